@@ -1,0 +1,3 @@
+//! The trail: what was asked, decided and answered, durable before it has an effect.
+
+pub mod record;

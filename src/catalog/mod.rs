@@ -1,0 +1,232 @@
+//! The catalogue: what keyward knows of the clouds, from OpenAPI documents (`docs/catalogue.md`).
+
+pub mod document;
+pub mod operation;
+pub mod route;
+pub mod schema;
+pub mod source;
+
+use crate::reason::Reason;
+use document::{Document, DocumentError};
+use http::Method;
+use operation::{Operation, Passing, Service};
+use route::{HostPattern, Template};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// All documents, joined.
+#[derive(Debug)]
+pub struct Catalog {
+    services: Vec<ServiceRoutes>,
+    operations: Vec<Arc<Operation>>,
+    /// SHA-256 over the documents, in the order of their names.
+    pub digest: String,
+}
+
+#[derive(Debug)]
+struct ServiceRoutes {
+    service: Service,
+    hosts: Vec<HostPattern>,
+    routes: Vec<(Template, Arc<Operation>)>,
+    passing: Vec<(Template, Arc<Passing>)>,
+}
+
+/// What a method and a path mean.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// An operation, with its decoded path parameters in order.
+    Operation(Arc<Operation>, Vec<(String, String)>),
+    /// A family that passes unjudged.
+    Passing(Arc<Passing>),
+    /// Nothing that the catalogue knows; with the service when the host is known, and why.
+    Unknown(Option<String>, Reason),
+}
+
+impl Target {
+    /// The action, or a stand-in that says what it is not. A metric label: a bounded set.
+    pub fn action(&self) -> &str {
+        match self {
+            Self::Operation(operation, _) => &operation.action,
+            Self::Passing(_) => "passing",
+            Self::Unknown(..) => "unknown",
+        }
+    }
+
+    /// The service, or `unknown`.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::Operation(operation, _) => &operation.service,
+            Self::Passing(passing) => &passing.service,
+            Self::Unknown(service, _) => service.as_deref().unwrap_or("unknown"),
+        }
+    }
+}
+
+impl Catalog {
+    /// Reads every `*.yaml` of a folder.
+    ///
+    /// # Errors
+    /// All that is wrong, a document at a time, each with file and place; or that there is no document at all.
+    pub fn load(dir: &Path) -> Result<Self, Vec<DocumentError>> {
+        let io = |e: std::io::Error| vec![DocumentError { file: dir.display().to_string(), place: None, why: format!("cannot be read: {e}") }];
+        let mut files: Vec<_> = std::fs::read_dir(dir).map_err(io)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+        files.sort();
+        let mut texts = Vec::new();
+        for file in files {
+            texts.push((file.display().to_string(), std::fs::read_to_string(&file).map_err(io)?));
+        }
+        if texts.is_empty() {
+            return Err(io(std::io::Error::other("no *.yaml in this folder")));
+        }
+        Self::from_texts(&texts)
+    }
+
+    /// Joins documents given as (file name, text).
+    ///
+    /// # Errors
+    /// As [`Catalog::load`].
+    pub fn from_texts(texts: &[(String, String)]) -> Result<Self, Vec<DocumentError>> {
+        let (mut documents, mut errors) = (Vec::new(), Vec::new());
+        for (file, text) in texts {
+            match document::read(file, text) {
+                Ok(document) => documents.push(document),
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        join_aliases(&mut documents)?;
+        check_collisions(&documents)?;
+        let digest = crate::secret::sha256(texts.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
+        let services: Vec<_> = documents.into_iter().map(ServiceRoutes::new).collect();
+        let operations = services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
+        Ok(Self { services, operations, digest })
+    }
+
+    /// Adds an operator's hosts to a service. False when there is no such service.
+    pub fn add_hosts(&mut self, service: &str, hosts: &[HostPattern]) -> bool {
+        let found = self.services.iter_mut().find(|s| s.service.name == service);
+        found.is_some_and(|s| {
+            s.hosts.extend_from_slice(hosts);
+            true
+        })
+    }
+
+    /// Every route of every operation.
+    pub fn operations(&self) -> &[Arc<Operation>] {
+        &self.operations
+    }
+
+    /// The services, with their hosts.
+    pub fn services(&self) -> impl Iterator<Item = (&Service, &[HostPattern])> {
+        self.services.iter().map(|s| (&s.service, s.hosts.as_slice()))
+    }
+
+    /// The service of that name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().map(|s| &s.service).find(|s| s.name == name)
+    }
+
+    /// What a call means. `bound_service` takes the place of the host where routing is by listener.
+    /// `host` is in lower case and without port; `path` is raw and has passed the head check.
+    pub fn classify(&self, bound_service: Option<&str>, host: &str, method: &Method, path: &str) -> Target {
+        let mine = |s: &&ServiceRoutes| match bound_service {
+            Some(name) => s.service.name == name,
+            None => s.hosts.iter().any(|pattern| pattern.matches(host)),
+        };
+        let services: Vec<&ServiceRoutes> = self.services.iter().filter(mine).collect();
+        let found = services.iter().find_map(|service| service.classify(method, path));
+        found.unwrap_or_else(|| match services.first() {
+            Some(first) => Target::Unknown(Some(first.service.name.clone()), Reason::OperationUnknown),
+            None => Target::Unknown(None, Reason::HostUnknown),
+        })
+    }
+}
+
+impl ServiceRoutes {
+    fn new(document: Document) -> Self {
+        let mut routes: Vec<_> = document.operations.into_iter().map(|r| (r.template, Arc::new(r.operation))).collect();
+        routes.sort_by(|a, b| a.0.specificity(&b.0));
+        let passing = document.passing.into_iter().map(|(template, p)| (template, Arc::new(p))).collect();
+        Self { service: document.service, hosts: document.hosts, routes, passing }
+    }
+
+    fn classify(&self, method: &Method, path: &str) -> Option<Target> {
+        for (template, operation) in self.routes.iter().filter(|(_, op)| op.method == *method) {
+            let Some(captured) = template.capture(path) else { continue };
+            let decode = |(name, raw): (&str, &str)| route::percent_decode(raw).map(|value| (name.to_owned(), value));
+            return Some(match captured.into_iter().map(decode).collect::<Option<Vec<_>>>() {
+                Some(parameters) => Target::Operation(Arc::clone(operation), parameters),
+                None => Target::Unknown(Some(self.service.name.clone()), Reason::PathInvalid),
+            });
+        }
+        let passes = |(template, p): &&(Template, Arc<Passing>)| p.methods.contains(method) && template.capture(path).is_some();
+        self.passing.iter().find(passes).map(|(_, p)| Target::Passing(Arc::clone(p)))
+    }
+}
+
+/// Gives every alias the action of the operation that it names.
+fn join_aliases(documents: &mut [Document]) -> Result<(), Vec<DocumentError>> {
+    let mut primaries = BTreeMap::new();
+    let mut errors = Vec::new();
+    for document in documents.iter() {
+        let mut seen = BTreeMap::new();
+        for route in &document.operations {
+            if let Some(first) = seen.insert(route.operation.operation_id.clone(), route.pointer.clone()) {
+                errors.push(error(document, &route.pointer, format!("operationId `{}` stands at {first} too", route.operation.operation_id)));
+            }
+            if let Some(kind) = route.alias_of.is_none().then(|| route.operation.resource.as_ref().map(|r| r.kind.clone())) {
+                primaries.insert(route.operation.action.clone(), kind);
+            }
+        }
+    }
+    for document in documents.iter_mut() {
+        let service = document.service.name.clone();
+        let mut faults = Vec::new();
+        for route in &mut document.operations {
+            let Some(alias_of) = &route.alias_of else { continue };
+            let action = if alias_of.contains('.') { alias_of.clone() } else { format!("{service}.{alias_of}") };
+            let kind = route.operation.resource.as_ref().map(|r| r.kind.clone());
+            match primaries.get(&action) {
+                None => faults.push((route.pointer.clone(), format!("`x-keyward-alias-of: {alias_of}` leads to no operation"))),
+                Some(primary) if *primary != kind => {
+                    faults.push((route.pointer.clone(), format!("acts on {kind:?}, but the operation that it is an alias of on {primary:?}")));
+                }
+                Some(_) => route.operation.action = action,
+            }
+        }
+        errors.extend(faults.into_iter().map(|(pointer, why)| error(document, &pointer, why)));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Two operations on one path of one host would make the judgement a matter of order.
+fn check_collisions(documents: &[Document]) -> Result<(), Vec<DocumentError>> {
+    let mut errors = Vec::new();
+    for (i, first) in documents.iter().enumerate() {
+        for second in documents.iter().skip(i) {
+            let same = std::ptr::eq(first, second);
+            if !same && first.service.name == second.service.name {
+                errors.push(error(second, "/x-keyward-service", format!("`{}` is the service of {} too", second.service.name, first.service.file)));
+            }
+            if !same && !first.hosts.iter().any(|h| second.hosts.contains(h)) {
+                continue;
+            }
+            for (n, a) in first.operations.iter().enumerate() {
+                for b in second.operations.iter().skip(if same { n + 1 } else { 0 }) {
+                    if a.operation.method == b.operation.method && a.template.collides(&b.template) {
+                        errors.push(error(second, &b.pointer, format!("matches the same calls as {} {}", first.service.file, a.pointer)));
+                    }
+                }
+            }
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+fn error(document: &Document, pointer: &str, why: String) -> DocumentError {
+    DocumentError { file: document.service.file.clone(), place: Some(pointer.to_owned()), why }
+}

@@ -1,0 +1,142 @@
+//! What the catalogue says of one operation. Built once, at load; shared behind an `Arc`.
+
+use super::schema::{Field, Shape};
+use super::source::Source;
+use http::Method;
+use std::collections::BTreeMap;
+
+/// One route of one operation.
+#[derive(Debug)]
+pub struct Operation {
+    /// `huawei.ims`.
+    pub service: String,
+    /// The document's own id, unique in it: `CopyImageInRegionSafe`.
+    pub operation_id: String,
+    /// The action that policies judge, the same for all routes of an operation: `huawei.ims.CopyImageInRegion`.
+    pub action: String,
+    /// One line from the document.
+    pub summary: String,
+    /// `read`, `write` or `discovery` first, then free names.
+    pub groups: Vec<String>,
+    /// The method.
+    pub method: Method,
+    /// The path template: `/v1/cloudimages/{image_id}/copy`.
+    pub template: String,
+    /// Path parameters, all required.
+    pub path: Vec<Field>,
+    /// Names of path parameters in which `%2F` may occur.
+    pub raw_segments: Vec<String>,
+    /// Query parameters.
+    pub query: Vec<Field>,
+    /// Header parameters that the document names; the names are in lower case.
+    pub headers: Vec<Field>,
+    /// The JSON body, if the operation takes one.
+    pub body: Option<BodySpec>,
+    /// What is acted on. None for discovery.
+    pub resource: Option<ResourceSpec>,
+    /// Attribute to source: one decision for each item.
+    pub items: BTreeMap<String, Source>,
+    /// How to read an answer.
+    pub outcome: OutcomeSpec,
+    /// Answers by status text (`200`, `default`).
+    pub answers: BTreeMap<String, AnswerSpec>,
+}
+
+/// What an operation says of its body.
+#[derive(Debug)]
+pub struct BodySpec {
+    /// Whether the call needs one.
+    pub required: bool,
+    /// The compiled schema.
+    pub shape: Shape,
+    /// The document's example, for the sandbox and the documentation.
+    pub example: Option<serde_json::Value>,
+}
+
+/// What an operation says of its answers with one status.
+#[derive(Debug, Default)]
+pub struct AnswerSpec {
+    /// The whole body is secret.
+    pub secret: bool,
+    /// The media type; empty for an answer without a body.
+    pub media_type: String,
+    /// The document's example.
+    pub example: Option<serde_json::Value>,
+}
+
+/// The thing acted on, as a Cedar entity.
+#[derive(Clone, Debug)]
+pub struct ResourceSpec {
+    /// The entity type: `Image`.
+    pub kind: String,
+    /// Where its id stands.
+    pub id: Source,
+    /// The entity that holds it: type and source.
+    pub parent: Option<(String, Source)>,
+}
+
+/// How to read an answer with a 2xx status. HTTP 200 is not success.
+#[derive(Clone, Debug, Default)]
+pub struct OutcomeSpec {
+    /// Present: the call was accepted and goes on asynchronously.
+    pub accepted: Option<Source>,
+    /// One value for each element that went well.
+    pub succeeded: Option<Source>,
+    /// One value for each element that did not.
+    pub failed: Option<Source>,
+    /// The call failed when the value at the source is this one.
+    pub failed_if: Option<(Source, serde_json::Value)>,
+}
+
+/// Calls that a document lets through unjudged.
+#[derive(Debug)]
+pub struct Passing {
+    /// `huawei.kps`.
+    pub service: String,
+    /// The methods that pass.
+    pub methods: Vec<Method>,
+    /// The path template, perhaps with `**` at its end.
+    pub template: String,
+    /// Why they are not judged.
+    pub why: String,
+}
+
+/// The service's way of wording an error, for the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorShape {
+    /// `{error_code, error_msg}`.
+    Flat,
+    /// `{error: {code, message}}`.
+    Ims,
+    /// `{forbidden: {code, message}}` and its kin.
+    Nova,
+    /// `{errorCode, errorMessage, requestId}`.
+    Codeup,
+    /// `{errorCode, errorMessage, requestId, success: false}`.
+    Acs,
+}
+
+/// One service: a document.
+#[derive(Debug)]
+pub struct Service {
+    /// `huawei.ims`.
+    pub name: String,
+    /// The document's title.
+    pub title: String,
+    /// The document's file name.
+    pub file: String,
+    /// How it words errors.
+    pub errors: ErrorShape,
+}
+
+impl Operation {
+    /// Whether the operation changes something.
+    pub fn is_write(&self) -> bool {
+        self.groups.first().is_some_and(|g| g == "write")
+    }
+
+    /// What the document says of answers with this status: its own entry, its class (`2XX`) or `default`.
+    pub fn answer(&self, status: u16) -> Option<&AnswerSpec> {
+        self.answers.get(&status.to_string()).or_else(|| self.answers.get(&format!("{}XX", status / 100))).or_else(|| self.answers.get("default"))
+    }
+}

@@ -1,0 +1,134 @@
+//! All metric families in one struct. Who updates them is not known here.
+
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// The gateway's metrics, prefix `keyward_`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Decisions by service, action, verdict and reason.
+    pub requests: IntCounterVec,
+    /// Outcomes of forwarded calls by service, action and outcome.
+    pub outcomes: IntCounterVec,
+    /// Seconds in each stage: `head`, `body`, `decide`, `record`, `upstream`, `answer_record`, `total`.
+    pub stage_seconds: HistogramVec,
+    /// Refusals by reason code: the class of what was refused.
+    pub refusals: IntCounterVec,
+    /// Shadow policies that would have denied, by policy id.
+    pub would_deny: IntCounterVec,
+    /// Exchanges that are open now.
+    pub open_exchanges: IntGauge,
+    /// Upstream errors by service and class: `connect`, `tls`, `timeout`, `cut`, `other`.
+    pub upstream_errors: IntCounterVec,
+    /// Clients that left before their answer was whole.
+    pub client_gone: IntCounter,
+    /// Seconds of a durable commit of the journal.
+    pub commit_seconds: Histogram,
+    /// Records in a commit.
+    pub commit_records: Histogram,
+    /// Records made durable, by kind.
+    pub records: IntCounterVec,
+    /// Records that could not be made durable. Each refused a call, or left its outcome unknown.
+    pub record_failures: IntCounter,
+    /// 1 while the journal takes records.
+    pub journal_healthy: IntGauge,
+    /// Exchanges whose outcome was closed as unknown.
+    pub unknown_outcomes: IntCounter,
+    /// Bytes free on the journal's disk, at the last commit.
+    pub journal_free_bytes: IntGauge,
+    /// 1 for the bundle in force, by its hash.
+    pub bundle: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers every family.
+    ///
+    /// # Errors
+    /// When two families have one name, which a test excludes.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("keyward".to_owned()), None)?;
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let single = |name: &str, help: &str| {
+            let family = IntCounter::new(name, help)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let gauge = |name: &str, help: &str| {
+            let family = IntGauge::new(name, help)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let family = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let stage_seconds =
+            HistogramVec::new(HistogramOpts::new("stage_seconds", "Seconds spent in each stage of an exchange.").buckets(SECONDS.to_vec()), &["stage"])?;
+        registry.register(Box::new(stage_seconds.clone()))?;
+        let bundle = IntGaugeVec::new(Opts::new("bundle_info", "The policy bundle in force, by its hash; always 1."), &["hash"])?;
+        registry.register(Box::new(bundle.clone()))?;
+        let metrics = Self {
+            requests: counter("requests_total", "Calls judged, by service, action, verdict and reason.", &["service", "action", "decision", "reason"])?,
+            outcomes: counter("outcomes_total", "Outcomes of forwarded calls, by service, action and outcome.", &["service", "action", "outcome"])?,
+            refusals: counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
+            would_deny: counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
+            open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
+            upstream_errors: counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,
+            client_gone: single("client_gone_total", "Clients that left before their answer was whole.")?,
+            commit_seconds: histogram("journal_commit_seconds", "Seconds of one durable commit of the journal.", SECONDS)?,
+            commit_records: histogram(
+                "journal_commit_records",
+                "Records in one durable commit.",
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
+            )?,
+            records: counter("journal_records_total", "Records made durable, by kind.", &["kind"])?,
+            record_failures: single("journal_failures_total", "Records that could not be made durable.")?,
+            journal_healthy: gauge("journal_healthy", "1 while the journal takes records, else 0.")?,
+            unknown_outcomes: single("unknown_outcomes_total", "Exchanges whose outcome was closed as unknown.")?,
+            journal_free_bytes: gauge("journal_free_bytes", "Bytes free on the journal's disk at the last commit.")?,
+            stage_seconds,
+            bundle,
+            registry: registry.clone(),
+        };
+        #[cfg(target_os = "linux")]
+        prometheus::register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).ok();
+        Ok(metrics)
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// When a family cannot be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(prometheus::gather());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+    }
+}
+
+const SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_registers_and_renders() {
+        let metrics = Metrics::new().unwrap();
+        metrics.requests.with_label_values(&["huawei.ims", "huawei.ims.CopyImageInRegion", "allow", "permitted"]).inc();
+        let text = metrics.render().unwrap();
+        assert!(
+            text.contains("keyward_requests_total{action=\"huawei.ims.CopyImageInRegion\",decision=\"allow\",reason=\"permitted\",service=\"huawei.ims\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("keyward_journal_healthy 0"));
+    }
+}

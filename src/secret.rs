@@ -1,0 +1,122 @@
+//! Keyed digests: what stands in a record in place of a secret.
+//!
+//! Equal secrets give equal digests under one installation's key, so that a trail can be searched for a secret
+//! that somebody holds in hand; without the key a digest tells nothing.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// The installation's key for keyed digests, 32 bytes. Prints itself as hidden.
+#[derive(Clone)]
+pub struct DigestKey([u8; 32]);
+
+impl std::fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DigestKey(hidden)")
+    }
+}
+
+/// Why the key could not be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file could not be read or written.
+    #[error("digest key `{path}`")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is open to others.
+    #[error("digest key `{path}` is readable by others (mode {mode:o}): run `chmod 600 {path}`")]
+    Mode {
+        /// The file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file does not hold 64 hexadecimal digits.
+    #[error("digest key `{path}` must hold 64 hexadecimal digits")]
+    Form {
+        /// The file.
+        path: String,
+    },
+}
+
+impl DigestKey {
+    /// A key from its bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads the key file; makes it, with a random key and mode 0600, when it does not exist.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, is readable by others, or holds something else.
+    pub fn open_or_create(path: &Path) -> Result<Self, KeyError> {
+        let io = |source| KeyError::Io { path: path.display().to_string(), source };
+        match std::fs::File::options().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => {
+                let mut bytes = [0; 32];
+                getrandom::fill(&mut bytes).map_err(|e| io(std::io::Error::other(e.to_string())))?;
+                file.write_all(hex::encode(bytes).as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+                Ok(Self(bytes))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::open(path),
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    /// Reads the key file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is readable by others, or does not hold 64 hexadecimal digits.
+    pub fn open(path: &Path) -> Result<Self, KeyError> {
+        let name = || path.display().to_string();
+        let io = |source| KeyError::Io { path: name(), source };
+        let mode = std::fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Mode { path: name(), mode });
+        }
+        let text = std::fs::read_to_string(path).map_err(io)?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| KeyError::Form { path: name() })?;
+        Ok(Self(bytes))
+    }
+
+    /// The keyed digest of a secret: `hmac-sha256:` and 64 hexadecimal digits.
+    pub fn digest(&self, secret: &[u8]) -> String {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            // INVARIANT: HMAC takes a key of any length.
+            return "hmac-sha256:unavailable".to_owned();
+        };
+        mac.update(secret);
+        format!("hmac-sha256:{}", hex::encode(mac.finalize().into_bytes()))
+    }
+}
+
+/// The plain digest of bytes that hold no secret: `sha256:` and 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_kept_private_and_never_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("digest.key");
+        let first = DigestKey::open_or_create(&path).unwrap();
+        let second = DigestKey::open_or_create(&path).unwrap();
+        assert_eq!(first.digest(b"pt-1"), second.digest(b"pt-1"));
+        assert_ne!(first.digest(b"pt-1"), first.digest(b"pt-2"));
+        assert_eq!(format!("{first:?}"), "DigestKey(hidden)");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(DigestKey::open(&path), Err(KeyError::Mode { mode: 0o644, .. })));
+    }
+}
