@@ -23,41 +23,40 @@ pub struct Inspected {
     pub body: Bytes,
     /// The body as strict JSON, when it is that.
     pub json: Option<Value>,
-    /// What the call says; or why it cannot be read.
-    pub facts: Result<CallFacts, Unreadable>,
     /// False when bytes of the request may still be on the wire: the connection cannot be used again.
     pub read_whole: bool,
 }
 
+/// A call read whole, and what it says or why that cannot be told.
+pub type Reading = (Inspected, Result<CallFacts, Unreadable>);
+
 /// Reads a call: its body to the end, then everything that it says.
-pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySource, limit_bytes: usize) -> Inspected {
+pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySource, limit_bytes: usize) -> Reading {
     if let Some(fault) = &head.fault {
         // Where the head can be read in two ways, so can the body's framing: not a byte of it is read.
-        return Inspected::unreadable(fault.reason, fault.detail.clone());
+        return unreadable(fault.reason, fault.detail.clone());
     }
     match body.read(limit_bytes).await {
         Ok(bytes) => inspect(target, head, bytes),
-        Err(BodyFault::TooLarge) => Inspected::unreadable(Reason::BodyTooLarge, format!("the body is longer than the limit of {limit_bytes} bytes")),
-        Err(BodyFault::TooSlow) => Inspected::unreadable(Reason::BodyTooSlow, "the body did not arrive before the deadline".to_owned()),
-        Err(BodyFault::Cut(why)) => Inspected::unreadable(Reason::BodyCut, format!("the request ended before its body was whole ({why})")),
+        Err(BodyFault::TooLarge) => unreadable(Reason::BodyTooLarge, format!("the body is longer than the limit of {limit_bytes} bytes")),
+        Err(BodyFault::TooSlow) => unreadable(Reason::BodyTooSlow, "the body did not arrive before the deadline".to_owned()),
+        Err(BodyFault::Cut(why)) => unreadable(Reason::BodyCut, format!("the request ended before its body was whole ({why})")),
     }
 }
 
 /// The part of [`read`] behind the wire; pure.
-pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Inspected {
+pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     let mut json = None;
     let facts = match target {
         Target::Operation(operation, path) => call_facts(operation, path, head, &body, &mut json),
         Target::Passing(_) => Ok(CallFacts::default()),
         Target::Unknown(_, reason) => Err(refuse(*reason, reason.meaning().to_owned())),
     };
-    Inspected { body, json, facts, read_whole: true }
+    (Inspected { body, json, read_whole: true }, facts)
 }
 
-impl Inspected {
-    fn unreadable(reason: Reason, detail: String) -> Self {
-        Self { body: Bytes::new(), json: None, facts: Err(refuse(reason, detail)), read_whole: false }
-    }
+fn unreadable(reason: Reason, detail: String) -> Reading {
+    (Inspected { body: Bytes::new(), json: None, read_whole: false }, Err(refuse(reason, detail)))
 }
 
 fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHead, body: &Bytes, json: &mut Option<Value>) -> Result<CallFacts, Unreadable> {
