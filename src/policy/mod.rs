@@ -1,7 +1,22 @@
-//! Policies: Cedar, typed by the catalogue. A question in, a decision out: no clock, no I/O, no async.
+//! Policies: Cedar, typed by the catalogue. A question in, a decision out: no clock, no async, and no I/O but the
+//! reading of a bundle's files.
 
+pub mod bundle;
+pub mod decide;
 pub mod decision;
+pub mod error;
+pub mod explain;
+pub mod patterns;
 pub mod question;
+pub mod schema;
+pub mod types;
 
+pub use bundle::{Bundle, Listing, Mode};
 pub use decision::{Deciding, Decision, Effect, Verdict};
+pub use error::PolicyError;
 pub use question::Question;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

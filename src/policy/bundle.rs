@@ -1,0 +1,301 @@
+//! A bundle: policies, schema and patterns, checked together and swapped together. Nothing half right is loaded.
+
+use super::decision::Effect;
+use super::error::{PolicyError, line_and_column};
+use super::explain::Explainer;
+use super::patterns::{Bound, Patterns};
+use super::schema::{self, Model};
+use super::types::Attributes;
+use crate::caller::Directory;
+use crate::catalog::Catalog;
+use cedar_policy::{ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Annotations that mean something. Cedar takes any: a misspelt `@mode` would silently enforce.
+const ANNOTATIONS: &[&str] = &["id", "owner", "message", "mode", "severity"];
+
+/// Everything that a decision needs. Immutable; a new one replaces it whole.
+#[derive(Debug)]
+pub struct Bundle {
+    /// `sha256:…` over schema, policies, patterns and groups: stands in every record.
+    pub hash: String,
+    pub(super) authorizer: Authorizer,
+    pub(super) schema: Schema,
+    schema_text: String,
+    pub(super) actions: HashMap<String, Action>,
+    pub(super) types: BTreeMap<String, EntityTypeName>,
+    pub(super) patterns: Patterns,
+    pub(super) rules: BTreeMap<PolicyId, Rule>,
+}
+
+/// What is ready for one action before the first call comes.
+#[derive(Debug)]
+pub(super) struct Action {
+    pub uid: EntityUid,
+    pub resource: String,
+    /// The sections of the context.
+    pub context: Attributes,
+    pub bound: Bound,
+    /// The enforced policies whose scope covers the action: Cedar itself has no index.
+    pub enforced: PolicySet,
+    pub shadow: PolicySet,
+    /// The action and its groups. INVARIANT: without them `action in …` is silently false, and a forbid on a group does not fire.
+    pub entities: Entities,
+}
+
+/// One policy with what is told of it.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub listing: Listing,
+    pub explainer: Explainer,
+    policy: Policy,
+}
+
+/// One policy, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// `@id`.
+    pub id: String,
+    /// `@owner`; empty when nobody is named.
+    pub owner: String,
+    /// `@message`.
+    pub message: String,
+    /// `@severity`; empty when none is given.
+    pub severity: String,
+    /// `@mode`.
+    pub mode: Mode,
+    /// Whether it permits or forbids.
+    pub effect: Effect,
+    /// Where it stands.
+    pub file: String,
+    /// The line of its first annotation.
+    pub line: usize,
+    /// As written.
+    pub text: String,
+}
+
+/// Whether a policy decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It decides.
+    Enforce,
+    /// It is evaluated and recorded, and decides nothing.
+    Shadow,
+}
+
+impl Bundle {
+    /// Reads every `*.cedar` of a folder, and its `patterns.toml` if there is one.
+    ///
+    /// # Errors
+    /// All that is wrong, each with file, line and column where there is one.
+    pub fn load(dir: &Path, catalog: &Catalog, directory: &Directory) -> Result<Self, Vec<PolicyError>> {
+        let failed = |path: &Path, e: std::io::Error| vec![PolicyError::new(&path.display().to_string(), format!("cannot be read: {e}"))];
+        let read = |path: &Path| match std::fs::read_to_string(path) {
+            Ok(text) => Ok((path.display().to_string(), text)),
+            Err(e) => Err(failed(path, e)),
+        };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(|e| failed(dir, e))? {
+            let path = entry.map_err(|e| failed(dir, e))?.path();
+            if path.extension().is_some_and(|extension| extension == "cedar") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let policies: Vec<_> = paths.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+        let patterns = dir.join("patterns.toml");
+        let patterns = patterns.exists().then(|| read(&patterns)).transpose()?;
+        Self::from_texts(&policies, patterns.as_ref(), catalog, directory)
+    }
+
+    /// A bundle from policy files and a patterns file, each as (name, text).
+    ///
+    /// # Errors
+    /// As [`Bundle::load`].
+    pub fn from_texts(
+        files: &[(String, String)],
+        patterns_file: Option<&(String, String)>,
+        catalog: &Catalog,
+        directory: &Directory,
+    ) -> Result<Self, Vec<PolicyError>> {
+        let patterns = patterns_file.map_or_else(|| Ok(Patterns::default()), |(file, text)| Patterns::parse(file, text))?;
+        let model = schema::generate(catalog, directory, &patterns)?;
+        let schema = model.text.parse::<Schema>().map_err(|e| vec![PolicyError::from_cedar("generated schema", &model.text, &e)])?;
+        let rules = read_rules(files)?;
+        check(&rules, &schema, files)?;
+        let mut hashed = vec![model.text.as_str()];
+        hashed.extend(files.iter().map(|(_, text)| text.as_str()));
+        hashed.extend(patterns_file.map(|(_, text)| text.as_str()));
+        hashed.extend(directory.groups.iter().map(String::as_str));
+        let hash = digest(&hashed);
+        let Model { text: schema_text, actions, types } = model;
+        let actions = actions.into_iter().map(|(id, model)| {
+            let action = Action::new(&id, model, &schema, &rules).map_err(|why| vec![PolicyError::new("generated schema", why)])?;
+            Ok((id, action))
+        });
+        let actions = actions.collect::<Result<_, Vec<PolicyError>>>()?;
+        Ok(Self { hash, authorizer: Authorizer::new(), schema, schema_text, actions, types, patterns, rules })
+    }
+
+    /// The schema in Cedar's own syntax.
+    pub fn schema_text(&self) -> &str {
+        &self.schema_text
+    }
+
+    /// Every policy, by id.
+    pub fn policies(&self) -> impl Iterator<Item = &Listing> {
+        self.rules.values().map(|rule| &rule.listing)
+    }
+
+    /// Every pattern, by name.
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
+    /// All enforced policies as one set: what the sets per action must agree with.
+    #[cfg(test)]
+    pub(super) fn whole(&self) -> PolicySet {
+        policy_set(&self.rules, |rule| rule.listing.mode == Mode::Enforce).unwrap()
+    }
+}
+
+impl Action {
+    fn new(id: &str, model: schema::ActionModel, schema: &Schema, rules: &BTreeMap<PolicyId, Rule>) -> Result<Self, String> {
+        let fault = |e: &dyn std::fmt::Display| format!("action `{id}`: {e}");
+        let all = schema.action_entities().map_err(|e| fault(&e))?;
+        let uid = all.iter().map(Entity::uid).find(|uid| uid.id().unescaped() == id).ok_or_else(|| fault(&"is not in the schema"))?;
+        let mine = |other: &EntityUid| *other == uid || all.is_ancestor_of(other, &uid);
+        let entities = all.iter().filter(|entity| mine(&entity.uid())).cloned();
+        let entities = Entities::empty().add_entities(entities, Some(schema)).map_err(|e| fault(&e))?;
+        let covers = |rule: &Rule| match rule.policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(one) => one == uid,
+            ActionConstraint::In(some) => some.iter().any(mine),
+        };
+        let of_mode = |mode| policy_set(rules, |rule| rule.listing.mode == mode && covers(rule));
+        let (enforced, shadow) = (of_mode(Mode::Enforce)?, of_mode(Mode::Shadow)?);
+        Ok(Self { uid, resource: model.resource, context: model.context, bound: model.patterns, enforced, shadow, entities })
+    }
+}
+
+fn policy_set(rules: &BTreeMap<PolicyId, Rule>, chosen: impl Fn(&Rule) -> bool) -> Result<PolicySet, String> {
+    let chosen = rules.values().filter(|rule| chosen(rule)).map(|rule| rule.policy.clone());
+    PolicySet::from_policies(chosen).map_err(|e| e.to_string())
+}
+
+/// Parses every file and checks what Cedar leaves free: annotations, ids, templates.
+fn read_rules(files: &[(String, String)]) -> Result<BTreeMap<PolicyId, Rule>, Vec<PolicyError>> {
+    let mut rules: BTreeMap<PolicyId, Rule> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (file, text) in files {
+        let set = match text.parse::<PolicySet>() {
+            Ok(set) => set,
+            Err(faults) => {
+                errors.extend(faults.iter().map(|fault| PolicyError::from_cedar(file, text, fault)));
+                continue;
+            }
+        };
+        for template in set.templates() {
+            let offset = text.find(template.to_cedar().as_str()).unwrap_or(0);
+            errors.push(PolicyError::at(file, text, offset, "this is a template: slots such as `?principal` are not filled here"));
+        }
+        let mut policies: Vec<&Policy> = set.policies().collect();
+        policies.sort_by_key(|policy| policy.id().to_string().trim_start_matches("policy").parse().unwrap_or(usize::MAX));
+        let mut searched = 0;
+        for policy in policies {
+            // The position of its text: Cedar does not tell that of a whole policy.
+            let source = policy.to_cedar().unwrap_or_default();
+            let start = text.get(searched..).and_then(|rest| rest.find(&source)).map_or(searched, |found| searched + found);
+            searched = start + source.len();
+            match read_rule(policy, file, text, start, source) {
+                Ok(rule) => {
+                    let id = rule.policy.id().clone();
+                    if let Some(first) = rules.get(&id) {
+                        let Listing { file: other, line, .. } = &first.listing;
+                        errors.push(PolicyError::at(file, text, start, format!("the id `{id}` is taken by {other}:{line}")));
+                    } else {
+                        rules.insert(id, rule);
+                    }
+                }
+                Err(mut faults) => errors.append(&mut faults),
+            }
+        }
+    }
+    if errors.is_empty() && !rules.values().any(|rule| rule.listing.mode == Mode::Enforce) {
+        let file = files.first().map_or("policies", |(file, _)| file);
+        errors.push(PolicyError::new(file, "there is no enforced policy: every call would be denied, and nobody could say why"));
+    }
+    if errors.is_empty() { Ok(rules) } else { Err(errors) }
+}
+
+fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: String) -> Result<Rule, Vec<PolicyError>> {
+    let mut errors = Vec::new();
+    let place_of = |key: &str| start + source.find(&format!("@{key}")).unwrap_or(0);
+    let annotation = |key: &str| policy.annotation(key).unwrap_or_default().trim().to_owned();
+    for (key, _) in policy.annotations().filter(|(key, _)| !ANNOTATIONS.contains(key)) {
+        let error = PolicyError::at(file, text, place_of(key), format!("`@{key}` is no annotation of keyward"));
+        errors.push(error.help(format!("the annotations are {}", ANNOTATIONS.join(", "))));
+    }
+    for key in ["id", "message"].into_iter().filter(|key| annotation(key).is_empty()) {
+        errors.push(PolicyError::at(file, text, start, format!("the policy has no `@{key}(\"…\")`")));
+    }
+    let effect = match policy.effect() {
+        cedar_policy::Effect::Permit => Effect::Permit,
+        cedar_policy::Effect::Forbid => Effect::Forbid,
+    };
+    let mode = match policy.annotation("mode") {
+        None | Some("enforce") => Mode::Enforce,
+        Some("shadow") => Mode::Shadow,
+        Some(other) => {
+            errors.push(PolicyError::at(file, text, place_of("mode"), format!("the mode `{other}` does not exist")).help("enforce or shadow"));
+            Mode::Enforce
+        }
+    };
+    if (mode, effect) == (Mode::Shadow, Effect::Permit) {
+        let error = PolicyError::at(file, text, place_of("mode"), "a permit in shadow would show nothing: only a forbid can be tried out");
+        errors.push(error);
+    }
+    let (line, _) = line_and_column(text, start);
+    let policy = policy.new_id(PolicyId::new(annotation("id")));
+    let explainer = Explainer::new(&policy).map_err(|why| vec![PolicyError::at(file, text, start, why)])?;
+    let listing = Listing {
+        id: annotation("id"),
+        owner: annotation("owner"),
+        message: annotation("message"),
+        severity: annotation("severity"),
+        mode,
+        effect,
+        file: file.to_owned(),
+        line,
+        text: source,
+    };
+    if errors.is_empty() { Ok(Rule { listing, explainer, policy }) } else { Err(errors) }
+}
+
+/// Strict validation, in which a warning is an error: a policy that can never apply is a check that nobody makes.
+fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, String)]) -> Result<(), Vec<PolicyError>> {
+    let set = policy_set(rules, |_| true).map_err(|why| vec![PolicyError::new("policies", why)])?;
+    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+    let located = |id: &PolicyId, found: &dyn miette::Diagnostic| {
+        let file = rules.get(id).map_or("policies", |rule| rule.listing.file.as_str());
+        let text = files.iter().find(|(name, _)| name == file).map_or("", |(_, text)| text);
+        let error = PolicyError::from_cedar(file, text, found);
+        PolicyError { place: error.place.or_else(|| rules.get(id).map(|rule| (rule.listing.line, 1))), ..error }
+    };
+    let mut errors: Vec<_> = result.validation_errors().map(|e| located(e.policy_id(), e)).collect();
+    errors.extend(result.validation_warnings().map(|w| located(w.policy_id(), w)));
+    errors.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+    errors.dedup();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// One digest over texts, each with its length, so that nothing can move from one to the next unseen.
+fn digest(texts: &[&str]) -> String {
+    let mut bytes = Vec::new();
+    for text in texts {
+        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    crate::secret::sha256(&bytes)
+}

@@ -1,0 +1,281 @@
+//! Question in, decision out. Whatever is not clearly permitted is denied, with its reason.
+//!
+//! Cedar skips a policy that it cannot evaluate, so that a failing `forbid` would let the call through. Here any
+//! evaluation error denies, whatever Cedar decided, and so does everything that does not fit the schema.
+
+use super::bundle::{Action, Bundle};
+use super::decision::{Deciding, Decision, Effect, Verdict};
+use super::question::Question;
+use super::schema::{ANONYMOUS, SERVICE};
+use super::types::{self, Type};
+use crate::caller::{Caller, CallerKind};
+use crate::catalog::Target;
+use crate::catalog::operation::Operation;
+use crate::inspect::facts::{CallFacts, Facts, Item, Resource};
+use crate::reason::Reason;
+use cedar_policy::{AuthorizationError, Context, Entities, Entity, EntityId, EntityUid, PolicyId, PolicySet, Request, Response, RestrictedExpression};
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What was found for one call, item by item.
+#[derive(Default)]
+struct Findings {
+    deciding: Vec<Deciding>,
+    shadow: Vec<Deciding>,
+    errors: Vec<String>,
+    /// What the caller is told of the errors.
+    told: Vec<String>,
+    explanation: Vec<String>,
+    /// Items that nothing permits.
+    unpermitted: Vec<usize>,
+}
+
+impl Findings {
+    fn misfit(&mut self, why: &str) {
+        let message = format!("The call does not fit the policies' schema: {why}.");
+        self.errors.push(message.clone());
+        self.told.push(message);
+    }
+}
+
+/// One item as Cedar sees it.
+pub(super) struct Asked {
+    request: Request,
+    entities: Entities,
+}
+
+impl Bundle {
+    /// Decides one call. All its items must be allowed.
+    pub fn decide(&self, question: &Question) -> Decision {
+        // A panic in the evaluator must end one call and not the gateway, and must not let that call through.
+        unless_panic(|| self.judge(question)).unwrap_or_else(|| self.deny(Reason::PolicyError, "the policies could not be evaluated"))
+    }
+
+    fn judge(&self, question: &Question) -> Decision {
+        if let Target::Unknown(_, reason) = &question.target {
+            return self.deny(*reason, reason.meaning());
+        }
+        let facts = match &question.facts {
+            Ok(facts) => facts,
+            Err(unreadable) => return self.deny(unreadable.reason, &unreadable.detail),
+        };
+        match &question.target {
+            Target::Operation(operation, _) => self.judge_operation(question, operation, facts),
+            Target::Passing(passing) => self.decision(Verdict::Allow, Reason::Passing, passing.why.clone()),
+            Target::Unknown(_, reason) => self.deny(*reason, reason.meaning()),
+        }
+    }
+
+    fn judge_operation(&self, question: &Question, operation: &Operation, facts: &CallFacts) -> Decision {
+        let Some(action) = self.actions.get(&operation.action) else {
+            return self.deny(Reason::PolicyError, &format!("the policies were loaded without `{}`", operation.action));
+        };
+        let nothing = [Item::default()];
+        let items = if operation.resource.is_none() && facts.items.is_empty() { &nothing } else { facts.items.as_slice() };
+        // All of no items would be allowed.
+        if items.is_empty() {
+            return self.deny(Reason::PolicyError, "the call names nothing that it acts on");
+        }
+        let mut findings = Findings::default();
+        match self.shared_context(question, action, facts, items.len()) {
+            Ok(shared) => {
+                for (index, item) in items.iter().enumerate() {
+                    match self.ask(question, operation, action, facts, item, &shared) {
+                        Ok(asked) => self.evaluate(action, &asked, index, &mut findings),
+                        Err(why) => findings.misfit(&format!("item {index}: {why}")),
+                    }
+                }
+            }
+            Err(why) => findings.misfit(&why),
+        }
+        self.conclude(question, operation, items.len(), findings)
+    }
+
+    /// The sections of the context that all items share.
+    fn shared_context(&self, question: &Question, action: &Action, facts: &CallFacts, items: usize) -> Result<Context, String> {
+        let assurance = self.types.get("Assurance").ok_or("no type `Assurance`")?;
+        let caller = [
+            ("source", RestrictedExpression::new_ip(question.source.to_canonical().to_string())),
+            ("now", types::datetime(question.now)),
+            ("assurance", types::entity(assurance, question.caller.assurance.code())),
+        ];
+        let caller = types::record(caller.map(|(name, value)| (name.to_owned(), value)), "caller")?;
+        let items = RestrictedExpression::new_long(i64::try_from(items).map_err(|e| e.to_string())?);
+        let batch = types::record([("items".to_owned(), items)], "batch")?;
+        let pairs = [
+            ("caller".to_owned(), caller),
+            ("batch".to_owned(), batch),
+            section(action, "path", &facts.path)?,
+            section(action, "query", &facts.query)?,
+            section(action, "body", &facts.body)?,
+        ];
+        Context::from_pairs(pairs).map_err(|e| e.to_string())
+    }
+
+    fn ask(&self, question: &Question, operation: &Operation, action: &Action, facts: &CallFacts, item: &Item, shared: &Context) -> Result<Asked, String> {
+        let matches = self.patterns.matches(&action.bound, facts, item);
+        let matches = matches.into_iter().map(|(name, matched)| (name.to_owned(), RestrictedExpression::new_bool(matched)));
+        let own = [section(action, "item", &item.fields)?, ("match".to_owned(), types::record(matches, "match")?)];
+        let own = Context::from_pairs(own).map_err(|e| e.to_string())?;
+        let context = shared.clone().merge(own).map_err(|e| e.to_string())?;
+
+        let (principal, groups) = self.principal(&question.caller)?;
+        let (resource, holder) = match (&item.resource, &operation.resource) {
+            (Some(resource), Some(_)) => self.resource(resource)?,
+            (None, None) => (self.uid(SERVICE, &operation.service)?, None),
+            (None, Some(_)) => return Err("it names nothing that it acts on".to_owned()),
+            (Some(_), None) => return Err(format!("it acts on something, but `{}` on nothing", operation.action)),
+        };
+        if resource.type_name().basename() != action.resource {
+            return Err(format!("it acts on {resource}, but `{}` on {}", operation.action, action.resource));
+        }
+        let request = Request::new(principal.clone(), action.uid.clone(), resource.clone(), context, Some(&self.schema));
+        let request = request.map_err(|e| e.to_string())?;
+        let mut entities = vec![Entity::new_no_attrs(principal, groups), Entity::new_no_attrs(resource, holder.iter().cloned().collect())];
+        entities.extend(holder.map(Entity::with_uid));
+        // INVARIANT: always with the schema, and on top of the action's own entities: see `Action::entities`.
+        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| e.to_string())?;
+        Ok(Asked { request, entities })
+    }
+
+    fn principal(&self, caller: &Caller) -> Result<(EntityUid, HashSet<EntityUid>), String> {
+        let Some(identity) = &caller.identity else {
+            return Ok((self.uid("Anonymous", ANONYMOUS)?, HashSet::new()));
+        };
+        let kind = match identity.kind {
+            CallerKind::User => "User",
+            CallerKind::Robot => "Robot",
+        };
+        let groups = identity.groups.iter().map(|group| self.uid("Group", group)).collect::<Result<_, _>>()?;
+        Ok((self.uid(kind, &identity.name)?, groups))
+    }
+
+    fn resource(&self, resource: &Resource) -> Result<(EntityUid, Option<EntityUid>), String> {
+        let holder = resource.parent.as_ref().map(|(kind, id)| self.uid(kind, id)).transpose()?;
+        Ok((self.uid(&resource.kind, &resource.id)?, holder))
+    }
+
+    fn uid(&self, kind: &str, id: &str) -> Result<EntityUid, String> {
+        let name = self.types.get(kind).ok_or_else(|| format!("there is no type `{kind}`"))?;
+        Ok(EntityUid::from_type_name_and_id(name.clone(), EntityId::new(id)))
+    }
+
+    fn evaluate(&self, action: &Action, asked: &Asked, item: usize, findings: &mut Findings) {
+        let answer = self.respond(&action.enforced, asked);
+        for error in answer.diagnostics().errors() {
+            let AuthorizationError::PolicyEvaluationError(inner) = error;
+            findings.errors.push(format!("item {item}: {error}"));
+            findings.told.push(format!("The policy could not be evaluated. [{}]", inner.policy_id()));
+        }
+        let deciding: Vec<Deciding> = self.deciding(&answer, item).collect();
+        let denied = answer.decision() == cedar_policy::Decision::Deny;
+        if denied {
+            findings.explanation.extend(self.explain(action, asked, &deciding, item));
+        }
+        if denied && deciding.is_empty() {
+            findings.unpermitted.push(item);
+        }
+        findings.deciding.extend(deciding);
+        if !action.shadow.is_empty() {
+            let answer = self.respond(&action.shadow, asked);
+            findings.shadow.extend(self.deciding(&answer, item));
+        }
+    }
+
+    pub(super) fn respond(&self, policies: &PolicySet, asked: &Asked) -> Response {
+        self.authorizer.is_authorized(&asked.request, policies, &asked.entities)
+    }
+
+    fn deciding<'a>(&'a self, answer: &'a Response, item: usize) -> impl Iterator<Item = Deciding> + 'a {
+        let mut ids: Vec<&PolicyId> = answer.diagnostics().reason().collect();
+        ids.sort();
+        ids.into_iter().filter_map(|id| self.rules.get(id)).map(move |rule| {
+            let listing = &rule.listing;
+            Deciding { policy: listing.id.clone(), message: listing.message.clone(), effect: listing.effect, item }
+        })
+    }
+
+    /// The deciding forbids' clauses, or the permit that came nearest.
+    fn explain(&self, action: &Action, asked: &Asked, deciding: &[Deciding], item: usize) -> Vec<String> {
+        let Asked { request, entities } = asked;
+        let line = |policy: &str, why: &[String]| format!("item {item}: {policy}: {}", why.join("; "));
+        if deciding.is_empty() {
+            let permits = action.enforced.policies().filter_map(|policy| self.rules.get(policy.id())).filter(|rule| rule.listing.effect == Effect::Permit);
+            let mut missed: Vec<_> = permits.map(|rule| (rule.explainer.mismatches(request, entities), &rule.listing.id)).collect();
+            missed.sort_by(|a, b| (a.0.len(), a.1).cmp(&(b.0.len(), b.1)));
+            return match missed.first() {
+                Some((why, id)) => vec![line(&format!("nearest grant {id}"), why)],
+                None => vec![format!("item {item}: there is no grant for this action")],
+            };
+        }
+        let rules = deciding.iter().filter_map(|one| self.rules.get(&PolicyId::new(&one.policy)));
+        rules.map(|rule| line(&rule.listing.id, &rule.explainer.applies(request, entities))).collect()
+    }
+
+    fn conclude(&self, question: &Question, operation: &Operation, items: usize, mut findings: Findings) -> Decision {
+        let forbids: Vec<&Deciding> = findings.deciding.iter().filter(|one| one.effect == Effect::Forbid).collect();
+        let (verdict, reason, message) = if !findings.errors.is_empty() {
+            findings.told.dedup();
+            (Verdict::Deny, Reason::PolicyError, findings.told.join(" "))
+        } else if !forbids.is_empty() {
+            (Verdict::Deny, Reason::Forbidden, messages(&forbids, items))
+        } else if !findings.unpermitted.is_empty() {
+            let (reason, message) = not_permitted(&question.caller, &operation.action);
+            (Verdict::Deny, reason, format!("{message}{}", concerned(&findings.unpermitted, items)))
+        } else {
+            (Verdict::Allow, Reason::Permitted, String::new())
+        };
+        let Findings { deciding, shadow, errors, explanation, .. } = findings;
+        Decision { deciding, shadow, errors, explanation, ..self.decision(verdict, reason, message) }
+    }
+
+    fn deny(&self, reason: Reason, message: &str) -> Decision {
+        self.decision(Verdict::Deny, reason, message.to_owned())
+    }
+
+    fn decision(&self, verdict: Verdict, reason: Reason, message: String) -> Decision {
+        let bundle = self.hash.clone();
+        Decision { verdict, reason, message, deciding: Vec::new(), shadow: Vec::new(), errors: Vec::new(), explanation: Vec::new(), bundle }
+    }
+}
+
+fn unless_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// A section of the context, by the action's own types.
+fn section(action: &Action, name: &str, facts: &Facts) -> Result<(String, RestrictedExpression), String> {
+    let Some(Type::Record(attributes)) = action.context.get(name).map(|attribute| &attribute.of) else {
+        return Err(format!("no section `{name}`"));
+    };
+    Ok((name.to_owned(), types::record(types::convert(attributes, facts, name)?, name)?))
+}
+
+/// Each policy's message and id once, with the items that it concerns when it does not concern all.
+fn messages(forbids: &[&Deciding], items: usize) -> String {
+    let mut parts: Vec<(&Deciding, Vec<usize>)> = Vec::new();
+    for forbid in forbids {
+        match parts.iter_mut().find(|(known, _)| known.policy == forbid.policy) {
+            Some((_, concerned)) => concerned.push(forbid.item),
+            None => parts.push((forbid, vec![forbid.item])),
+        }
+    }
+    let parts = parts.iter().map(|(forbid, of)| format!("{} [{}]{}", forbid.message, forbid.policy, concerned(of, items)));
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+fn concerned(of: &[usize], items: usize) -> String {
+    if of.len() == items {
+        return String::new();
+    }
+    let list = of.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    format!(" (item{} {list})", if of.len() == 1 { "" } else { "s" })
+}
+
+fn not_permitted(caller: &Caller, action: &str) -> (Reason, String) {
+    match &caller.identity {
+        Some(identity) => (Reason::NotPermitted, format!("No policy permits {action} to `{}`.", identity.name)),
+        None if caller.why.is_empty() => (Reason::CallerUnknown, format!("No policy permits {action} to callers who are not known.")),
+        None => (Reason::CallerUnknown, format!("No policy permits {action} to callers who are not known: {}", caller.why)),
+    }
+}

@@ -1,0 +1,226 @@
+//! For the tests: a small catalogue, and questions made from raw calls without the checks of `inspect`.
+
+use super::question::Question;
+use crate::caller::{Assurance, Caller, CallerKind, Credential, Directory, Identity};
+use crate::catalog::operation::{Operation, ResourceSpec};
+use crate::catalog::schema::{Field, Shape, TextMeaning};
+use crate::catalog::source::{Source, Step, select};
+use crate::catalog::{Catalog, Target};
+use crate::clock::Timestamp;
+use crate::inspect::facts::{CallFacts, Fact, Facts, Item, KEY_ALGORITHMS, PublicKey, Resource};
+use serde_json::{Value, json};
+
+/// A catalogue with one of everything.
+pub const DOCUMENT: &str = r"
+openapi: 3.1.0
+info: {title: Test, version: '1'}
+x-keyward-service: test.svc
+x-keyward-error-shape: flat
+servers: [{url: 'https://svc.test'}]
+x-keyward-passing: [{methods: [GET], path: /free/**, reason: nothing to see}]
+paths:
+  /:
+    get: {operationId: Versions, x-keyward-groups: [discovery], responses: {'200': {description: ok}}}
+  /orgs/{org}/keys:
+    parameters: [{name: org, in: path, required: true, schema: {type: string}}]
+    get:
+      operationId: ListKeys
+      x-keyward-groups: [read]
+      x-keyward-resource: {type: Organization, id: path.org}
+      parameters: [{name: limit, in: query, schema: {type: integer, default: 50}}, {name: token, in: query, x-keyward-secret: true, schema: {type: string}}]
+      responses: {'200': {description: ok}}
+    post:
+      operationId: CreateKey
+      x-keyward-groups: [write, key]
+      x-keyward-resource: {type: Organization, id: path.org}
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [title, key, scope]
+              properties:
+                title: {type: string}
+                key: {type: string, format: ssh-public-key}
+                scope: {type: string, enum: [READ, ALL], x-keyward-enum: KeyScope}
+                expireTime: {type: string, format: date-time}
+                force: {type: boolean, default: false}
+                tags: {type: array, items: {type: string}}
+                parts: {type: array, items: {type: object, properties: {a: {type: string}}}}
+                password: {type: string, x-keyward-secret: true}
+                any: {}
+      responses: {'200': {description: ok}}
+  /v1/keys:
+    post:
+      operationId: CreateKeyOld
+      x-keyward-alias-of: CreateKey
+      x-keyward-groups: [write, key]
+      x-keyward-resource: {type: Organization, id: query.org}
+      parameters: [{name: org, in: query, required: true, schema: {type: string}}]
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [name, publicKey]
+              properties:
+                name: {type: string, x-keyward-as: title}
+                publicKey: {type: string, format: ssh-public-key, x-keyward-as: key}
+                scope: {type: string, enum: [ALL, READ], x-keyward-enum: KeyScope}
+                expireTime: {type: string, format: date-time}
+                force: {type: boolean, default: false}
+      responses: {'200': {description: ok}}
+  /projects/{project}/bind:
+    parameters: [{name: project, in: path, required: true, schema: {type: string}}]
+    put:
+      operationId: Bind
+      x-keyward-groups: [write]
+      x-keyward-resource: {type: Server, id: item.server_id, in: {type: Project, id: path.project}}
+      x-keyward-items: {server_id: 'body.servers[].server_id', keypair: 'body.servers[].keypair', project: path.project}
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [servers]
+              properties:
+                servers:
+                  type: array
+                  items: {type: object, required: [server_id], properties: {server_id: {type: string}, keypair: {type: string}}}
+      responses: {'200': {description: ok}}
+";
+
+/// The groups that tests know.
+pub fn directory() -> Directory {
+    Directory { callers: Vec::new(), groups: vec!["key-admins".to_owned(), "auditors".to_owned()] }
+}
+
+/// The small catalogue.
+pub fn catalog() -> Catalog {
+    Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.to_owned())]).unwrap()
+}
+
+/// A caller in groups; anonymous when the name is empty.
+pub fn caller(name: &str, kind: CallerKind, groups: &[&str]) -> Caller {
+    let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+    let identity = (!name.is_empty()).then(|| Identity { name: name.to_owned(), kind, groups });
+    let assurance = if identity.is_some() { Assurance::Token } else { Assurance::None };
+    Caller { identity, assurance, credential: Credential::default(), why: String::new() }
+}
+
+/// The question that a call makes, by a robot in `key-admins`, at noon of a fixed day.
+pub fn question(catalog: &Catalog, method: &str, url: &str, body: Value) -> Question {
+    let (host, path) = url.split_once('/').unwrap();
+    let path = format!("/{path}");
+    let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+    let target = catalog.classify(None, host, &method.parse().unwrap(), path);
+    let facts = match &target {
+        Target::Operation(operation, parameters) => facts(operation, parameters, query, &[], &body),
+        _ => CallFacts::default(),
+    };
+    let now = Timestamp::parse("2026-11-22T12:00:00Z").unwrap();
+    Question { target, caller: caller("ci-keys", CallerKind::Robot, &["key-admins"]), facts: Ok(facts), source: "10.20.0.5".parse().unwrap(), now }
+}
+
+/// The facts of a call that fits the catalogue.
+pub fn facts(operation: &Operation, parameters: &[(String, String)], query: &str, headers: &[(String, String)], body: &Value) -> CallFacts {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query = Value::Object(pairs.map(|(name, value)| (name.to_owned(), json!(value))).collect());
+    let path = Value::Object(parameters.iter().map(|(name, value)| (name.clone(), json!(value))).collect());
+    let headers = Value::Object(headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect());
+    let call = json!({"path": path, "query": query, "header": headers, "body": body});
+    let shown = |fields: &[Field], section: &str| record(fields, &call[section]);
+    let shape = operation.body.as_ref().map(|body| &body.shape);
+    let body = match shape {
+        Some(Shape::Object { fields, .. }) => shown(fields, "body"),
+        _ => Facts::new(),
+    };
+    CallFacts { path: shown(&operation.path, "path"), query: shown(&operation.query, "query"), body, items: items(operation, &call) }
+}
+
+fn record(fields: &[Field], value: &Value) -> Facts {
+    let mut facts = Facts::new();
+    for field in fields.iter().filter(|field| !field.secret) {
+        let value = value.get(&field.name).or(field.default.as_ref());
+        if let Some(fact) = value.and_then(|value| fact(&field.shape, value)) {
+            facts.insert(field.fact.clone(), fact);
+        }
+    }
+    facts
+}
+
+fn fact(shape: &Shape, value: &Value) -> Option<Fact> {
+    Some(match shape {
+        Shape::Object { fields, .. } => Fact::Record(record(fields, value)),
+        Shape::Array { element, .. } => Fact::List(value.as_array()?.iter().map(|value| fact(element, value)).collect::<Option<_>>()?),
+        Shape::Text { meaning, .. } => {
+            let text = value.as_str()?;
+            match meaning {
+                TextMeaning::Plain => Fact::Text(text.to_owned()),
+                TextMeaning::Choice { name, .. } => Fact::Choice { kind: name.clone(), value: text.to_owned() },
+                TextMeaning::DateTime => Fact::Time(Timestamp::parse(text)?),
+                TextMeaning::SshPublicKey => Fact::Key(key(text)),
+            }
+        }
+        // Values of a query or a path come as text.
+        Shape::Integer { .. } => Fact::Number(value.as_i64().or_else(|| value.as_str()?.parse().ok())?),
+        Shape::Boolean => Fact::Flag(value.as_bool().or_else(|| value.as_str()?.parse().ok())?),
+        Shape::Any => return None,
+    })
+}
+
+/// `rsa:2048` and the like stand for keys that no test needs in full.
+fn key(text: &str) -> PublicKey {
+    let (name, bits) = text.split_once(':').unwrap_or(if text.starts_with("ssh-ed25519 ") { ("ed25519", "256") } else { ("unknown", "0") });
+    let algorithm = KEY_ALGORITHMS.iter().find(|known| **known == name).unwrap();
+    PublicKey { algorithm, bits: bits.parse().unwrap() }
+}
+
+fn items(operation: &Operation, call: &Value) -> Vec<Item> {
+    let Some(spec) = &operation.resource else { return Vec::new() };
+    let each = operation.items.values().find_map(|source| array_of(source, call));
+    let Some(each) = each else { return vec![item(operation, spec, call, call, 0)] };
+    (0..each.len()).map(|index| item(operation, spec, call, call, index)).collect()
+}
+
+fn array_of(source: &Source, call: &Value) -> Option<Vec<Value>> {
+    let Source::Body(steps) = source else { return None };
+    let at = steps.iter().position(|step| *step == Step::Each)?;
+    Some(select(&call["body"], &steps[..=at]).into_iter().cloned().collect())
+}
+
+fn item(operation: &Operation, spec: &ResourceSpec, call: &Value, _: &Value, index: usize) -> Item {
+    let value = |source: &Source| one(operation, source, call, index);
+    let fields = operation.items.iter().filter_map(|(name, source)| Some((name.clone(), value(source)?))).collect();
+    let id = |source: &Source| match value(source)? {
+        Fact::Text(text) => Some(text),
+        Fact::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let parent = spec.parent.as_ref().and_then(|(kind, source)| Some((kind.clone(), id(source)?)));
+    Item { fields, resource: id(&spec.id).map(|id| Resource { kind: spec.kind.clone(), id, parent }) }
+}
+
+/// The value of a source for the item of that index.
+fn one(operation: &Operation, source: &Source, call: &Value, index: usize) -> Option<Fact> {
+    let parameter = |fields: &[Field], section: &str, name: &str| fact(&fields.iter().find(|f| f.name == name)?.shape, call[section].get(name)?);
+    match source {
+        Source::Path(name) => parameter(&operation.path, "path", name),
+        Source::Query(name) => parameter(&operation.query, "query", name),
+        Source::Header(name) => parameter(&operation.headers, "header", name),
+        Source::Item(name) => one(operation, operation.items.get(name)?, call, index),
+        Source::Body(steps) => walk(&operation.body.as_ref()?.shape, &call["body"], steps, index),
+    }
+}
+
+fn walk(shape: &Shape, value: &Value, steps: &[Step], index: usize) -> Option<Fact> {
+    match (shape, steps.split_first()) {
+        (_, None) => fact(shape, value),
+        (Shape::Object { fields, .. }, Some((Step::Field(name), rest))) => walk(&fields.iter().find(|f| f.name == *name)?.shape, value.get(name)?, rest, index),
+        (Shape::Array { element, .. }, Some((Step::Each, rest))) => walk(element, value.get(index)?, rest, index),
+        _ => None,
+    }
+}
