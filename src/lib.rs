@@ -13,3 +13,4 @@ pub mod policy;
 pub mod reason;
 pub mod request;
 pub mod secret;
+pub mod signing;
