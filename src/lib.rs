@@ -12,4 +12,6 @@ pub mod metrics;
 pub mod policy;
 pub mod reason;
 pub mod request;
+pub mod sandbox;
 pub mod secret;
+pub mod signing;
