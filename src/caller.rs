@@ -143,6 +143,11 @@ pub enum DirectoryError {
 }
 
 impl Directory {
+    /// A directory of groups without callers.
+    pub fn of_groups(groups: &[&str]) -> Self {
+        Self { groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Self::default() }
+    }
+
     /// Reads the text of a callers file.
     ///
     /// # Errors

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What the gate works with.
-#[derive(Debug)]
 pub struct Gate {
     /// What is known of the clouds.
     pub catalog: Arc<Catalog>,
@@ -59,7 +58,6 @@ pub struct Refusal {
 /// Leave to forward one call, once. Only the gate makes one, and only from a receipt of the journal: whoever holds
 /// a permit knows that the call's record is on disk. Dropped without [`Permit::close`], it records that the
 /// outcome is unknown.
-#[derive(Debug)]
 pub struct Permit {
     receipt: Receipt,
     gate: Arc<Gate>,

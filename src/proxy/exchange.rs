@@ -16,7 +16,6 @@ use std::time::Instant;
 pub const EXAMINED_BYTES_MAX: usize = 1024 * 1024;
 
 /// One forwarded exchange.
-#[derive(Debug)]
 pub struct Exchange {
     /// The exchange.
     pub id: AuditId,
@@ -26,7 +25,6 @@ pub struct Exchange {
     seen: Mutex<Seen>,
 }
 
-#[derive(Debug)]
 struct Seen {
     permit: Option<Permit>,
     started: Instant,

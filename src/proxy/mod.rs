@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use upstream::Upstreams;
 
 /// What the hooks work with.
-#[derive(Debug)]
 pub struct Proxy {
     /// Judges.
     pub gate: Arc<Gate>,
