@@ -24,12 +24,10 @@ use std::time::Instant;
 pub struct Gate {
     /// What is known of the clouds.
     pub catalog: Arc<Catalog>,
-    /// Who is known.
-    pub directory: Directory,
+    /// Who is known and what is allowed; swapped whole.
+    pub rules: ArcSwap<Rules>,
     /// The key of keyed digests.
     pub key: DigestKey,
-    /// The policies in force; swapped whole.
-    pub policies: ArcSwap<Bundle>,
     /// Where records become durable.
     pub journal: Arc<Journal>,
     /// What hides secrets.
@@ -40,6 +38,14 @@ pub struct Gate {
     pub keep: Keep,
     /// Bodies longer than this are refused, in bytes.
     pub body_bytes_max: usize,
+}
+
+/// The callers and the policies in force. One call is judged by one of these from its beginning to its end.
+pub struct Rules {
+    /// Who is known.
+    pub directory: Directory,
+    /// What is allowed.
+    pub policies: Bundle,
 }
 
 /// A refused call: what the caller is told.
@@ -75,13 +81,14 @@ impl Gate {
     /// The refusal, which is on record unless its reason is `journal-unavailable`.
     pub async fn admit(self: &Arc<Self>, head: &RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
         let mut stages = Stages::start(&self.metrics);
+        let rules = self.rules.load_full();
         let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
-        let caller = self.directory.identify(head, &self.key);
+        let caller = rules.directory.identify(head, &self.key);
         stages.end("head");
         let (inspected, facts) = inspect::read(&target, head, body, self.body_bytes_max).await;
         stages.end("body");
         let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
-        let decision = self.policies.load().decide(&question);
+        let decision = rules.policies.decide(&question);
         stages.end("decide");
         let (record, shown) = leaf::request(&self.redactor, self.keep, head, &inspected, &question, &decision, &self.catalog.digest, &stages.timings);
         // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request

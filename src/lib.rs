@@ -19,3 +19,8 @@ pub mod proxy;
 pub mod signing;
 pub mod sandbox;
 pub mod config;
+pub mod admin;
+pub mod app;
+pub mod client;
+pub mod demo;
+pub mod cli;
