@@ -195,7 +195,7 @@ fn canonical_path(path: &str) -> String {
 }
 
 /// Decoded pairs in order of name, then value, encoded again. `+` is a plus sign.
-fn canonical_query(query: &str) -> String {
+pub(crate) fn canonical_query(query: &str) -> String {
     let pair = |text: &str| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (decode(name), decode(value))

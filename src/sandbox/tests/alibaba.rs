@@ -84,7 +84,10 @@ async fn the_older_api_is_another_door_in_an_envelope() {
     let enable = format!("/repository/60de7a%2FDemo/keys/{}/enable?{query}", deploy["result"]["id"]);
     assert_eq!(cloud.older("POST", &enable, empty()).await.json()["result"]["result"], true);
     let unsigned = cloud.send(plain(OLDER, "GET", &format!("/api/v3/user/keys?{query}"), &empty())).await.unwrap();
-    assert_eq!((unsigned.status, unsigned.json()["success"].as_bool()), (401, Some(false)));
+    assert_eq!((unsigned.status, unsigned.json()["Code"].as_str()), (401, Some("MissingAuthorization")));
+    let mut forged = plain(OLDER, "GET", &format!("/api/v3/user/keys?{query}"), &empty());
+    acs3::sign(&AccessKey { id: "LTAIDEMOALICE".to_owned(), secret: "wrong".to_owned() }, OLDER, &mut forged, Timestamp::now()).unwrap();
+    assert_eq!(cloud.send(forged).await.unwrap().json()["Code"], "SignatureDoesNotMatch");
     let no_token = cloud.older("GET", &format!("/api/v3/user/keys?organizationId={ORGANIZATION}"), empty()).await;
     assert_eq!((no_token.status, no_token.json()["success"].as_bool()), (401, Some(false)));
 }
@@ -96,7 +99,7 @@ impl Cloud {
 
     async fn older(&self, method: &str, target: &str, body: Value) -> Got {
         let mut request = plain(OLDER, method, target, &body);
-        acs_header(&mut request);
+        acs_sign(OLDER, &mut request);
         self.send(request).await.unwrap()
     }
 }
