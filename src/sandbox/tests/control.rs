@@ -61,3 +61,16 @@ async fn a_call_that_hangs_has_taken_effect() {
     assert!(tokio::time::timeout(Duration::from_millis(300), copy).await.is_err());
     assert_eq!(cloud.admin(KMS, "GET", "/v3/{project}/keypairs/kp-ops", empty()).await.status, 404);
 }
+
+#[tokio::test]
+async fn a_call_that_hangs_does_not_hold_the_sandbox_open() {
+    let cloud = Cloud::start().await;
+    cloud.sandbox.set_fault(Fault { mode: FaultMode::Hang, times: 1 });
+    let mut client = tokio::net::TcpStream::connect(cloud.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut client, format!("GET {LIST} HTTP/1.1\r\nhost: {KMS}\r\n\r\n").as_bytes()).await.unwrap();
+    while cloud.sandbox.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    cloud.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(2), cloud.served).await.unwrap().unwrap().unwrap();
+}

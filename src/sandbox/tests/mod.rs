@@ -38,7 +38,8 @@ static DOCUMENTS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
 struct Cloud {
     sandbox: Arc<Sandbox>,
     address: SocketAddr,
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 /// What came back.
@@ -65,10 +66,10 @@ impl Cloud {
         let address = listener.local_addr().unwrap();
         let sandbox = Sandbox::new(Arc::clone(&CATALOG), settings);
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(Arc::clone(&sandbox).serve(listener, async {
+        let served = tokio::spawn(Arc::clone(&sandbox).serve(listener, async {
             let _ = stopped.await;
         }));
-        Self { sandbox, address, _stop: stop }
+        Self { sandbox, address, stop, served }
     }
 
     /// Sends a request as it is. The answer must fit the document when the call is one of the catalogue's.
