@@ -195,7 +195,7 @@ fn canonical_path(path: &str) -> String {
 }
 
 /// Decoded pairs in order of name, then value, encoded again. `+` is a plus sign.
-fn canonical_query(query: &str) -> String {
+pub(crate) fn canonical_query(query: &str) -> String {
     let pair = |text: &str| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (decode(name), decode(value))
@@ -361,11 +361,9 @@ mod tests {
     #[test]
     fn spellings_of_one_path_and_query_verify_alike() {
         let good = signed(list());
-        for target in ["/v3/0123456789abcdef/keypairs/de%20mo/x/?limit=50&a=2&a=10&flag=%74rue&empty&marker=%c3%a9%7E%20%26%3D%2B%2F*"] {
-            let mut other = good.clone();
-            *other.uri_mut() = target.parse().unwrap();
-            assert!(check(&other).is_ok(), "{target}");
-        }
+        let mut other = good;
+        *other.uri_mut() = "/v3/0123456789abcdef/keypairs/de%20mo/x/?limit=50&a=2&a=10&flag=%74rue&empty&marker=%c3%a9%7E%20%26%3D%2B%2F*".parse().unwrap();
+        assert!(check(&other).is_ok());
         assert_eq!(canonical_path("/a//b%zz%2"), "/a//b%25zz%252/");
         assert_eq!(canonical_query("b=1&a+b=%2"), "a%2Bb=%252&b=1");
     }

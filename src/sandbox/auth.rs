@@ -1,5 +1,6 @@
 //! Who calls: each cloud's front door. The words of a refusal follow the vendors', secrets that they echo included.
 
+use super::acs3;
 use super::errors::Refused;
 use super::settings::Settings;
 use crate::catalog::operation::ErrorShape;
@@ -11,7 +12,7 @@ use http::header::AUTHORIZATION;
 pub(super) fn authenticate(settings: &Settings, shape: ErrorShape, message: &Message<'_>, now: Timestamp) -> Result<String, Refused> {
     match shape {
         ErrorShape::Codeup => personal_token(settings, header(message, "x-yunxiao-token")),
-        ErrorShape::Acs => older_alibaba(settings, message),
+        ErrorShape::Acs => older_alibaba(settings, message, now),
         ErrorShape::Flat | ErrorShape::Ims | ErrorShape::Nova => huawei(settings, message, now),
     }
 }
@@ -39,13 +40,10 @@ fn personal_token(settings: &Settings, token: Option<&str>) -> Result<String, Re
     settings.personal_tokens.get(token).cloned().ok_or_else(|| Refused::new(401, "InvalidTokenError", "the token is not valid"))
 }
 
-/// The signature's form and its key are checked, and the token that names the owner.
-fn older_alibaba(settings: &Settings, message: &Message<'_>) -> Result<String, Refused> {
-    let signature = header(message, "authorization").and_then(|text| text.strip_prefix("ACS3-HMAC-SHA256 Credential="));
-    let access = signature.and_then(|text| text.split([',', '/']).next());
-    if access.and_then(|id| settings.acs_key(id)).is_none() {
-        return Err(Refused::new(401, "InvalidAccessKeyId.NotFound", "the specified access key is not found"));
-    }
+/// The signature says who sends, the token in the query for whom.
+fn older_alibaba(settings: &Settings, message: &Message<'_>, now: Timestamp) -> Result<String, Refused> {
+    let verified = acs3::verify(message, |id| settings.acs_key(id).map(|(key, _)| key.secret.as_str()), now);
+    verified.map_err(|code| Refused::at_front_door(401, code, "the signature was not accepted"))?;
     let query = message.target.split_once('?').map_or("", |(_, query)| query);
     let token = query.split('&').find_map(|pair| pair.strip_prefix("accessToken="));
     personal_token(settings, token)

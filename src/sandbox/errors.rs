@@ -27,7 +27,7 @@ pub(super) struct Refused {
     pub code: String,
     /// For people.
     pub message: String,
-    /// Refused before the service saw it: worded flat on every Huawei host.
+    /// Refused before the service saw it: worded alike on every Huawei host, and in capitals by Alibaba's.
     pub front_door: bool,
 }
 
@@ -47,6 +47,7 @@ impl Refused {
         let Self { status, code, message, .. } = self;
         match shape {
             ErrorShape::Codeup => json!({"errorCode": code, "errorMessage": message, "requestId": request_id}),
+            ErrorShape::Acs if self.front_door => json!({"Code": code, "Message": message, "RequestId": request_id}),
             ErrorShape::Acs => json!({"errorCode": code, "errorMessage": message, "requestId": request_id, "success": false}),
             ErrorShape::Ims if !self.front_door => json!({"error": {"code": code, "message": message}}),
             ErrorShape::Nova if !self.front_door => json!({nova_key(*status): {"code": status, "message": message}}),
@@ -81,6 +82,7 @@ mod tests {
         assert_eq!(own.body(ErrorShape::Nova, "r"), json!({"itemNotFound": {"code": 404, "message": "gone"}}));
         assert_eq!(own.body(ErrorShape::Codeup, "r"), json!({"errorCode": "X.1", "errorMessage": "gone", "requestId": "r"}));
         assert_eq!(own.body(ErrorShape::Acs, "r")["success"], false);
+        assert_eq!(front.body(ErrorShape::Acs, "r"), json!({"Code": "APIG.0301", "Message": "who?", "RequestId": "r"}));
         for shape in [ErrorShape::Flat, ErrorShape::Ims, ErrorShape::Nova] {
             assert_eq!(front.body(shape, "r"), flat);
         }

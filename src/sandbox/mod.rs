@@ -1,9 +1,10 @@
 //! The sandbox clouds: stand-ins with real state for the services of the catalogue, on one plain listener.
 //!
 //! One road: identify → classify → authenticate → dispatch → answer. An ordinary, lenient upstream on purpose, for it
-//! is what the gateway protects: of two equal JSON keys the last wins, unknown fields are ignored. Must never be
-//! reachable from elsewhere than the machine's own loopback; it knows its own credentials only.
+//! is what the gateway protects: of two equal JSON keys the last wins, unknown fields are ignored. It holds no real
+//! credential and no key that opens anything.
 
+pub mod acs3;
 mod auth;
 mod call;
 mod codeup;
@@ -201,10 +202,10 @@ async fn handle(State(sandbox): State<Arc<Sandbox>>, request: axum::extract::Req
     lock(&sandbox.journal).add(seen(&request, &target));
     let fault = sandbox.take_fault();
     let reply = if fault == FaultMode::Refuse503 { front_door(503, "Backend unavailable") } else { sandbox.answer(&target, &request) };
-    lock(&sandbox.journal).count(&format!("status.{}", reply.status));
     if fault == FaultMode::Hang {
         let _ = sandbox.closing.subscribe().wait_for(|closing| *closing).await;
     }
+    lock(&sandbox.journal).count(&format!("status.{}", reply.status));
     reply.send(fault, sandbox.settings.slow).await
 }
 

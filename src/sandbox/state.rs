@@ -123,13 +123,15 @@ impl World {
             ("ci", "kp-ci", true, "user"),
             ("keyadmin", "kp-shared", false, "domain"),
         ] {
+            let mut material = Material::made(name);
+            material.private = material.private.filter(|_| hosted);
             let keypair = Keypair {
                 project: PROJECT.to_owned(),
                 user: user.to_owned(),
                 name: name.to_owned(),
                 kind: "ssh".to_owned(),
                 scope: scope.to_owned(),
-                material: Material::made(name),
+                material,
                 hosted,
                 description: String::new(),
                 id: world.number(),
