@@ -1,6 +1,6 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
-use crate::admin;
+use crate::admin::{self, Phase};
 use crate::audit::journal::{self, Journal};
 use crate::audit::leaf::{self, Keep};
 use crate::audit::redact::Redactor;
@@ -20,9 +20,9 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
 use serde_json::json;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -64,7 +64,10 @@ fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
     }
     for service in settings.listeners.iter().filter_map(|l| l.service.as_ref()) {
         if catalog.service(service).is_none() {
-            problems.push(format!("configuration: a listener is bound to `{service}`, which is no service of the catalogue: known are {}", service_names(&catalog)));
+            problems.push(format!(
+                "configuration: a listener is bound to `{service}`, which is no service of the catalogue: known are {}",
+                service_names(&catalog)
+            ));
         }
     }
     if problems.is_empty() { Ok(catalog) } else { Err(Problems(problems)) }
@@ -91,12 +94,12 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// Where auditors connect.
     pub admin: SocketAddr,
-    stop: watch::Sender<Option<i32>>,
+    stop: watch::Sender<Option<u8>>,
 }
 
 impl Running {
     /// Ends the gateway as SIGTERM does; the process then exits with this status.
-    pub fn stop(&self, status: i32) {
+    pub fn stop(&self, status: u8) {
         self.stop.send_replace(Some(status));
     }
 }
@@ -106,7 +109,7 @@ pub struct Gateway {
     server: Server,
     running: Arc<Running>,
     settings: Settings,
-    stopping: Arc<AtomicBool>,
+    phase: Arc<Phase>,
 }
 
 impl Gateway {
@@ -121,8 +124,13 @@ impl Gateway {
         let listeners = settings.listeners.iter().map(|l| free_address(l.address)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
-        let journal = journal::Settings { commit_deadline: settings.commit_deadline, free_bytes_min: settings.free_bytes_min, ..journal::Settings::new(&settings.audit_dir) };
-        let (journal, recovery) = Journal::open(journal, Arc::clone(&metrics)).map_err(|e| anyhow!(e).context(format!("audit log {}", settings.audit_dir.display())))?;
+        let journal = journal::Settings {
+            commit_deadline: settings.commit_deadline,
+            free_bytes_min: settings.free_bytes_min,
+            ..journal::Settings::new(&settings.audit_dir)
+        };
+        let (journal, recovery) =
+            Journal::open(journal, Arc::clone(&metrics)).map_err(|e| anyhow!(e).context(format!("audit log {}", settings.audit_dir.display())))?;
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }
@@ -140,10 +148,10 @@ impl Gateway {
             keep: Keep { body_bytes_max: settings.kept_body_bytes_max },
             body_bytes_max: settings.body_bytes_max,
         });
-        let stopping = Arc::new(AtomicBool::new(false));
+        let phase = Arc::new(Phase::default());
         let running = Arc::new(Running { gate, listeners: listeners.clone(), admin: admin.local_addr()?, stop: watch::Sender::new(None) });
-        let server = build_server(&settings, &running, admin, &stopping)?;
-        Ok(Self { server, running, settings, stopping })
+        let server = build_server(&settings, &running, admin, &phase)?;
+        Ok(Self { server, running, settings, phase })
     }
 
     /// The running gateway's handle.
@@ -151,23 +159,32 @@ impl Gateway {
         Arc::clone(&self.running)
     }
 
-    /// Serves until a signal, drains, closes the journal and ends the process.
-    pub fn serve(self) -> ! {
-        let Self { server, running, settings, stopping } = self;
-        let started = leaf::event("started", json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest}));
+    /// Serves until a signal, drains and closes the journal. The process' exit status.
+    ///
+    /// # Errors
+    /// When the server's thread cannot be started.
+    pub fn serve(self) -> anyhow::Result<u8> {
+        let Self { server, running, settings, phase } = self;
+        let started = leaf::event(
+            "started",
+            json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest}),
+        );
         running.gate.journal.append_detached(started);
-        for address in &running.listeners {
-            tracing::info!(%address, "gateway listens");
-        }
-        tracing::info!(address = %running.admin, "admin listens");
-        let watch = Signals { running: Arc::clone(&running), settings, stopping };
-        server.run(RunArgs { shutdown_signal: Box::new(watch) });
-        // Reached when pingora's grace is over and the drain has not ended the process before.
-        std::process::exit(finish(&running.gate, 1));
+        let (stopped, status) = std::sync::mpsc::channel();
+        let drain = settings.drain;
+        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), stopped };
+        // pingora sleeps its whole grace out, busy or not; the process ends as soon as all is done.
+        std::thread::Builder::new().name("pingora".to_owned()).spawn(move || server.run(RunArgs { shutdown_signal: Box::new(watch) }))?;
+        wait_for_listeners(&running.listeners)?;
+        phase.serving();
+        tracing::info!(gateway = ?running.listeners, admin = %running.admin, "keyward serves");
+        let status = status.recv().context("the server ended without a word")?;
+        let drained = wait_for_open(&running.gate, drain);
+        Ok(finish(&running.gate, if drained { status } else { 1 }))
     }
 }
 
-fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener, stopping: &Arc<AtomicBool>) -> anyhow::Result<Server> {
+fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
         // 0 would mean that nothing is ever sent.
@@ -196,7 +213,7 @@ fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener,
         server.add_service(service);
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(stopping));
+    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase));
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);
@@ -213,7 +230,8 @@ fn free_address(address: SocketAddr) -> anyhow::Result<SocketAddr> {
 struct Signals {
     running: Arc<Running>,
     settings: Settings,
-    stopping: Arc<AtomicBool>,
+    phase: Arc<Phase>,
+    stopped: Sender<u8>,
 }
 
 #[async_trait]
@@ -223,29 +241,16 @@ impl ShutdownSignalWatch for Signals {
             tracing::error!(%error, "signals cannot be received; the gateway stops");
             1
         });
-        self.stopping.store(true, Ordering::SeqCst);
+        self.phase.stopping();
         tracing::info!("stopping: no new connections, finishing what is in flight");
-        let (gate, drain) = (Arc::clone(&self.running.gate), self.settings.drain);
-        // pingora now closes the listeners and sleeps its grace out, busy or not; this ends it when all is done.
-        std::thread::spawn(move || {
-            // A connection just accepted has its context within this time.
-            std::thread::sleep(Duration::from_millis(100));
-            let deadline = Instant::now() + drain;
-            while gate.metrics.open_exchanges.get() > 0 && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let left = gate.metrics.open_exchanges.get();
-            if left > 0 {
-                tracing::warn!(exchanges = left, "the drain's deadline has passed; the next start records their outcome as unknown");
-            }
-            std::process::exit(finish(&gate, if left > 0 { 1 } else { status }));
-        });
+        // pingora closes its listeners now; the drain goes on in `serve`.
+        self.stopped.send(status).ok();
         ShutdownSignal::GracefulTerminate
     }
 }
 
 impl Signals {
-    async fn wait(&self) -> std::io::Result<i32> {
+    async fn wait(&self) -> std::io::Result<u8> {
         let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let mut stop = self.running.stop.subscribe();
         loop {
@@ -277,8 +282,35 @@ fn reload(gate: &Gate, settings: &Settings) {
     }
 }
 
+/// Waits until each listener takes connections, which pingora does not tell.
+fn wait_for_listeners(addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for address in addresses {
+        while let Err(error) = TcpStream::connect_timeout(address, Duration::from_secs(1)) {
+            anyhow::ensure!(Instant::now() < deadline, "gateway listener {address}: {error}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no exchange is open. False when the deadline passed before.
+fn wait_for_open(gate: &Gate, drain: Duration) -> bool {
+    // A connection just accepted has its context within this time.
+    std::thread::sleep(Duration::from_millis(100));
+    let deadline = Instant::now() + drain;
+    while gate.metrics.open_exchanges.get() > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let left = gate.metrics.open_exchanges.get();
+    if left > 0 {
+        tracing::warn!(exchanges = left, "the drain's deadline has passed; the next start records their outcome as unknown");
+    }
+    left == 0
+}
+
 /// Closes the journal. The exit status: the given one, or 1 when the last records could not be made durable.
-fn finish(gate: &Gate, status: i32) -> i32 {
+fn finish(gate: &Gate, status: u8) -> u8 {
     gate.journal.append_detached(leaf::event("stopped", json!({"open_exchanges": gate.metrics.open_exchanges.get()})));
     match gate.journal.close() {
         Ok(()) => {

@@ -10,8 +10,24 @@ use axum::routing::get;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the gateway is in its life.
+#[derive(Debug, Default)]
+pub struct Phase(AtomicU8);
+
+impl Phase {
+    /// The listeners take calls.
+    pub fn serving(&self) {
+        self.0.store(1, Ordering::SeqCst);
+    }
+
+    /// The listeners are closed.
+    pub fn stopping(&self) {
+        self.0.store(2, Ordering::SeqCst);
+    }
+}
 
 /// The admin service.
 pub struct Admin {
@@ -23,13 +39,13 @@ pub struct Admin {
 pub struct AdminState {
     /// The gate: its metrics, journal and rules.
     pub gate: Arc<Gate>,
-    stopping: Arc<AtomicBool>,
+    phase: Arc<Phase>,
 }
 
 impl Admin {
     /// A service on a bound, non-blocking listener.
-    pub fn new(listener: TcpListener, gate: Arc<Gate>, stopping: Arc<AtomicBool>) -> Self {
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, stopping }) }
+    pub fn new(listener: TcpListener, gate: Arc<Gate>, phase: Arc<Phase>) -> Self {
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, phase }) }
     }
 }
 
@@ -73,11 +89,10 @@ async fn healthz() -> &'static str {
 
 /// Ready means: a call that is allowed would be recorded and forwarded.
 async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
-    if state.stopping.load(Ordering::SeqCst) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
-    }
-    match state.gate.journal.health() {
-        Ok(()) => "ready\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    match (state.phase.0.load(Ordering::SeqCst), state.gate.journal.health()) {
+        (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        (1, Ok(())) => "ready\n".into_response(),
+        (2.., _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+        (1, Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }

@@ -17,7 +17,9 @@ use tracing_subscriber::EnvFilter;
 /// Audit-logging reverse proxy and policy gateway for the cloud calls that move key pairs, machine images and SSH keys.
 #[derive(Debug, Parser)]
 #[command(name = "keyward", version, max_term_width = 100)]
-#[command(after_help = "Examples:\n  keyward demo                                   see it work, all on loopback\n  keyward check --config config/keyward.toml     what is wrong with the configuration?\n  keyward serve --config config/keyward.toml     run the gateway\n  keyward audit query --decision deny --since 2h what was refused lately?")]
+#[command(
+    after_help = "Examples:\n  keyward demo                                   see it work, all on loopback\n  keyward check --config config/keyward.toml     what is wrong with the configuration?\n  keyward serve --config config/keyward.toml     run the gateway\n  keyward audit query --decision deny --since 2h what was refused lately?"
+)]
 pub struct Cli {
     /// Logs as JSON lines, for machines.
     #[arg(long, global = true)]
@@ -29,13 +31,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the gateway.
-    #[command(after_help = "Example:\n  keyward serve --config config/keyward.toml --set limits.body_bytes_max=10485760\n\nSIGHUP reads callers and policies anew; SIGTERM finishes what is in flight and closes the journal.")]
+    #[command(
+        after_help = "Example:\n  keyward serve --config config/keyward.toml --set limits.body_bytes_max=10485760\n\nSIGHUP reads callers and policies anew; SIGTERM finishes what is in flight and closes the journal."
+    )]
     Serve(Configured),
     /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a score of calls.
-    #[command(after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should")]
+    #[command(
+        after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should"
+    )]
     Demo(Demo),
     /// Runs the sandbox clouds alone: stand-ins with state for every service of the catalogue, on one port, by Host.
-    #[command(after_help = "Example:\n  keyward sandbox --listen 127.0.0.1:9090 &\n  curl -s -H 'Host: openapi-rdc.aliyuncs.com' -H 'x-yunxiao-token: pt-sandboxBuildBot_0002' \\\n    http://127.0.0.1:9090/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys")]
+    #[command(
+        after_help = "Example:\n  keyward sandbox --listen 127.0.0.1:9090 &\n  curl -s -H 'Host: openapi-rdc.aliyuncs.com' -H 'x-yunxiao-token: pt-sandboxBuildBot_0002' \\\n    http://127.0.0.1:9090/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys"
+    )]
     Sandbox(SandboxArgs),
     /// Checks configuration, catalogue, callers and policies; binds no port and writes nothing.
     #[command(after_help = "Exits with 0 when all is well, else with 1 and a line for each mistake: file, place, what to do.")]
@@ -103,8 +111,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(configured) => Gateway::open(Prepared::read(configured.settings()?)?)?.serve(),
-        Command::Demo(Demo { listen, admin, once, dir }) => demo::run(demo::Options { listen, admin, once, dir }),
+        Command::Serve(configured) => Ok(ExitCode::from(Gateway::open(Prepared::read(configured.settings()?)?)?.serve()?)),
+        Command::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),
         Command::Sandbox(args) => run_sandbox(&args),
         Command::Check(configured) => check(&configured),
         Command::Digest(configured) => digest(&configured),

@@ -13,7 +13,6 @@ use anyhow::Context;
 use calls::{Call, Credential};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 /// What the demo is told.
@@ -42,30 +41,32 @@ pub struct Seen {
     pub message: String,
 }
 
-/// Runs the demo. Ends the process itself when the gateway has been stopped in order.
+/// Runs the demo until Ctrl-C, or with `once` until the calls are made. The process' exit status.
 ///
 /// # Errors
 /// When a port is taken or the working folder cannot be written.
-pub fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let stage = stage::Stage::build(&options)?;
+pub fn run(options: &Options) -> anyhow::Result<u8> {
+    let (stage, clouds) = stage::Stage::build(options)?;
     let settings = Settings::load(&stage.config, &[])?;
     let prepared = Prepared::read(settings)?;
     let sandbox = Sandbox::new(Arc::clone(&prepared.catalog), sandbox::Settings::default());
-    start_sandbox(Arc::clone(&sandbox), stage.sandbox)?;
+    start_sandbox(Arc::clone(&sandbox), clouds)?;
     let gateway = Gateway::open(prepared)?;
     let running = gateway.running();
     let address = *running.listeners.first().context("the demo has a listener")?;
+    let (admin, once) = (running.admin, options.once);
     std::thread::Builder::new().name("demo".to_owned()).spawn(move || {
-        let status = play(&sandbox, address, running.admin, &options).unwrap_or_else(|error| {
+        let status = play(&sandbox, address, admin, once).unwrap_or_else(|error| {
             eprintln!("the demo broke off: {error:#}");
             1
         });
-        if options.once || status != 0 {
-            stage.clear(&options);
+        if once || status != 0 {
             running.stop(status);
         }
     })?;
-    gateway.serve()
+    let status = gateway.serve()?;
+    stage.clear(options);
+    Ok(status)
 }
 
 fn start_sandbox(sandbox: Arc<Sandbox>, listener: std::net::TcpListener) -> anyhow::Result<()> {
@@ -86,7 +87,7 @@ fn start_sandbox(sandbox: Arc<Sandbox>, listener: std::net::TcpListener) -> anyh
 }
 
 /// Makes the calls and shows them. The exit status: 0 if each went as it should.
-fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr, options: &Options) -> anyhow::Result<i32> {
+fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr, once: bool) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         until_ready(admin).await?;
@@ -95,12 +96,16 @@ fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr, options: &Opt
             let arrived = sandbox.seen().len();
             let seen = make(gateway, &call).await;
             let forwarded = sandbox.seen().len() > arrived;
-            let outcome = if call.expected.forwarded == forwarded && seen.status == Ok(call.expected.status) && seen.code.as_deref() == call.expected.code { None } else { Some(forwarded) };
-            wrong += i32::from(outcome.is_some());
+            let outcome = if call.expected.forwarded == forwarded && seen.status == Ok(call.expected.status) && seen.code.as_deref() == call.expected.code {
+                None
+            } else {
+                Some(forwarded)
+            };
+            wrong += usize::from(outcome.is_some());
             rows.push((call, seen, outcome));
         }
-        show::table(&rows, gateway, admin, options.once);
-        Ok(i32::from(wrong > 0))
+        show::table(&rows, gateway, admin, once);
+        Ok(u8::from(wrong > 0))
     })
 }
 
@@ -128,7 +133,12 @@ async fn make(gateway: SocketAddr, call: &Call) -> Seen {
             let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
             let audit_id = answer.headers().get(crate::proxy::answer::AUDIT_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
             let code = text("error_code").strip_prefix("KEYWARD.").map(str::to_owned);
-            Seen { status: Ok(answer.status().as_u16()), audit_id: audit_id.to_owned(), message: if code.is_some() { text("error_msg").to_owned() } else { String::new() }, code }
+            Seen {
+                status: Ok(answer.status().as_u16()),
+                audit_id: audit_id.to_owned(),
+                message: if code.is_some() { text("error_msg").to_owned() } else { String::new() },
+                code,
+            }
         }
     }
 }

@@ -9,7 +9,10 @@ use std::net::SocketAddr;
 /// not go as it should: whether it reached the cloud.
 pub fn table(rows: &[(Call, Seen, Option<bool>)], gateway: SocketAddr, admin: SocketAddr, once: bool) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if !table.is_tty() {
+        table.set_width(150);
+    }
     table.set_header(["call", "decision", "why, and what to do", "audit id"].map(|h| Cell::new(h).add_attribute(Attribute::Bold)));
     for (call, seen, wrong) in rows {
         table.add_row([Cell::new(call.title), decision(seen, *wrong), Cell::new(why(call, seen, *wrong)), Cell::new(&seen.audit_id)]);
@@ -18,7 +21,10 @@ pub fn table(rows: &[(Call, Seen, Option<bool>)], gateway: SocketAddr, admin: So
     println!("\n{table}\n");
     println!("{} calls, {} as they should be. Each is on record with who, what, why and the answer, secrets as keyed digests.", rows.len(), rows.len() - wrong);
     if let Some((_, seen, _)) = rows.iter().find(|(_, seen, _)| seen.code.as_deref() == Some("policy-forbids")) {
-        println!("\n  keyward audit show {} --url http://{admin}\n  keyward audit query --decision deny --url http://{admin}\n  curl -s http://{admin}/metrics | grep keyward_requests", seen.audit_id);
+        println!(
+            "\n  keyward audit show {} --url http://{admin}\n  keyward audit query --decision deny --url http://{admin}\n  curl -s http://{admin}/metrics | grep keyward_requests",
+            seen.audit_id
+        );
     }
     if !once {
         println!("\nThe gateway listens on http://{gateway}, its admin on http://{admin}. Ctrl-C ends the demo.");
@@ -47,7 +53,13 @@ fn why(call: &Call, seen: &Seen, wrong: Option<bool>) -> String {
         None => said,
         Some(forwarded) => {
             let reached = |yes: bool| if yes { "reaching" } else { "not reaching" };
-            format!("{said}; {} the cloud. It should have been {} {}, {} it.", reached(forwarded), call.expected.status, call.expected.code.unwrap_or("from the cloud"), reached(call.expected.forwarded))
+            format!(
+                "{said}; {} the cloud. It should have been {} {}, {} it.",
+                reached(forwarded),
+                call.expected.status,
+                call.expected.code.unwrap_or("from the cloud"),
+                reached(call.expected.forwarded)
+            )
         }
     }
 }

@@ -16,17 +16,15 @@ static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
 pub struct Stage {
     /// The configuration file.
     pub config: PathBuf,
-    /// Where the sandbox clouds will listen.
-    pub sandbox: TcpListener,
     dir: PathBuf,
 }
 
 impl Stage {
-    /// Writes the working folder.
+    /// Writes the working folder; gives the sandbox clouds' listener with it.
     ///
     /// # Errors
     /// When it cannot be written, or loopback has no free port.
-    pub fn build(options: &Options) -> anyhow::Result<Self> {
+    pub fn build(options: &Options) -> anyhow::Result<(Self, TcpListener)> {
         let dir = options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("keyward-demo-{}", std::process::id())));
         write(&dir).with_context(|| format!("the demo's folder {}", dir.display()))?;
         let sandbox = TcpListener::bind("127.0.0.1:0")?;
@@ -36,7 +34,7 @@ impl Stage {
         std::fs::write(dir.join("callers.toml"), callers(&key))?;
         let config = dir.join("keyward.toml");
         std::fs::write(&config, configuration(options, &sandbox.local_addr()?.to_string(), &down.to_string()))?;
-        Ok(Self { config, sandbox, dir })
+        Ok((Self { config, dir }, sandbox))
     }
 
     /// Removes the folder, unless the user named it.

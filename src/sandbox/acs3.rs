@@ -82,7 +82,7 @@ mod tests {
         let names =
             "accept;content-type;host;user-agent;x-acs-action;x-acs-content-sha256;x-acs-credentials-provider;x-acs-date;x-acs-signature-nonce;x-acs-version";
         let signature = "f1ddf8320a68085150f066b2d69e8410be23215b0ac60596d112bdd221565ae7";
-        Request::post("/repository/60de7a%2FDemo/keys/create?accessToken=pt-sandboxAlice_0001&organizationId=60de7a6852743a5162b5f957")
+        Request::post("/repository/60de7a%2FDemo/keys/create?accessToken=pt-sandboxReleaseDesk_0001&organizationId=60de7a6852743a5162b5f957")
             .header("host", "127.0.0.1:18077")
             .header("x-acs-version", "2021-06-25")
             .header("x-acs-action", "CreateDeployKey")
@@ -93,20 +93,20 @@ mod tests {
             .header("content-type", "application/json; charset=utf-8")
             .header("x-acs-content-sha256", "c15c8a24e718488646f07bb441526f877610678283255f3178c071d3acb0b525")
             .header("x-acs-credentials-provider", "static_ak")
-            .header("authorization", format!("{SCHEME} Credential=LTAIDEMOALICE,SignedHeaders={names},Signature={signature}"))
+            .header("authorization", format!("{SCHEME} Credential=LTAIDEMORELEASE,SignedHeaders={names},Signature={signature}"))
             .body("{\"key\":\"ssh-ed25519 AAAA x\",\"title\":\"d é\"}")
             .unwrap()
     }
 
     fn check(request: &Request<&'static str>, now: &str) -> Result<String, &'static str> {
-        let secret = |id: &str| (id == "LTAIDEMOALICE").then_some("sandbox-secret-of-alice");
+        let secret = |id: &str| (id == "LTAIDEMORELEASE").then_some("sandbox-secret-of-release-desk");
         verify(&Message::from(request), secret, Timestamp::parse(now).unwrap()).map(str::to_owned)
     }
 
     #[test]
     fn verifies_what_the_vendors_sdk_sends_and_nothing_else() {
         let now = "2026-11-22T14:25:00Z";
-        assert_eq!(check(&captured(), now), Ok("LTAIDEMOALICE".to_owned()));
+        assert_eq!(check(&captured(), now), Ok("LTAIDEMORELEASE".to_owned()));
         assert_eq!(check(&captured(), "2026-11-22T14:36:00Z"), Err("InvalidTimeStamp.Expired"));
         let mut other = captured();
         *other.body_mut() = "{}";
@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn what_is_signed_here_verifies() {
-        let key = AccessKey { id: "LTAIDEMOALICE".to_owned(), secret: "sandbox-secret-of-alice".to_owned() };
+        let key = AccessKey { id: "LTAIDEMORELEASE".to_owned(), secret: "sandbox-secret-of-release-desk".to_owned() };
         let mut request = Request::get("/api/v3/user/keys?b=1&a=%2F").header("accept", "*/*").body("").unwrap();
         sign(&key, "devops.cn-hangzhou.aliyuncs.com", &mut request, Timestamp::parse("2026-11-22T14:20:50Z").unwrap()).unwrap();
-        assert_eq!(check(&request, "2026-11-22T14:20:50Z"), Ok("LTAIDEMOALICE".to_owned()));
+        assert_eq!(check(&request, "2026-11-22T14:20:50Z"), Ok("LTAIDEMORELEASE".to_owned()));
     }
 }

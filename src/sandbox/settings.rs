@@ -69,8 +69,8 @@ impl Default for Settings {
                 ("MIISANDBOXTOKENOFIMAGEOPS0003", "imageops"),
                 ("MIISANDBOXTOKENOFCI0004", "ci"),
             ]),
-            personal_tokens: owned(&[("pt-sandboxAlice_0001", "alice"), ("pt-sandboxBuildBot_0002", "build-bot")]),
-            acs_keys: keys(&[("LTAIDEMOALICE", "sandbox-secret-of-alice", "alice")]),
+            personal_tokens: owned(&[("pt-sandboxReleaseDesk_0001", "release-desk"), ("pt-sandboxBuildBot_0002", "build-bot")]),
+            acs_keys: keys(&[("LTAIDEMORELEASE", "sandbox-secret-of-release-desk", "release-desk")]),
             bound: BTreeMap::new(),
             slow: Duration::from_secs(2),
         }

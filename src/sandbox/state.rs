@@ -162,7 +162,7 @@ impl World {
             let server = PhoneServer { id: id.to_owned(), name: name.to_owned(), project: PROJECT.to_owned(), keypair: keypair.to_owned(), frozen };
             world.phone_servers.insert(id.to_owned(), server);
         }
-        for (owner, title, scope) in [("alice", "laptop", "ALL"), ("build-bot", "agent-1", "READ")] {
+        for (owner, title, scope) in [("release-desk", "laptop", "ALL"), ("build-bot", "agent-1", "READ")] {
             let key = CodeupKey {
                 id: world.number(),
                 owner: owner.to_owned(),

@@ -6,7 +6,7 @@ use super::*;
 const CENTRAL: &str = "openapi-rdc.aliyuncs.com";
 const REGION: &str = "codeup.example.com";
 const OLDER: &str = "devops.cn-hangzhou.aliyuncs.com";
-const ALICE: &str = "pt-sandboxAlice_0001";
+const ALICE: &str = "pt-sandboxReleaseDesk_0001";
 
 fn wanted(scope: &str) -> Value {
     json!({"title": "build agent", "key": PUBLIC, "keyScope": scope, "expireTime": "2099-01-31T00:00:00Z"})
@@ -23,7 +23,7 @@ async fn a_key_lives_in_both_editions() {
         assert_eq!(call("GET", format!("{base}/keys/{}", made["id"]), empty()).await.json(), made);
         let listed = call("GET", format!("{base}/keys?page=1&perPage=1"), empty()).await.json();
         assert_eq!(listed, json!([made]), "the newest comes first");
-        assert_eq!(call("GET", format!("{base}/users/alice/keys"), empty()).await.json().as_array().unwrap().len(), before + 1);
+        assert_eq!(call("GET", format!("{base}/users/release-desk/keys"), empty()).await.json().as_array().unwrap().len(), before + 1);
         let again = call("POST", format!("{base}/keys"), wanted("READ")).await;
         assert_eq!((again.status, again.json()["errorCode"].as_str()), (400, Some("BadRequest")));
         assert_eq!(call("DELETE", format!("{base}/keys/{}", made["id"]), empty()).await.json(), made);
@@ -86,7 +86,7 @@ async fn the_older_api_is_another_door_in_an_envelope() {
     let unsigned = cloud.send(plain(OLDER, "GET", &format!("/api/v3/user/keys?{query}"), &empty())).await.unwrap();
     assert_eq!((unsigned.status, unsigned.json()["Code"].as_str()), (401, Some("MissingAuthorization")));
     let mut forged = plain(OLDER, "GET", &format!("/api/v3/user/keys?{query}"), &empty());
-    acs3::sign(&AccessKey { id: "LTAIDEMOALICE".to_owned(), secret: "wrong".to_owned() }, OLDER, &mut forged, Timestamp::now()).unwrap();
+    acs3::sign(&AccessKey { id: "LTAIDEMORELEASE".to_owned(), secret: "wrong".to_owned() }, OLDER, &mut forged, Timestamp::now()).unwrap();
     assert_eq!(cloud.send(forged).await.unwrap().json()["Code"], "SignatureDoesNotMatch");
     let no_token = cloud.older("GET", &format!("/api/v3/user/keys?organizationId={ORGANIZATION}"), empty()).await;
     assert_eq!((no_token.status, no_token.json()["success"].as_bool()), (401, Some(false)));

@@ -157,12 +157,12 @@ async fn every_operation_of_the_catalogue_is_answered_as_documented() {
             target = target.replace(&format!("{{{}}}", field.name), if field.name == "project_id" { PROJECT } else { "7" });
         }
         if service.name.starts_with("alibaba.devops") {
-            target = format!("{target}?accessToken=pt-sandboxAlice_0001&organizationId={}", super::settings::ORGANIZATION);
+            target = format!("{target}?accessToken=pt-sandboxReleaseDesk_0001&organizationId={}", super::settings::ORGANIZATION);
         }
         let body = operation.body.as_ref().and_then(|b| b.example.clone()).unwrap_or(Value::Null);
         let mut request = plain(&host, operation.method.as_str(), &target, &body);
         match service.name.as_str() {
-            "alibaba.codeup" => drop(request.headers_mut().insert("x-yunxiao-token", "pt-sandboxAlice_0001".parse().unwrap())),
+            "alibaba.codeup" => drop(request.headers_mut().insert("x-yunxiao-token", "pt-sandboxReleaseDesk_0001".parse().unwrap())),
             "alibaba.devops" => acs_sign(&host, &mut request),
             _ => signing::sign(&Settings::default().access_keys[0].0, &host, &mut request, Timestamp::now()).unwrap(),
         }
