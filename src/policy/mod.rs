@@ -2,6 +2,7 @@
 //! reading of a bundle's files.
 
 pub mod bundle;
+pub mod cases;
 pub mod decide;
 pub mod decision;
 pub mod error;
