@@ -129,6 +129,8 @@ fn split<'a>(expr: &'a Arc<Expr>, parts: &mut Vec<&'a Arc<Expr>>) {
 fn attribute_paths(expr: &Expr) -> Vec<String> {
     let read = |expr: &Expr| match expr {
         Expr::GetAttr { .. } if is_path(expr) => Some(vec![expr.to_string()]),
+        // What `has` asks is whether, not what.
+        Expr::HasAttr { .. } => Some(Vec::new()),
         _ => None,
     };
     expr.reduce(

@@ -18,6 +18,8 @@ pub use error::PolicyError;
 pub use question::Question;
 
 #[cfg(test)]
+mod load_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
