@@ -26,6 +26,8 @@ struct Findings {
     /// What the caller is told of the errors.
     told: Vec<String>,
     explanation: Vec<String>,
+    /// How many items Cedar allowed without an error.
+    allowed: usize,
     /// Items that nothing permits.
     unpermitted: Vec<usize>,
 }
@@ -168,6 +170,8 @@ impl Bundle {
             findings.told.push(format!("The policy could not be evaluated. [{}]", inner.policy_id()));
         }
         let deciding: Vec<Deciding> = self.deciding(&answer, item).collect();
+        // Not Cedar's word alone: it decides as if a policy that failed were not there.
+        let failed = answer.diagnostics().errors().next().is_some();
         let denied = answer.decision() == cedar_policy::Decision::Deny;
         if denied {
             findings.explanation.extend(self.explain(action, asked, &deciding, item));
@@ -175,6 +179,7 @@ impl Bundle {
         if denied && deciding.is_empty() {
             findings.unpermitted.push(item);
         }
+        findings.allowed += usize::from(!denied && !failed);
         findings.deciding.extend(deciding);
         if !action.shadow.is_empty() {
             let answer = self.respond(&action.shadow, asked);
@@ -214,16 +219,16 @@ impl Bundle {
 
     fn conclude(&self, question: &Question, operation: &Operation, items: usize, mut findings: Findings) -> Decision {
         let forbids: Vec<&Deciding> = findings.deciding.iter().filter(|one| one.effect == Effect::Forbid).collect();
-        let (verdict, reason, message) = if !findings.errors.is_empty() {
+        let (verdict, reason, message) = if findings.allowed == items {
+            (Verdict::Allow, Reason::Permitted, String::new())
+        } else if !findings.errors.is_empty() {
             findings.told.dedup();
             (Verdict::Deny, Reason::PolicyError, findings.told.join(" "))
         } else if !forbids.is_empty() {
             (Verdict::Deny, Reason::Forbidden, messages(&forbids, items))
-        } else if !findings.unpermitted.is_empty() {
+        } else {
             let (reason, message) = not_permitted(&question.caller, &operation.action);
             (Verdict::Deny, reason, format!("{message}{}", concerned(&findings.unpermitted, items)))
-        } else {
-            (Verdict::Allow, Reason::Permitted, String::new())
         };
         let Findings { deciding, shadow, errors, explanation, .. } = findings;
         Decision { deciding, shadow, errors, explanation, ..self.decision(verdict, reason, message) }
@@ -283,5 +288,16 @@ fn not_permitted(caller: &Caller, action: &str) -> (Reason, String) {
         Some(identity) => (Reason::NotPermitted, format!("No policy permits {action} to `{}`.", identity.name)),
         None if caller.why.is_empty() => (Reason::CallerUnknown, format!("No policy permits {action} to callers who are not known.")),
         None => (Reason::CallerUnknown, format!("No policy permits {action} to callers who are not known: {}", caller.why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_no_answer() {
+        assert_eq!(unless_panic(|| 1), Some(1));
+        assert_eq!(unless_panic(|| -> u8 { panic!("in the evaluator") }), None);
     }
 }
