@@ -8,7 +8,9 @@ use super::schema::{self, Model};
 use super::types::Attributes;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
-use cedar_policy::{ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -153,10 +155,12 @@ impl Bundle {
         &self.patterns
     }
 
-    /// All enforced policies as one set: what the sets per action must agree with.
+    /// The same bundle without the index: every action is judged by all enforced policies.
     #[cfg(test)]
-    pub(super) fn whole(&self) -> PolicySet {
-        policy_set(&self.rules, |rule| rule.listing.mode == Mode::Enforce).unwrap()
+    pub(super) fn unindexed(mut self) -> Self {
+        let whole = policy_set(&self.rules, |rule| rule.listing.mode == Mode::Enforce).unwrap();
+        self.actions.values_mut().for_each(|action| action.enforced = whole.clone());
+        self
     }
 }
 
@@ -283,11 +287,28 @@ fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, St
         let error = PolicyError::from_cedar(file, text, found);
         PolicyError { place: error.place.or_else(|| rules.get(id).map(|rule| (rule.listing.line, 1))), ..error }
     };
-    let mut errors: Vec<_> = result.validation_errors().map(|e| located(e.policy_id(), e)).collect();
-    errors.extend(result.validation_warnings().map(|w| located(w.policy_id(), w)));
+    // A policy with a misspelt scope applies to nothing and is impossible: what follows from another error is left out.
+    let (causes, consequences): (Vec<_>, Vec<_>) = result.validation_errors().partition(|e| !matches!(e, ValidationError::InvalidActionApplication(_)));
+    let caused = |id: &PolicyId| causes.iter().any(|cause| cause.policy_id() == id);
+    let mut errors: Vec<_> = causes.iter().map(|e| suggest_action(schema, e, located(e.policy_id(), *e))).collect();
+    errors.extend(consequences.into_iter().filter(|e| !caused(e.policy_id())).map(|e| located(e.policy_id(), e)));
+    errors.extend(result.validation_warnings().filter(|w| !caused(w.policy_id())).map(|w| located(w.policy_id(), w)));
     errors.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
     errors.dedup();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Cedar's suggestion for a misspelt action compares an id with whole names, and so favours the shortest name.
+fn suggest_action(schema: &Schema, found: &ValidationError, error: PolicyError) -> PolicyError {
+    let wanted = error.message.split('"').nth(1).filter(|_| matches!(found, ValidationError::UnrecognizedActionId(_)));
+    let Some(wanted) = wanted else { return error };
+    let alike = |id: &str| {
+        let forward = id.chars().zip(wanted.chars()).take_while(|(a, b)| a == b);
+        let backward = id.chars().rev().zip(wanted.chars().rev()).take_while(|(a, b)| a == b);
+        forward.count() + backward.count()
+    };
+    let nearest = schema.actions().max_by_key(|action| alike(action.id().unescaped())).map(|action| format!("did you mean `{action}`?"));
+    PolicyError { help: nearest.or(error.help), ..error }
 }
 
 /// One digest over texts, each with its length, so that nothing can move from one to the next unseen.

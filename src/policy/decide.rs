@@ -26,6 +26,8 @@ struct Findings {
     /// What the caller is told of the errors.
     told: Vec<String>,
     explanation: Vec<String>,
+    /// How many items Cedar allowed without an error.
+    allowed: usize,
     /// Items that nothing permits.
     unpermitted: Vec<usize>,
 }
@@ -128,11 +130,11 @@ impl Bundle {
             return Err(format!("it acts on {resource}, but `{}` on {}", operation.action, action.resource));
         }
         let request = Request::new(principal.clone(), action.uid.clone(), resource.clone(), context, Some(&self.schema));
-        let request = request.map_err(|e| e.to_string())?;
+        let request = request.map_err(|e| chain(&e))?;
         let mut entities = vec![Entity::new_no_attrs(principal, groups), Entity::new_no_attrs(resource, holder.iter().cloned().collect())];
         entities.extend(holder.map(Entity::with_uid));
         // INVARIANT: always with the schema, and on top of the action's own entities: see `Action::entities`.
-        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| e.to_string())?;
+        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| chain(&e))?;
         Ok(Asked { request, entities })
     }
 
@@ -166,6 +168,8 @@ impl Bundle {
             findings.told.push(format!("The policy could not be evaluated. [{}]", inner.policy_id()));
         }
         let deciding: Vec<Deciding> = self.deciding(&answer, item).collect();
+        // Not Cedar's word alone: it decides as if a policy that failed were not there.
+        let failed = answer.diagnostics().errors().next().is_some();
         let denied = answer.decision() == cedar_policy::Decision::Deny;
         if denied {
             findings.explanation.extend(self.explain(action, asked, &deciding, item));
@@ -173,6 +177,7 @@ impl Bundle {
         if denied && deciding.is_empty() {
             findings.unpermitted.push(item);
         }
+        findings.allowed += usize::from(!denied && !failed);
         findings.deciding.extend(deciding);
         if !action.shadow.is_empty() {
             let answer = self.respond(&action.shadow, asked);
@@ -212,16 +217,16 @@ impl Bundle {
 
     fn conclude(&self, question: &Question, operation: &Operation, items: usize, mut findings: Findings) -> Decision {
         let forbids: Vec<&Deciding> = findings.deciding.iter().filter(|one| one.effect == Effect::Forbid).collect();
-        let (verdict, reason, message) = if !findings.errors.is_empty() {
+        let (verdict, reason, message) = if findings.allowed == items {
+            (Verdict::Allow, Reason::Permitted, String::new())
+        } else if !findings.errors.is_empty() {
             findings.told.dedup();
             (Verdict::Deny, Reason::PolicyError, findings.told.join(" "))
         } else if !forbids.is_empty() {
             (Verdict::Deny, Reason::Forbidden, messages(&forbids, items))
-        } else if !findings.unpermitted.is_empty() {
+        } else {
             let (reason, message) = not_permitted(&question.caller, &operation.action);
             (Verdict::Deny, reason, format!("{message}{}", concerned(&findings.unpermitted, items)))
-        } else {
-            (Verdict::Allow, Reason::Permitted, String::new())
         };
         let Findings { deciding, shadow, errors, explanation, .. } = findings;
         Decision { deciding, shadow, errors, explanation, ..self.decision(verdict, reason, message) }
@@ -235,6 +240,12 @@ impl Bundle {
         let bundle = self.hash.clone();
         Decision { verdict, reason, message, deciding: Vec::new(), shadow: Vec::new(), errors: Vec::new(), explanation: Vec::new(), bundle }
     }
+}
+
+/// An error with what caused it: Cedar's outer errors only say where.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn unless_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
@@ -275,5 +286,16 @@ fn not_permitted(caller: &Caller, action: &str) -> (Reason, String) {
         Some(identity) => (Reason::NotPermitted, format!("No policy permits {action} to `{}`.", identity.name)),
         None if caller.why.is_empty() => (Reason::CallerUnknown, format!("No policy permits {action} to callers who are not known.")),
         None => (Reason::CallerUnknown, format!("No policy permits {action} to callers who are not known: {}", caller.why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_no_answer() {
+        assert_eq!(unless_panic(|| 1), Some(1));
+        assert_eq!(unless_panic(|| -> u8 { panic!("in the evaluator") }), None);
     }
 }

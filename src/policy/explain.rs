@@ -129,6 +129,8 @@ fn split<'a>(expr: &'a Arc<Expr>, parts: &mut Vec<&'a Arc<Expr>>) {
 fn attribute_paths(expr: &Expr) -> Vec<String> {
     let read = |expr: &Expr| match expr {
         Expr::GetAttr { .. } if is_path(expr) => Some(vec![expr.to_string()]),
+        // What `has` asks is whether, not what.
+        Expr::HasAttr { .. } => Some(Vec::new()),
         _ => None,
     };
     expr.reduce(
@@ -146,5 +148,27 @@ fn is_path(expr: &Expr) -> bool {
         Expr::Var(_) => true,
         Expr::GetAttr { expr, .. } => is_path(expr),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_condition_is_read_back() {
+        let conditions = [
+            r#"context.body["os-change"].name == "a\"b\n\u{1F600}" && context.body has "os-change""#,
+            r#"context.body.title like "a\**" || !(context.body.n - -1 > 3 * 2)"#,
+            r#"if context.a then context.b.c else principal.d.e == 1"#,
+            r#"[1, 2].containsAll([context.n]) && ["x"].containsAny(context.tags) && context.tags.isEmpty()"#,
+            r#"{"a b": {c: 1}} == context.r && principal is K::User in K::Group::"g" && resource in [K::Project::"p"]"#,
+            r#"ip("10.0.0.0/8").isIpv4() && datetime("2026-01-01").offset(duration("-1d")).toDate() < context.t"#,
+            r#"decimal("1.5").lessThan(context.d) && context has a.b.c && principal.hasTag("t") && principal.getTag("t") == 1"#,
+        ];
+        for condition in conditions {
+            let policy = Policy::parse(None, format!("forbid (principal is K::User in K::Group::\"a\", action, resource) when {{ {condition} }};")).unwrap();
+            Explainer::new(&policy).unwrap_or_else(|why| panic!("{why}"));
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! reading of a bundle's files.
 
 pub mod bundle;
+pub mod cases;
 pub mod decide;
 pub mod decision;
 pub mod error;
@@ -16,6 +17,8 @@ pub use decision::{Deciding, Decision, Effect, Verdict};
 pub use error::PolicyError;
 pub use question::Question;
 
+#[cfg(test)]
+mod load_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

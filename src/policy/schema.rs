@@ -126,7 +126,7 @@ impl<'a> Builder<'a> {
         match types::merge(first.context, second.context) {
             Ok(context) => ActionModel { context, ..first },
             Err(why) => {
-                self.fault(&both, format!("but `context{why}`; give one of them another `x-keyward-as`"));
+                self.fault(&both, format!("but `context{why}; give one of them another `x-keyward-as`"));
                 ActionModel { context: Attributes::new(), ..first }
             }
         }

@@ -1,5 +1,6 @@
 //! For the tests: a small catalogue, and questions made from raw calls without the checks of `inspect`.
 
+use super::cases::{Case, CaseCaller};
 use super::question::Question;
 use crate::caller::{Assurance, Caller, CallerKind, Credential, Directory, Identity};
 use crate::catalog::operation::{Operation, ResourceSpec};
@@ -9,6 +10,7 @@ use crate::catalog::{Catalog, Target};
 use crate::clock::Timestamp;
 use crate::inspect::facts::{CallFacts, Fact, Facts, Item, KEY_ALGORITHMS, PublicKey, Resource};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// A catalogue with one of everything.
 pub const DOCUMENT: &str = r"
@@ -172,28 +174,41 @@ fn fact(shape: &Shape, value: &Value) -> Option<Fact> {
     })
 }
 
-/// `rsa:2048` and the like stand for keys that no test needs in full.
+/// Reads an OpenSSH line; `rsa:2048` and the like stand for keys that no test needs in full.
 fn key(text: &str) -> PublicKey {
-    let (name, bits) = text.split_once(':').unwrap_or(if text.starts_with("ssh-ed25519 ") { ("ed25519", "256") } else { ("unknown", "0") });
+    if let Ok(key) = ssh_key::PublicKey::from_openssh(text) {
+        let rsa = key.key_data().rsa().and_then(|rsa| rsa.n.as_positive_bytes()).map(|n| 8 * n.len());
+        let (algorithm, bits) = rsa.map_or(("ed25519", 256), |bits| ("rsa", bits));
+        return PublicKey { algorithm, bits: i64::try_from(bits).unwrap() };
+    }
+    let (name, bits) = text.split_once(':').unwrap_or(("unknown", "0"));
     let algorithm = KEY_ALGORITHMS.iter().find(|known| **known == name).unwrap();
     PublicKey { algorithm, bits: bits.parse().unwrap() }
 }
 
+/// The index of the element under decision, for each array that items are taken from.
+type Chosen = Vec<(Vec<Step>, usize)>;
+
 fn items(operation: &Operation, call: &Value) -> Vec<Item> {
     let Some(spec) = &operation.resource else { return Vec::new() };
-    let each = operation.items.values().find_map(|source| array_of(source, call));
-    let Some(each) = each else { return vec![item(operation, spec, call, call, 0)] };
-    (0..each.len()).map(|index| item(operation, spec, call, call, index)).collect()
+    let arrays: BTreeSet<Vec<Step>> = operation.items.values().filter_map(array_of).collect();
+    let mut choices: Vec<Chosen> = vec![Vec::new()];
+    for array in arrays {
+        let count = select(&call["body"], &array).len();
+        let extended = |chosen: &Chosen| (0..count).map(|index| [chosen.as_slice(), &[(array.clone(), index)]].concat()).collect::<Vec<_>>();
+        choices = choices.iter().flat_map(extended).collect();
+    }
+    choices.iter().map(|chosen| item(operation, spec, call, chosen)).collect()
 }
 
-fn array_of(source: &Source, call: &Value) -> Option<Vec<Value>> {
+fn array_of(source: &Source) -> Option<Vec<Step>> {
     let Source::Body(steps) = source else { return None };
     let at = steps.iter().position(|step| *step == Step::Each)?;
-    Some(select(&call["body"], &steps[..=at]).into_iter().cloned().collect())
+    Some(steps[..=at].to_vec())
 }
 
-fn item(operation: &Operation, spec: &ResourceSpec, call: &Value, _: &Value, index: usize) -> Item {
-    let value = |source: &Source| one(operation, source, call, index);
+fn item(operation: &Operation, spec: &ResourceSpec, call: &Value, chosen: &Chosen) -> Item {
+    let value = |source: &Source| one(operation, source, call, chosen);
     let fields = operation.items.iter().filter_map(|(name, source)| Some((name.clone(), value(source)?))).collect();
     let id = |source: &Source| match value(source)? {
         Fact::Text(text) => Some(text),
@@ -204,23 +219,51 @@ fn item(operation: &Operation, spec: &ResourceSpec, call: &Value, _: &Value, ind
     Item { fields, resource: id(&spec.id).map(|id| Resource { kind: spec.kind.clone(), id, parent }) }
 }
 
-/// The value of a source for the item of that index.
-fn one(operation: &Operation, source: &Source, call: &Value, index: usize) -> Option<Fact> {
-    let parameter = |fields: &[Field], section: &str, name: &str| fact(&fields.iter().find(|f| f.name == name)?.shape, call[section].get(name)?);
+/// The value of a source for the chosen elements.
+fn one(operation: &Operation, source: &Source, call: &Value, chosen: &Chosen) -> Option<Fact> {
+    let parameter = |fields: &[Field], section: &str, name: &str| match fields.iter().find(|field| field.name == name) {
+        Some(field) => fact(&field.shape, call[section].get(name)?),
+        None => call[section].get(name)?.as_str().map(|text| Fact::Text(text.to_owned())),
+    };
     match source {
         Source::Path(name) => parameter(&operation.path, "path", name),
         Source::Query(name) => parameter(&operation.query, "query", name),
         Source::Header(name) => parameter(&operation.headers, "header", name),
-        Source::Item(name) => one(operation, operation.items.get(name)?, call, index),
-        Source::Body(steps) => walk(&operation.body.as_ref()?.shape, &call["body"], steps, index),
+        Source::Item(name) => one(operation, operation.items.get(name)?, call, chosen),
+        Source::Body(steps) => {
+            let array = array_of(source);
+            let index = chosen.iter().find(|(of, _)| Some(of) == array.as_ref()).map_or(0, |(_, index)| *index);
+            walk(&operation.body.as_ref()?.shape, &call["body"], steps, index)
+        }
     }
 }
 
 fn walk(shape: &Shape, value: &Value, steps: &[Step], index: usize) -> Option<Fact> {
     match (shape, steps.split_first()) {
         (_, None) => fact(shape, value),
-        (Shape::Object { fields, .. }, Some((Step::Field(name), rest))) => walk(&fields.iter().find(|f| f.name == *name)?.shape, value.get(name)?, rest, index),
+        (Shape::Object { fields, .. }, Some((Step::Field(name), rest))) => {
+            let field = fields.iter().find(|field| field.name == *name)?;
+            walk(&field.shape, value.get(name).or(field.default.as_ref())?, rest, index)
+        }
         (Shape::Array { element, .. }, Some((Step::Each, rest))) => walk(element, value.get(index)?, rest, index),
         _ => None,
     }
+}
+
+/// The question that a case makes.
+pub fn of_case(catalog: &Catalog, case: &Case) -> Question {
+    let target = catalog.classify(None, &case.host, &case.method.parse().unwrap(), &case.path);
+    let mut headers: Vec<_> = case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    headers.push(("host".to_owned(), case.host.clone()));
+    let body = case.body.as_ref().map_or(Value::Null, |body| serde_json::from_str(body).unwrap());
+    let facts = match &target {
+        Target::Operation(operation, parameters) => facts(operation, parameters, &case.query, &headers, &body),
+        _ => CallFacts::default(),
+    };
+    let groups = |of: &CaseCaller| of.groups.iter().map(String::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let caller = match &case.caller {
+        Some(of) => caller(&of.name, of.kind, &groups(of).iter().map(String::as_str).collect::<Vec<_>>()),
+        None => caller("", CallerKind::User, &[]),
+    };
+    Question { target, caller, facts: Ok(facts), source: case.source, now: Timestamp::parse(&case.now).unwrap() }
 }

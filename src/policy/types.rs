@@ -83,7 +83,7 @@ impl Type {
         match (self, other) {
             (Self::Record(a), Self::Record(b)) => merge(a, b).map(Self::Record),
             (a, b) if a == b => Ok(a),
-            (a, b) => Err(format!(" is {} in one and {} in the other", a.name(), b.name())),
+            (a, b) => Err(format!("` is {} in one and {} in the other", a.name(), b.name())),
         }
     }
 
@@ -140,11 +140,16 @@ impl Type {
     }
 }
 
-/// The facts as Cedar values of these attributes. Whether all required ones are there, the request's validation says.
+/// The facts as Cedar values of these attributes. The request's validation would notice what is missing here, but
+/// tell it by quoting the whole call.
 ///
 /// # Errors
-/// When a fact is of another type, or none of the attributes.
+/// When a fact is of another type, none of the attributes, or missing.
 pub fn convert(attributes: &Attributes, facts: &Facts, at: &str) -> Result<Vec<(String, RestrictedExpression)>, String> {
+    let missing = attributes.iter().find(|(name, attribute)| attribute.required && attribute.of != Type::Hidden && !facts.contains_key(*name));
+    if let Some((name, _)) = missing {
+        return Err(format!("`{at}.{name}` is missing"));
+    }
     let mut values = Vec::with_capacity(facts.len());
     for (name, fact) in facts {
         let at = format!("{at}.{name}");

@@ -1,0 +1,150 @@
+//! What must not load: each mistake is an error with its place.
+
+use super::testing::{DOCUMENT, catalog, directory};
+use super::*;
+use crate::caller::Directory;
+use crate::catalog::Catalog;
+
+const GRANT: &str = r#"@id("grant") @message("All may look.") permit (principal, action, resource);"#;
+
+fn load(policies: &str, patterns: &str) -> Result<Bundle, Vec<PolicyError>> {
+    let patterns = (!patterns.is_empty()).then(|| ("patterns.toml".to_owned(), patterns.to_owned()));
+    Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), &catalog(), &directory())
+}
+
+/// The first error of loading must start with the place and hold the text.
+fn check(result: Result<Bundle, Vec<PolicyError>>, place: &str, text: &str) {
+    let errors = result.err().unwrap_or_else(|| panic!("loads, but should say: {place} … {text}"));
+    let first = errors[0].to_string();
+    assert!(first.starts_with(place) && first.contains(text), "expected `{place}` … `{text}`, got {errors:#?}\n{first}");
+}
+
+#[test]
+fn a_mistake_in_a_policy_does_not_load() {
+    let rule = |condition: &str| {
+        format!("@id(\"r\") @message(\"m\")\nforbid (principal, action == Keyward::Action::\"test.svc.CreateKey\", resource)\nunless {{ {condition} }};")
+    };
+    let scope = |scope: &str| format!("@id(\"r\") @message(\"m\")\nforbid ({scope});");
+    let mistakes = [
+        (rule("context.body.forse"), "x.cedar:3:10: ", "did you mean `force`?"),
+        (rule("context.query.limit > 5"), "x.cedar:3:10: ", "`query.limit` in context for Keyward::Action::\"test.svc.CreateKey\" not found"),
+        (rule("context.body has scope && context.body.scope == Keyward::KeyScope::\"RAED\""), "x.cedar:3:", "valid entity eids: \"ALL\", \"READ\""),
+        (rule("context.body.scope == Keyward::KeyScope::\"READ\""), "x.cedar:3:10: ", "optional attribute"),
+        (rule("context.body.expireTime > context.caller.now"), "x.cedar:3:10: ", "optional attribute"),
+        (rule("context.body.password == \"\""), "x.cedar:3:10: ", "not found"),
+        (rule("context.match.nam"), "x.cedar:3:10: ", "not found"),
+        (rule("context.body.title == 5"), "x.cedar:3:", "have compatible types"),
+        (rule("context.body.title > 5"), "x.cedar:3:", "expected Long but saw String"),
+        (rule("context.caller.source.isInRange(ip(\"10.20.0.0/160\"))"), "x.cedar:3:", "10.20.0.0/160"),
+        (rule("context.caller.now.offset(duration(\"90 days\")) > context.caller.now"), "x.cedar:3:", "90 days"),
+        (rule("true"), "x.cedar:1:1: ", "policy is impossible"),
+        (scope("principal in Keyward::Group::\"key-admns\", action, resource"), "x.cedar:2:", "\"key-admins\""),
+        (scope("principal is Keyward::Usr, action, resource"), "x.cedar:2:", "did you mean `Keyward::User`?"),
+        (
+            scope("principal, action == Keyward::Action::\"test.svc.CreateKeys\", resource"),
+            "x.cedar:2:",
+            "did you mean `Keyward::Action::\"test.svc.CreateKey\"`?",
+        ),
+        (scope("principal, action in Keyward::Action::\"writes\", resource"), "x.cedar:2:", "Keyward::Action::\"write\""),
+        (scope("principal == ?principal, action, resource"), "x.cedar:1:1: ", "template"),
+        (rule("true").replace("unless", "unles"), "x.cedar:3:1: ", "either `when` or `unless`"),
+        (rule("context.body.force").replacen('\n', " @mod(\"shadow\")\n", 1), "x.cedar:1:24: ", "`@mod` is no annotation"),
+        (format!("{GRANT}\n@id(\"r\") forbid (principal, action, resource);"), "x.cedar:2:1: ", "no `@message"),
+        (format!("{GRANT}\n@message(\"m\") forbid (principal, action, resource);"), "x.cedar:2:1: ", "no `@id"),
+        (format!("{GRANT}\n{GRANT}"), "x.cedar:2:1: ", "the id `grant` is taken by x.cedar:1"),
+        (rule("context.body.force").replacen('\n', " @mode(\"shaddow\")\n", 1), "x.cedar:1:24: ", "`shaddow` does not exist (help: enforce or shadow)"),
+        (format!("{GRANT}\n{}", GRANT.replacen("grant", "g2\") @mode(\"shadow", 1)), "x.cedar:2:", "a permit in shadow would show nothing"),
+        (rule("context.body.force").replacen('\n', " @mode(\"shadow\")\n", 1), "x.cedar: ", "no enforced policy"),
+        (String::new(), "x.cedar: ", "no enforced policy"),
+    ];
+    for (policy, place, text) in mistakes {
+        check(load(&policy, ""), place, text);
+    }
+}
+
+#[test]
+fn ids_are_unique_over_files() {
+    let files = ["a.cedar", "b.cedar"].map(|file| (file.to_owned(), GRANT.to_owned()));
+    check(Bundle::from_texts(&files, None, &catalog(), &directory()), "b.cedar:1:1: ", "taken by a.cedar:1");
+}
+
+#[test]
+fn a_mistake_in_a_pattern_does_not_load() {
+    let pattern = "[name]\nfield = \"body.title\"\nregex = \"lab-.*\"\ndescription = \"d\"\n";
+    assert!(load(GRANT, pattern).is_ok());
+    let mistakes = [
+        (pattern.replace("body.title", "body.titel"), "patterns.toml:2:9: ", "no action has a text `body.titel`"),
+        (pattern.replace("body.title", "body.force"), "patterns.toml:2:9: ", "no action has a text `body.force`"),
+        (pattern.replace("body.title", "body.password"), "patterns.toml:2:9: ", "no action has a text `body.password`"),
+        (pattern.replace("regex", "regexp"), "patterns.toml:3:1: ", "regexp"),
+        (pattern.replace("lab-.*", "lab-["), "patterns.toml:3:9: ", "unclosed character class"),
+        (pattern.replace("lab-.*", "lab)|(office"), "patterns.toml:3:9: ", "unopened group"),
+        (pattern.replace("field = \"body.title\"\n", ""), "patterns.toml:1:1: ", "has no field"),
+        (pattern.replace("]", ""), "patterns.toml:1:", ""),
+        (pattern.replace("description = \"d\"\n", ""), "patterns.toml:1:1: ", "missing field `description`"),
+    ];
+    for (patterns, place, text) in mistakes {
+        check(load(GRANT, &patterns), place, text);
+    }
+}
+
+#[test]
+fn a_catalogue_that_contradicts_itself_does_not_load() {
+    let with = |from: &str, to: &str| {
+        assert!(DOCUMENT.contains(from), "{from}");
+        let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.replacen(from, to, 1))]).unwrap();
+        Bundle::from_texts(&[("x.cedar".to_owned(), GRANT.to_owned())], None, &catalog, &directory())
+    };
+    let aliases = |result: Result<Bundle, Vec<PolicyError>>, text: &str| {
+        let message = result.unwrap_err()[0].to_string();
+        let routes = message.contains("`CreateKey`") && message.contains("`CreateKeyOld`");
+        assert!(routes && message.contains("are both test.svc.CreateKey") && message.contains(text), "{text}: {message}");
+    };
+    aliases(with("title: {type: string}", "title: {type: integer}"), "`context.body.title` is");
+    aliases(with("title: {type: string}", "title: {type: string, x-keyward-secret: true}"), "`context.body.title` is");
+    aliases(
+        with("x-keyward-alias-of: CreateKey\n      x-keyward-groups: [write, key]", "x-keyward-alias-of: CreateKey\n      x-keyward-groups: [read, key]"),
+        "groups differ",
+    );
+    let closed_set = with("enum: [READ, ALL]", "enum: [READ, WRITE]").unwrap_err()[0].to_string();
+    assert!(closed_set.contains("`KeyScope`") && closed_set.contains("body.scope") && closed_set.contains("[\"READ\", \"WRITE\"]"), "{closed_set}");
+    check(with("keypair: 'body.servers[].keypair'", "keypair: 'body.servers[].keypairs'"), "svc.yaml: ", "`body.servers[].keypairs` leads to nothing");
+    check(with("keypair: {type: string}", "keypair: {type: string, x-keyward-secret: true}"), "svc.yaml: ", "policies cannot see");
+    check(with("x-keyward-enum: KeyScope", "x-keyward-enum: User"), "svc.yaml: ", "`User` is keyward's own");
+    check(with("keypair: {type: string}", "keypair: {type: string, enum: [a, b], x-keyward-enum: Server}"), "svc.yaml: ", "`Server` is a closed set too");
+    check(with("x-keyward-enum: KeyScope", "x-keyward-enum: key-scope"), "svc.yaml: ", "cannot be the name of a Cedar type");
+    check(with("{type: Organization, id: path.org}", "{type: Group, id: path.org}"), "svc.yaml: ", "`Group` is keyward's own");
+    check(
+        with("name: {type: string, x-keyward-as: title}", "name: {type: string, x-keyward-as: key}"),
+        "svc.yaml: ",
+        "two fields are shown to policies as `key`",
+    );
+}
+
+#[test]
+fn the_schema_without_groups_is_valid_and_the_hash_covers_all_that_decides() {
+    let bundle = |policies: &str, patterns: &str, groups: &[&str]| {
+        let directory = Directory { callers: Vec::new(), groups: groups.iter().map(|group| (*group).to_owned()).collect() };
+        let patterns = (!patterns.is_empty()).then(|| ("patterns.toml".to_owned(), patterns.to_owned()));
+        Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), &catalog(), &directory).unwrap()
+    };
+    let pattern = "[name]\nfield = \"body.title\"\nregex = \"lab-.*\"\ndescription = \"d\"\n";
+    let hashes = [
+        bundle(GRANT, "", &[]).hash,
+        bundle(GRANT, "", &["a"]).hash,
+        bundle(&format!("{GRANT} "), "", &[]).hash,
+        bundle(GRANT, pattern, &[]).hash,
+        bundle(GRANT, &pattern.replace("lab", "bal"), &[]).hash,
+    ];
+    let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
+    assert!(distinct.len() == hashes.len() && hashes.iter().all(|hash| hash.starts_with("sha256:")), "{hashes:?}");
+    assert_eq!(bundle(GRANT, "", &[]).hash, hashes[0]);
+}
+
+#[test]
+fn a_listing_says_where_a_policy_stands() {
+    let bundle = load(&format!("// A comment.\n\n{GRANT}\n"), "").unwrap();
+    let listing: Vec<&Listing> = bundle.policies().collect();
+    assert_eq!((listing[0].id.as_str(), listing[0].file.as_str(), listing[0].line, listing[0].text.as_str()), ("grant", "x.cedar", 3, GRANT));
+    assert_eq!((listing[0].mode, listing[0].effect), (Mode::Enforce, Effect::Permit));
+}
