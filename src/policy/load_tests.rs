@@ -124,7 +124,7 @@ fn a_catalogue_that_contradicts_itself_does_not_load() {
 #[test]
 fn the_schema_without_groups_is_valid_and_the_hash_covers_all_that_decides() {
     let bundle = |policies: &str, patterns: &str, groups: &[&str]| {
-        let directory = Directory { callers: Vec::new(), groups: groups.iter().map(|group| (*group).to_owned()).collect() };
+        let directory = Directory::of_groups(groups);
         let patterns = (!patterns.is_empty()).then(|| ("patterns.toml".to_owned(), patterns.to_owned()));
         Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), &catalog(), &directory).unwrap()
     };

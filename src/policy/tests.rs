@@ -198,7 +198,7 @@ fn an_address_is_one_address_however_it_is_written() {
 fn the_shipped_policies_pass_their_tests() {
     let catalog = crate::catalog::Catalog::load(std::path::Path::new("config/apis")).unwrap();
     let groups = ["auditors", "key-admins", "image-admins", "phone-ops", "codeup-developers", "platform-admins"];
-    let directory = crate::caller::Directory { callers: Vec::new(), groups: groups.map(str::to_owned).to_vec() };
+    let directory = crate::caller::Directory::of_groups(&groups);
     let report = |errors: Vec<PolicyError>| errors.iter().map(|error| format!("{error}\n")).collect::<String>();
     let bundle = Bundle::load(std::path::Path::new("policies"), &catalog, &directory).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
     let cases = cases::load(std::path::Path::new("policies/tests")).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
