@@ -2,6 +2,8 @@
 //! moment, opens what it left and compares. (A killed process leaves the page cache behind, so this says nothing
 //! about power cuts; that each acknowledgement follows a sync is tested beside the journal.)
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
 use keyward::audit::journal::{Journal, Settings};
 use keyward::audit::record::{Content, Kind, Record, canonical};
 use keyward::audit::store::{SledStore, Store};

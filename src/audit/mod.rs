@@ -16,5 +16,13 @@ mod writer;
 
 pub mod journal;
 
+pub mod exchange;
+
+pub mod field;
+
+pub mod filter;
+
+pub mod query;
+
 #[cfg(test)]
 mod testing;
