@@ -24,5 +24,7 @@ pub mod filter;
 
 pub mod query;
 
+pub mod present;
+
 #[cfg(test)]
 mod testing;
