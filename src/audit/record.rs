@@ -63,9 +63,12 @@ impl Content {
     }
 }
 
-/// Canonical bytes of a JSON value. `serde_json` sorts an object's names; floats are not used in records.
+/// Canonical bytes of a JSON value: names sorted, no spaces; floats are not used in records. Sorted here, because a
+/// dependency makes `serde_json` keep names in the order in which they were inserted.
 pub fn canonical(value: &Value) -> Bytes {
-    Bytes::from(value.to_string())
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
+    Bytes::from(sorted.to_string())
 }
 
 /// The record that closes an exchange whose outcome nobody knows. `why` says what was seen last.
@@ -73,4 +76,15 @@ pub fn unknown_outcome(id: AuditId, why: &str) -> Record {
     let time = Timestamp::now();
     let leaf = json!({"v": VERSION, "kind": "answer", "id": id.to_string(), "time": time.rfc3339(), "outcome": "unknown", "detail": why});
     Record { id, kind: Kind::Answer, time, leaf: canonical(&leaf), content: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_at_every_depth() {
+        let value = json!({"b": [{"z": 1, "a": 2}], "a": {"y": null, "x": "e"}});
+        assert_eq!(canonical(&value), r#"{"a":{"x":"e","y":null},"b":[{"a":2,"z":1}]}"#);
+    }
 }

@@ -76,19 +76,19 @@ fn the_page_of_an_exchange() {
 deploy\u{1b}[31m asked for huawei.kps.CreateKeypair on kp-1: allow permitted; accepted 202
 
 Decision
-  verdict      allow
-  reason       permitted
+  bundle       b1
+  explanation  keyScope is READ
   policies
     0
-      id      p-one
       effect  permit
-  explanation  keyScope is READ
-  bundle       b1
+      id      p-one
+  reason       permitted
+  verdict      allow
 
 Request, record 17 of the trail
 ";
     let text = show(&exchange());
-    assert!(same_lines(&text, expected), "{text}");
+    assert!(text.starts_with(expected), "{text}");
     assert!(text.contains("\nRequest body, as its record commits to it\n  {\n    \"keyScope\": \"READ\"\n  }\n"), "{text}");
     assert!(text.contains("  groups      ops, ci\n") && text.contains("Answer, record 18"), "{text}");
     let mut other = exchange();
@@ -96,16 +96,6 @@ Request, record 17 of the trail
     assert!(show(&other).contains("NOT THE ONE"));
     other.request.content = None;
     assert!(show(&other).contains("was erased"));
-}
-
-/// The names in a record stand sorted or as they were written; both are readable.
-fn same_lines(text: &str, head: &str) -> bool {
-    let sorted = |text: &str| {
-        let mut lines: Vec<_> = text.lines().take(head.lines().count()).map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    sorted(text) == sorted(head)
 }
 
 #[test]
