@@ -221,14 +221,11 @@ fn item(operation: &Operation, spec: &ResourceSpec, call: &Value, chosen: &Chose
 
 /// The value of a source for the chosen elements.
 fn one(operation: &Operation, source: &Source, call: &Value, chosen: &Chosen) -> Option<Fact> {
-    let parameter = |fields: &[Field], section: &str, name: &str| match fields.iter().find(|field| field.name == name) {
-        Some(field) => fact(&field.shape, call[section].get(name)?),
-        None => call[section].get(name)?.as_str().map(|text| Fact::Text(text.to_owned())),
-    };
+    let parameter = |section: &str, name: &str| call[section].get(name)?.as_str().map(|text| Fact::Text(text.to_owned()));
     match source {
-        Source::Path(name) => parameter(&operation.path, "path", name),
-        Source::Query(name) => parameter(&operation.query, "query", name),
-        Source::Header(name) => parameter(&operation.headers, "header", name),
+        Source::Path(name) => parameter("path", name),
+        Source::Query(name) => parameter("query", name),
+        Source::Header(name) => parameter("header", name),
         Source::Item(name) => one(operation, operation.items.get(name)?, call, chosen),
         Source::Body(steps) => {
             let array = array_of(source);
