@@ -1,5 +1,11 @@
 //! Who asks. A missing or unknown credential gives an anonymous caller plus the reason why.
 
+use crate::catalog::route::percent_decode;
+use crate::request::RequestHead;
+use crate::secret::DigestKey;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+
 /// Who asks, and how sure that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -25,7 +31,7 @@ pub struct Identity {
 }
 
 /// People and programs are told apart in policies and in the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CallerKind {
     /// A person.
@@ -77,4 +83,217 @@ pub struct Directory {
     pub callers: Vec<Identity>,
     /// Every group that exists; a policy that names another does not load.
     pub groups: Vec<String>,
+    access_keys: HashMap<String, usize>,
+    token_digests: HashMap<String, usize>,
+}
+
+/// One caller of the callers file, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    kind: CallerKind,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    access_keys: Vec<String>,
+    #[serde(default)]
+    tokens: Vec<String>,
+}
+
+/// The callers file, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    callers: BTreeMap<String, Entry>,
+}
+
+/// A callers file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// It is no TOML of this form; the text names line and column.
+    #[error("{0}")]
+    Form(#[from] toml::de::Error),
+    /// A caller belongs to a group that is not listed.
+    #[error("caller `{caller}` is in the group `{group}`, which is not in `groups`")]
+    Group {
+        /// The caller.
+        caller: String,
+        /// The group.
+        group: String,
+    },
+    /// Two callers would be told apart by nothing.
+    #[error("`{credential}` belongs to `{first}` and to `{second}`: a credential names one caller")]
+    Shared {
+        /// An access key id or a token's digest.
+        credential: String,
+        /// One caller.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A token is written in clear, or its digest is cut.
+    #[error("a token of `{caller}` is not `hmac-sha256:` and 64 hexadecimal digits: run `keyward digest` and paste what it prints, never the token")]
+    Token {
+        /// The caller.
+        caller: String,
+    },
+}
+
+impl Directory {
+    /// A directory of groups without callers.
+    pub fn of_groups(groups: &[&str]) -> Self {
+        Self { groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Self::default() }
+    }
+
+    /// Reads the text of a callers file.
+    ///
+    /// # Errors
+    /// When it is not of the form, names an unlisted group, or gives one credential to two callers.
+    pub fn parse(text: &str) -> Result<Self, DirectoryError> {
+        let file: File = toml::from_str(text)?;
+        let mut directory = Self { groups: file.groups, ..Self::default() };
+        for (name, entry) in file.callers {
+            if let Some(group) = entry.groups.iter().find(|g| !directory.groups.contains(g)) {
+                return Err(DirectoryError::Group { caller: name, group: group.clone() });
+            }
+            if entry.tokens.iter().any(|t| !is_digest(t)) {
+                return Err(DirectoryError::Token { caller: name });
+            }
+            let index = directory.callers.len();
+            directory.callers.push(Identity { name, kind: entry.kind, groups: entry.groups });
+            let Self { callers, access_keys, token_digests, .. } = &mut directory;
+            enter(callers, access_keys, entry.access_keys, index)?;
+            enter(callers, token_digests, entry.tokens, index)?;
+        }
+        Ok(directory)
+    }
+
+    /// Who asks, by the credentials in a request's head. Two credentials of different callers name nobody.
+    pub fn identify(&self, head: &RequestHead, key: &DigestKey) -> Caller {
+        let shown = credentials(head, key);
+        let Some(first) = shown.first().cloned() else {
+            return Caller { identity: None, assurance: Assurance::None, credential: Credential::default(), why: "no credential was shown".to_owned() };
+        };
+        let anonymous = |credential: Credential, why: &str| Caller { identity: None, assurance: Assurance::None, credential, why: why.to_owned() };
+        let owners: Vec<Option<usize>> = shown.iter().map(|c| self.owner(c)).collect();
+        let Some(Some(owner)) = owners.first().copied() else { return anonymous(first, "the credential is not in the callers file") };
+        if owners.iter().any(|o| *o != Some(owner)) {
+            return anonymous(first, "the request shows credentials of more than one caller");
+        }
+        let assurance = if shown.iter().any(|c| c.digest.is_some()) { Assurance::Token } else { Assurance::Claimed };
+        Caller { identity: self.callers.get(owner).cloned(), assurance, credential: first, why: String::new() }
+    }
+
+    fn owner(&self, credential: &Credential) -> Option<usize> {
+        let by_key = credential.key_id.as_ref().and_then(|id| self.access_keys.get(id));
+        let by_token = credential.digest.as_ref().and_then(|digest| self.token_digests.get(digest));
+        by_key.or(by_token).copied()
+    }
+}
+
+fn enter(callers: &[Identity], map: &mut HashMap<String, usize>, credentials: Vec<String>, index: usize) -> Result<(), DirectoryError> {
+    for credential in credentials {
+        if let Some(first) = map.insert(credential.clone(), index).filter(|first| *first != index) {
+            let name = |i: usize| callers.get(i).map(|c| c.name.clone()).unwrap_or_default();
+            return Err(DirectoryError::Shared { credential, first: name(first), second: name(index) });
+        }
+    }
+    Ok(())
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("hmac-sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Headers and query parameters that carry a bearer token.
+const TOKEN_HEADERS: &[&str] = &["x-auth-token", "x-yunxiao-token"];
+const TOKEN_PARAMETERS: &[&str] = &["accessToken", "yunxiao_access_token"];
+
+/// Every credential in a request's head, signatures first.
+fn credentials(head: &RequestHead, key: &DigestKey) -> Vec<Credential> {
+    let mut found = Vec::new();
+    if let Some(text) = head.header("authorization") {
+        let (scheme, parameters) = text.split_once(' ').unwrap_or((text, ""));
+        let key_id = signing_key_id(parameters);
+        let digest = key_id.is_none().then(|| key.digest(parameters.as_bytes()));
+        found.push(Credential { scheme: scheme.chars().take(32).collect(), key_id, digest });
+    }
+    let token = |scheme: &str, token: &str| Credential { scheme: scheme.to_owned(), key_id: None, digest: Some(key.digest(token.as_bytes())) };
+    found.extend(TOKEN_HEADERS.iter().filter_map(|name| Some(token(name, head.header(name)?))));
+    for part in head.query().into_iter().flat_map(|q| q.split('&')) {
+        let Some((name, value)) = part.split_once('=') else { continue };
+        if TOKEN_PARAMETERS.contains(&name) {
+            found.extend(percent_decode(value).map(|value| token(name, &value)));
+        }
+    }
+    found
+}
+
+/// `Access=AK` or `Credential=AK/date/region/service` of a signature header.
+fn signing_key_id(parameters: &str) -> Option<String> {
+    let value = parameters.split(',').map(str::trim).find_map(|p| p.strip_prefix("Access=").or_else(|| p.strip_prefix("Credential=")))?;
+    let id = value.split('/').next()?;
+    let sound = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    sound.then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::tests::head;
+
+    fn directory(key: &DigestKey) -> Directory {
+        let digest = key.digest(b"pt-secret");
+        Directory::parse(&format!(
+            "groups = ['key-admins']\n[callers.ci-keys]\nkind = 'robot'\ngroups = ['key-admins']\naccess_keys = ['AK1']\n[callers.desk]\nkind = 'user'\ntokens = ['{digest}']\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_signature_claims_and_a_token_proves() {
+        let key = DigestKey::new([7; 32]);
+        let directory = directory(&key);
+        let signed = directory.identify(&head("POST", "/", &[("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00")]), &key);
+        assert_eq!((signed.identity.unwrap().name.as_str(), signed.assurance), ("ci-keys", Assurance::Claimed));
+        let derived = directory.identify(&head("POST", "/", &[("authorization", "V11-HMAC-SHA256 Credential=AK1/20261122/cn/kms, Signature=00")]), &key);
+        assert_eq!(derived.credential.key_id.as_deref(), Some("AK1"));
+        let bearer = directory.identify(&head("POST", "/", &[("x-yunxiao-token", "pt-secret")]), &key);
+        assert_eq!((bearer.identity.unwrap().name.as_str(), bearer.assurance), ("desk", Assurance::Token));
+        let in_query = directory.identify(&head("POST", "/x?accessToken=pt%2Dsecret", &[]), &key);
+        assert_eq!(in_query.identity.unwrap().name, "desk");
+    }
+
+    #[test]
+    fn the_unknown_and_the_ambiguous_are_anonymous() {
+        let key = DigestKey::new([7; 32]);
+        let directory = directory(&key);
+        for headers in [
+            &[][..],
+            &[("x-auth-token", "other")],
+            &[("authorization", "Bearer other")],
+            &[("authorization", "SDK-HMAC-SHA256 Access=AK1, Signature=00"), ("x-yunxiao-token", "pt-secret")],
+        ] {
+            let caller = directory.identify(&head("POST", "/", headers), &key);
+            assert_eq!((caller.identity, caller.assurance), (None, Assurance::None), "{headers:?}");
+            assert!(!caller.why.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_callers_file_with_a_mistake_is_refused() {
+        let twice = "groups = []\n[callers.a]\nkind = 'robot'\naccess_keys = ['AK']\n[callers.b]\nkind = 'robot'\naccess_keys = ['AK']\n";
+        for (text, wanted) in [
+            ("[callers.a]\nkind = 'robot'\ngroups = ['nobody']\n", "`nobody`"),
+            ("[callers.a]\nkind = 'robot'\ntokens = ['pt-clear']\n", "keyward digest"),
+            ("[callers.a]\nkind = 'robot'\nacess_keys = []\n", "acess_keys"),
+            (twice, "names one caller"),
+        ] {
+            let error = Directory::parse(text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
 }

@@ -3,13 +3,24 @@
 //! The modules stand in the order of a request's road. A module imports only from lines above its own;
 //! `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
 
-pub mod audit;
-pub mod caller;
-pub mod catalog;
 pub mod clock;
-pub mod inspect;
-pub mod metrics;
-pub mod policy;
 pub mod reason;
-pub mod request;
 pub mod secret;
+pub mod metrics;
+pub mod request;
+pub mod head;
+pub mod catalog;
+pub mod caller;
+pub mod inspect;
+pub mod policy;
+pub mod audit;
+pub mod gate;
+pub mod proxy;
+pub mod signing;
+pub mod sandbox;
+pub mod config;
+pub mod admin;
+pub mod app;
+pub mod client;
+pub mod demo;
+pub mod cli;

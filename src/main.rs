@@ -1,1 +1,5 @@
-fn main() {}
+//! The `keyward` program.
+
+fn main() -> std::process::ExitCode {
+    keyward::cli::main()
+}

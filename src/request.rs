@@ -92,3 +92,36 @@ pub enum BodyFault {
     /// The client left, or its framing was broken.
     Cut(String),
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A head for tests.
+    pub fn head(method: &str, target: &str, headers: &[(&'static str, &str)]) -> RequestHead {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        RequestHead {
+            id: AuditId::new(),
+            received: Timestamp::now(),
+            client: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            bound_service: None,
+            version: "HTTP/1.1",
+            method: method.parse().unwrap(),
+            target: Bytes::copy_from_slice(target.as_bytes()),
+            host: map.get("host").and_then(|h| h.to_str().ok()).unwrap_or("kms.cn-north-4.myhuaweicloud.com").to_owned(),
+            headers: map,
+            fault: None,
+        }
+    }
+
+    #[test]
+    fn the_port_is_no_part_of_the_name() {
+        for (host, name) in [("KMS.Example.com:8080", "kms.example.com"), ("a", "a"), ("a:", "a:"), ("[::1]:80", "[::1]")] {
+            assert_eq!(head("GET", "/", &[("host", host)]).host_name(), name);
+        }
+        assert_eq!(head("GET", "/a?b=c?d", &[]).query(), Some("b=c?d"));
+    }
+}

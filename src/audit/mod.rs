@@ -1,3 +1,17 @@
 //! The trail: what was asked, decided and answered, durable before it has an effect.
+//!
+//! The modules stand from the record outwards; a module imports only from lines above its own.
 
 pub mod record;
+pub mod redact;
+pub mod outcome;
+pub mod leaf;
+pub mod frame;
+pub mod store;
+mod open;
+mod queue;
+mod writer;
+pub mod journal;
+
+#[cfg(test)]
+mod testing;

@@ -1,7 +1,7 @@
 //! What the catalogue says of one operation. Built once, at load; shared behind an `Arc`.
 
 use super::schema::{Field, Shape};
-use super::source::Source;
+use super::source::{Source, Step};
 use http::Method;
 use std::collections::BTreeMap;
 
@@ -49,6 +49,8 @@ pub struct BodySpec {
     pub required: bool,
     /// The compiled schema.
     pub shape: Shape,
+    /// Places that hold secrets.
+    pub secrets: Vec<Vec<Step>>,
     /// The document's example, for the sandbox and the documentation.
     pub example: Option<serde_json::Value>,
 }
@@ -56,8 +58,8 @@ pub struct BodySpec {
 /// What an operation says of its answers with one status.
 #[derive(Debug, Default)]
 pub struct AnswerSpec {
-    /// The whole body is secret.
-    pub secret: bool,
+    /// Places that hold secrets; the empty path when the whole body is one.
+    pub secrets: Vec<Vec<Step>>,
     /// The media type; empty for an answer without a body.
     pub media_type: String,
     /// The document's example.

@@ -64,7 +64,7 @@ fn parse_steps(mut rest: &str) -> Option<Vec<Step>> {
             let after = rest.strip_prefix('.')?;
             let end = after.find(['.', '[']).unwrap_or(after.len());
             let (name, tail) = after.split_at_checked(end)?;
-            if name.is_empty() {
+            if name.is_empty() || name.contains(']') {
                 return None;
             }
             steps.push(Step::Field(name.to_owned()));

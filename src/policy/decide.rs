@@ -54,9 +54,7 @@ impl Bundle {
     }
 
     fn judge(&self, question: &Question) -> Decision {
-        if let Target::Unknown(_, reason) = &question.target {
-            return self.deny(*reason, reason.meaning());
-        }
+        // What cannot be read comes first: an ambiguous path is more to the point than that it matches nothing.
         let facts = match &question.facts {
             Ok(facts) => facts,
             Err(unreadable) => return self.deny(unreadable.reason, &unreadable.detail),

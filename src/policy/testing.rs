@@ -97,7 +97,7 @@ paths:
 
 /// The groups that tests know.
 pub fn directory() -> Directory {
-    Directory { callers: Vec::new(), groups: vec!["key-admins".to_owned(), "auditors".to_owned()] }
+    Directory::of_groups(&["key-admins", "auditors"])
 }
 
 /// The small catalogue.

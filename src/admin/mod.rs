@@ -1,0 +1,98 @@
+//! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and never writes.
+
+use crate::gate::Gate;
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the gateway is in its life.
+#[derive(Debug, Default)]
+pub struct Phase(AtomicU8);
+
+impl Phase {
+    /// The listeners take calls.
+    pub fn serving(&self) {
+        self.0.store(1, Ordering::SeqCst);
+    }
+
+    /// The listeners are closed.
+    pub fn stopping(&self) {
+        self.0.store(2, Ordering::SeqCst);
+    }
+}
+
+/// The admin service.
+pub struct Admin {
+    listener: Mutex<Option<TcpListener>>,
+    state: Arc<AdminState>,
+}
+
+/// What the handlers read.
+pub struct AdminState {
+    /// The gate: its metrics, journal and rules.
+    pub gate: Arc<Gate>,
+    phase: Arc<Phase>,
+}
+
+impl Admin {
+    /// A service on a bound, non-blocking listener.
+    pub fn new(listener: TcpListener, gate: Arc<Gate>, phase: Arc<Phase>) -> Self {
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, phase }) }
+    }
+}
+
+/// All routes.
+pub fn router(state: Arc<AdminState>) -> Router {
+    Router::new().route("/", get(index)).route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(state)
+}
+
+#[async_trait]
+impl BackgroundService for Admin {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(listener) = listener.and_then(|l| tokio::net::TcpListener::from_std(l).ok()) else {
+            tracing::error!("the admin listener cannot be used");
+            return;
+        };
+        let stop = async move {
+            shutdown.changed().await.ok();
+        };
+        if let Err(error) = axum::serve(listener, router(Arc::clone(&self.state))).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "the admin listener failed");
+        }
+    }
+}
+
+async fn index() -> impl IntoResponse {
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail; see `keyward audit query --help` for its filters\n";
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
+}
+
+async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
+    match state.gate.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Ready means: a call that is allowed would be recorded and forwarded.
+async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
+    match (state.phase.0.load(Ordering::SeqCst), state.gate.journal.health()) {
+        (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        (1, Ok(())) => "ready\n".into_response(),
+        (2.., _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+        (1, Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}

@@ -1,0 +1,325 @@
+//! The process' life in order: read everything, open the journal, announce, serve, drain, close.
+
+use crate::admin::{self, Phase};
+use crate::audit::journal::{self, Journal};
+use crate::audit::leaf::{self, Keep};
+use crate::audit::redact::Redactor;
+use crate::caller::Directory;
+use crate::catalog::Catalog;
+use crate::config::Settings;
+use crate::gate::{Gate, Rules};
+use crate::metrics::Metrics;
+use crate::policy::Bundle;
+use crate::proxy::Proxy;
+use crate::proxy::upstream::Upstreams;
+use crate::secret::DigestKey;
+use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::background::background_service;
+use serde_json::json;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Everything that can be read and checked without binding a port or writing a byte.
+pub struct Prepared {
+    /// The settings.
+    pub settings: Settings,
+    /// What is known of the clouds.
+    pub catalog: Arc<Catalog>,
+    /// Callers and policies.
+    pub rules: Rules,
+}
+
+/// All that is wrong, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Problems(pub Vec<String>);
+
+impl Prepared {
+    /// Reads catalogue, callers and policies.
+    ///
+    /// # Errors
+    /// All that is wrong, each with file and place.
+    pub fn read(settings: Settings) -> Result<Self, Problems> {
+        let catalog = Arc::new(read_catalog(&settings)?);
+        let rules = read_rules(&settings, &catalog)?;
+        Ok(Self { settings, catalog, rules })
+    }
+}
+
+fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
+    let mut catalog = Catalog::load(&settings.catalog_dir).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
+    let mut problems = Vec::new();
+    for (service, hosts) in &settings.service_hosts {
+        if !catalog.add_hosts(service, hosts) {
+            problems.push(format!("configuration: `[[service]] name = \"{service}\"` is no service of the catalogue: known are {}", service_names(&catalog)));
+        }
+    }
+    for service in settings.listeners.iter().filter_map(|l| l.service.as_ref()) {
+        if catalog.service(service).is_none() {
+            problems.push(format!(
+                "configuration: a listener is bound to `{service}`, which is no service of the catalogue: known are {}",
+                service_names(&catalog)
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(catalog) } else { Err(Problems(problems)) }
+}
+
+fn service_names(catalog: &Catalog) -> String {
+    catalog.services().map(|(s, _)| s.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems> {
+    let file = settings.callers_file.display();
+    let problem = |why: String| Problems(vec![format!("{file}: {}", why.trim())]);
+    let text = std::fs::read_to_string(&settings.callers_file).map_err(|e| problem(format!("cannot be read: {e}")))?;
+    let directory = Directory::parse(&text).map_err(|e| problem(e.to_string()))?;
+    let policies = Bundle::load(&settings.policies_dir, catalog, &directory).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
+    Ok(Rules { directory, policies })
+}
+
+/// A running gateway, as far as others in the process need it.
+pub struct Running {
+    /// The gate.
+    pub gate: Arc<Gate>,
+    /// Where clients connect.
+    pub listeners: Vec<SocketAddr>,
+    /// Where auditors connect.
+    pub admin: SocketAddr,
+    stop: watch::Sender<Option<u8>>,
+}
+
+impl Running {
+    /// Ends the gateway as SIGTERM does; the process then exits with this status.
+    pub fn stop(&self, status: u8) {
+        self.stop.send_replace(Some(status));
+    }
+}
+
+/// A gateway with its journal open, about to serve.
+pub struct Gateway {
+    server: Server,
+    running: Arc<Running>,
+    settings: Settings,
+    phase: Arc<Phase>,
+}
+
+impl Gateway {
+    /// Opens the journal and builds the servers.
+    ///
+    /// # Errors
+    /// When a port is taken, or the journal cannot be opened.
+    pub fn open(prepared: Prepared) -> anyhow::Result<Self> {
+        let Prepared { settings, catalog, rules } = prepared;
+        let metrics = Arc::new(Metrics::new()?);
+        let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
+        let listeners = settings.listeners.iter().map(|l| free_address(l.address)).collect::<anyhow::Result<Vec<_>>>()?;
+        std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
+        let key = DigestKey::open_or_create(&settings.digest_key_file)?;
+        let journal = journal::Settings {
+            commit_deadline: settings.commit_deadline,
+            free_bytes_min: settings.free_bytes_min,
+            ..journal::Settings::new(&settings.audit_dir)
+        };
+        let (journal, recovery) =
+            Journal::open(journal, Arc::clone(&metrics)).map_err(|e| anyhow!(e).context(format!("audit log {}", settings.audit_dir.display())))?;
+        for note in &recovery.notes {
+            tracing::warn!("{note}");
+        }
+        if recovery.closed_unknown > 0 {
+            tracing::warn!(exchanges = recovery.closed_unknown, "the last run left exchanges open; their outcome is on record as unknown");
+        }
+        metrics.bundle.with_label_values(&[&rules.policies.hash]).set(1);
+        let gate = Arc::new(Gate {
+            catalog,
+            rules: ArcSwap::from_pointee(rules),
+            redactor: Redactor::new(key.clone())?,
+            key,
+            journal: Arc::new(journal),
+            metrics,
+            keep: Keep { body_bytes_max: settings.kept_body_bytes_max },
+            body_bytes_max: settings.body_bytes_max,
+        });
+        let phase = Arc::new(Phase::default());
+        let running = Arc::new(Running { gate, listeners: listeners.clone(), admin: admin.local_addr()?, stop: watch::Sender::new(None) });
+        let server = build_server(&settings, &running, admin, &phase)?;
+        Ok(Self { server, running, settings, phase })
+    }
+
+    /// The running gateway's handle.
+    pub fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.running)
+    }
+
+    /// Serves until a signal, drains and closes the journal. The process' exit status.
+    ///
+    /// # Errors
+    /// When the server's thread cannot be started.
+    pub fn serve(self) -> anyhow::Result<u8> {
+        let Self { server, running, settings, phase } = self;
+        let started = leaf::event(
+            "started",
+            json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest}),
+        );
+        running.gate.journal.append_detached(started);
+        let (stopped, status) = std::sync::mpsc::channel();
+        let drain = settings.drain;
+        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), stopped };
+        // pingora sleeps its whole grace out, busy or not; the process ends as soon as all is done.
+        std::thread::Builder::new().name("pingora".to_owned()).spawn(move || server.run(RunArgs { shutdown_signal: Box::new(watch) }))?;
+        wait_for_listeners(&running.listeners)?;
+        phase.serving();
+        tracing::info!(gateway = ?running.listeners, admin = %running.admin, "keyward serves");
+        let status = status.recv().context("the server ended without a word")?;
+        let drained = wait_for_open(&running.gate, drain);
+        Ok(finish(&running.gate, if drained { status } else { 1 }))
+    }
+}
+
+fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
+    let conf = ServerConf {
+        threads: settings.threads,
+        // 0 would mean that nothing is ever sent.
+        max_retries: 1,
+        // The drain ends the process earlier; this is its bound.
+        grace_period_seconds: Some(settings.drain.as_secs() + 5),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ca_file: settings.ca_file.as_ref().map(|f| f.display().to_string()),
+        upgrade_sock: settings.audit_dir.join("upgrade.sock").display().to_string(),
+        pid_file: settings.audit_dir.join("keyward.pid").display().to_string(),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut own = running.listeners.clone();
+    own.push(running.admin);
+    for (listener, address) in settings.listeners.iter().zip(&running.listeners) {
+        let proxy = Proxy {
+            gate: Arc::clone(&running.gate),
+            upstreams: Upstreams::new(settings.upstreams.clone(), settings.timeouts, own.clone()),
+            bound_service: listener.service.clone(),
+            limits: settings.limits,
+        };
+        let mut service = pingora::proxy::http_proxy_service_with_name(&server.configuration, proxy, "gateway");
+        service.add_tcp(&address.to_string());
+        server.add_service(service);
+    }
+    admin.set_nonblocking(true)?;
+    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase));
+    let mut admin = background_service("admin", admin);
+    admin.threads = Some(1);
+    server.add_service(admin);
+    Ok(server)
+}
+
+/// The address to listen on; with port 0 a free port. Says in words when it is taken, where pingora would panic.
+fn free_address(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let probe = TcpListener::bind(address).with_context(|| format!("gateway listener {address}"))?;
+    Ok(probe.local_addr()?)
+}
+
+/// SIGTERM and SIGINT stop and drain; SIGHUP reads callers and policies anew.
+struct Signals {
+    running: Arc<Running>,
+    settings: Settings,
+    phase: Arc<Phase>,
+    stopped: Sender<u8>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let status = self.wait().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "signals cannot be received; the gateway stops");
+            1
+        });
+        self.phase.stopping();
+        tracing::info!("stopping: no new connections, finishing what is in flight");
+        // pingora closes its listeners now; the drain goes on in `serve`.
+        self.stopped.send(status).ok();
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl Signals {
+    async fn wait(&self) -> std::io::Result<u8> {
+        let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let mut stop = self.running.stop.subscribe();
+        loop {
+            tokio::select! {
+                _ = term.recv() => return Ok(0),
+                _ = int.recv() => return Ok(0),
+                asked = stop.wait_for(Option::is_some) => return Ok(asked.ok().and_then(|s| *s).unwrap_or(0)),
+                _ = hup.recv() => reload(&self.running.gate, &self.settings),
+            }
+        }
+    }
+}
+
+/// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
+fn reload(gate: &Gate, settings: &Settings) {
+    match read_rules(settings, &gate.catalog) {
+        Ok(rules) => {
+            let (old, new) = (gate.rules.load().policies.hash.to_owned(), rules.policies.hash.to_owned());
+            gate.metrics.bundle.reset();
+            gate.metrics.bundle.with_label_values(&[&new]).set(1);
+            gate.rules.store(Arc::new(rules));
+            gate.journal.append_detached(leaf::event("rules-loaded", json!({"bundle": new, "before": old})));
+            tracing::info!(bundle = %new, "callers and policies are in force");
+        }
+        Err(problems) => {
+            gate.journal.append_detached(leaf::event("rules-refused", json!({"problems": problems.0, "in_force": gate.rules.load().policies.hash})));
+            tracing::error!("the old callers and policies stay in force:\n{problems}");
+        }
+    }
+}
+
+/// Waits until each listener takes connections, which pingora does not tell.
+fn wait_for_listeners(addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for address in addresses {
+        while let Err(error) = TcpStream::connect_timeout(address, Duration::from_secs(1)) {
+            anyhow::ensure!(Instant::now() < deadline, "gateway listener {address}: {error}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no exchange is open. False when the deadline passed before.
+fn wait_for_open(gate: &Gate, drain: Duration) -> bool {
+    // A connection just accepted has its context within this time.
+    std::thread::sleep(Duration::from_millis(100));
+    let deadline = Instant::now() + drain;
+    while gate.metrics.open_exchanges.get() > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let left = gate.metrics.open_exchanges.get();
+    if left > 0 {
+        tracing::warn!(exchanges = left, "the drain's deadline has passed; the next start records their outcome as unknown");
+    }
+    left == 0
+}
+
+/// Closes the journal. The exit status: the given one, or 1 when the last records could not be made durable.
+fn finish(gate: &Gate, status: u8) -> u8 {
+    gate.journal.append_detached(leaf::event("stopped", json!({"open_exchanges": gate.metrics.open_exchanges.get()})));
+    match gate.journal.close() {
+        Ok(()) => {
+            tracing::info!("the journal is closed");
+            status
+        }
+        Err(error) => {
+            tracing::error!(%error, "the journal could not be closed in order");
+            1
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The way to the writer: a bounded queue, acknowledgements, and the journal's state of health.
+
+use super::frame::FrameError;
+use super::record::{Kind, Record, unknown_outcome};
+use super::store::StoreError;
+use crate::clock::AuditId;
+use crate::metrics::Metrics;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How the journal is kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The trail's directory.
+    pub dir: PathBuf,
+    /// How long a record may wait for its commit.
+    pub commit_deadline: Duration,
+    /// Free bytes on the disk below which no new exchange is taken; open ones can still be closed.
+    pub free_bytes_min: u64,
+    /// Records that may wait.
+    pub queue_records_max: usize,
+    /// Bytes of leaves and contents that may wait.
+    pub queue_bytes_max: usize,
+}
+
+impl Settings {
+    /// The defaults: 5 s, 64 MiB free, 8,192 records or 64 MiB waiting.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            commit_deadline: Duration::from_secs(5),
+            free_bytes_min: 64 * 1024 * 1024,
+            queue_records_max: 8192,
+            queue_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why a record is not durable, or not known to be, or why the journal cannot be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Too many records wait.
+    #[error("the journal's queue is full: records come faster than the disk takes them")]
+    QueueFull,
+    /// The commit takes too long. The record may still become durable; a call to be forwarded is then closed as unknown.
+    #[error("the record was not durable within {} s", .0.as_secs_f64())]
+    TooSlow(Duration),
+    /// Too little space is left on the disk; nothing was written.
+    #[error("{free} bytes are free on the journal's disk, {min} are needed to take new calls")]
+    DiskLow {
+        /// Free bytes.
+        free: u64,
+        /// The limit, `free_bytes_min`.
+        min: u64,
+    },
+    /// The record cannot be stored; nothing was written.
+    #[error("the record cannot be stored")]
+    Unstorable(#[source] Arc<FrameError>),
+    /// The record's content is too long; nothing was written.
+    #[error("the record's body has {0} bytes, {max} are the limit", max = super::store::CONTENT_BYTES_MAX)]
+    ContentTooLong(usize),
+    /// An answer to an exchange that is not open; nothing was written.
+    #[error("exchange {0} is not open")]
+    NotOpen(AuditId),
+    /// The store failed, and with it the journal. Nothing is known about the record.
+    #[error("the journal has failed")]
+    Failed(#[source] Arc<StoreError>),
+    /// The writer is gone.
+    #[error("the journal's writer stopped without a word")]
+    WriterGone,
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// The trail could not be opened.
+    #[error("the trail cannot be opened")]
+    Open(#[source] Arc<StoreError>),
+    /// Records are missing in the trail.
+    #[error("record {0} is missing in the trail: restore it before new records are written")]
+    Gap(u64),
+    /// The writer could not be started.
+    #[error("the journal's writer cannot be started")]
+    Thread(#[source] Arc<std::io::Error>),
+}
+
+/// Proof that a record is durable. Only the journal makes one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    id: AuditId,
+    seq: u64,
+}
+
+impl Receipt {
+    /// The exchange.
+    pub fn id(&self) -> AuditId {
+        self.id
+    }
+
+    /// The record's place in the trail, counted from 0 without gaps.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// An acknowledgement on its way to the waiter. When it is dropped unopened, whoever wanted to forward the call has
+/// left; nobody else knows of the exchange, so it is closed from here.
+pub(super) struct Ack {
+    receipt: Option<Receipt>,
+    kind: Kind,
+    queue: Arc<Queue>,
+}
+
+impl Ack {
+    pub fn new(record: &Record, seq: u64, queue: &Arc<Queue>) -> Self {
+        Self { receipt: Some(Receipt { id: record.id, seq }), kind: record.kind, queue: queue.clone() }
+    }
+
+    pub fn open(mut self) -> Option<Receipt> {
+        self.receipt.take()
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Some(receipt) = self.receipt.take()
+            && self.kind == Kind::Forwarded
+        {
+            let record = unknown_outcome(receipt.id, "the caller or the gateway gave up before the record was durable; the call was not forwarded");
+            self.queue.metrics.unknown_outcomes.inc();
+            self.queue.push_detached(record);
+        }
+    }
+}
+
+/// A record that waits for its commit.
+pub(super) struct Pending {
+    pub record: Record,
+    pub since: Instant,
+    bytes: usize,
+    waiter: Option<oneshot::Sender<Result<Ack, JournalError>>>,
+}
+
+impl Pending {
+    pub fn new(record: Record, waiter: Option<oneshot::Sender<Result<Ack, JournalError>>>) -> Self {
+        let bytes = record.leaf.len() + record.content.as_ref().map_or(0, |content| content.bytes.len());
+        Self { record, since: Instant::now(), bytes, waiter }
+    }
+
+    /// The record is durable at `seq`.
+    pub fn acknowledge(self, seq: u64, queue: &Arc<Queue>) {
+        if let Some(waiter) = self.waiter {
+            // A waiter that has left drops the acknowledgement, which then sees to the exchange.
+            let _ = waiter.send(Ok(Ack::new(&self.record, seq, queue)));
+        }
+    }
+
+    /// The record is not durable, or not known to be.
+    pub fn reject(self, error: JournalError, metrics: &Metrics) {
+        // A waiter counts the failure itself.
+        let told = self.waiter.is_some_and(|waiter| waiter.send(Err(error.clone())).is_ok());
+        if !told {
+            metrics.record_failures.inc();
+            tracing::error!(id = %self.record.id, kind = ?self.record.kind, %error, "a record was lost");
+        }
+    }
+}
+
+/// What the writer gets.
+pub(super) enum Taken {
+    /// Records for one commit.
+    Group(Vec<Pending>),
+    /// Nothing came.
+    Idle,
+    /// Nothing will come any more.
+    End,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Pending>,
+    bytes: usize,
+    /// When the writer took what it is committing.
+    busy_since: Option<Instant>,
+    slow: bool,
+    free_bytes_low: Option<u64>,
+    failed: Option<JournalError>,
+    closing: bool,
+    ended: bool,
+}
+
+/// The queue. One writer takes from it.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    pub settings: Settings,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Queue {
+    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), settings, metrics }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a record whose waiter is told.
+    pub fn push(&self, record: Record) -> Result<oneshot::Receiver<Result<Ack, JournalError>>, JournalError> {
+        let (waiter, told) = oneshot::channel();
+        let pending = Pending::new(record, Some(waiter));
+        let mut state = self.state();
+        state.refusal()?;
+        let full = state.waiting.len() >= self.settings.queue_records_max || state.bytes.saturating_add(pending.bytes) > self.settings.queue_bytes_max;
+        if full {
+            return Err(JournalError::QueueFull);
+        }
+        state.put(pending);
+        self.wake.notify_one();
+        Ok(told)
+    }
+
+    /// Queues a record that nobody waits for, beyond the bounds if need be: it closes an exchange, and exchanges are bounded.
+    pub fn push_detached(&self, record: Record) {
+        let pending = Pending::new(record, None);
+        let mut state = self.state();
+        let failed = state.failed.clone().or(state.ended.then_some(JournalError::Closed));
+        match failed {
+            Some(error) => {
+                drop(state);
+                pending.reject(error, &self.metrics);
+            }
+            None => {
+                state.put(pending);
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// All that waits, up to both limits; blocks up to `tick` when nothing does.
+    pub fn take(&self, records_max: usize, bytes_max: usize, tick: Duration) -> Taken {
+        let mut state = self.state();
+        state.busy_since = None;
+        if state.waiting.is_empty() && !state.closing {
+            state = self.wake.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while group.len() < records_max && bytes < bytes_max {
+            let Some(pending) = state.waiting.pop_front() else { break };
+            state.bytes = state.bytes.saturating_sub(pending.bytes);
+            bytes += pending.bytes;
+            group.push(pending);
+        }
+        if !group.is_empty() {
+            state.busy_since = Some(Instant::now());
+            Taken::Group(group)
+        } else if state.closing {
+            state.ended = true;
+            Taken::End
+        } else {
+            Taken::Idle
+        }
+    }
+
+    /// Refuses new records; the writer takes what waits, then ends.
+    pub fn close(&self) {
+        self.state().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// The journal is over. Whoever waits is told.
+    pub fn fail(&self, error: JournalError) {
+        let waiting = {
+            let mut state = self.state();
+            let error = state.failed.get_or_insert(error).clone();
+            state.busy_since = None;
+            state.bytes = 0;
+            (std::mem::take(&mut state.waiting), error)
+        };
+        for pending in waiting.0 {
+            pending.reject(waiting.1.clone(), &self.metrics);
+        }
+        self.publish_health();
+    }
+
+    /// Whether commits are in time.
+    pub fn set_slow(&self, slow: bool) {
+        self.state().slow = slow;
+        self.publish_health();
+    }
+
+    /// Whether commits have been too slow.
+    pub fn is_slow(&self) -> bool {
+        self.state().slow
+    }
+
+    /// The free bytes, when they are below the limit.
+    pub fn set_disk_low(&self, free: Option<u64>) {
+        self.state().free_bytes_low = free;
+        self.publish_health();
+    }
+
+    /// Whether the writer ended in order.
+    pub fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// What ended the journal, when something did.
+    pub fn failure(&self) -> Option<JournalError> {
+        self.state().failed.clone()
+    }
+
+    fn publish_health(&self) {
+        self.metrics.journal_healthy.set(i64::from(self.health().is_ok()));
+    }
+
+    /// Why the journal does not take calls as it should, and what to do.
+    pub fn health(&self) -> Result<(), String> {
+        let state = self.state();
+        let dir = self.settings.dir.display();
+        let deadline = self.settings.commit_deadline;
+        if let Some(error) = &state.failed {
+            let causes: Vec<_> = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source()).map(ToString::to_string).collect();
+            return Err(format!(
+                "{}. No call is taken. See to the disk of `{dir}`, then restart the gateway: what it could not record it closes as unknown",
+                causes.join(": ")
+            ));
+        }
+        if state.closing {
+            return Err("the journal is closed: the gateway is stopping".to_owned());
+        }
+        if state.slow || state.busy_since.is_some_and(|since| since.elapsed() > deadline) {
+            return Err(format!(
+                "a commit takes longer than {} s: the disk of `{dir}` does not keep up. The journal recovers by itself when a commit is in time again",
+                deadline.as_secs_f64()
+            ));
+        }
+        if let Some(free) = state.free_bytes_low {
+            return Err(format!(
+                "{free} bytes are free on the disk of `{dir}`, {} are needed: no new call is taken, open ones are closed. Free some space; the journal \
+                 recovers by itself",
+                self.settings.free_bytes_min
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn refusal(&self) -> Result<(), JournalError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if self.closing => Err(JournalError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    fn put(&mut self, pending: Pending) {
+        self.bytes = self.bytes.saturating_add(pending.bytes);
+        self.waiting.push_back(pending);
+    }
+}

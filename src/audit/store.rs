@@ -1,0 +1,402 @@
+//! The store: frames of records and the bodies beside them, in sled. The only module that names sled.
+//!
+//! One tree; the first byte of a key says what it holds:
+//!
+//! ```text
+//! f | first seq u64be | count u16be   a frame
+//! b | seq u64be | piece u16be         a piece of a record's content: zstd of salt and bytes, cut
+//! x | name                            meta: `schema`, `open_floor`
+//! ```
+//!
+//! What sled 0.34 does not do is done here. Its `flush` is `sync_file_range`, which promises nothing after a power
+//! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
+//! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
+
+use super::frame::{self, Encoder, Entry, FrameError};
+use super::record::Content;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of one content, at most, before compression.
+pub const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const SCHEMA: u32 = 1;
+const SCHEMA_KEY: &[u8] = b"xschema";
+const OPEN_FLOOR_KEY: &[u8] = b"xopen_floor";
+const PIECE_BYTES_MAX: usize = frame::FRAME_BYTES_MAX;
+const SALT_BYTES: usize = 32;
+/// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is a quarter of this.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the store could not be opened, written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the directory.
+    #[error("the trail in `{0}` is held by another process: ask the running gateway with `--url`, or stop it first")]
+    InUse(PathBuf),
+    /// Nothing can be written, and sled cannot open without writing.
+    #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
+    DiskFull(PathBuf),
+    /// A file or directory of the trail.
+    #[error("`{path}`")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The engine. Nothing is known about what it wrote.
+    #[error("the storage engine failed")]
+    Engine(#[source] sled::Error),
+    /// `fdatasync` failed: what it should have written may be lost, and asking again would not tell.
+    #[error("the data file could not be synced")]
+    Sync(#[source] io::Error),
+    /// The engine put a value where it is never synced.
+    #[error("`{0}` holds a blob file, which the engine does not sync")]
+    Blob(PathBuf),
+    /// The directory was written by another version.
+    #[error("the trail has schema {found}, this program reads schema {SCHEMA}")]
+    Schema {
+        /// What the directory says, or 0 when it says nothing though it holds records.
+        found: u32,
+    },
+    /// A frame could not be written or read.
+    #[error("the frame of record {seq}")]
+    Frame {
+        /// The frame's first record.
+        seq: u64,
+        /// Why.
+        source: FrameError,
+    },
+    /// A content could not be written or read.
+    #[error("the body of record {seq}: {why}")]
+    Content {
+        /// The record.
+        seq: u64,
+        /// Why.
+        why: String,
+    },
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// What one commit adds: all of it, or nothing.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The sequence number of the first entry.
+    pub first_seq: u64,
+    /// Records, in order, without gaps.
+    pub entries: Vec<Entry>,
+    /// Bodies by the sequence numbers of their records.
+    pub contents: Vec<(u64, Content)>,
+    /// The new open floor: every exchange below it is closed.
+    pub open_floor: Option<u64>,
+}
+
+/// Records as they were stored together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The sequence number of the first entry.
+    pub first_seq: u64,
+    /// The records, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Frame {
+    /// The sequence number after the last entry.
+    pub fn end(&self) -> u64 {
+        self.first_seq.saturating_add(self.entries.len() as u64)
+    }
+}
+
+/// Frames, decoded one by one.
+pub type Frames<'a> = Box<dyn Iterator<Item = Result<Frame, StoreError>> + Send + 'a>;
+
+/// Durable storage of the trail.
+pub trait Store: Send + Sync {
+    /// Makes a batch durable: when this returns, it survives a power cut. Called by one thread.
+    ///
+    /// # Errors
+    /// Any error is final. Nothing is known about the batch, and the store must not be appended to again.
+    fn append(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Frames that begin below `end`, the newest first.
+    fn newest_first(&self, end: u64) -> Frames<'_>;
+
+    /// Frames that end above `from`, the oldest first.
+    fn oldest_first(&self, from: u64) -> Frames<'_>;
+
+    /// The body beside a record; `None` when it has none, or had it erased.
+    ///
+    /// # Errors
+    /// When it cannot be read whole.
+    fn content(&self, seq: u64) -> Result<Option<Content>, StoreError>;
+
+    /// Every exchange whose request stands below is closed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn open_floor(&self) -> Result<u64, StoreError>;
+}
+
+/// What makes the data file durable. A trait so that tests can count, delay and refuse it.
+pub(super) trait DataFile: Send + Sync {
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+impl DataFile for File {
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
+
+/// The trail's directory, opened: `<dir>/trail/` is sled's, `<dir>/lock` says that it is in use.
+pub struct SledStore {
+    db: sled::Db,
+    data: Box<dyn DataFile>,
+    encoder: Mutex<Encoder>,
+    blobs: PathBuf,
+    /// Released last, when sled has let go of its files.
+    _lock: File,
+}
+
+/// What was found while opening.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Bodies without a record, left by a batch that was cut, and removed.
+    pub torn: u64,
+    /// Sentences for the operator.
+    pub notes: Vec<String>,
+}
+
+impl SledStore {
+    /// Opens the directory, or makes it.
+    ///
+    /// # Errors
+    /// When another process holds it, its disk is full, it was written by another version, or it cannot be read.
+    pub fn open(dir: &Path) -> Result<(Self, Opened), StoreError> {
+        Self::open_inner(dir).map_err(|error| if is_disk_full(&error) { StoreError::DiskFull(dir.to_owned()) } else { error })
+    }
+
+    fn open_inner(dir: &Path) -> Result<(Self, Opened), StoreError> {
+        let dir = &std::path::absolute(dir).map_err(at(dir))?;
+        let trail = dir.join("trail");
+        let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
+        std::fs::create_dir_all(&trail).map_err(at(&trail))?;
+        let lock = lock(dir)?;
+        let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
+
+        let db = sled::Config::new().path(&trail).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES).open()?;
+        let data = trail.join("db");
+        let data = File::options().read(true).write(true).open(&data).map_err(at(&data))?;
+        let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
+        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
+        store.check_schema()?;
+        store.check_no_blobs()?;
+        opened.torn = store.remove_torn_contents()?;
+        if opened.torn > 0 {
+            opened.notes.push(format!("{} bodies without a record, left by a cut batch, were removed", opened.torn));
+        }
+        sync_directories(&trail, 2 + missing.max(1))?;
+        Ok((store, opened))
+    }
+
+    /// Replaces the file that is synced.
+    #[cfg(test)]
+    pub(super) fn with_data_file(mut self, wrap: impl FnOnce(Box<dyn DataFile>) -> Box<dyn DataFile>) -> Self {
+        self.data = wrap(self.data);
+        self
+    }
+
+    fn commit(&self, writes: sled::Batch) -> Result<(), StoreError> {
+        self.db.apply_batch(writes)?;
+        self.db.flush()?;
+        // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
+        self.data.sync_data().map_err(StoreError::Sync)?;
+        self.check_no_blobs()
+    }
+
+    fn check_no_blobs(&self) -> Result<(), StoreError> {
+        let mut blobs = std::fs::read_dir(&self.blobs).map_err(at(&self.blobs))?;
+        if blobs.next().is_some() { Err(StoreError::Blob(self.blobs.clone())) } else { Ok(()) }
+    }
+
+    fn check_schema(&self) -> Result<(), StoreError> {
+        let found = match self.db.get(SCHEMA_KEY)? {
+            Some(bytes) => bytes.as_ref().try_into().map_or(u32::MAX, u32::from_be_bytes),
+            None if self.db.is_empty() => {
+                let mut writes = sled::Batch::default();
+                writes.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes());
+                self.commit(writes)?;
+                SCHEMA
+            }
+            None => 0,
+        };
+        if found == SCHEMA { Ok(()) } else { Err(StoreError::Schema { found }) }
+    }
+
+    /// A batch is atomic, so there should be none. Were one left, its pieces could mix with a later record's.
+    fn remove_torn_contents(&self) -> Result<u64, StoreError> {
+        let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end());
+        let mut writes = sled::Batch::default();
+        let mut torn = std::collections::BTreeSet::new();
+        for key in self.db.range(content_key(next_seq, 0).as_slice()..=content_key(u64::MAX, u16::MAX).as_slice()).keys() {
+            let key = key?;
+            torn.insert(seq_of_key(&key));
+            writes.remove(key);
+        }
+        if !torn.is_empty() {
+            self.commit(writes)?;
+        }
+        Ok(torn.len() as u64)
+    }
+
+    fn write_contents(contents: &[(u64, Content)], writes: &mut sled::Batch) -> Result<(), StoreError> {
+        for (seq, content) in contents {
+            let failed = |why: String| StoreError::Content { seq: *seq, why };
+            if content.bytes.len() > CONTENT_BYTES_MAX {
+                return Err(failed(format!("{} bytes, {CONTENT_BYTES_MAX} are the limit", content.bytes.len())));
+            }
+            let packed = zstd::bulk::compress(&[&content.salt, content.bytes.as_ref()].concat(), 1).map_err(|e| failed(e.to_string()))?;
+            for (piece, bytes) in (0..=u16::MAX).zip(packed.chunks(PIECE_BYTES_MAX)) {
+                writes.insert(content_key(*seq, piece).as_slice(), bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for SledStore {
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writes = sled::Batch::default();
+        let mut seq = batch.first_seq;
+        let frames = self.encoder.lock().unwrap_or_else(PoisonError::into_inner).pack(&batch.entries);
+        for (count, bytes) in frames.map_err(|source| StoreError::Frame { seq, source })? {
+            writes.insert(frame_key(seq, u16::try_from(count).unwrap_or(u16::MAX)).as_slice(), bytes);
+            seq = seq.saturating_add(count as u64);
+        }
+        Self::write_contents(&batch.contents, &mut writes)?;
+        if let Some(floor) = batch.open_floor {
+            writes.insert(OPEN_FLOOR_KEY, &floor.to_be_bytes());
+        }
+        self.commit(writes)
+    }
+
+    fn newest_first(&self, end: u64) -> Frames<'_> {
+        let below = self.db.range(frame_key(0, 0).as_slice()..frame_key(end, 0).as_slice());
+        Box::new(below.rev().map(stored_frame))
+    }
+
+    fn oldest_first(&self, from: u64) -> Frames<'_> {
+        // The frame that holds `from` begins at or before it.
+        let before = self.newest_first(from).next().filter(|frame| frame.as_ref().map_or(true, |frame| frame.end() > from));
+        let rest = self.db.range(frame_key(from, 0).as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice());
+        Box::new(before.into_iter().chain(rest.map(stored_frame)))
+    }
+
+    fn content(&self, seq: u64) -> Result<Option<Content>, StoreError> {
+        let mut packed = Vec::new();
+        for piece in self.db.scan_prefix(&content_key(seq, 0)[..9]) {
+            packed.extend_from_slice(&piece?.1);
+        }
+        if packed.is_empty() {
+            return Ok(None);
+        }
+        let failed = |why: String| StoreError::Content { seq, why };
+        let plain = zstd::bulk::decompress(&packed, CONTENT_BYTES_MAX + SALT_BYTES).map_err(|e| failed(e.to_string()))?;
+        let (salt, bytes) = plain.split_first_chunk::<SALT_BYTES>().ok_or_else(|| failed("shorter than its salt".to_owned()))?;
+        Ok(Some(Content { salt: *salt, bytes: bytes.to_vec().into() }))
+    }
+
+    fn open_floor(&self) -> Result<u64, StoreError> {
+        let floor = self.db.get(OPEN_FLOOR_KEY)?;
+        Ok(floor.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+}
+
+fn stored_frame(item: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Frame, StoreError> {
+    let (key, value) = item?;
+    let first_seq = seq_of_key(&key);
+    let failed = |source| StoreError::Frame { seq: first_seq, source };
+    let entries = frame::decode(&value).map_err(failed)?;
+    if key.as_ref() != frame_key(first_seq, u16::try_from(entries.len()).unwrap_or(u16::MAX)) {
+        return Err(failed(FrameError::Damaged("key and content differ")));
+    }
+    Ok(Frame { first_seq, entries })
+}
+
+fn frame_key(first_seq: u64, count: u16) -> [u8; 11] {
+    key(b'f', first_seq, count)
+}
+
+fn content_key(seq: u64, piece: u16) -> [u8; 11] {
+    key(b'b', seq, piece)
+}
+
+fn key(prefix: u8, seq: u64, part: u16) -> [u8; 11] {
+    let mut key = [prefix; 11];
+    for (to, from) in key.iter_mut().skip(1).zip(seq.to_be_bytes().into_iter().chain(part.to_be_bytes())) {
+        *to = from;
+    }
+    key
+}
+
+fn seq_of_key(key: &[u8]) -> u64 {
+    key.get(1..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |seq| u64::from_be_bytes(*seq))
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
+    }
+}
+
+/// A snapshot that was being written when the process died can keep sled from opening. It is derived from the log,
+/// so it is put away, not deleted: somebody may want to look at it.
+fn move_leftovers_aside(dir: &Path, trail: &Path) -> Result<Vec<String>, StoreError> {
+    let mut notes = Vec::new();
+    for file in std::fs::read_dir(trail).map_err(at(trail))? {
+        let file = file.map_err(at(trail))?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let aside = dir.join("aside");
+            std::fs::create_dir_all(&aside).map_err(at(&aside))?;
+            let to = aside.join(format!("{name}.{}", crate::clock::Timestamp::now().0));
+            std::fs::rename(file.path(), &to).map_err(at(&to))?;
+            notes.push(format!("an unfinished snapshot was moved to `{}`; records do not depend on it", to.display()));
+        }
+    }
+    Ok(notes)
+}
+
+/// A file survives a power cut only if its name does: syncs what creation has written and sled has not synced, and
+/// the names of `levels` directories from the trail upwards.
+fn sync_directories(trail: &Path, levels: usize) -> Result<(), StoreError> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(at(path));
+    for file in std::fs::read_dir(trail).map_err(at(trail))? {
+        sync(&file.map_err(at(trail))?.path())?;
+    }
+    trail.ancestors().take(levels).try_for_each(sync)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError::File { path: path.to_owned(), source }
+}
+
+fn is_disk_full(error: &StoreError) -> bool {
+    match error {
+        StoreError::File { source, .. } | StoreError::Sync(source) | StoreError::Engine(sled::Error::Io(source)) => source.kind() == ErrorKind::StorageFull,
+        _ => false,
+    }
+}

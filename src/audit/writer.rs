@@ -1,0 +1,231 @@
+//! The one writer: gives records their places, makes them durable together, then tells their waiters.
+//!
+//! There is no timer: while one commit is being synced the next group gathers.
+
+use super::frame::{self, Entry};
+use super::open::{Closing, OpenSet};
+use super::queue::{JournalError, Pending, Queue, Taken};
+use super::record::{Kind, Record, unknown_outcome};
+use super::store::{Batch, CONTENT_BYTES_MAX, Store};
+use crate::clock::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const GROUP_RECORDS_MAX: usize = 1024;
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often an idle writer looks after the disk.
+const TICK: Duration = Duration::from_secs(1);
+
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    store: Arc<dyn Store>,
+    /// Records below are durable: what readers may show.
+    durable: Arc<AtomicU64>,
+    open: OpenSet,
+    open_floor: u64,
+    next_seq: u64,
+    last_time: Timestamp,
+}
+
+impl Writer {
+    /// Reads where the trail ends and closes what the last run left open. Also the number of exchanges closed.
+    pub fn recover(queue: Arc<Queue>, store: Arc<dyn Store>, durable: Arc<AtomicU64>) -> Result<(Self, usize), JournalError> {
+        let unreadable = |error| JournalError::Open(Arc::new(error));
+        let open_floor = store.open_floor().map_err(unreadable)?;
+        let mut open = OpenSet::default();
+        let mut last_time = Timestamp(0);
+        let mut next_seq = None;
+        for frame in store.oldest_first(open_floor) {
+            let frame = frame.map_err(unreadable)?;
+            // The first frame may begin below the floor; all others follow without a gap.
+            let expected = next_seq.unwrap_or(open_floor.min(frame.first_seq));
+            if frame.first_seq != expected {
+                return Err(JournalError::Gap(expected.min(frame.first_seq)));
+            }
+            next_seq = Some(frame.end());
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
+                last_time = last_time.max(entry.time);
+                match entry.kind {
+                    Kind::Forwarded => open.open(entry.id, seq),
+                    Kind::Answer => drop(open.close(entry.id, seq)),
+                    Kind::Refused | Kind::Event => (),
+                }
+            }
+        }
+        let next_seq = match next_seq {
+            Some(next_seq) => next_seq,
+            // Everything was closed at the last commit. The record before the floor must still be there.
+            None => match store.newest_first(open_floor).next().transpose().map_err(unreadable)? {
+                Some(last) if last.end() < open_floor => return Err(JournalError::Gap(last.end())),
+                None if open_floor > 0 => return Err(JournalError::Gap(0)),
+                Some(last) => {
+                    last_time = last.entries.last().map_or(last_time, |entry| entry.time);
+                    open_floor
+                }
+                None => 0,
+            },
+        };
+        durable.store(next_seq, Ordering::Release);
+        let mut writer = Self { queue, store, durable, open, open_floor, next_seq, last_time };
+        let left_open = writer.open.ids();
+        for ids in left_open.chunks(GROUP_RECORDS_MAX) {
+            let close = |id: &_| Pending::new(unknown_outcome(*id, "the gateway stopped before the outcome was recorded"), None);
+            writer.commit(ids.iter().map(close).collect())?;
+        }
+        writer.queue.metrics.unknown_outcomes.inc_by(left_open.len() as u64);
+        writer.look_after_disk();
+        writer.queue.set_slow(false);
+        Ok((writer, left_open.len()))
+    }
+
+    /// The sequence number of the next record.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Commits until the queue is closed and empty, or the store fails.
+    pub fn run(mut self) {
+        let _epitaph = Epitaph(self.queue.clone());
+        loop {
+            let done = match self.queue.take(GROUP_RECORDS_MAX, GROUP_BYTES_MAX, TICK) {
+                Taken::Group(group) => self.commit(group),
+                Taken::Idle => self.idle(),
+                Taken::End => return,
+            };
+            if done.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One group: one batch, one sync, then all acknowledgements.
+    fn commit(&mut self, group: Vec<Pending>) -> Result<(), JournalError> {
+        let oldest = group.iter().map(|pending| pending.since).min();
+        let disk_low = self.look_after_disk();
+        let mut batch = Batch { first_seq: self.next_seq, ..Batch::default() };
+        let mut accepted = Vec::with_capacity(group.len());
+        for mut pending in group {
+            let seq = self.next_seq.saturating_add(batch.entries.len() as u64);
+            match self.admit(&pending.record, seq, disk_low) {
+                Ok(place) => {
+                    if place == seq {
+                        batch.contents.extend(pending.record.content.take().map(|content| (seq, content)));
+                        batch.entries.push(self.entry(&pending.record));
+                    }
+                    accepted.push((place, pending));
+                }
+                Err(error) => pending.reject(error, &self.queue.metrics),
+            }
+        }
+        // A crash before the next line loses records that nobody was told of. A crash after it leaves them in the trail,
+        // perhaps without their waiters knowing: the next start closes what they opened.
+        if !batch.entries.is_empty() {
+            let floor = self.open.floor(self.next_seq.saturating_add(batch.entries.len() as u64));
+            batch.open_floor = (floor != self.open_floor).then_some(floor);
+            if let Err(error) = self.append(&batch) {
+                accepted.into_iter().for_each(|(_, pending)| pending.reject(error.clone(), &self.queue.metrics));
+                return Err(error);
+            }
+            self.queue.set_slow(oldest.is_some_and(|since| since.elapsed() > self.queue.settings.commit_deadline));
+        }
+        for (place, pending) in accepted {
+            pending.acknowledge(place, &self.queue);
+        }
+        Ok(())
+    }
+
+    /// Where the record is to stand: at `seq`, or where its exchange was closed already.
+    fn admit(&mut self, record: &Record, seq: u64, disk_low: Option<u64>) -> Result<u64, JournalError> {
+        if let (Some(free), Kind::Forwarded | Kind::Refused) = (disk_low, record.kind) {
+            return Err(JournalError::DiskLow { free, min: self.queue.settings.free_bytes_min });
+        }
+        frame::check_leaf(&record.leaf).map_err(|error| JournalError::Unstorable(Arc::new(error)))?;
+        if let Some(content) = record.content.as_ref().filter(|content| content.bytes.len() > CONTENT_BYTES_MAX) {
+            return Err(JournalError::ContentTooLong(content.bytes.len()));
+        }
+        match record.kind {
+            Kind::Forwarded => self.open.open(record.id, seq),
+            Kind::Answer => match self.open.close(record.id, seq) {
+                Closing::First => (),
+                Closing::Already(first) => return Ok(first),
+                Closing::NotOpen => return Err(JournalError::NotOpen(record.id)),
+            },
+            Kind::Refused | Kind::Event => (),
+        }
+        Ok(seq)
+    }
+
+    fn entry(&mut self, record: &Record) -> Entry {
+        self.last_time = self.last_time.max(record.time);
+        Entry { time: self.last_time, kind: record.kind, id: record.id, leaf: record.leaf.clone() }
+    }
+
+    /// Makes a batch durable. An error is the end: after a failed sync nobody knows what is on the disk, and a second
+    /// one would report success without having written what the first one dropped.
+    fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        let started = Instant::now();
+        if let Err(error) = self.store.append(batch) {
+            let error = JournalError::Failed(Arc::new(error));
+            tracing::error!(%error, "the journal has failed");
+            self.queue.fail(error.clone());
+            return Err(error);
+        }
+        self.next_seq = self.next_seq.saturating_add(batch.entries.len() as u64);
+        self.open_floor = batch.open_floor.unwrap_or(self.open_floor);
+        self.durable.store(self.next_seq, Ordering::Release);
+        let metrics = &self.queue.metrics;
+        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        metrics.commit_records.observe(batch.entries.len() as f64);
+        for entry in &batch.entries {
+            metrics.records.with_label_values(&[label(entry.kind)]).inc();
+        }
+        Ok(())
+    }
+
+    /// Nothing waits: see whether the disk has space again, and whether it is fast again.
+    fn idle(&mut self) -> Result<(), JournalError> {
+        self.look_after_disk();
+        if self.queue.is_slow() {
+            let started = Instant::now();
+            self.append(&Batch { first_seq: self.next_seq, open_floor: Some(self.open_floor), ..Batch::default() })?;
+            self.queue.set_slow(started.elapsed() > self.queue.settings.commit_deadline);
+        }
+        Ok(())
+    }
+
+    /// The free bytes of the disk, when they are below the limit.
+    fn look_after_disk(&self) -> Option<u64> {
+        let free = match rustix::fs::statvfs(&self.queue.settings.dir) {
+            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+            Err(error) => {
+                tracing::error!(%error, "the journal's disk cannot be asked for its free space");
+                0
+            }
+        };
+        self.queue.metrics.journal_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        let low = (free < self.queue.settings.free_bytes_min).then_some(free);
+        self.queue.set_disk_low(low);
+        low
+    }
+}
+
+/// Speaks when the writer ends, however it ends: nobody may wait for a thread that is gone.
+struct Epitaph(Arc<Queue>);
+
+impl Drop for Epitaph {
+    fn drop(&mut self) {
+        if !self.0.has_ended() {
+            self.0.fail(JournalError::WriterGone);
+        }
+    }
+}
+
+fn label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Forwarded => "forwarded",
+        Kind::Refused => "refused",
+        Kind::Answer => "answer",
+        Kind::Event => "event",
+    }
+}

@@ -1,0 +1,184 @@
+//! The command line.
+
+use crate::app::{Gateway, Prepared, Problems};
+use crate::catalog::Catalog;
+use crate::config::Settings;
+use crate::secret::DigestKey;
+use crate::{demo, sandbox};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::io::{IsTerminal, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+
+/// Audit-logging reverse proxy and policy gateway for the cloud calls that move key pairs, machine images and SSH keys.
+#[derive(Debug, Parser)]
+#[command(name = "keyward", version, max_term_width = 100)]
+#[command(
+    after_help = "Examples:\n  keyward demo                                   see it work, all on loopback\n  keyward check --config config/keyward.toml     what is wrong with the configuration?\n  keyward serve --config config/keyward.toml     run the gateway\n  keyward audit query --decision deny --since 2h what was refused lately?"
+)]
+pub struct Cli {
+    /// Logs as JSON lines, for machines.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway.
+    #[command(
+        after_help = "Example:\n  keyward serve --config config/keyward.toml --set limits.body_bytes_max=10485760\n\nSIGHUP reads callers and policies anew; SIGTERM finishes what is in flight and closes the journal."
+    )]
+    Serve(Configured),
+    /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a score of calls.
+    #[command(
+        after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should"
+    )]
+    Demo(Demo),
+    /// Runs the sandbox clouds alone: stand-ins with state for every service of the catalogue, on one port, by Host.
+    #[command(
+        after_help = "Example:\n  keyward sandbox --listen 127.0.0.1:9090 &\n  curl -s -H 'Host: openapi-rdc.aliyuncs.com' -H 'x-yunxiao-token: pt-sandboxBuildBot_0002' \\\n    http://127.0.0.1:9090/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys"
+    )]
+    Sandbox(SandboxArgs),
+    /// Checks configuration, catalogue, callers and policies; binds no port and writes nothing.
+    #[command(after_help = "Exits with 0 when all is well, else with 1 and a line for each mistake: file, place, what to do.")]
+    Check(Configured),
+    /// Prints the keyed digest of a secret read from standard input: for the callers file, and for `audit query --secret`.
+    #[command(after_help = "Example:\n  printf %s \"$TOKEN\" | keyward digest --config config/keyward.toml")]
+    Digest(Configured),
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// Where the gateway listens.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where the admin listens.
+    #[arg(long, default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
+    /// Ends after the calls.
+    #[arg(long)]
+    once: bool,
+    /// Works in this folder and keeps it; by default in a temporary one.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct SandboxArgs {
+    /// Where the clouds listen. Loopback only: their credentials are in the source.
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    listen: SocketAddr,
+    /// The folder of OpenAPI documents.
+    #[arg(long, default_value = "config/apis")]
+    apis: PathBuf,
+}
+
+/// The configuration that a command works with.
+#[derive(Debug, Args)]
+struct Configured {
+    /// The configuration file.
+    #[arg(long, short, default_value = "config/keyward.toml")]
+    config: PathBuf,
+    /// Overrides a key of the configuration; may be given more than once.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl Configured {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings::load(&self.config, &self.sets)?)
+    }
+}
+
+/// Parses the command line, runs the command and gives the process' exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.log_json);
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("keyward: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(configured) => Ok(ExitCode::from(Gateway::open(Prepared::read(configured.settings()?)?)?.serve()?)),
+        Command::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),
+        Command::Sandbox(args) => run_sandbox(&args),
+        Command::Check(configured) => check(&configured),
+        Command::Digest(configured) => digest(&configured),
+    }
+}
+
+fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
+    let prepared = match configured.settings().and_then(|s| Ok(Prepared::read(s)?)) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let count = error.downcast_ref::<Problems>().map_or(1, |p| p.0.len());
+            eprintln!("{error:#}\n\n{count} mistake{} found", if count == 1 { "" } else { "s" });
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let actions: std::collections::BTreeSet<_> = prepared.catalog.operations().iter().map(|op| &op.action).collect();
+    println!("configuration  {}", configured.config.display());
+    println!("catalogue      {} services, {} routes, {} actions", prepared.catalog.services().count(), prepared.catalog.operations().len(), actions.len());
+    println!("callers        {} in {} groups", prepared.rules.directory.callers.len(), prepared.rules.directory.groups.len());
+    println!("policies       {}  ({})", prepared.rules.policies.policies().count(), prepared.rules.policies.hash);
+    println!("all is well");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_sandbox(args: &SandboxArgs) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(args.listen.ip().is_loopback(), "the sandbox listens on loopback only: anybody who reads its source knows its credentials");
+    let catalog = Catalog::load(&args.apis).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(args.listen).await.with_context(|| format!("sandbox listener {}", args.listen))?;
+        tracing::info!(address = %listener.local_addr()?, "the sandbox clouds listen");
+        let ended = async {
+            tokio::signal::ctrl_c().await.ok();
+        };
+        sandbox::serve(listener, Arc::new(catalog), sandbox::Settings::default(), ended).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {
+    let settings = configured.settings()?;
+    let key = match settings.digest_key_file.parent() {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+            DigestKey::open_or_create(&settings.digest_key_file)?
+        }
+        None => DigestKey::open(&settings.digest_key_file)?,
+    };
+    if std::io::stdin().is_terminal() {
+        eprintln!("Type or paste the secret, then Enter and Ctrl-D:");
+    }
+    let mut secret = Vec::new();
+    std::io::stdin().read_to_end(&mut secret)?;
+    let secret = secret.trim_ascii();
+    anyhow::ensure!(!secret.is_empty(), "standard input holds no secret");
+    println!("{}", key.digest(secret));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs go to standard error. pingora's own lines can hold parts of requests, and so secrets: its errors alone pass.
+fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,keyward=info,pingora_core=error,pingora_proxy=off,sled=error"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}

@@ -1,0 +1,212 @@
+//! The configuration as written. Every key has a default or is named in the error that its absence gives.
+#![allow(missing_docs, reason = "the keys are documented where users read them: in config/keyward.toml")]
+
+use super::ConfigError;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use toml::{Table, Value};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Form {
+    pub gateway: Gateway,
+    pub listener: Vec<Listener>,
+    pub admin: Admin,
+    pub catalog: Catalog,
+    pub service: Vec<Service>,
+    pub callers: Callers,
+    pub policies: Policies,
+    pub audit: Audit,
+    pub limits: Limits,
+    pub upstreams: Upstreams,
+    pub upstream: Vec<Upstream>,
+}
+
+/// `[gateway]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    pub threads: usize,
+    pub drain_seconds: u64,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { threads: std::thread::available_parallelism().map_or(1, usize::from), drain_seconds: 30 }
+    }
+}
+
+/// `[[listener]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub service: Option<String>,
+}
+
+/// `[admin]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    pub address: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9901)) }
+    }
+}
+
+/// `[catalog]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Catalog {
+    pub dir: PathBuf,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self { dir: "apis".into() }
+    }
+}
+
+/// `[[service]]`: further hosts of a service of the catalogue.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub name: String,
+    pub hosts: Vec<String>,
+}
+
+/// `[callers]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Callers {
+    pub file: PathBuf,
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self { file: "callers.toml".into() }
+    }
+}
+
+/// `[policies]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policies {
+    pub dir: PathBuf,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self { dir: "../policies".into() }
+    }
+}
+
+/// `[audit]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    pub dir: PathBuf,
+    pub digest_key_file: Option<PathBuf>,
+    pub commit_deadline_ms: u64,
+    pub free_bytes_min: u64,
+    pub kept_body_bytes_max: usize,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { dir: "../data/audit".into(), digest_key_file: None, commit_deadline_ms: 5_000, free_bytes_min: 64 * 1024 * 1024, kept_body_bytes_max: 64 * 1024 }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    pub body_seconds: u64,
+    pub idle_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes_max: 1024 * 1024, body_seconds: 30, idle_seconds: 60 }
+    }
+}
+
+/// `[upstreams]`: how all of them are reached.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstreams {
+    pub ca_file: Option<PathBuf>,
+    pub connect_ms: u64,
+    pub read_ms: u64,
+    pub write_ms: u64,
+    pub idle_ms: u64,
+}
+
+impl Default for Upstreams {
+    fn default() -> Self {
+        Self { ca_file: None, connect_ms: 5_000, read_ms: 60_000, write_ms: 30_000, idle_ms: 15_000 }
+    }
+}
+
+/// `[[upstream]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    pub hosts: Vec<String>,
+    pub url: String,
+}
+
+/// Reads the text of a file, then lays `section.key=value` over it.
+///
+/// # Errors
+/// With line, column and a suggestion; or naming the `--set`.
+pub fn read(file: &str, text: &str, sets: &[String]) -> Result<Form, ConfigError> {
+    let form: Form = toml::from_str(text).map_err(|e| place(file, text, &e))?;
+    if sets.is_empty() {
+        return Ok(form);
+    }
+    let mut table: Table = toml::from_str(text).map_err(|e| place(file, text, &e))?;
+    for given in sets {
+        let fail = |why: String| ConfigError::Set { given: given.clone(), why };
+        set(&mut table, given).map_err(fail)?;
+        // After each, so that the error names the one that is wrong.
+        Form::deserialize(Value::Table(table.clone())).map_err(|e| fail(suggest(e.message())))?;
+    }
+    Form::deserialize(Value::Table(table)).map_err(|e| ConfigError::Set { given: String::new(), why: e.to_string() })
+}
+
+fn set(table: &mut Table, given: &str) -> Result<(), String> {
+    let (path, text) = given.split_once('=').ok_or("write section.key=value")?;
+    let (section, key) = path.split_once('.').ok_or("write section.key=value")?;
+    // What is no TOML value is text: `admin.address=127.0.0.1:1` needs no quotes.
+    let value = toml::from_str::<Table>(&format!("v = {text}")).ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()));
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    let section = section.as_table_mut().ok_or("this section is a list: change it in the file")?;
+    section.insert(key.to_owned(), value);
+    Ok(())
+}
+
+fn place(file: &str, text: &str, e: &toml::de::Error) -> ConfigError {
+    let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    ConfigError::Form { file: file.to_owned(), line, column, why: suggest(e.message()) }
+}
+
+/// Adds the nearest known key to serde's `unknown field …, expected one of …`.
+pub fn suggest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else { return message.trim().to_owned() };
+    let near = quoted.map(|known| (strsim::jaro_winkler(unknown, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match near.filter(|(score, _)| *score > 0.7) {
+        Some((_, known)) => format!("unknown key `{unknown}`: did you mean `{known}`?"),
+        None => message.trim().replace("unknown field", "unknown key"),
+    }
+}

@@ -1,0 +1,226 @@
+//! Configuration: as written (TOML, unknown keys are errors), and as meant ([`Settings`]).
+
+pub mod form;
+
+use crate::catalog::route::HostPattern;
+use crate::proxy::Limits;
+use crate::proxy::upstream::{Timeouts, Upstream};
+use form::Form;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The configuration as meant: every value checked, every path whole.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Worker threads of the gateway.
+    pub threads: usize,
+    /// Time to finish what is in flight after SIGTERM.
+    pub drain: Duration,
+    /// Where auditors and Prometheus connect.
+    pub admin: SocketAddr,
+    /// The folder of OpenAPI documents.
+    pub catalog_dir: PathBuf,
+    /// Hosts that the operator adds to a service.
+    pub service_hosts: Vec<(String, Vec<HostPattern>)>,
+    /// The callers file.
+    pub callers_file: PathBuf,
+    /// The folder of policies.
+    pub policies_dir: PathBuf,
+    /// The folder of the audit log.
+    pub audit_dir: PathBuf,
+    /// The key of keyed digests.
+    pub digest_key_file: PathBuf,
+    /// A commit that takes longer refuses the calls that wait for it.
+    pub commit_deadline: Duration,
+    /// Free bytes below which calls are refused before the disk is full.
+    pub free_bytes_min: u64,
+    /// Bytes of a redacted body that a record keeps.
+    pub kept_body_bytes_max: usize,
+    /// Bodies longer than this are refused.
+    pub body_bytes_max: usize,
+    /// Towards clients.
+    pub limits: Limits,
+    /// Towards upstreams.
+    pub timeouts: Timeouts,
+    /// CA certificates for upstreams, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The upstreams, in the order in which they are tried.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// One listener.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The service to which it is bound, if routing is not by Host.
+    pub service: Option<String>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{file}: cannot be read: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is no TOML of this form.
+    #[error("{file}:{line}:{column}: {why}")]
+    Form {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong, with a suggestion.
+        why: String,
+    },
+    /// A `--set` that names no key or gives it a wrong value.
+    #[error("--set {given}: {why}")]
+    Set {
+        /// As given.
+        given: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A value that is of the form, but makes no sense.
+    #[error("{file}: {key}: {why}")]
+    Value {
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+impl Settings {
+    /// Reads a configuration file; `sets` are `section.key=value` and win.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and what to do.
+    pub fn load(file: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: name.clone(), source })?;
+        let form = form::read(&name, &text, sets)?;
+        let base = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::from_form(&name, base, form)
+    }
+
+    fn from_form(file: &str, base: &Path, form: Form) -> Result<Self, ConfigError> {
+        let value = |key: &str, why: String| ConfigError::Value { file: file.to_owned(), key: key.to_owned(), why };
+        if form.listener.is_empty() {
+            return Err(value("listener", "add a `[[listener]]` with an `address`".to_owned()));
+        }
+        if form.upstream.is_empty() {
+            return Err(value("upstream", "add an `[[upstream]]` with `hosts` and `url`".to_owned()));
+        }
+        let hosts = |key: &str, hosts: &[String]| {
+            let parse = |h: &String| {
+                HostPattern::parse(h).ok_or_else(|| value(key, format!("`{h}` is no host pattern: write labels, with `*` for exactly one of them")))
+            };
+            hosts.iter().map(parse).collect::<Result<Vec<_>, _>>()
+        };
+        let service_hosts = form.service.iter().map(|s| Ok((s.name.clone(), hosts("service.hosts", &s.hosts)?))).collect::<Result<_, _>>()?;
+        let upstream = |u: &form::Upstream| {
+            let (tls, name, port) = parse_url(&u.url)
+                .ok_or_else(|| value("upstream.url", format!("`{}` must be http:// or https://, a name or {{host}}, and perhaps a port", u.url)))?;
+            Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, tls, name, port })
+        };
+        Ok(Self {
+            listeners: form.listener.into_iter().map(|l| Listener { address: l.address, service: l.service }).collect(),
+            threads: form.gateway.threads.max(1),
+            drain: Duration::from_secs(form.gateway.drain_seconds),
+            admin: form.admin.address,
+            catalog_dir: base.join(form.catalog.dir),
+            service_hosts,
+            callers_file: base.join(form.callers.file),
+            policies_dir: base.join(form.policies.dir),
+            digest_key_file: form.audit.digest_key_file.map_or_else(|| base.join(&form.audit.dir).join("digest.key"), |f| base.join(f)),
+            audit_dir: base.join(form.audit.dir),
+            commit_deadline: Duration::from_millis(form.audit.commit_deadline_ms),
+            free_bytes_min: form.audit.free_bytes_min,
+            kept_body_bytes_max: form.audit.kept_body_bytes_max,
+            body_bytes_max: form.limits.body_bytes_max,
+            limits: Limits { body: Duration::from_secs(form.limits.body_seconds), idle: Duration::from_secs(form.limits.idle_seconds) },
+            timeouts: Timeouts {
+                connect: Duration::from_millis(form.upstreams.connect_ms),
+                read: Duration::from_millis(form.upstreams.read_ms),
+                write: Duration::from_millis(form.upstreams.write_ms),
+                idle: Duration::from_millis(form.upstreams.idle_ms),
+            },
+            ca_file: form.upstreams.ca_file.map(|f| base.join(f)),
+            upstreams: form.upstream.iter().map(upstream).collect::<Result<_, ConfigError>>()?,
+        })
+    }
+}
+
+/// `https://{host}`, `http://127.0.0.1:9000`: TLS or not, the fixed name, the port.
+fn parse_url(url: &str) -> Option<(bool, Option<String>, u16)> {
+    let (tls, rest) = match url.split_once("://")? {
+        ("https", rest) => (true, rest),
+        ("http", rest) => (false, rest),
+        _ => return None,
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (name, port) = match rest.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().ok()?),
+        None => (rest, if tls { 443 } else { 80 }),
+    };
+    let sound = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
+    match name {
+        "{host}" => Some((tls, None, port)),
+        _ if sound => Some((tls, Some(name.to_ascii_lowercase()), port)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        assert_eq!(parse_url("https://{host}"), Some((true, None, 443)));
+        assert_eq!(parse_url("http://127.0.0.1:9000/"), Some((false, Some("127.0.0.1".into()), 9000)));
+        for bad in ["ftp://a", "a", "https://", "https://a/b", "https://a:b", "https://{region}"] {
+            assert_eq!(parse_url(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_configuration_loads() {
+        Settings::load(Path::new("config/keyward.toml"), &[]).unwrap();
+        let set = Settings::load(Path::new("config/keyward.toml"), &["limits.body_bytes_max=5".into(), "admin.address=127.0.0.1:1".into()]).unwrap();
+        assert_eq!((set.body_bytes_max, set.admin.port()), (5, 1));
+    }
+
+    #[test]
+    fn mistakes_have_a_place_and_a_suggestion() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("k.toml");
+        let say = |text: &str, sets: &[String]| {
+            std::fs::write(&file, text).unwrap();
+            Settings::load(&file, sets).unwrap_err().to_string()
+        };
+        let error = say("[limits]\nbody_bytes_mx = 5\n", &[]);
+        assert!(error.contains("k.toml:2:1") && error.contains("did you mean `body_bytes_max`"), "{error}");
+        let error = say("[limits]\nbody_bytes_max = 'x'\n", &[]);
+        assert!(error.contains("k.toml:2:"), "{error}");
+        let error = say("", &[]);
+        assert!(error.contains("[[listener]]"), "{error}");
+        let error = say("[limits]\n", &["limits.body=5".into()]);
+        assert!(error.contains("--set limits.body=5"), "{error}");
+        let error = say("[limits]\n", &["limits".into()]);
+        assert!(error.contains("section.key=value"), "{error}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The demo: sandbox clouds, a gateway with the shipped policies, and a score of telling calls, all on loopback.
+
+pub mod calls;
+pub mod show;
+pub mod stage;
+
+use crate::app::{Gateway, Prepared};
+use crate::client;
+use crate::config::Settings;
+use crate::sandbox::{self, Sandbox};
+use crate::signing;
+use anyhow::Context;
+use calls::{Call, Credential};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the demo is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the gateway listens.
+    pub listen: SocketAddr,
+    /// Where the admin listens.
+    pub admin: SocketAddr,
+    /// End after the calls.
+    pub once: bool,
+    /// Keep the working folder here; else it is a new one in the system's temporary folder.
+    pub dir: Option<PathBuf>,
+}
+
+/// What a call came to, as its caller saw it.
+#[derive(Debug)]
+pub struct Seen {
+    /// The status, or why there is none.
+    pub status: Result<u16, String>,
+    /// The answer's audit id.
+    pub audit_id: String,
+    /// The refusal's code without `KEYWARD.`, if the gateway refused.
+    pub code: Option<String>,
+    /// The refusal's sentence.
+    pub message: String,
+}
+
+/// Runs the demo until Ctrl-C, or with `once` until the calls are made. The process' exit status.
+///
+/// # Errors
+/// When a port is taken or the working folder cannot be written.
+pub fn run(options: &Options) -> anyhow::Result<u8> {
+    let (stage, clouds) = stage::Stage::build(options)?;
+    let settings = Settings::load(&stage.config, &[])?;
+    let prepared = Prepared::read(settings)?;
+    let sandbox = Sandbox::new(Arc::clone(&prepared.catalog), sandbox::Settings::default());
+    start_sandbox(Arc::clone(&sandbox), clouds)?;
+    let gateway = Gateway::open(prepared)?;
+    let running = gateway.running();
+    let address = *running.listeners.first().context("the demo has a listener")?;
+    let (admin, once) = (running.admin, options.once);
+    std::thread::Builder::new().name("demo".to_owned()).spawn(move || {
+        let status = play(&sandbox, address, admin, once).unwrap_or_else(|error| {
+            eprintln!("the demo broke off: {error:#}");
+            1
+        });
+        if once || status != 0 {
+            running.stop(status);
+        }
+    })?;
+    let status = gateway.serve()?;
+    stage.clear(options);
+    Ok(status)
+}
+
+fn start_sandbox(sandbox: Arc<Sandbox>, listener: std::net::TcpListener) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    listener.set_nonblocking(true)?;
+    std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let served = match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => sandbox.serve(listener, std::future::pending()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                tracing::error!(%error, "the sandbox clouds ended");
+            }
+        });
+    })?;
+    Ok(())
+}
+
+/// Makes the calls and shows them. The exit status: 0 if each went as it should.
+fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr, once: bool) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        until_ready(admin).await?;
+        let (mut rows, mut wrong) = (Vec::new(), 0);
+        for call in calls::all(crate::clock::Timestamp::now()) {
+            let arrived = sandbox.seen().len();
+            let seen = make(gateway, &call).await;
+            let forwarded = sandbox.seen().len() > arrived;
+            let outcome = if call.expected.forwarded == forwarded && seen.status == Ok(call.expected.status) && seen.code.as_deref() == call.expected.code {
+                None
+            } else {
+                Some(forwarded)
+            };
+            wrong += usize::from(outcome.is_some());
+            rows.push((call, seen, outcome));
+        }
+        show::table(&rows, gateway, admin, once);
+        Ok(u8::from(wrong > 0))
+    })
+}
+
+async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
+    for _ in 0..200 {
+        let request = http::Request::get("/readyz").header("host", "admin").body(bytes::Bytes::new())?;
+        if client::send(admin, request).await.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    anyhow::bail!("the gateway was not ready within 5 s")
+}
+
+async fn make(gateway: SocketAddr, call: &Call) -> Seen {
+    let failed = |e: anyhow::Error| Seen { status: Err(e.to_string()), audit_id: String::new(), code: None, message: String::new() };
+    let answer = match request(call) {
+        Ok(request) => client::send(gateway, request).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Err(error) => failed(error),
+        Ok(answer) => {
+            let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+            let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+            let audit_id = answer.headers().get(crate::proxy::answer::AUDIT_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let code = text("error_code").strip_prefix("KEYWARD.").map(str::to_owned);
+            Seen {
+                status: Ok(answer.status().as_u16()),
+                audit_id: audit_id.to_owned(),
+                message: if code.is_some() { text("error_msg").to_owned() } else { String::new() },
+                code,
+            }
+        }
+    }
+}
+
+/// The call as a client of its kind would send it.
+fn request(call: &Call) -> anyhow::Result<http::Request<bytes::Bytes>> {
+    let mut request = http::Request::builder().method(call.method).uri(call.target.as_str()).header("host", call.host).header("user-agent", "keyward-demo");
+    if !call.body.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
+    if let Credential::Yunxiao(token) = call.credential {
+        request = request.header("x-yunxiao-token", token);
+    }
+    let mut request = request.body(bytes::Bytes::from(call.body.clone()))?;
+    if let Credential::Signed(id, secret) = call.credential {
+        let key = signing::AccessKey { id: id.to_owned(), secret: secret.to_owned() };
+        signing::sign(&key, call.host, &mut request, crate::clock::Timestamp::now())?;
+    }
+    Ok(request)
+}

@@ -1,0 +1,195 @@
+//! The gate: the one road that every call takes. Unknown operation, anonymous caller and unreadable body are
+//! values that are denied with a reason and recorded like the rest; only the journal can fail.
+
+use crate::audit::journal::{Journal, JournalError, Receipt};
+use crate::audit::leaf::{self, Answer, Keep, Timings};
+use crate::audit::outcome::Outcome;
+use crate::audit::record::unknown_outcome;
+use crate::audit::redact::{Redactor, Shown};
+use crate::caller::Directory;
+use crate::catalog::{Catalog, Target};
+use crate::clock::{AuditId, Timestamp};
+use crate::inspect;
+use crate::metrics::Metrics;
+use crate::policy::{Bundle, Decision, Question, Verdict};
+use crate::reason::Reason;
+use crate::request::{BodySource, RequestHead};
+use crate::secret::DigestKey;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the gate works with.
+pub struct Gate {
+    /// What is known of the clouds.
+    pub catalog: Arc<Catalog>,
+    /// Who is known and what is allowed; swapped whole.
+    pub rules: ArcSwap<Rules>,
+    /// The key of keyed digests.
+    pub key: DigestKey,
+    /// Where records become durable.
+    pub journal: Arc<Journal>,
+    /// What hides secrets.
+    pub redactor: Redactor,
+    /// What counts.
+    pub metrics: Arc<Metrics>,
+    /// How bodies are kept in records.
+    pub keep: Keep,
+    /// Bodies longer than this are refused, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// The callers and the policies in force. One call is judged by one of these from its beginning to its end.
+pub struct Rules {
+    /// Who is known.
+    pub directory: Directory,
+    /// What is allowed.
+    pub policies: Bundle,
+}
+
+/// A refused call: what the caller is told.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The exchange.
+    pub id: AuditId,
+    /// Why.
+    pub reason: Reason,
+    /// In the policies' words.
+    pub message: String,
+    /// False when bytes of the request may still be on the wire.
+    pub read_whole: bool,
+}
+
+/// Leave to forward one call, once. Only the gate makes one, and only from a receipt of the journal: whoever holds
+/// a permit knows that the call's record is on disk. Dropped without [`Permit::close`], it records that the
+/// outcome is unknown.
+pub struct Permit {
+    receipt: Receipt,
+    gate: Arc<Gate>,
+    id: AuditId,
+    target: Target,
+    body: Bytes,
+    shown: Shown,
+    open: bool,
+}
+
+impl Gate {
+    /// Judges one call: the request's whole road.
+    ///
+    /// # Errors
+    /// The refusal, which is on record unless its reason is `journal-unavailable`.
+    pub async fn admit(self: &Arc<Self>, head: &RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
+        let mut stages = Stages::start(&self.metrics);
+        let rules = self.rules.load_full();
+        let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
+        let caller = rules.directory.identify(head, &self.key);
+        stages.end("head");
+        let (inspected, facts) = inspect::read(&target, head, body, self.body_bytes_max).await;
+        stages.end("body");
+        let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
+        let decision = rules.policies.decide(&question);
+        stages.end("decide");
+        let (record, shown) = leaf::request(&self.redactor, self.keep, head, &inspected, &question, &decision, &self.catalog.digest, &stages.timings);
+        // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
+        // without an outcome: the next start closes it as unknown.
+        let receipt = self.journal.append(record).await.map_err(|e| self.unrecorded(head, &question, inspected.read_whole, &e))?;
+        stages.end("record");
+        self.count(&question, &decision);
+        match decision.verdict {
+            Verdict::Allow => Ok(Permit { receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true }),
+            Verdict::Deny => Err(Refusal { id: head.id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole }),
+        }
+    }
+
+    /// No record, no call.
+    fn unrecorded(&self, head: &RequestHead, question: &Question, read_whole: bool, error: &JournalError) -> Refusal {
+        tracing::error!(id = %head.id, %error, "the call is refused because its record could not be made durable");
+        let reason = Reason::JournalUnavailable;
+        self.metrics.requests.with_label_values(&[question.target.service(), question.target.action(), "deny", reason.code()]).inc();
+        self.metrics.refusals.with_label_values(&[reason.code()]).inc();
+        Refusal { id: head.id, reason, message: "the audit record could not be written, so nothing was forwarded; try again later".to_owned(), read_whole }
+    }
+
+    fn count(&self, question: &Question, decision: &Decision) {
+        let verdict = if decision.verdict == Verdict::Allow { "allow" } else { "deny" };
+        let labels = [question.target.service(), question.target.action(), verdict, decision.reason.code()];
+        self.metrics.requests.with_label_values(&labels).inc();
+        if decision.verdict == Verdict::Deny {
+            self.metrics.refusals.with_label_values(&[decision.reason.code()]).inc();
+        }
+        for shadow in &decision.shadow {
+            self.metrics.would_deny.with_label_values(&[shadow.policy.as_str()]).inc();
+        }
+    }
+}
+
+impl Permit {
+    /// The exact bytes to send.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The exchange.
+    pub fn id(&self) -> AuditId {
+        self.id
+    }
+
+    /// What the call means.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The record of the request.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Records what became of the call. The caller may have the end of the answer only after this has returned.
+    ///
+    /// # Errors
+    /// When the record could not be made durable: the end of the answer must be withheld.
+    pub async fn close(mut self, answer: Answer) -> Result<Outcome, JournalError> {
+        self.open = false;
+        let gate = Arc::clone(&self.gate);
+        let started = Instant::now();
+        let (record, outcome) = leaf::answer(&gate.redactor, gate.keep, self.id, &self.target, &mut self.shown, answer);
+        gate.journal.append(record).await?;
+        gate.metrics.stage_seconds.with_label_values(&["answer_record"]).observe(started.elapsed().as_secs_f64());
+        gate.metrics.outcomes.with_label_values(&[self.target.service(), self.target.action(), outcome.code()]).inc();
+        if outcome == Outcome::Unknown {
+            gate.metrics.unknown_outcomes.inc();
+        }
+        Ok(outcome)
+    }
+}
+
+impl Drop for Permit {
+    /// The exchange was dropped under way: a panic in a hook, or the runtime's end. Never blocks.
+    fn drop(&mut self) {
+        if self.open {
+            self.gate.metrics.unknown_outcomes.inc();
+            self.gate.journal.append_detached(unknown_outcome(self.id, "the exchange broke off inside the gateway after its request was recorded"));
+        }
+    }
+}
+
+/// Stages of one call, timed one behind the other.
+struct Stages<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+    timings: Timings,
+}
+
+impl<'a> Stages<'a> {
+    fn start(metrics: &'a Metrics) -> Self {
+        Self { metrics, since: Instant::now(), timings: Timings::new() }
+    }
+
+    fn end(&mut self, stage: &'static str) {
+        let elapsed = self.since.elapsed();
+        self.since = Instant::now();
+        self.metrics.stage_seconds.with_label_values(&[stage]).observe(elapsed.as_secs_f64());
+        self.timings.insert(stage, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,280 @@
+//! The head check: a request head that two parsers could read differently is refused, with the class named.
+//!
+//! pingora forwards many odd shapes untouched; this is the one place that decides which of them pass.
+
+use crate::reason::Reason;
+use crate::request::HeadFault;
+use http::{HeaderMap, Method};
+
+/// Longest head, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Longest request target, in bytes.
+pub const TARGET_BYTES_MAX: usize = 16 * 1024;
+
+/// What is checked.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// The head's bytes as they came, on HTTP/1.
+    pub raw: Option<&'a [u8]>,
+    /// The method.
+    pub method: &'a Method,
+    /// The target's bytes, as they go upstream.
+    pub target: &'a [u8],
+    /// Host or `:authority`.
+    pub host: &'a str,
+    /// All header fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// Headers that decide who asks, on what, or how long the body is: at most one of each.
+const SINGLE: &[&str] = &[
+    "authorization",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "transfer-encoding",
+    "x-auth-token",
+    "x-domain-id",
+    "x-project-id",
+    "x-sdk-content-sha256",
+    "x-sdk-date",
+    "x-security-token",
+    "x-yunxiao-token",
+];
+
+/// Headers that ask an upstream to take the method or the path for another.
+const OVERRIDES: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// The first thing that is wrong with a head, or `None`.
+pub fn check(head: &Head) -> Option<HeadFault> {
+    framing_bytes(head)
+        .and_then(|()| method(head.method))
+        .and_then(|()| target(head.target))
+        .and_then(|()| host(head.host))
+        .and_then(|()| headers(head.headers))
+        .err()
+}
+
+type Checked = Result<(), HeadFault>;
+
+fn ambiguous(detail: impl Into<String>) -> HeadFault {
+    HeadFault { reason: Reason::HeadAmbiguous, detail: detail.into() }
+}
+
+fn ambiguous_target(detail: impl Into<String>) -> HeadFault {
+    HeadFault { reason: Reason::TargetAmbiguous, detail: detail.into() }
+}
+
+/// What only the bytes show: the parser has already forgiven it.
+fn framing_bytes(head: &Head) -> Checked {
+    let Some(raw) = head.raw else { return Ok(()) };
+    if raw.len() > HEAD_BYTES_MAX {
+        return Err(ambiguous(format!("the head is longer than {HEAD_BYTES_MAX} bytes")));
+    }
+    if raw.iter().zip(std::iter::once(&0).chain(raw)).any(|(byte, before)| *byte == b'\n' && *before != b'\r') {
+        return Err(ambiguous("a line ends in LF without CR"));
+    }
+    let line = raw.split(|b| *b == b'\r').next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(ambiguous("an empty line stands before the request line"));
+    }
+    if line.contains(&b'#') {
+        return Err(ambiguous_target("the target has a fragment"));
+    }
+    if line.iter().filter(|b| **b == b' ').count() != 2 {
+        return Err(ambiguous_target("the request line has blanks in the target"));
+    }
+    if line.ends_with(b"HTTP/1.0") {
+        return Err(ambiguous("HTTP/1.0 is not taken: use HTTP/1.1"));
+    }
+    if has_field(raw, b"content-length") && has_field(raw, b"transfer-encoding") {
+        return Err(ambiguous("both Content-Length and Transfer-Encoding"));
+    }
+    Ok(())
+}
+
+fn has_field(raw: &[u8], name: &[u8]) -> bool {
+    raw.split(|b| *b == b'\n').skip(1).any(|line| line.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)) && line.get(name.len()) == Some(&b':'))
+}
+
+fn method(method: &Method) -> Checked {
+    match method.as_str() {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" => Ok(()),
+        _ => Err(ambiguous("the method is not GET, HEAD, POST, PUT, PATCH or DELETE")),
+    }
+}
+
+fn target(target: &[u8]) -> Checked {
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(ambiguous_target(format!("the target is longer than {TARGET_BYTES_MAX} bytes")));
+    }
+    if target.first() != Some(&b'/') {
+        return Err(ambiguous_target("the target must start with `/`: absolute form, `*` and authority form are not taken"));
+    }
+    if target.iter().any(|b| !b.is_ascii_graphic() || br#"\"<>{}|^`"#.contains(b)) {
+        return Err(ambiguous_target("the target holds a byte that must be percent-encoded"));
+    }
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    escapes(path)?;
+    if path.contains(&b';') {
+        return Err(ambiguous_target("the path holds `;`, which some readers cut off"));
+    }
+    let mut segments = path.split(|b| *b == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
+            return Err(ambiguous_target("the path has an empty segment (`//`)"));
+        }
+        if segment == b"." || segment == b".." {
+            return Err(ambiguous_target("the path has a dot segment"));
+        }
+    }
+    Ok(())
+}
+
+/// Escapes in a path: none broken, none of a byte that needs none, none of a separator but `%2F`, which single
+/// routes take in single segments.
+fn escapes(path: &[u8]) -> Checked {
+    let mut rest = path;
+    while let Some(at) = rest.iter().position(|b| *b == b'%') {
+        let digits = rest.get(at + 1..at + 3).and_then(|d| std::str::from_utf8(d).ok()).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|d| u8::from_str_radix(d, 16).ok()).ok_or_else(|| ambiguous_target("the path has a broken percent escape"))?;
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            return Err(ambiguous_target(format!("the path escapes `{}`, which needs no escape", char::from(byte))));
+        }
+        if byte < 0x20 || byte == 0x7f || b"%\\?#;".contains(&byte) {
+            return Err(ambiguous_target(format!("the path holds the escape %{byte:02X}, which readers decode once, twice or never")));
+        }
+        rest = rest.get(at + 3..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn host(host: &str) -> Checked {
+    if host.is_empty() {
+        return Err(ambiguous("Host is missing"));
+    }
+    let sound = host.len() < 256 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    if !sound || host.ends_with('.') || host.contains(".:") {
+        return Err(ambiguous("Host must be one name, perhaps with a port, without a trailing dot"));
+    }
+    Ok(())
+}
+
+fn headers(headers: &HeaderMap) -> Checked {
+    if let Some(name) = SINGLE.iter().find(|name| headers.get_all(**name).iter().count() > 1) {
+        return Err(ambiguous(format!("the header {name} stands twice")));
+    }
+    if let Some(name) = OVERRIDES.iter().find(|name| headers.contains_key(**name)) {
+        return Err(ambiguous(format!("the header {name} would change the meaning of the call upstream")));
+    }
+    for name in ["trailer", "upgrade", "http2-settings", "proxy-connection"] {
+        if headers.contains_key(name) {
+            return Err(ambiguous(format!("the header {name} is not taken")));
+        }
+    }
+    if let Some(value) = headers.get("transfer-encoding")
+        && !value.as_bytes().eq_ignore_ascii_case(b"chunked")
+    {
+        return Err(ambiguous("Transfer-Encoding must be exactly `chunked`"));
+    }
+    if let Some(value) = headers.get("content-length")
+        && (value.is_empty() || !value.as_bytes().iter().all(u8::is_ascii_digit))
+    {
+        return Err(ambiguous("Content-Length must be digits"));
+    }
+    if let Some(value) = headers.get("expect")
+        && !value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(ambiguous("Expect must be `100-continue`"));
+    }
+    for token in headers.get_all("connection").iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')) {
+        let token = token.trim_ascii();
+        if !["", "close", "keep-alive", "te"].iter().any(|known| token.eq_ignore_ascii_case(known.as_bytes())) {
+            return Err(ambiguous("Connection names a header that would be taken off on the way"));
+        }
+    }
+    for (name, value) in headers {
+        if name.as_str().contains('_') {
+            return Err(ambiguous("a header name holds `_`, which some servers read as `-`"));
+        }
+        if value.as_bytes().iter().any(|b| *b >= 0x7f || (*b < 0x20 && *b != b'\t')) {
+            return Err(ambiguous(format!("the header {name} holds a byte that is not visible ASCII")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::tests::head;
+
+    fn target_fault(text: &str) -> Option<Reason> {
+        target(text.as_bytes()).err().map(|fault| fault.reason)
+    }
+
+    #[test]
+    fn targets_have_one_reading() {
+        for good in ["/", "/v1/p/a%20b", "/repositories/60de%2FDemo/keys", "/v2/?a=%2e&b=..", "/a/"] {
+            assert_eq!(target_fault(good), None, "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "http://h/a",
+            "//h/a",
+            "/a//b",
+            "/a/../b",
+            "/a/.",
+            "/%2e%2e/a",
+            "/c%6Fpy",
+            "/a%zz",
+            "/a%2",
+            "/a%00",
+            "/a%5cb",
+            "/a%252f",
+            "/a;x=1",
+            "/a b",
+            "/a\\b",
+            "/a%3fb",
+            "/\u{e9}",
+        ] {
+            assert_eq!(target_fault(bad), Some(Reason::TargetAmbiguous), "{bad}");
+        }
+    }
+
+    #[test]
+    fn heads_have_one_reading() {
+        let fault = |raw: &str, name: &'static str, values: &[&str]| {
+            let pairs: Vec<_> = values.iter().map(|v| (name, *v)).collect();
+            let head = head("POST", "/a", &pairs);
+            check(&Head { raw: (!raw.is_empty()).then_some(raw.as_bytes()), method: &head.method, target: &head.target, host: "h", headers: &head.headers })
+                .map(|f| f.detail)
+        };
+        assert_eq!(fault("POST /a HTTP/1.1\r\nHost: h\r\n\r\n", "accept", &["*/*"]), None);
+        for raw in [
+            "POST /a HTTP/1.1\nHost: h\r\n\r\n",
+            "\r\nPOST /a HTTP/1.1\r\n\r\n",
+            "POST /a#b HTTP/1.1\r\n\r\n",
+            "POST /a b HTTP/1.1\r\n\r\n",
+            "POST /a HTTP/1.0\r\n\r\n",
+            "POST /a HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert!(fault(raw, "accept", &[]).is_some(), "{raw:?}");
+        }
+        for (name, values) in [
+            ("x-auth-token", &["a", "b"][..]),
+            ("x-http-method-override", &["DELETE"]),
+            ("transfer-encoding", &["gzip, chunked"]),
+            ("content-length", &["+5"]),
+            ("connection", &["authorization"]),
+            ("upgrade", &["h2c"]),
+            ("trailer", &["x"]),
+            ("x_auth_token", &["a"]),
+            ("expect", &["200-ok"]),
+        ] {
+            assert!(fault("", name, values).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The query: split once, decoded once, each parameter at most once.
+
+use super::facts::{Facts, Unreadable};
+use super::json::printable;
+use super::value;
+use crate::catalog::operation::Operation;
+use crate::catalog::route::percent_decode;
+use crate::reason::Reason;
+
+/// More parameters than this are refused.
+const PARAMETERS_MAX: usize = 64;
+
+/// Splits and decodes a raw query.
+///
+/// # Errors
+/// For empty, repeated, broken or too many parameters; for a `write` also for a raw `+`, which is a space to some
+/// readers, and a raw `;`, which is a separator to others.
+pub fn split(raw: Option<&str>, write: bool) -> Result<Vec<(String, String)>, Unreadable> {
+    if write && raw.is_some_and(|q| q.contains(['+', ';'])) {
+        return Err(refuse("the query holds `+` or `;`, which readers take differently: write %20, %2B or %3B".to_owned()));
+    }
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for part in raw.into_iter().flat_map(|q| q.split('&')) {
+        let (name, text) = part.split_once('=').unwrap_or((part, ""));
+        let decode = |text: &str| percent_decode(text).filter(|t| !t.contains('\0')).ok_or_else(|| refuse("a query parameter has a broken escape".to_owned()));
+        let (name, text) = (decode(name)?, decode(text)?);
+        if name.is_empty() {
+            return Err(refuse("the query has an empty parameter".to_owned()));
+        }
+        if pairs.iter().any(|(seen, _)| *seen == name) {
+            return Err(refuse(format!("the query parameter `{}` stands twice", printable(&name))));
+        }
+        pairs.push((name, text));
+    }
+    if pairs.len() > PARAMETERS_MAX {
+        return Err(refuse(format!("more than {PARAMETERS_MAX} query parameters")));
+    }
+    Ok(pairs)
+}
+
+/// Checks the parameters against the operation. A write takes only documented ones; a read may have others.
+///
+/// # Errors
+/// For missing, undocumented or wrong parameters, and for names that a lenient reader would take for documented ones.
+pub fn facts(operation: &Operation, pairs: &[(String, String)]) -> Result<Facts, Unreadable> {
+    for (name, _) in pairs {
+        if operation.query.iter().any(|f| f.name == *name) {
+            continue;
+        }
+        if let Some(near) = operation.query.iter().find(|f| value::loose(&f.name) == value::loose(name)) {
+            return Err(refuse(format!("the query parameter `{}` is not the documented `{}`: write it exactly so", printable(name), near.name)));
+        }
+        if operation.is_write() {
+            return Err(refuse(format!("the query parameter `{}` is not one of this operation", printable(name))));
+        }
+    }
+    let mut facts = Facts::new();
+    for field in &operation.query {
+        let fact = match pairs.iter().find(|(name, _)| *name == field.name) {
+            Some((_, text)) => value::check_parameter(field, text, &format!("query.{}", field.name)).map_err(|u| refuse(u.detail))?,
+            None if field.required => return Err(refuse(format!("the query parameter `{}` is required", field.name))),
+            None => value::default(field).filter(|_| !field.secret),
+        };
+        if let Some(fact) = fact {
+            facts.insert(field.fact.clone(), fact);
+        }
+    }
+    Ok(facts)
+}
+
+fn refuse(detail: String) -> Unreadable {
+    Unreadable { reason: Reason::QueryInvalid, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_parameter_once() {
+        assert_eq!(split(Some("a=1&b=%20x%2B"), true).unwrap(), [("a".into(), "1".into()), ("b".into(), " x+".into())]);
+        for raw in ["a=1&a=2", "a=1&%61=2", "a=1&&b=2", "", "=1", "a=%zz", "a=%00", "a=%ff"] {
+            assert_eq!(split(Some(raw), false).unwrap_err().reason, Reason::QueryInvalid, "{raw}");
+        }
+        assert!(split(Some("a=b+c"), false).is_ok());
+        assert!(split(Some("a=b+c"), true).is_err());
+        assert_eq!(split(None, true).unwrap(), []);
+    }
+}

@@ -1,0 +1,212 @@
+//! One walk over a JSON value and its schema: every check, and the facts that policies see.
+
+use super::facts::{Fact, Facts, Unreadable};
+use super::json::printable;
+use super::key;
+use crate::catalog::schema::{Field, Shape, TextMeaning};
+use crate::clock::Timestamp;
+use crate::reason::Reason;
+use serde_json::{Map, Value};
+
+/// Checks a value against its shape and gives its fact. `place` is said in errors: `body.servers[2]`.
+/// `None` for what policies do not see.
+///
+/// # Errors
+/// The first thing that does not fit, with its place; never with a value.
+pub fn check(shape: &Shape, value: &Value, place: &str) -> Result<Option<Fact>, Unreadable> {
+    match (shape, value) {
+        (Shape::Any, _) => Ok(None),
+        (Shape::Boolean, Value::Bool(flag)) => Ok(Some(Fact::Flag(*flag))),
+        (Shape::Integer { min, max }, Value::Number(number)) => {
+            let number = number.as_i64().ok_or_else(|| wrong_type(shape, place))?;
+            if number < *min || number > *max {
+                return Err(refuse(Reason::BodyValue, format!("`{place}` must be from {min} to {max}")));
+            }
+            Ok(Some(Fact::Number(number)))
+        }
+        (Shape::Text { min, max, pattern, meaning }, Value::String(text)) => {
+            length(text.chars().count(), *min, *max, place, "characters")?;
+            if pattern.as_ref().is_some_and(|p| !p.is_match(text)) {
+                return Err(refuse(Reason::BodyValue, format!("`{place}` does not fit the documented pattern")));
+            }
+            text_fact(meaning, text, place).map(Some)
+        }
+        (Shape::Array { element, min, max }, Value::Array(elements)) => {
+            length(elements.len(), *min, *max, place, "elements")?;
+            let check = |(i, element_value)| check(element, element_value, &format!("{place}[{i}]"));
+            let facts = elements.iter().enumerate().map(check).collect::<Result<Vec<_>, _>>()?;
+            Ok(Some(Fact::List(facts.into_iter().flatten().collect())))
+        }
+        (Shape::Object { fields, additional }, Value::Object(object)) => {
+            check_object(fields, *additional, object, place).map(|facts| Some(Fact::Record(facts)))
+        }
+        _ => Err(wrong_type(shape, place)),
+    }
+}
+
+fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>, place: &str) -> Result<Facts, Unreadable> {
+    for name in object.keys().filter(|name| !fields.iter().any(|f| f.name == **name)) {
+        unknown_field(fields, additional, name, place)?;
+    }
+    let mut facts = Facts::new();
+    for field in fields {
+        let place = format!("{place}.{}", field.name);
+        let fact = match object.get(&field.name) {
+            Some(value) => check(&field.shape, value, &place)?,
+            None if field.required => return Err(refuse(Reason::BodyMissingField, format!("`{place}` is required"))),
+            None => default(field),
+        };
+        if let (Some(fact), false) = (fact, field.secret) {
+            facts.insert(field.fact.clone(), fact);
+        }
+    }
+    Ok(facts)
+}
+
+/// A field that the document does not name. One that a lenient binder would take for a documented one is
+/// refused even where others may occur.
+fn unknown_field(fields: &[Field], additional: bool, name: &str, place: &str) -> Result<(), Unreadable> {
+    let shown = printable(name);
+    if let Some(near) = fields.iter().find(|f| loose(&f.name) == loose(name)) {
+        return Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not the documented `{}`: write it exactly so", near.name)));
+    }
+    if additional {
+        return Ok(());
+    }
+    let known: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+    Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not a field of this operation; known are {}", known.join(", "))))
+}
+
+/// A name as the most lenient of binders would read it.
+pub fn loose(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+/// The fact of the vendor's default for a field that the call leaves out.
+pub fn default(field: &Field) -> Option<Fact> {
+    check(&field.shape, field.default.as_ref()?, &field.name).ok().flatten()
+}
+
+/// Checks the text of a parameter, which has no JSON type of its own.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_parameter(field: &Field, text: &str, place: &str) -> Result<Option<Fact>, Unreadable> {
+    let value = match field.shape {
+        Shape::Integer { .. } => {
+            // One spelling for one number: no sign, no leading zeros.
+            let number = text.parse::<i64>().ok().filter(|n| n.to_string() == text);
+            Value::from(number.ok_or_else(|| wrong_type(&field.shape, place))?)
+        }
+        Shape::Boolean => match text {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            _ => return Err(wrong_type(&field.shape, place)),
+        },
+        _ => Value::String(text.to_owned()),
+    };
+    check(&field.shape, &value, place).map(|fact| fact.filter(|_| !field.secret))
+}
+
+fn text_fact(meaning: &TextMeaning, text: &str, place: &str) -> Result<Fact, Unreadable> {
+    match meaning {
+        TextMeaning::Plain => Ok(Fact::Text(text.to_owned())),
+        TextMeaning::Choice { name, values } if values.iter().any(|v| v == text) => Ok(Fact::Choice { kind: name.clone(), value: text.to_owned() }),
+        TextMeaning::Choice { values, .. } => Err(refuse(Reason::BodyValue, format!("`{place}` must be exactly one of {}", values.join(", ")))),
+        TextMeaning::DateTime => match Timestamp::parse(text) {
+            Some(time) => Ok(Fact::Time(time)),
+            None => Err(refuse(Reason::BodyValue, format!("`{place}` must be a date and time with its offset, for example 2026-12-31T15:30:45Z"))),
+        },
+        TextMeaning::SshPublicKey => Ok(Fact::Key(key::read(text))),
+    }
+}
+
+fn length(count: usize, min: usize, max: usize, place: &str, unit: &str) -> Result<(), Unreadable> {
+    if count < min {
+        return Err(refuse(Reason::BodyValue, format!("`{place}` must have at least {min} {unit}")));
+    }
+    if count > max {
+        return Err(refuse(Reason::BodyValue, format!("`{place}` may have at most {max} {unit}")));
+    }
+    Ok(())
+}
+
+fn wrong_type(shape: &Shape, place: &str) -> Unreadable {
+    let wanted = match shape {
+        Shape::Object { .. } => "an object",
+        Shape::Array { .. } => "an array",
+        Shape::Text { .. } => "a string",
+        Shape::Integer { .. } => "an integer",
+        Shape::Boolean => "true or false, without quotes",
+        Shape::Any => "a value",
+    };
+    refuse(Reason::BodyType, format!("`{place}` must be {wanted}"))
+}
+
+fn refuse(reason: Reason, detail: String) -> Unreadable {
+    Unreadable { reason, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::schema::compile;
+    use serde_json::json;
+
+    fn shape() -> Shape {
+        let doc = json!({"s": {"type": "object", "additionalProperties": false, "required": ["keyScope", "title"], "properties": {
+            "keyScope": {"type": "string", "enum": ["READ", "ALL"]}, "title": {"type": "string", "minLength": 1, "maxLength": 4},
+            "force": {"type": "boolean", "default": false}, "n": {"type": "integer", "minimum": 1, "maximum": 3},
+            "secret": {"type": "string", "x-keyward-secret": true}, "at": {"type": "string", "format": "date-time"}}}});
+        compile(&doc, "/s", "").unwrap()
+    }
+
+    fn reason(value: Value) -> (Reason, String) {
+        let fault = check(&shape(), &value, "body").unwrap_err();
+        (fault.reason, fault.detail)
+    }
+
+    #[test]
+    fn facts_have_defaults_and_no_secrets() {
+        let value = json!({"keyScope": "READ", "title": "abc", "secret": "s", "at": "2026-12-31T00:00:00Z"});
+        let Some(Fact::Record(facts)) = check(&shape(), &value, "body").unwrap() else { panic!("a record") };
+        assert_eq!(facts.get("keyScope"), Some(&Fact::Choice { kind: "KeyScope".into(), value: "READ".into() }));
+        assert_eq!(facts.get("force"), Some(&Fact::Flag(false)));
+        assert!(matches!(facts.get("at"), Some(Fact::Time(_))));
+        assert_eq!(facts.get("secret"), None);
+        assert_eq!(facts.get("n"), None);
+    }
+
+    #[test]
+    fn types_are_never_coerced() {
+        let ok = json!({"keyScope": "READ", "title": "abc"});
+        for (name, value, wanted) in [
+            ("force", json!("true"), Reason::BodyType),
+            ("force", json!(1), Reason::BodyType),
+            ("force", json!(null), Reason::BodyType),
+            ("n", json!(1.0), Reason::BodyType),
+            ("n", json!("1"), Reason::BodyType),
+            ("n", json!(4), Reason::BodyValue),
+            ("keyScope", json!(["READ", "ALL"]), Reason::BodyType),
+            ("keyScope", json!("READ "), Reason::BodyValue),
+            ("keyScope", json!("ＲＥＡＤ"), Reason::BodyValue),
+            ("title", json!(""), Reason::BodyValue),
+            ("title", json!("abcde"), Reason::BodyValue),
+            ("at", json!("2026-12-31 00:00:00"), Reason::BodyValue),
+        ] {
+            let mut body = ok.clone();
+            body[name] = value.clone();
+            assert_eq!(reason(body).0, wanted, "{name} {value}");
+        }
+        assert_eq!(reason(json!({"title": "a"})), (Reason::BodyMissingField, "`body.keyScope` is required".into()));
+    }
+
+    #[test]
+    fn a_name_that_a_lenient_binder_would_take_is_named() {
+        for name in ["KeyScope", "key_scope", "KEY-SCOPE"] {
+            let (reason, detail) = reason(json!({"keyScope": "READ", "title": "a", name: "ALL"}));
+            assert_eq!(reason, Reason::BodyUnknownField);
+            assert!(detail.contains("`keyScope`"), "{detail}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Answers that the gateway itself gives: JSON that every real client shows properly, never 2xx or 3xx.
+
+use crate::clock::AuditId;
+use crate::gate::Refusal;
+use bytes::Bytes;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use serde_json::json;
+
+/// The header that leads from an answer to its record.
+pub const AUDIT_ID: &str = "x-keyward-audit-id";
+/// The header from which Huawei's clients take the id that they show.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// What went wrong with an upstream, for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFault {
+    /// It could not be reached; nothing was sent.
+    Unreachable,
+    /// It did not answer in time; what became of the call is unknown.
+    Timeout,
+    /// It broke off; what became of the call is unknown.
+    Broken,
+    /// It answered, but the answer could not be recorded.
+    Unrecorded,
+}
+
+impl UpstreamFault {
+    /// Code, status and sentence.
+    pub fn parts(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::Unreachable => ("upstream-unreachable", 502, "the cloud could not be reached; nothing was sent"),
+            Self::Timeout => ("upstream-timeout", 504, "the cloud did not answer in time; it is not known whether it carried out the call"),
+            Self::Broken => ("upstream-broken", 502, "the cloud broke off before its answer was whole; it is not known whether it carried out the call"),
+            Self::Unrecorded => ("journal-unavailable", 503, "the cloud answered, but the audit record could not be written, so the answer is withheld"),
+        }
+    }
+}
+
+/// The body of a refusal. The names are those that real clients read: measured, each client reads another one.
+pub fn body(code: &str, message: &str, id: &str) -> Bytes {
+    let code = format!("KEYWARD.{code}");
+    let body = json!({
+        "error_code": code, "error_msg": message,
+        "code": code, "message": message,
+        "errorCode": code, "errorMessage": message,
+        "request_id": id, "requestId": id,
+    });
+    Bytes::from(body.to_string())
+}
+
+/// Refuses a call.
+///
+/// # Errors
+/// When the client has left.
+pub async fn refuse(session: &mut Session, refusal: &Refusal) -> Result<()> {
+    if !refusal.read_whole {
+        // Bytes of the body may be on the wire still; the next request would begin in their midst.
+        session.set_keepalive(None);
+    }
+    write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id).await
+}
+
+/// Says that the upstream failed.
+///
+/// # Errors
+/// When the client has left.
+pub async fn upstream_failed(session: &mut Session, fault: UpstreamFault, id: AuditId) -> Result<()> {
+    let (code, status, message) = fault.parts();
+    session.set_keepalive(None);
+    write(session, status, code, message, id).await
+}
+
+async fn write(session: &mut Session, status: u16, code: &str, message: &str, id: AuditId) -> Result<()> {
+    let id = id.to_string();
+    let body = body(code, message, &id);
+    let mut header = ResponseHeader::build(status, Some(5))?;
+    header.insert_header("content-type", "application/json")?;
+    header.insert_header("content-length", body.len().to_string())?;
+    header.insert_header("cache-control", "no-store")?;
+    header.insert_header(REQUEST_ID, &id)?;
+    header.insert_header(AUDIT_ID, &id)?;
+    let head_only = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(header), head_only).await?;
+    if head_only {
+        return Ok(());
+    }
+    session.write_response_body(Some(body), true).await
+}

@@ -1,0 +1,47 @@
+//! Reading a client's body whole, before an upstream connection exists.
+
+use crate::request::{BodyFault, BodySource};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use pingora::proxy::Session;
+use std::time::Duration;
+
+/// The body of the client's request.
+pub struct ClientBody<'a> {
+    /// The client's session.
+    pub session: &'a mut Session,
+    /// Time for the whole body. pingora's own timeout is one for each read.
+    pub deadline: Duration,
+}
+
+#[async_trait]
+impl BodySource for ClientBody<'_> {
+    async fn read(&mut self, limit_bytes: usize) -> Result<Bytes, BodyFault> {
+        let announced = self.session.req_header().headers.get(http::header::CONTENT_LENGTH);
+        let announced = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit_bytes as u64) {
+            return Err(BodyFault::TooLarge);
+        }
+        tokio::time::timeout(self.deadline, read_all(self.session, announced, limit_bytes)).await.unwrap_or(Err(BodyFault::TooSlow))
+    }
+}
+
+async fn read_all(session: &mut Session, announced: Option<u64>, limit_bytes: usize) -> Result<Bytes, BodyFault> {
+    if session.is_body_empty() {
+        return Ok(Bytes::new());
+    }
+    let cut = |e: &pingora::Error| BodyFault::Cut(e.etype().as_str().to_owned());
+    if session.req_header().headers.contains_key(http::header::EXPECT) {
+        // pingora does not answer it, and the client would wait for it.
+        session.write_continue_response().await.map_err(|e| cut(&e))?;
+    }
+    let capacity = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0).clamp(1024, 1024 * 1024);
+    let mut body = BytesMut::with_capacity(capacity);
+    while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| cut(&e))? {
+        if body.len() + piece.len() > limit_bytes {
+            return Err(BodyFault::TooLarge);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}

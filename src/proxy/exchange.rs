@@ -1,0 +1,165 @@
+//! One forwarded exchange: the permit, and what has been seen of the answer. Shared by the hooks and the replay
+//! session; closed exactly once, by whoever sees the end first.
+
+use crate::audit::leaf::{Answer, Timings};
+use crate::audit::outcome::Outcome;
+use crate::clock::AuditId;
+use crate::gate::Permit;
+use bytes::BytesMut;
+use http::HeaderMap;
+use pingora::protocols::http::HttpTask;
+use sha2::{Digest, Sha256};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Answers are examined (outcome, redaction) up to this length; longer ones are hashed and counted.
+pub const EXAMINED_BYTES_MAX: usize = 1024 * 1024;
+
+/// One forwarded exchange.
+pub struct Exchange {
+    /// The exchange.
+    pub id: AuditId,
+    /// The length of the body that is sent, in bytes.
+    pub body_length: usize,
+    service: String,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    permit: Option<Permit>,
+    started: Instant,
+    status: Option<u16>,
+    headers: HeaderMap,
+    body: BytesMut,
+    length: u64,
+    hash: Sha256,
+    sent: bool,
+    attempts: u32,
+    upstream: String,
+    client_left: bool,
+    timings: Timings,
+}
+
+impl Exchange {
+    /// An exchange that begins.
+    pub fn new(permit: Permit) -> Self {
+        let seen = Seen {
+            started: Instant::now(),
+            status: None,
+            headers: HeaderMap::new(),
+            body: BytesMut::new(),
+            length: 0,
+            hash: Sha256::new(),
+            sent: false,
+            attempts: 0,
+            upstream: String::new(),
+            client_left: false,
+            timings: Timings::new(),
+            permit: None,
+        };
+        let service = permit.target().service().to_owned();
+        Self { id: permit.id(), body_length: permit.body().len(), service, seen: Mutex::new(Seen { permit: Some(permit), ..seen }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // A panic under the lock leaves counters at worst; the record must still be written.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The service, for metrics.
+    pub fn service(&self) -> String {
+        self.service.clone()
+    }
+
+    /// Whether the outcome is on its way to the record already.
+    pub fn is_closed(&self) -> bool {
+        self.lock().permit.is_none()
+    }
+
+    /// An attempt begins. Returns how many there have been, this one included.
+    pub fn attempt(&self, upstream: &str) -> u32 {
+        let mut seen = self.lock();
+        seen.attempts += 1;
+        upstream.clone_into(&mut seen.upstream);
+        seen.attempts
+    }
+
+    /// A connection stands: from here on the request may have been sent.
+    pub fn connected(&self) {
+        let mut seen = self.lock();
+        seen.sent = true;
+        seen.mark("connect");
+    }
+
+    /// The client left before its answer was whole.
+    pub fn client_left(&self) {
+        let mut seen = self.lock();
+        seen.client_left = true;
+    }
+
+    /// Looks at one piece of the answer, in order.
+    pub fn see(&self, task: &HttpTask) {
+        let mut seen = self.lock();
+        match task {
+            HttpTask::Header(header, _) if !header.status.is_informational() => {
+                seen.status = Some(header.status.as_u16());
+                seen.headers = header.headers.clone();
+                seen.mark("first_byte");
+            }
+            HttpTask::Body(Some(piece), _) | HttpTask::UpgradedBody(Some(piece), _) => {
+                seen.length += piece.len() as u64;
+                seen.hash.update(piece);
+                let room = EXAMINED_BYTES_MAX.saturating_sub(seen.body.len());
+                let part = piece.slice(..piece.len().min(room));
+                seen.body.extend_from_slice(&part);
+            }
+            _ => {}
+        }
+    }
+
+    /// The end of the answer is here: records it. False when the record could not be made durable.
+    pub async fn close_whole(&self) -> bool {
+        self.close(true, String::new()).await.is_some()
+    }
+
+    /// The exchange broke off. Does nothing when it is closed already.
+    pub async fn close_broken(&self, fault: String) -> Option<Outcome> {
+        self.close(false, fault).await
+    }
+
+    async fn close(&self, whole: bool, fault: String) -> Option<Outcome> {
+        let (permit, answer) = {
+            let mut seen = self.lock();
+            let permit = seen.permit.take()?;
+            (permit, seen.answer(whole, fault))
+        };
+        let id = permit.id();
+        permit.close(answer).await.inspect_err(|error| tracing::error!(%id, %error, "the answer's record could not be made durable; its end is withheld")).ok()
+    }
+}
+
+impl Seen {
+    fn mark(&mut self, stage: &'static str) {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.timings.entry(stage).or_insert(micros);
+    }
+
+    fn answer(&mut self, whole: bool, mut fault: String) -> Answer {
+        self.mark("upstream");
+        if self.client_left {
+            fault.push_str(if fault.is_empty() { "the client left before its answer was whole" } else { "; the client had left" });
+        }
+        Answer {
+            status: self.status,
+            headers: std::mem::take(&mut self.headers),
+            body: std::mem::take(&mut self.body).freeze(),
+            body_length: self.length,
+            body_digest: format!("sha256:{}", hex::encode(std::mem::take(&mut self.hash).finalize())),
+            whole,
+            sent: self.sent,
+            upstream: std::mem::take(&mut self.upstream),
+            fault,
+            timings: std::mem::take(&mut self.timings),
+        }
+    }
+}

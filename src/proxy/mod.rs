@@ -1,0 +1,296 @@
+//! The door: pingora's hooks, one short function each. All that is decided is decided in the gate.
+
+pub mod answer;
+pub mod body;
+pub mod exchange;
+pub mod replay;
+pub mod upstream;
+
+use crate::clock::{AuditId, Timestamp};
+use crate::gate::Gate;
+use crate::head;
+use crate::metrics::Metrics;
+use crate::request::RequestHead;
+use answer::UpstreamFault;
+use async_trait::async_trait;
+use bytes::Bytes;
+use exchange::Exchange;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use upstream::Upstreams;
+
+/// What the hooks work with.
+pub struct Proxy {
+    /// Judges.
+    pub gate: Arc<Gate>,
+    /// Where allowed calls go.
+    pub upstreams: Upstreams,
+    /// The service to which this listener is bound, if routing is not by Host.
+    pub bound_service: Option<String>,
+    /// Towards clients.
+    pub limits: Limits,
+}
+
+/// Time limits towards clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For the whole body.
+    pub body: Duration,
+    /// For each read, and for each write.
+    pub idle: Duration,
+}
+
+/// One request's context.
+pub struct Context {
+    id: AuditId,
+    started: Instant,
+    exchange: Option<Arc<Exchange>>,
+    slot: Option<replay::Slot>,
+    _open: OpenExchange,
+}
+
+/// Counts an exchange as open for as long as it lives, whatever ends it.
+struct OpenExchange(Arc<Metrics>);
+
+impl OpenExchange {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.open_exchanges.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for OpenExchange {
+    fn drop(&mut self) {
+        self.0.open_exchanges.dec();
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context { id: AuditId::new(), started: Instant::now(), exchange: None, slot: None, _open: OpenExchange::new(&self.gate.metrics) }
+    }
+
+    /// The whole body is read, judged and recorded here, before an upstream connection exists.
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        session.set_read_timeout(Some(self.limits.idle));
+        session.set_write_timeout(Some(self.limits.idle));
+        session.set_total_drain_timeout(Some(self.limits.idle));
+        let head = self.head(session, context);
+        let mut body = body::ClientBody { session, deadline: self.limits.body };
+        match self.gate.admit(&head, &mut body).await {
+            Ok(permit) => {
+                // The client may close its side, or leave: the cloud's answer belongs on record all the same.
+                session.as_downstream_mut().set_abort_on_close(false);
+                let body = permit.body().clone();
+                let exchange = Arc::new(Exchange::new(permit));
+                context.exchange = Some(Arc::clone(&exchange));
+                context.slot = Some(replay::install(&mut session.downstream_session, body, exchange));
+                Ok(false)
+            }
+            Err(refusal) => answer::refuse(session, &refusal).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        let exchange = context.exchange()?;
+        let host = host_of(session.req_header()).to_owned();
+        let host = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_ascii_lowercase();
+        let peer = self.upstreams.peer(&host).await.map_err(|e| Error::because(ErrorType::ConnectError, "no peer", e).into_up())?;
+        exchange.attempt(&peer._address.to_string());
+        Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&pingora::protocols::Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.exchange()?.connected();
+        Ok(())
+    }
+
+    /// What is hop by hop is made anew; what the caller signed is not touched.
+    async fn upstream_request_filter(&self, _session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
+        let length = context.body_length()?;
+        for name in ["expect", "transfer-encoding", "trailer", "te"] {
+            upstream.remove_header(name);
+        }
+        // Always framed by length: nothing is left to disagree about.
+        if length > 0 || upstream.headers.contains_key(http::header::CONTENT_LENGTH) {
+            upstream.insert_header(http::header::CONTENT_LENGTH, length.to_string())?;
+        }
+        if !signs(upstream, "accept-encoding") {
+            // A compressed answer could not be read for its outcome and its secrets.
+            upstream.remove_header("accept-encoding");
+        }
+        Ok(())
+    }
+
+    async fn response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+        let id = context.id.to_string();
+        response.insert_header(answer::AUDIT_ID, &id)?;
+        if !response.headers.contains_key(answer::REQUEST_ID) {
+            response.insert_header(answer::REQUEST_ID, &id)?;
+        }
+        Ok(())
+    }
+
+    /// An attempt that may have reached the cloud is never repeated.
+    fn error_while_proxy(&self, _peer: &HttpPeer, _session: &mut Session, mut e: Box<Error>, _context: &mut Context, _reused: bool) -> Box<Error> {
+        e.set_retry(false);
+        e
+    }
+
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, _context: &mut Context, mut e: Box<Error>) -> Box<Error> {
+        e.set_retry(false);
+        e
+    }
+
+    /// An exchange that broke off: its outcome goes on record, then the caller is told, if it is still there.
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, context: &mut Context) -> FailToProxy {
+        context.restore(session);
+        let Some(exchange) = context.exchange.take() else {
+            // Before the permit: the refusal is on record, and the client left while it was told.
+            self.gate.metrics.client_gone.inc();
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let fault = classify(e);
+        if *e.esource() == ErrorSource::Upstream {
+            let service = exchange.service();
+            self.gate.metrics.upstream_errors.with_label_values(&[service.as_str(), fault.class()]).inc();
+        }
+        let already_recorded = exchange.is_closed();
+        let recorded = exchange.close_broken(say(e)).await.is_some() || already_recorded;
+        let (answer, status) =
+            if recorded && *e.esource() != ErrorSource::Internal { (fault.answer, fault.answer.parts().1) } else { (UpstreamFault::Unrecorded, 503) };
+        let client_error = *e.esource() == ErrorSource::Downstream;
+        if client_error {
+            self.gate.metrics.client_gone.inc();
+        } else if session.response_written().is_some() {
+            // The head is out: the only honest sign left is a connection that breaks.
+            session.shutdown().await;
+        } else if let Err(error) = answer::upstream_failed(session, answer, context.id).await {
+            tracing::debug!(id = %context.id, %error, "the client left before it was told");
+        }
+        FailToProxy { error_code: if client_error { 0 } else { status }, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, context: &mut Context) {
+        context.restore(session);
+        if let Some(exchange) = context.exchange.take() {
+            exchange.close_broken(e.map(say).unwrap_or_default()).await;
+        }
+        self.gate.metrics.stage_seconds.with_label_values(&["total"]).observe(context.started.elapsed().as_secs_f64());
+    }
+
+    /// pingora's own error line has the target in it, which may hold a token.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, context: &Context) -> String {
+        format!("exchange {}", context.id)
+    }
+}
+
+impl Proxy {
+    /// The head as plain data, checked.
+    fn head(&self, session: &mut Session, context: &Context) -> RequestHead {
+        let raw: Option<Bytes> = session.as_downstream().as_http1().is_some().then(|| session.as_downstream().to_h1_raw());
+        let client = session.client_addr().and_then(|a| a.as_inet()).copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let header = session.req_header();
+        let host = host_of(header).to_owned();
+        let fault = head::check(&head::Head { raw: raw.as_deref(), method: &header.method, target: header.raw_path(), host: &host, headers: &header.headers });
+        RequestHead {
+            id: context.id,
+            received: Timestamp::now(),
+            client,
+            bound_service: self.bound_service.clone(),
+            version: match header.version {
+                http::Version::HTTP_2 => "HTTP/2.0",
+                http::Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
+            method: header.method.clone(),
+            target: Bytes::copy_from_slice(header.raw_path()),
+            host,
+            headers: header.headers.clone(),
+            fault,
+        }
+    }
+}
+
+impl Context {
+    fn exchange(&self) -> Result<&Arc<Exchange>> {
+        // Forwarding without a permit: a mistake in the hooks, which ends here.
+        self.exchange.as_ref().ok_or_else(|| Error::explain(ErrorType::InternalError, "no permit"))
+    }
+
+    fn body_length(&self) -> Result<usize> {
+        self.exchange().map(|exchange| exchange.body_length)
+    }
+
+    fn restore(&mut self, session: &mut Session) {
+        if let Some(slot) = self.slot.take() {
+            replay::restore(&mut session.downstream_session, &slot);
+        }
+    }
+}
+
+fn host_of(header: &RequestHeader) -> &str {
+    match header.headers.get(http::header::HOST) {
+        Some(host) => host.to_str().unwrap_or(""),
+        None => header.uri.authority().map_or("", |a| a.as_str()),
+    }
+}
+
+/// Whether the caller's signature covers a header.
+fn signs(header: &RequestHeader, name: &str) -> bool {
+    let text = header.headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or("");
+    let signed = text.split_once("SignedHeaders=").map_or("", |(_, rest)| rest.split(',').next().unwrap_or(""));
+    signed.split(';').any(|s| s.trim().eq_ignore_ascii_case(name))
+}
+
+struct Fault {
+    answer: UpstreamFault,
+    class: &'static str,
+}
+
+impl Fault {
+    fn class(&self) -> &'static str {
+        self.class
+    }
+}
+
+fn classify(e: &Error) -> Fault {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert, ReadTimedout, SocketError, TLSHandshakeFailure,
+        TLSHandshakeTimedout, WriteTimedout,
+    };
+    let (answer, class) = match e.etype() {
+        ReadTimedout | WriteTimedout => (UpstreamFault::Timeout, "timeout"),
+        ConnectTimedout | TLSHandshakeTimedout => (UpstreamFault::Unreachable, "timeout"),
+        TLSHandshakeFailure | InvalidCert => (UpstreamFault::Unreachable, "tls"),
+        ConnectError | ConnectNoRoute | ConnectRefused | ConnectProxyFailure | SocketError => (UpstreamFault::Unreachable, "connect"),
+        _ => (UpstreamFault::Broken, "cut"),
+    };
+    Fault { answer, class }
+}
+
+/// An error for the record: its type, whose it is and its cause. pingora's texts hold addresses, no content.
+fn say(e: &Error) -> String {
+    let text: String = e.to_string().chars().take(400).collect();
+    text.trim().to_owned()
+}

@@ -1,0 +1,289 @@
+//! The replay session: hands the judged bytes back to pingora, and holds the end of the answer back until its
+//! record is durable.
+//!
+//! pingora's proxy loop sends only body bytes that it reads itself, and its own buffer for bytes read earlier ends
+//! at 64 KiB without an error. This session stands in for the client's own while a call is forwarded: it serves
+//! the body from memory, and sees every piece of the answer. It implements a doc-hidden trait, which is why the
+//! version of pingora is pinned (`docs/decisions/0002-replay-session.md`).
+
+use super::exchange::Exchange;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use http::HeaderMap;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::custom::{CustomMessageWrite, server::Session as CustomSession};
+use pingora::protocols::http::{HttpTask, ServerSession};
+use pingora::protocols::{Digest, l4::socket::SocketAddr};
+use pingora::{Error, ErrorType, Result};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where the client's own session waits for its return.
+pub type Slot = Arc<Mutex<Option<Box<ServerSession>>>>;
+
+/// Pieces in which the body goes upstream.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Stands in for the client's session while a call is forwarded.
+pub struct Replay {
+    client: Option<Box<ServerSession>>,
+    slot: Slot,
+    body: Bytes,
+    sent: usize,
+    exchange: Arc<Exchange>,
+    head_out: bool,
+    client_gone: bool,
+}
+
+/// Puts a replay session in the place of the client's own.
+pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>) -> Slot {
+    let slot = Slot::default();
+    let client = std::mem::replace(session, nobody());
+    let replay = Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, client_gone: false };
+    *session = Box::new(ServerSession::new_custom(Box::new(replay)));
+    slot
+}
+
+/// Puts the client's own session back, so that error answers and keep-alive act on it.
+pub fn restore(session: &mut Box<ServerSession>, slot: &Slot) {
+    // Dropping the replay session leaves the client's own in the slot.
+    drop(std::mem::replace(session, nobody()));
+    if let Some(client) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        *session = client;
+    }
+}
+
+fn nobody() -> Box<ServerSession> {
+    Box::new(ServerSession::new_custom(Box::new(())))
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = self.client.take();
+    }
+}
+
+impl Replay {
+    #[expect(clippy::expect_used, reason = "INVARIANT: the client's session leaves only in `drop`")]
+    fn client(&self) -> &ServerSession {
+        self.client.as_deref().expect("the client's session is here until drop")
+    }
+
+    #[expect(clippy::expect_used, reason = "INVARIANT: the client's session leaves only in `drop`")]
+    fn client_mut(&mut self) -> &mut ServerSession {
+        self.client.as_deref_mut().expect("the client's session is here until drop")
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let end = self.body.len().min(self.sent + PIECE_BYTES);
+        let piece = (self.sent < end).then(|| self.body.slice(self.sent..end));
+        self.sent = end;
+        piece
+    }
+
+    /// Writes pieces of the answer. A client that has left does not end the exchange: the call is under way in
+    /// the cloud, and its answer belongs on record.
+    async fn deliver(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        if self.client_gone || tasks.is_empty() {
+            return Ok(false);
+        }
+        self.head_out |= tasks.iter().any(|task| matches!(task, HttpTask::Header(header, _) if !header.status.is_informational()));
+        match self.client_mut().response_duplex_vec(tasks).await {
+            Ok(done) => Ok(done),
+            Err(e) => {
+                tracing::debug!(id = %self.exchange.id, error = %e, "the client left before its answer was whole");
+                self.client_gone = true;
+                self.exchange.client_left();
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Whether a piece is the answer's last.
+fn is_last(task: &HttpTask) -> bool {
+    match task {
+        HttpTask::Header(header, end) => *end && !header.status.is_informational(),
+        HttpTask::Body(_, end) | HttpTask::UpgradedBody(_, end) => *end,
+        HttpTask::Trailer(_) | HttpTask::Done => true,
+        HttpTask::Failed(_) => false,
+    }
+}
+
+#[async_trait]
+impl CustomSession for Replay {
+    /// Every piece of the answer passes here. All but the last go on at once; the last waits for the record.
+    async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
+        tasks.iter().for_each(|task| self.exchange.see(task));
+        let Some(end) = tasks.iter().position(is_last) else { return self.deliver(tasks).await };
+        // When the whole answer is here, not even its head goes before the record.
+        let last = if self.head_out { tasks.split_off(end) } else { std::mem::take(&mut tasks) };
+        self.deliver(tasks).await?;
+        if !self.exchange.close_whole().await {
+            return Err(Error::explain(ErrorType::InternalError, "the answer's record could not be made durable"));
+        }
+        self.deliver(last).await?;
+        if self.client_gone {
+            return Err(Error::explain(ErrorType::WriteError, "the client left before its answer was whole").into_down());
+        }
+        Ok(true)
+    }
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.next_piece())
+    }
+
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if !no_body_expected && let Some(piece) = self.next_piece() {
+            return Ok(Some(piece));
+        }
+        match self.client_mut().read_body_or_idle(true).await {
+            Err(_) => {
+                self.client_gone = true;
+                self.exchange.client_left();
+                // The answer, or the upstream's timeout, ends the exchange.
+                futures::future::pending().await
+            }
+            idle => idle,
+        }
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        self.sent >= self.body.len()
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// The start of an attempt: the replay begins anew.
+    fn enable_retry_buffering(&mut self) {
+        self.sent = 0;
+    }
+
+    fn retry_buffer_truncated(&self) -> bool {
+        false
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        None
+    }
+
+    fn req_header(&self) -> &RequestHeader {
+        self.client().req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.client_mut().req_header_mut()
+    }
+
+    async fn write_response_header(&mut self, header: Box<ResponseHeader>, _end: bool) -> Result<()> {
+        self.client_mut().write_response_header(header).await
+    }
+
+    async fn write_response_header_ref(&mut self, header: &ResponseHeader, _end: bool) -> Result<()> {
+        self.client_mut().write_response_header_ref(header).await
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.client_mut().write_response_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.client_mut().write_response_trailers(trailers).await
+    }
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.client_mut().set_read_timeout(timeout);
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.client().get_read_timeout()
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.client_mut().set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.client().get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.client_mut().set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.client().get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        // pingora logs it; the target may hold a token.
+        format!("exchange {}", self.exchange.id)
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.client().response_written()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {
+        self.client_mut().shutdown().await;
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.client_mut().finish_body().await.map(|_| ())
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.client().body_bytes_sent()
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.client().body_bytes_read()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.client().digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.client_mut().digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.client().client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.client().server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.client().to_h1_raw()
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(&mut self) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+        None
+    }
+
+    fn restore_custom_message_reader(&mut self, _reader: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Ok(())
+    }
+}

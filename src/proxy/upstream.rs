@@ -1,0 +1,116 @@
+//! Upstreams: which cloud a host means, where it is, and how it is reached. TLS is verified, always.
+
+use crate::catalog::route::HostPattern;
+use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a resolved name is used.
+const RESOLVED_FOR: Duration = Duration::from_secs(30);
+
+/// Timeouts towards upstreams; pingora's own default for each is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For each read of the answer.
+    pub read: Duration,
+    /// For each write of the request.
+    pub write: Duration,
+    /// For an idle pooled connection; below the upstream's own.
+    pub idle: Duration,
+}
+
+/// One upstream, as configured.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The hosts that it serves.
+    pub hosts: Vec<HostPattern>,
+    /// Whether it is reached by TLS.
+    pub tls: bool,
+    /// Its name or address; `None` for the host that the caller named.
+    pub name: Option<String>,
+    /// Its port.
+    pub port: u16,
+}
+
+/// All upstreams.
+#[derive(Debug)]
+pub struct Upstreams {
+    upstreams: Vec<Upstream>,
+    timeouts: Timeouts,
+    own: Vec<SocketAddr>,
+    resolved: Mutex<HashMap<(String, u16), (Instant, SocketAddr)>>,
+}
+
+/// Why there is no peer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// No `[[upstream]]` lists the host.
+    #[error("no upstream is configured for the host `{0}`")]
+    NoUpstream(String),
+    /// The name has no address.
+    #[error("`{name}` cannot be resolved: {why}")]
+    Resolve {
+        /// The name.
+        name: String,
+        /// The system's word.
+        why: String,
+    },
+    /// The name leads back to the gateway.
+    #[error("`{name}` resolves to the gateway's own address {address}: give this upstream a fixed address")]
+    Loop {
+        /// The name.
+        name: String,
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+impl Upstreams {
+    /// Upstreams with their timeouts; `own` are the gateway's listeners, to which no call may be sent.
+    pub fn new(upstreams: Vec<Upstream>, timeouts: Timeouts, own: Vec<SocketAddr>) -> Self {
+        Self { upstreams, timeouts, own, resolved: Mutex::default() }
+    }
+
+    /// The peer for a host (in lower case, without port).
+    ///
+    /// # Errors
+    /// When no upstream serves the host, or its name leads nowhere or back here.
+    pub async fn peer(&self, host: &str) -> Result<HttpPeer, PeerError> {
+        let found = self.upstreams.iter().enumerate().find(|(_, u)| u.hosts.iter().any(|p| p.matches(host)));
+        let (index, upstream) = found.ok_or_else(|| PeerError::NoUpstream(host.to_owned()))?;
+        let name = upstream.name.as_deref().unwrap_or(host);
+        let address = self.resolve(name, upstream.port).await?;
+        if self.own.contains(&address) {
+            return Err(PeerError::Loop { name: name.to_owned(), address });
+        }
+        // An empty name would switch verification off; a host pattern never matches one.
+        let mut peer = HttpPeer::new(address, upstream.tls, if upstream.tls { name.to_owned() } else { String::new() });
+        peer.group_key = index as u64 + 1;
+        let options = &mut peer.options;
+        options.connection_timeout = Some(self.timeouts.connect);
+        options.total_connection_timeout = Some(self.timeouts.connect);
+        options.read_timeout = Some(self.timeouts.read);
+        options.write_timeout = Some(self.timeouts.write);
+        options.idle_timeout = Some(self.timeouts.idle);
+        options.alpn = ALPN::H1;
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        Ok(peer)
+    }
+
+    async fn resolve(&self, name: &str, port: u16) -> Result<SocketAddr, PeerError> {
+        let key = (name.to_owned(), port);
+        let cached = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if let Some((_, address)) = cached.filter(|(at, _)| at.elapsed() < RESOLVED_FOR) {
+            return Ok(address);
+        }
+        let fail = |why: String| PeerError::Resolve { name: name.to_owned(), why };
+        let mut addresses = tokio::net::lookup_host((name, port)).await.map_err(|e| fail(e.to_string()))?;
+        let address = addresses.next().ok_or_else(|| fail("no address".to_owned()))?;
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), address));
+        Ok(address)
+    }
+}
