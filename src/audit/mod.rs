@@ -13,5 +13,15 @@ mod queue;
 mod writer;
 pub mod journal;
 
+pub mod exchange;
+
+pub mod field;
+
+pub mod filter;
+
+pub mod query;
+
+pub mod present;
+
 #[cfg(test)]
 mod testing;

@@ -81,7 +81,7 @@ mod tests {
     fn captured() -> Request<&'static str> {
         let names =
             "accept;content-type;host;user-agent;x-acs-action;x-acs-content-sha256;x-acs-credentials-provider;x-acs-date;x-acs-signature-nonce;x-acs-version";
-        let signature = "f1ddf8320a68085150f066b2d69e8410be23215b0ac60596d112bdd221565ae7";
+        let signature = "c8f2ab32e531b2e1b172aa6b185c7d1c88b59e69277feeba3434f7d78e6282ed";
         Request::post("/repository/60de7a%2FDemo/keys/create?accessToken=pt-sandboxReleaseDesk_0001&organizationId=60de7a6852743a5162b5f957")
             .header("host", "127.0.0.1:18077")
             .header("x-acs-version", "2021-06-25")

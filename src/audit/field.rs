@@ -1,0 +1,173 @@
+//! What can be asked of an exchange by name: `caller`, `status`, or any path such as `request.call.method`.
+
+use super::exchange::Exchange;
+use serde_json::Value;
+
+/// Names for what is asked most, and the paths that they stand for.
+const NAMED: &[(&str, &[&str])] = &[
+    ("caller", &["request.caller.name"]),
+    ("action", &["request.call.action"]),
+    ("service", &["request.call.service"]),
+    ("resource", &["request.resource.id", "request.items.resource.id"]),
+    ("decision", &["request.decision.verdict"]),
+    ("reason", &["request.decision.reason"]),
+    ("policy", &["request.decision.policies.id", "request.decision.shadow.id", "request.decision.shadow"]),
+    ("source", &["request.source.address"]),
+    ("event", &["request.event"]),
+    ("outcome", &[]),
+    ("status", &[]),
+];
+
+/// Something that an exchange has no, one or several values of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Outcome,
+    Status,
+    Paths(Vec<Path>),
+}
+
+/// A path into a record or into the body beside it. Steps are object names or array indexes; a name that meets an
+/// array goes into each of its elements. A name that holds a dot cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Path {
+    place: Place,
+    steps: Vec<String>,
+}
+
+/// Where a path begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Request,
+    RequestContent,
+    Answer,
+    AnswerContent,
+}
+
+impl Place {
+    const ALL: [(&'static str, Self); 4] = [
+        // The longer prefix first.
+        ("request.content.", Self::RequestContent),
+        ("answer.content.", Self::AnswerContent),
+        ("request.", Self::Request),
+        ("answer.", Self::Answer),
+    ];
+}
+
+impl Field {
+    /// The field of this name; `None` when there is none.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "outcome" => Some(Self(Kind::Outcome)),
+            "status" => Some(Self(Kind::Status)),
+            _ => match NAMED.iter().find(|(named, _)| *named == name) {
+                Some((_, paths)) => paths.iter().map(|path| Path::parse(path)).collect::<Option<_>>().map(|paths| Self(Kind::Paths(paths))),
+                None => Path::parse(name).map(|path| Self(Kind::Paths(vec![path]))),
+            },
+        }
+    }
+
+    /// The names that are no paths.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether bodies must be read to know its values.
+    pub fn needs_content(&self) -> bool {
+        self.places().any(|place| matches!(place, Place::RequestContent | Place::AnswerContent))
+    }
+
+    /// Where its values stand; none when they are computed.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let paths: &[Path] = if let Kind::Paths(paths) = &self.0 { paths } else { &[] };
+        paths.iter().map(|path| path.place)
+    }
+
+    /// Its values in this exchange, as text, each once.
+    pub fn values(&self, exchange: &Exchange) -> Vec<String> {
+        let mut values = Vec::new();
+        match &self.0 {
+            Kind::Outcome => values.push(exchange.outcome().to_owned()),
+            Kind::Status => values.extend(exchange.status().map(|status| status.to_string())),
+            Kind::Paths(paths) => paths.iter().for_each(|path| path.values(exchange, &mut values)),
+        }
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+}
+
+impl Path {
+    fn parse(text: &str) -> Option<Self> {
+        let (prefix, place) = Place::ALL.into_iter().find(|(prefix, _)| text.starts_with(prefix))?;
+        let steps: Vec<_> = text.strip_prefix(prefix)?.split('.').map(str::to_owned).collect();
+        let whole_body = steps == ["content"];
+        (!whole_body && steps.iter().all(|step| !step.is_empty())).then_some(Self { place, steps })
+    }
+
+    fn values(&self, exchange: &Exchange, values: &mut Vec<String>) {
+        let answer = exchange.answer.as_ref();
+        match self.place {
+            Place::Request => collect(&exchange.request.json, &self.steps, values),
+            Place::Answer => collect(answer.map_or(&Value::Null, |answer| &answer.json), &self.steps, values),
+            Place::RequestContent => collect(&exchange.request.content_json().unwrap_or_default(), &self.steps, values),
+            Place::AnswerContent => collect(&answer.and_then(|answer| answer.content_json()).unwrap_or_default(), &self.steps, values),
+        }
+    }
+}
+
+fn collect(value: &Value, steps: &[String], values: &mut Vec<String>) {
+    match (value, steps.split_first()) {
+        (Value::Object(object), Some((step, rest))) => {
+            if let Some(value) = object.get(step) {
+                collect(value, rest, values);
+            }
+        }
+        (Value::Array(array), Some((step, rest))) => {
+            if let Some(value) = step.parse().ok().and_then(|index: usize| array.get(index)) {
+                collect(value, rest, values);
+            }
+            array.iter().for_each(|value| collect(value, steps, values));
+        }
+        (Value::Array(array), None) => array.iter().for_each(|value| collect(value, steps, values)),
+        (Value::String(text), None) => values.push(text.clone()),
+        (Value::Null | Value::Bool(_) | Value::Number(_), None) => values.push(value.to_string()),
+        (Value::Object(_), None) | (_, Some(_)) => (),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(value: &Value, path: &str, expected: &[&str]) {
+        let steps: Vec<_> = path.split('.').map(str::to_owned).collect();
+        let mut values = vec![];
+        collect(value, &steps, &mut values);
+        assert_eq!(values, expected, "{path}");
+    }
+
+    #[test]
+    fn paths_reach_through_objects_and_arrays() {
+        let value = json!({"a": {"b": [{"c": 1}, {"c": [true, null, "x"]}]}, "0": "zero"});
+        check(&value, "a.b.c", &["1", "true", "null", "x"]);
+        check(&value, "a.b.0.c", &["1"]);
+        check(&value, "a.b", &[]);
+        check(&value, "a.b.c.d", &[]);
+        check(&value, "0", &["zero"]);
+    }
+
+    #[test]
+    fn names_and_paths_are_told_apart() {
+        assert!(Field::names().all(|name| Field::parse(name).is_some()));
+        assert_eq!(Field::parse("caller"), Field::parse("request.caller.name"));
+        assert!(Field::parse("request.content.keyScope").unwrap().needs_content());
+        assert!(!Field::parse("answer.status").unwrap().needs_content());
+        for wrong in ["callers", "request", "request.", "request..a", "request.content", "content.a", ""] {
+            assert_eq!(Field::parse(wrong), None, "{wrong}");
+        }
+    }
+}

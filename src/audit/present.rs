@@ -1,0 +1,220 @@
+//! How exchanges look: a table, a page for one of them, JSON and JSON lines. Pure: text in, text out.
+//!
+//! Names, paths and bodies come from callers, so everything that is meant for a terminal is stripped of control
+//! characters first. JSON carries each record byte for byte.
+
+use super::exchange::{Exchange, Part};
+use super::query::{Counts, Page};
+use super::record::{Content, Kind};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Columns below which times are broken into date and time.
+const NARROW: u16 = 140;
+
+/// A page as a table that is at most `width` columns wide, and how to get the next one.
+pub fn table(page: &Page, width: u16) -> String {
+    if page.exchanges.is_empty() {
+        return "No exchange matches.\n".to_owned();
+    }
+    let mut table = plain_table(width);
+    table.set_header(["time", "id", "caller", "action", "resource", "decision", "outcome"]);
+    table.add_rows(page.exchanges.iter().map(row));
+    let time = if width < NARROW { ColumnConstraint::UpperBoundary(Width::Fixed(11)) } else { ColumnConstraint::ContentWidth };
+    // An id is for copying, so it stays in one piece.
+    table.set_constraints([time, ColumnConstraint::ContentWidth]);
+    let next = page.next.map_or(String::new(), |next| format!("For older ones: --cursor {next}\n"));
+    format!("{}\n{next}", table.trim_fmt())
+}
+
+/// Counts as a table.
+pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
+    let mut text = String::new();
+    if let Some(by) = by {
+        let mut table = plain_table(width);
+        table.set_header([by, "exchanges"]);
+        table.add_rows(counts.groups.iter().map(|(value, count)| [clean(value), count.to_string()]));
+        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        text = table.trim_fmt() + "\n";
+    }
+    text + &format!("{} in all\n", counts.total)
+}
+
+/// Counts as JSON.
+pub fn counts_json(counts: &Counts) -> Value {
+    let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
+    json!({"total": counts.total, "groups": groups})
+}
+
+/// A page as one JSON document: `exchanges`, and `next`, the cursor or null.
+pub fn page_json(page: &Page) -> String {
+    let exchanges: Vec<_> = page.exchanges.iter().map(exchange_json).collect();
+    let next = json!(page.next.map(|next| next.to_string()));
+    format!("{{\"exchanges\":[{}],\"next\":{next}}}", exchanges.join(","))
+}
+
+/// A page as JSON lines, one exchange on each.
+pub fn page_ndjson(page: &Page) -> String {
+    page.exchanges.iter().map(|exchange| exchange_json(exchange) + "\n").collect()
+}
+
+/// One exchange as JSON in one line. `record` holds the stored bytes, unchanged; a body comes as `text`, or as `hex`
+/// when it is none, with the `salt` that binds it to its record.
+pub fn exchange_json(exchange: &Exchange) -> String {
+    let (id, outcome, status) = (json!(exchange.id.to_string()), json!(exchange.outcome()), json!(exchange.status()));
+    let answer = exchange.answer.as_ref().map_or("null".to_owned(), part_json);
+    format!("{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":{},\"answer\":{answer}}}", part_json(&exchange.request))
+}
+
+fn part_json(part: &Part) -> String {
+    let record = match std::str::from_utf8(&part.leaf) {
+        Ok(leaf) if !part.json.is_null() => leaf.to_owned(),
+        _ => json!({"damaged": String::from_utf8_lossy(&part.leaf)}).to_string(),
+    };
+    let content = part.content.as_ref().map_or(Value::Null, |content| match std::str::from_utf8(&content.bytes) {
+        Ok(text) => json!({"salt": hex::encode(content.salt), "text": text}),
+        Err(_) => json!({"salt": hex::encode(content.salt), "hex": hex::encode(&content.bytes)}),
+    });
+    format!("{{\"seq\":{},\"time\":{},\"record\":{record},\"content\":{content}}}", part.seq, json!(part.time.rfc3339()))
+}
+
+/// One exchange as a page to read: what happened in a sentence, the decision, both records and their bodies.
+pub fn show(exchange: &Exchange) -> String {
+    let mut page = format!("{}\n{}\n", exchange.id, sentence(exchange));
+    let request = &exchange.request;
+    if let Some(decision) = request.json.get("decision") {
+        page += "\nDecision\n";
+        tree(decision, 2, &mut page);
+    }
+    part(if request.kind == Kind::Event { "Event" } else { "Request" }, request, &mut page);
+    match &exchange.answer {
+        Some(answer) => part("Answer", answer, &mut page),
+        None if request.kind == Kind::Forwarded => page += "\nNo answer is recorded yet.\n",
+        None => (),
+    }
+    page
+}
+
+fn row(exchange: &Exchange) -> [String; 7] {
+    let request = &exchange.request;
+    let text = |pointer| clean(request.text(pointer).unwrap_or_default());
+    let words = |words: [String; 2]| words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let observed = request.text("/time").map_or_else(|| request.time.rfc3339(), clean);
+    // Seconds are enough to read; the page of the exchange has the rest.
+    let time = observed.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ") + "Z";
+    let action = if request.kind == Kind::Event { text("/event") } else { text("/call/action") };
+    let outcome = words([exchange.outcome().to_owned(), exchange.status().map(|status| status.to_string()).unwrap_or_default()]);
+    let decision = words([text("/decision/verdict"), text("/decision/reason")]);
+    [time, exchange.id.to_string(), text("/caller/name"), action, text("/resource/id"), decision, clean(&outcome)]
+}
+
+fn sentence(exchange: &Exchange) -> String {
+    let [_, _, caller, action, resource, decision, outcome] = row(exchange);
+    if exchange.request.kind == Kind::Event {
+        return format!("{action}, an event of the gateway");
+    }
+    let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+    let on = if resource.is_empty() { resource } else { format!(" on {resource}") };
+    format!("{} asked for {}{on}: {}; {outcome}", or(caller, "an unknown caller"), or(action, "an unknown operation"), or(decision, "no decision"))
+}
+
+fn part(title: &str, part: &Part, page: &mut String) {
+    let _ = writeln!(page, "\n{title}, record {} of the trail", part.seq);
+    match &part.json {
+        Value::Object(record) => {
+            // The decision has its own section; the rest is in the page's first line, or says nothing.
+            let rest = record.iter().filter(|(name, _)| !["v", "kind", "id", "decision"].contains(&name.as_str()));
+            tree(&rest.map(|(name, value)| (name.clone(), value.clone())).collect(), 2, page);
+        }
+        _ => *page += "  its record cannot be read as JSON\n",
+    }
+    match &part.content {
+        Some(content) => body(title, part, content, page),
+        None if part.text("/body/commit").is_some() => *page += "\n  Its body is not stored, or was erased.\n",
+        None => (),
+    }
+}
+
+fn body(title: &str, part: &Part, content: &Content, page: &mut String) {
+    let bound = match part.text("/body/commit") {
+        Some(commit) if commit == content.commitment() => "as its record commits to it",
+        Some(_) => "WHICH IS NOT THE ONE THAT ITS RECORD COMMITS TO",
+        None => "which its record does not commit to",
+    };
+    let cut = if part.json.pointer("/body/cut") == Some(&Value::Bool(true)) { ", cut" } else { "" };
+    let _ = writeln!(page, "\n{title} body{cut}, {bound}");
+    let text = match (serde_json::from_slice::<Value>(&content.bytes), std::str::from_utf8(&content.bytes)) {
+        (Ok(json), _) => format!("{json:#}"),
+        (_, Ok(text)) => text.to_owned(),
+        _ => format!("{} bytes that are no text", content.bytes.len()),
+    };
+    text.lines().for_each(|line| *page += &format!("  {}\n", clean(line)));
+}
+
+/// A JSON value as indented lines; what is empty is left out.
+fn tree(value: &Value, indent: usize, page: &mut String) {
+    let named: Vec<(String, &Value)> = match value {
+        Value::Object(object) => object.iter().map(|(name, value)| (clean(name), value)).collect(),
+        Value::Array(array) => array.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
+        _ => return,
+    };
+    let named: Vec<_> = named.into_iter().filter(|(_, value)| !is_empty(value)).collect();
+    let width = named.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(16);
+    for (name, value) in named {
+        match inline(value) {
+            Some(text) => *page += &format!("{:indent$}{name:width$}  {text}\n", ""),
+            None => {
+                *page += &format!("{:indent$}{name}\n", "");
+                tree(value, indent + 2, page);
+            }
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(array) => array.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// What fits on its name's line: a plain value, or a few short ones.
+fn inline(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(clean(text)),
+        Value::Array(array) => {
+            let plain = array.iter().map(|value| if value.is_array() || value.is_object() { None } else { inline(value) });
+            plain.collect::<Option<Vec<_>>>().map(|values| values.join(", ")).filter(|text| text.len() <= 80)
+        }
+        Value::Object(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+    }
+}
+
+/// Text that cannot steer a terminal: control characters, and those that turn the reading direction, are spelt out.
+fn clean(text: &str) -> String {
+    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().fold(String::with_capacity(text.len()), |mut clean, c| {
+        if steers(c) {
+            clean.extend(c.escape_unicode())
+        } else {
+            clean.push(c)
+        }
+        clean
+    })
+}
+
+fn plain_table(width: u16) -> Table {
+    let mut table = Table::new();
+    // The width is given, and the text may go anywhere: nothing is asked of a terminal.
+    table.force_no_tty().load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use super::super::frame::Entry;
+use super::super::record::canonical;
+use super::*;
+use crate::clock::{AuditId, Timestamp};
+
+fn id(n: u128) -> AuditId {
+    AuditId(uuid::Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + n))
+}
+
+fn part_of(seq: u64, kind: Kind, leaf: &Value) -> Part {
+    Part::new(seq, &Entry { time: Timestamp(1_795_357_250_000_000_000 + seq), kind, id: id(1), leaf: canonical(leaf) })
+}
+
+fn exchange() -> Exchange {
+    let content = Content { salt: [7; 32], bytes: r#"{"keyScope":"READ"}"#.into() };
+    let mut request = part_of(
+        17,
+        Kind::Forwarded,
+        &json!({
+            "v": 1, "kind": "request", "id": id(1).to_string(), "time": "2026-11-22T14:20:50.123456Z",
+            "caller": {"name": "deploy\u{1b}[31m", "kind": "service", "groups": ["ops", "ci"], "credential": {"scheme": "aksk", "key_id": "HPUA"}},
+            "source": {"address": "10.0.0.7", "port": 4711},
+            "call": {"service": "huawei.kps", "action": "huawei.kps.CreateKeypair", "method": "POST", "path": "/v3/p/keypairs", "headers": {}},
+            "resource": {"type": "KeyPair", "id": "kp-1"},
+            "items": [{"fields": {"name": "a"}}, {"fields": {"name": "b"}}],
+            "body": {"length": 19, "commit": content.commitment(), "cut": false},
+            "decision": {"verdict": "allow", "reason": "permitted", "message": "", "policies": [{"id": "p-one", "effect": "permit"}], "shadow": [],
+                         "explanation": ["keyScope is READ"], "bundle": "b1"},
+        }),
+    );
+    request.content = Some(content);
+    let answer = part_of(18, Kind::Answer, &json!({"v": 1, "kind": "answer", "outcome": "accepted", "status": 202, "detail": "job 7"}));
+    Exchange { id: id(1), request, answer: Some(answer) }
+}
+
+fn bare(kind: Kind) -> Exchange {
+    Exchange { id: id(2), request: part_of(3, kind, &json!({})), answer: None }
+}
+
+fn page() -> Page {
+    Page { exchanges: vec![exchange(), bare(Kind::Refused)], next: Some("17-0123456789abcdef".parse().unwrap()) }
+}
+
+#[test]
+fn the_table_fits_and_says_how_to_go_on() {
+    for width in [100, 120, 160, 200] {
+        let text = table(&page(), width);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+        assert!(text.contains(&id(1).to_string()) && text.contains("202"), "{text}");
+        assert!(text.ends_with("For older ones: --cursor 17-0123456789abcdef\n"), "{text}");
+        assert!(!text.contains('\u{1b}'), "no escape sequence reaches the terminal");
+    }
+    assert_eq!(table(&Page { exchanges: vec![], next: None }, 80), "No exchange matches.\n");
+}
+
+#[test]
+fn json_carries_records_byte_for_byte() {
+    let exchange = exchange();
+    let line = exchange_json(&exchange);
+    assert!(line.contains(std::str::from_utf8(&exchange.request.leaf).unwrap()));
+    let parsed: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(parsed["request"]["content"]["text"], r#"{"keyScope":"READ"}"#);
+    assert_eq!((&parsed["outcome"], &parsed["status"], &parsed["answer"]["seq"]), (&json!("accepted"), &json!(202), &json!(18)));
+    let parsed: Value = serde_json::from_str(&page_json(&page())).unwrap();
+    assert_eq!((parsed["exchanges"].as_array().unwrap().len(), &parsed["next"]), (2, &json!("17-0123456789abcdef")));
+    assert_eq!(page_ndjson(&page()).lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2);
+    let mut damaged = bare(Kind::Refused);
+    damaged.request.leaf = b"\xff{"[..].into();
+    damaged.request.json = Value::Null;
+    assert!(serde_json::from_str::<Value>(&exchange_json(&damaged)).is_ok());
+}
+
+#[test]
+fn the_page_of_an_exchange() {
+    let expected = r"01920000-0000-7000-8000-000000000001
+deploy\u{1b}[31m asked for huawei.kps.CreateKeypair on kp-1: allow permitted; accepted 202
+
+Decision
+  verdict      allow
+  reason       permitted
+  policies
+    0
+      id      p-one
+      effect  permit
+  explanation  keyScope is READ
+  bundle       b1
+
+Request, record 17 of the trail
+";
+    let text = show(&exchange());
+    assert!(same_lines(&text, expected), "{text}");
+    assert!(text.contains("\nRequest body, as its record commits to it\n  {\n    \"keyScope\": \"READ\"\n  }\n"), "{text}");
+    assert!(text.contains("  groups      ops, ci\n") && text.contains("Answer, record 18"), "{text}");
+    let mut other = exchange();
+    other.request.content.as_mut().unwrap().salt = [8; 32];
+    assert!(show(&other).contains("NOT THE ONE"));
+    other.request.content = None;
+    assert!(show(&other).contains("was erased"));
+}
+
+/// The names in a record stand sorted or as they were written; both are readable.
+fn same_lines(text: &str, head: &str) -> bool {
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().take(head.lines().count()).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    sorted(text) == sorted(head)
+}
+
+#[test]
+fn missing_parts_break_nothing() {
+    for kind in [Kind::Forwarded, Kind::Refused, Kind::Event] {
+        let mut exchange = bare(kind);
+        assert!(show(&exchange).contains("record 3 of the trail"));
+        exchange.request.json = Value::Null;
+        assert!(show(&exchange).contains("cannot be read"));
+        table(&Page { exchanges: vec![exchange], next: None }, 20);
+    }
+    assert!(show(&bare(Kind::Forwarded)).contains("No answer is recorded yet."));
+    assert!(show(&bare(Kind::Refused)).contains("an unknown caller asked for an unknown operation: no decision; refused"));
+}
+
+#[test]
+fn counts_are_shown() {
+    let counts = Counts { total: 3, groups: vec![("deploy".to_owned(), 2), ("\u{9b}2J".to_owned(), 1)] };
+    let text = counts_table(&counts, Some("caller"), 80);
+    assert!(text.contains("deploy") && text.contains(r"\u{9b}2J") && text.ends_with("3 in all\n"), "{text}");
+    assert_eq!(counts_table(&counts, None, 80), "3 in all\n");
+    assert_eq!(counts_json(&counts)["groups"][0], json!({"value": "deploy", "exchanges": 2}));
+}

@@ -1,0 +1,371 @@
+use super::super::record::{Content, canonical};
+use super::super::store::Batch;
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// A call as the model knows it.
+#[derive(Clone, Debug)]
+struct Call {
+    id: AuditId,
+    kind: Kind,
+    pick: [usize; 6],
+    /// Records between its request and its answer; none when it stays open.
+    answered_after: Option<usize>,
+    time: u64,
+    answered: bool,
+}
+
+const SECOND: u64 = 1_000_000_000;
+const CALLERS: [&str; 3] = ["deploy", "ops \"night\"", "Zoë"];
+const ACTIONS: [&str; 3] = ["huawei.kps.CreateKeypair", "huawei.kps.DeleteKeypair", "huawei.ims.CopyImage"];
+const REASONS: [&str; 3] = ["policy-forbids", "no-policy-permits", "body-too-large"];
+const OUTCOMES: [&str; 3] = ["succeeded", "accepted", "failed"];
+const STATUSES: [u16; 3] = [200, 202, 404];
+const SOURCES: [&str; 3] = ["10.0.0.7", "192.168.1.9", "2001:db8::1"];
+
+impl Call {
+    fn pick<T: Copy>(&self, n: usize, from: [T; 3]) -> T {
+        from[self.pick[n]]
+    }
+
+    fn digest(&self) -> String {
+        format!("hmac-sha256:{}", self.pick(5, ["ab", "cd", "ef"]).repeat(32))
+    }
+
+    fn body(&self) -> String {
+        match self.pick[4] {
+            0 => r#"{"keyScope":"READ","keys":[{"n":1},{"n":2}]}"#.to_owned(),
+            1 => format!(r#"{{"keyScope":"WRITE","secret":"{}"}}"#, self.digest()),
+            _ => "keyScope=READ".to_owned(),
+        }
+    }
+
+    fn denied(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    fn request(&self) -> Value {
+        let policy = self.pick(2, ["p-one", "p-two", "p-three"]);
+        json!({
+            "v": 1, "kind": "request", "id": self.id.to_string(),
+            "caller": {"name": self.pick(0, CALLERS)},
+            "source": {"address": self.pick(3, SOURCES), "port": 4711},
+            "call": {"service": self.pick(1, ACTIONS).rsplit_once('.').unwrap().0, "action": self.pick(1, ACTIONS), "method": "POST"},
+            "resource": {"type": "KeyPair", "id": format!("kp-{}", self.pick[4])},
+            "items": [{"resource": {"id": format!("item-{}", self.pick[5])}}],
+            "body": {"digest": if self.pick[4] == 2 { json!(self.digest()) } else { Value::Null }, "cut": false},
+            "decision": {
+                "verdict": if self.denied() { "deny" } else { "allow" },
+                "reason": if self.denied() { self.pick(3, REASONS) } else { "permitted" },
+                "policies": [{"id": policy, "effect": "permit"}],
+                "shadow": [{"id": format!("{policy}-shadow")}],
+            },
+        })
+    }
+
+    fn answer(&self) -> Value {
+        json!({"v": 1, "kind": "answer", "id": self.id.to_string(), "outcome": self.pick(2, OUTCOMES), "status": self.pick(3, STATUSES)})
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self.kind {
+            Kind::Refused => Some([403, 403, 413][self.pick[3]]),
+            _ => self.answered.then(|| self.pick(3, STATUSES)),
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self.kind {
+            Kind::Refused => "refused",
+            _ if self.answered => self.pick(2, OUTCOMES),
+            _ => "open",
+        }
+    }
+}
+
+/// Every filter, with what it means for the model.
+type Meaning = fn(&Call) -> bool;
+const FILTERS: &[(&str, &str, Meaning)] = &[
+    ("caller", "deploy", |c| c.pick[0] == 0),
+    ("caller", "ops \"night\"", |c| c.pick[0] == 1),
+    ("caller", "Zoë", |c| c.pick[0] == 2),
+    ("action", "huawei.kps.CreateKeypair", |c| c.pick[1] == 0),
+    ("action", "huawei.kps.*", |c| c.pick[1] < 2),
+    ("service", "huawei.ims", |c| c.pick[1] == 2),
+    ("resource", "kp-1", |c| c.pick[4] == 1),
+    ("resource", "item-2", |c| c.pick[5] == 2),
+    ("resource", "item-*", |_| true),
+    ("decision", "deny", |c| c.denied()),
+    ("decision", "allow", |c| !c.denied()),
+    ("decision", "pass", |_| false),
+    ("reason", "body-too-large", |c| c.denied() && c.pick[3] == 2),
+    ("policy", "p-two", |c| c.pick[2] == 1),
+    ("policy", "p-three-shadow", |c| c.pick[2] == 2),
+    ("outcome", "accepted", |c| c.outcome() == "accepted"),
+    ("outcome", "refused", |c| c.outcome() == "refused"),
+    ("outcome", "open", |c| c.outcome() == "open"),
+    ("status", "202", |c| c.status() == Some(202)),
+    ("status", "4xx", |c| c.status().is_some_and(|s| s / 100 == 4)),
+    ("source", "10.0.0.7", |c| c.pick[3] == 0),
+    ("source", "192.168.0.0/16", |c| c.pick[3] == 1),
+    ("source", "0.0.0.0/0", |c| c.pick[3] < 2),
+    ("source", "2001:db8::/32", |c| c.pick[3] == 2),
+    ("since", "1970-01-01T00:00:40Z", |c| c.time >= 40 * SECOND),
+    ("until", "1970-01-01T00:01:00Z", |c| c.time < 60 * SECOND),
+    ("request.call.method", "POST", |_| true),
+    ("request.call.method", "GET", |_| false),
+    ("request.source.port", "4711", |_| true),
+    ("answer.status", "404", |c| c.answered && c.pick[3] == 2),
+    ("request.content.keyScope", "READ", |c| c.pick[4] == 0),
+    ("request.content.keys.n", "2", |c| c.pick[4] == 0),
+    ("answer.content.job_id", "j-1", |c| c.answered && c.pick[5] == 0),
+    ("secret", "hmac-sha256:abababababababababababababababababababababababababababababababab", |c| c.pick[5] == 0 && c.pick[4] > 0),
+];
+
+fn any_calls() -> impl Strategy<Value = Vec<Call>> {
+    let pick = prop::array::uniform6(0..3_usize);
+    let call = (pick, 0..10_u8, prop::option::weighted(0.9, 0..30_usize)).prop_map(|(pick, kind, answered_after)| Call {
+        id: AuditId::new(),
+        kind: if kind < 3 { Kind::Refused } else { Kind::Forwarded },
+        pick,
+        answered_after,
+        time: 0,
+        answered: false,
+    });
+    prop::collection::vec(call, 1..60)
+}
+
+fn content(text: &str) -> Option<Content> {
+    Some(Content { salt: [7; 32], bytes: text.to_owned().into() })
+}
+
+/// Writes the calls, interleaved; the model then knows their times and whether they were answered.
+fn write(store: &dyn Store, calls: &mut [Call], batch_records: usize, first_seq: u64) -> u64 {
+    let mut due: Vec<(usize, usize)> = vec![];
+    let mut records: Vec<(Entry, Option<Content>)> = vec![];
+    let mut now = first_seq;
+    let tick = |now: &mut u64| {
+        *now += 1;
+        Timestamp(*now * SECOND)
+    };
+    let answer = |call: &mut Call, time| {
+        call.answered = true;
+        let content = if call.pick[5] == 0 { content(r#"{"job_id":"j-1"}"#) } else { None };
+        (Entry { time, kind: Kind::Answer, id: call.id, leaf: canonical(&call.answer()) }, content)
+    };
+    for n in 0..calls.len() {
+        let time = tick(&mut now);
+        calls[n].time = time.0;
+        records.push((Entry { time, kind: calls[n].kind, id: calls[n].id, leaf: canonical(&calls[n].request()) }, content(&calls[n].body())));
+        if let (Kind::Forwarded, Some(after)) = (calls[n].kind, calls[n].answered_after) {
+            due.push((records.len() + after, n));
+        }
+        if n % 7 == 3 {
+            let event = Entry { time: tick(&mut now), kind: Kind::Event, id: AuditId::new(), leaf: r#"{"event":"bundle","kind":"event"}"#.into() };
+            records.push((event, None));
+        }
+        while let Some(at) = due.iter().position(|(at, _)| *at <= records.len()) {
+            let (_, n) = due.swap_remove(at);
+            records.push(answer(&mut calls[n], tick(&mut now)));
+        }
+    }
+    for (_, n) in due {
+        records.push(answer(&mut calls[n], tick(&mut now)));
+    }
+    let mut seq = first_seq;
+    for chunk in records.chunks(batch_records) {
+        let mut batch = Batch { first_seq: seq, ..Batch::default() };
+        for (entry, content) in chunk {
+            batch.contents.extend(content.clone().map(|content| (seq, content)));
+            batch.entries.push(entry.clone());
+            seq += 1;
+        }
+        store.append(&batch).unwrap();
+    }
+    seq
+}
+
+fn reader(dir: &Path) -> Reader {
+    Reader { store: Arc::new(SledStore::open(dir).unwrap().0), durable: Arc::default() }
+}
+
+/// All pages of a filter, checked against their limits.
+fn pages(reader: &Reader, filter: &Filter, limit: usize, mut between: impl FnMut()) -> Vec<Exchange> {
+    let mut all = vec![];
+    let mut cursor = None;
+    loop {
+        let page = reader.query(filter, limit, cursor).unwrap();
+        assert!(page.exchanges.len() <= limit);
+        all.extend(page.exchanges);
+        match page.next {
+            Some(next) => cursor = Some(next.to_string().parse().unwrap()),
+            None => return all,
+        }
+        between();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_filter_finds_what_a_naive_scan_finds(
+        mut calls in any_calls(),
+        wanted in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+        batch_records in 1..70_usize,
+        limit in 1..20_usize,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let reader = reader(dir.path());
+        let end = write(&*reader.store, &mut calls, batch_records, 0);
+        reader.durable.store(end, Ordering::Release);
+        let alone = FILTERS.iter().map(|filter| vec![filter]);
+        let mut together: Vec<_> = wanted.iter().map(|index| index.get(FILTERS)).collect();
+        together.sort_by_key(|(name, ..)| *name);
+        together.dedup_by_key(|(name, ..)| *name);
+        for conditions in alone.chain([together, vec![]]) {
+            let filter = Filter::parse(conditions.iter().map(|(name, value, _)| (name, value))).unwrap();
+            let expected: Vec<_> = calls.iter().rev().filter(|call| conditions.iter().all(|(.., meaning)| meaning(call))).collect();
+            let found = pages(&reader, &filter, limit, || ());
+            let ids = |found: &[Exchange]| found.iter().map(|exchange| exchange.id).collect::<Vec<_>>();
+            prop_assert_eq!(ids(&found), expected.iter().map(|call| call.id).collect::<Vec<_>>(), "{:?}", filter);
+            for (exchange, call) in found.iter().zip(&expected) {
+                prop_assert_eq!((exchange.outcome(), exchange.status()), (call.outcome(), call.status()));
+                prop_assert_eq!(&exchange.request.leaf, &canonical(&call.request()));
+                prop_assert_eq!(exchange.answer.as_ref().map(|a| a.leaf.clone()), call.answered.then(|| canonical(&call.answer())));
+            }
+            let counts = reader.count(&filter, Some("outcome")).unwrap();
+            prop_assert_eq!(counts.total, expected.len() as u64);
+            prop_assert_eq!(counts.groups.iter().map(|(_, n)| n).sum::<u64>(), counts.total);
+            prop_assert!(counts.groups.iter().all(|(value, n)| expected.iter().filter(|call| call.outcome() == value).count() as u64 == *n));
+        }
+    }
+
+    #[test]
+    fn pages_are_stable_while_records_are_added(mut calls in any_calls(), mut later in any_calls(), limit in 1..9_usize, batch_records in 1..40_usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let reader = reader(dir.path());
+        let end = write(&*reader.store, &mut calls, batch_records, 0);
+        reader.durable.store(end, Ordering::Release);
+        let filter = Filter::parse([("decision", "allow")]).unwrap();
+        let still = pages(&reader, &filter, limit, || ());
+        let mut appended = false;
+        let moving = pages(&reader, &filter, limit, || if !std::mem::replace(&mut appended, true) {
+            let end = write(&*reader.store, &mut later, batch_records, end);
+            reader.durable.store(end, Ordering::Release);
+        });
+        prop_assert_eq!(still.iter().map(|e| e.id).collect::<Vec<_>>(), moving.iter().map(|e| e.id).collect::<Vec<_>>());
+    }
+}
+
+/// One exchange whose answer comes after so many others that no page looks that far ahead.
+#[test]
+fn a_slow_answer_is_found_from_any_page_and_nothing_undurable_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = reader(dir.path());
+    let slow = AuditId::new();
+    let entry = |time, kind, id| Entry { time: Timestamp(time), kind, id, leaf: r#"{"outcome":"succeeded"}"#.into() };
+    let mut entries = vec![entry(0, Kind::Refused, AuditId::new()), entry(1, Kind::Forwarded, slow)];
+    entries.extend((0..2 * LOOK_AHEAD).map(|n| entry(n + 2, Kind::Refused, AuditId::new())));
+    entries.push(entry(100_000, Kind::Answer, slow));
+    let end = entries.len() as u64;
+    reader.store.append(&Batch { entries, ..Batch::default() }).unwrap();
+
+    reader.durable.store(end, Ordering::Release);
+    let filter = Filter::default();
+    let cursor = Cursor { before: 2, filter: filter.fingerprint() };
+    assert_eq!(reader.query(&filter, 1, Some(cursor)).unwrap().exchanges[0].outcome(), "succeeded");
+    assert_eq!(reader.show(slow).unwrap().unwrap().outcome(), "succeeded");
+    assert_eq!(reader.count(&Filter::parse([("outcome", "succeeded")]).unwrap(), None).unwrap().total, 1);
+
+    reader.durable.store(end - 1, Ordering::Release);
+    assert_eq!(reader.query(&filter, 1, Some(cursor)).unwrap().exchanges[0].outcome(), "open");
+    assert_eq!(reader.show(slow).unwrap().unwrap().outcome(), "open");
+    reader.durable.store(0, Ordering::Release);
+    assert!(reader.query(&filter, 1, None).unwrap().exchanges.is_empty());
+    assert!(reader.show(slow).unwrap().is_none());
+}
+
+#[test]
+fn times_are_found_by_halving() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = reader(dir.path());
+    let times: Vec<u64> = (0..300).map(|n| n / 3 * 10).collect();
+    let entries = times.iter().map(|time| Entry { time: Timestamp(*time), kind: Kind::Event, id: AuditId::new(), leaf: "{}".into() }).collect();
+    reader.store.append(&Batch { entries, ..Batch::default() }).unwrap();
+    for time in 0..1010 {
+        let expected = times.iter().filter(|t| **t < time).count() as u64;
+        assert_eq!(reader.first_at(Timestamp(time), 300).unwrap(), expected, "{time}");
+    }
+}
+
+#[test]
+fn show_gives_records_and_bodies_and_events_are_asked_for_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = reader(dir.path());
+    let mut calls: Vec<_> =
+        (0..20).map(|n| Call { id: AuditId::new(), kind: Kind::Forwarded, pick: [n % 3; 6], answered_after: Some(3), time: 0, answered: false }).collect();
+    let end = write(&*reader.store, &mut calls, 9, 0);
+    reader.durable.store(end, Ordering::Release);
+    for call in &calls {
+        let exchange = reader.show(call.id).unwrap().unwrap();
+        assert_eq!(exchange.request.content.unwrap().bytes, call.body());
+        assert_eq!(exchange.answer.unwrap().content.is_some(), call.pick[5] == 0);
+        let one = reader.query(&Filter::parse([("id", call.id.to_string())]).unwrap(), 9, None).unwrap();
+        assert_eq!((one.exchanges.len(), one.next), (1, None));
+    }
+    assert!(reader.show(AuditId::new()).unwrap().is_none());
+    let events = reader.query(&Filter::parse([("event", "bun*")]).unwrap(), 9, None).unwrap().exchanges;
+    assert_eq!(events.len(), 3);
+    assert!(reader.show(events[0].id).unwrap().is_some());
+    let none = Filter::parse([("id", calls[0].id.to_string()), ("caller", "nobody".to_owned())]).unwrap();
+    assert!(reader.query(&none, 9, None).unwrap().exchanges.is_empty());
+    let counts = reader.count(&Filter::default(), Some("request.content.keys.n")).unwrap();
+    assert_eq!(counts.groups, [("(none)".to_owned(), 13), ("1".to_owned(), 7), ("2".to_owned(), 7)]);
+    assert!(reader.count(&Filter::default(), Some("calller")).unwrap_err().to_string().contains("`caller`"));
+}
+
+#[test]
+fn a_cursor_belongs_to_its_filter() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = reader(dir.path());
+    let filter = Filter::parse([("caller", "deploy"), ("since", "2h")]).unwrap();
+    let same = Filter::parse([("since", "2h"), ("caller", "deploy")]).unwrap();
+    let cursor = Cursor { before: 5, filter: filter.fingerprint() };
+    assert!(reader.query(&same, 9, Some(cursor)).is_ok());
+    assert!(matches!(reader.query(&Filter::default(), 9, Some(cursor)), Err(QueryError::ForeignCursor)));
+    for wrong in ["", "5", "5-", "5-1", "x-0123456789abcdef", "5-0123456789abcdeg", "-1-0123456789abcdef"] {
+        assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_page_is_cut_by_bytes_but_never_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = reader(dir.path());
+    let leaf = canonical(&json!({"pad": "x".repeat(60_000)}));
+    let entries = (0..200).map(|n| Entry { time: Timestamp(n), kind: Kind::Refused, id: AuditId::new(), leaf: leaf.clone() }).collect();
+    reader.store.append(&Batch { entries, ..Batch::default() }).unwrap();
+    reader.durable.store(200, Ordering::Release);
+    let page = reader.query(&Filter::default(), 1000, None).unwrap();
+    assert_eq!(page.exchanges.len(), PAGE_BYTES_MAX / leaf.len());
+    assert_eq!(pages(&reader, &Filter::default(), 1000, || ()).len(), 200);
+}
+
+#[test]
+fn a_stopped_gateways_trail_is_read_and_a_mistyped_directory_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("traill");
+    assert!(matches!(Reader::open(&missing), Err(QueryError::NoTrail(_))));
+    assert!(!missing.exists());
+    let (journal, _) = super::super::testing::open(dir.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let id = AuditId::new();
+    runtime.block_on(journal.append(super::super::testing::forwarded(id))).unwrap();
+    let of_running = Reader::of(&journal).query(&Filter::default(), 9, None).unwrap();
+    assert_eq!(of_running.exchanges.len(), 1);
+    assert!(Reader::open(dir.path()).err().unwrap().to_string().contains("cannot be read"));
+    drop(journal);
+    assert_eq!(Reader::open(dir.path()).unwrap().show(id).unwrap().unwrap().outcome(), "open");
+}

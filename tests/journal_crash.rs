@@ -1,0 +1,140 @@
+//! What was acknowledged survives `kill -9`: a child appends and tells each receipt, the parent kills it at a random
+//! moment, opens what it left and compares. (A killed process leaves the page cache behind, so this says nothing
+//! about power cuts; that each acknowledgement follows a sync is tested beside the journal.)
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use keyward::audit::journal::{Journal, Settings};
+use keyward::audit::record::{Content, Kind, Record, canonical};
+use keyward::audit::store::{SledStore, Store};
+use keyward::clock::{AuditId, Timestamp};
+use keyward::metrics::Metrics;
+use serde_json::json;
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+const CHILD: &str = "KEYWARD_TEST_JOURNAL_DIR";
+const ROUNDS: u32 = 30;
+
+fn record(id: AuditId, kind: Kind, body: Option<usize>) -> Record {
+    let time = Timestamp::now();
+    let content = body.map(|length| Content::new(vec![b'x'; length].into()).unwrap());
+    let leaf = canonical(&json!({"v": 1, "id": id.to_string(), "time": time.rfc3339(), "commit": content.as_ref().map(Content::commitment)}));
+    Record { id, kind, time, leaf, content }
+}
+
+fn open(dir: &Path) -> (Journal, keyward::audit::journal::Recovery) {
+    let settings = Settings { free_bytes_min: 1, ..Settings::new(dir) };
+    Journal::open(settings, Arc::new(Metrics::new().unwrap())).unwrap()
+}
+
+/// The role of the re-executed test binary: appends for ever, from several threads.
+#[test]
+fn child() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let journal = open(Path::new(&dir)).0;
+    std::thread::scope(|threads| {
+        for thread in 0..6_usize {
+            let journal = &journal;
+            threads.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                for n in 0.. {
+                    let id = AuditId::new();
+                    let told = |receipt: keyward::audit::journal::Receipt, what| {
+                        // One write call, so that a kill cannot mix lines of two threads.
+                        std::io::stdout().lock().write_all(format!("\nacked {} {id} {what}\n", receipt.seq()).as_bytes()).unwrap();
+                    };
+                    let body = (n % 5 == 0).then_some(thread * 20_000);
+                    told(runtime.block_on(journal.append(record(id, Kind::Forwarded, body))).unwrap(), "request");
+                    if n % 7 != 0 {
+                        told(runtime.block_on(journal.append(record(id, Kind::Answer, None))).unwrap(), "answer");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acked = HashMap::new();
+    let mut next_seq = 0;
+    for round in 0..ROUNDS {
+        let told = run_and_kill(dir.path());
+        next_seq = check(dir.path(), round, next_seq, &told);
+        acked.extend(told);
+    }
+    check(dir.path(), ROUNDS, 0, &acked);
+    assert!(acked.len() > ROUNDS as usize, "the child acknowledged only {} records", acked.len());
+}
+
+/// The receipts of one run: by place, the exchange and whether it is an answer.
+type Acked = HashMap<u64, (String, bool)>;
+
+fn run_and_kill(dir: &Path) -> Acked {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(CHILD, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let reader = std::thread::spawn(move || lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)).collect::<Acked>());
+    let mut random = [0; 1];
+    getrandom::fill(&mut random).unwrap();
+    std::thread::sleep(Duration::from_millis(30 + u64::from(random[0])));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reader.join().unwrap()
+}
+
+fn acknowledged(line: &str) -> Option<(u64, (String, bool))> {
+    let mut words = line.strip_prefix("acked ")?.split(' ');
+    let (seq, id, what) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
+    // A line that was cut by the kill lacks its end.
+    matches!(what, "request" | "answer").then(|| (seq, (id.to_owned(), what == "answer")))
+}
+
+/// Checks the trail from `first_seq` on, and what the next start makes of it; where it ends then.
+fn check(dir: &Path, round: u32, first_seq: u64, acked: &Acked) -> u64 {
+    // As the kill has left it: whole frames without a gap, and no body without its record.
+    let (store, opened) = SledStore::open(dir).unwrap();
+    assert_eq!((opened.torn, &opened.notes), (0, &vec![]), "round {round}");
+    let mut next_seq = first_seq;
+    let mut open_ones = HashSet::new();
+    for frame in store.oldest_first(first_seq) {
+        let frame = frame.unwrap();
+        assert_eq!(frame.first_seq, next_seq, "round {round}: a gap");
+        next_seq = frame.end();
+        for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
+            if entry.kind == Kind::Forwarded {
+                open_ones.insert(entry.id)
+            } else {
+                open_ones.remove(&entry.id)
+            };
+            if let Some((id, is_answer)) = acked.get(&seq) {
+                assert_eq!((&entry.id.to_string(), entry.kind == Kind::Answer), (id, *is_answer), "round {round}: record {seq}");
+            }
+            let leaf: serde_json::Value = serde_json::from_slice(&entry.leaf).unwrap();
+            let content = store.content(seq).unwrap();
+            assert_eq!(leaf["commit"].as_str(), content.map(|c| c.commitment()).as_deref(), "round {round}: body of {seq}");
+        }
+    }
+    assert!(acked.keys().all(|seq| *seq < next_seq), "round {round}: an acknowledged record is lost");
+    drop(store);
+
+    let (journal, recovery) = open(dir);
+    assert_eq!(recovery.closed_unknown, open_ones.len(), "round {round}");
+    journal.close().unwrap();
+    drop(journal);
+    let (store, _) = SledStore::open(dir).unwrap();
+    let closing: Vec<_> = store.oldest_first(next_seq).flat_map(|frame| frame.unwrap().entries).collect();
+    assert!(closing.iter().all(|e| e.kind == Kind::Answer && open_ones.contains(&e.id) && e.leaf.windows(9).any(|w| w == br#""unknown""#)));
+    assert_eq!(closing.len(), open_ones.len(), "round {round}: each open exchange is closed once");
+    next_seq + closing.len() as u64
+}
