@@ -3,6 +3,7 @@
 use super::testing::{caller, catalog, directory, question};
 use super::*;
 use crate::caller::CallerKind;
+use crate::catalog::schema::{Field, Shape};
 use crate::inspect::facts::{Fact, Unreadable};
 use crate::reason::Reason;
 use proptest::prelude::*;
@@ -204,6 +205,31 @@ fn the_shipped_policies_pass_their_tests() {
     let bundle = Bundle::load(std::path::Path::new("policies"), &catalog, &directory).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
     let cases = cases::load(std::path::Path::new("policies/tests")).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
     cases::run_all(&bundle, &cases, |case| cases::question(&catalog, case)).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+#[test]
+fn every_documented_example_fits_the_generated_schema() {
+    let catalog = crate::catalog::Catalog::load(std::path::Path::new("config/apis")).unwrap();
+    let bundle = Bundle::from_texts(&[("x.cedar".to_owned(), GRANT.to_owned())], None, &catalog, &directory()).unwrap();
+    let hosts = [
+        ("alibaba.codeup", "openapi-rdc.aliyuncs.com"),
+        ("alibaba.devops", "devops.cn-hangzhou.aliyuncs.com"),
+        ("huawei.cph", "cph.cn-north-4.myhuaweicloud.com"),
+        ("huawei.ecs", "ecs.cn-north-4.myhuaweicloud.com"),
+        ("huawei.ims", "ims.cn-north-4.myhuaweicloud.com"),
+        ("huawei.kps", "kms.cn-north-4.myhuaweicloud.com"),
+    ];
+    for operation in catalog.operations() {
+        let (_, host) = hosts.iter().find(|(service, _)| *service == operation.service).unwrap();
+        let fits = |field: &Field, text: &str| !matches!(&field.shape, Shape::Text { pattern: Some(pattern), .. } if !pattern.is_match(text));
+        let value = |field: &Field| *["1", "v2", "465076de-dc36-4aec-80f5-ef9d8009428f"].iter().find(|text| fits(field, text)).unwrap();
+        let path = operation.path.iter().fold(operation.template.clone(), |path, field| path.replace(&format!("{{{}}}", field.name), value(field)));
+        let query: Vec<String> = operation.query.iter().filter(|field| field.required).map(|field| format!("{}={}", field.name, value(field))).collect();
+        let body = operation.body.as_ref().and_then(|body| body.example.clone()).unwrap_or_default();
+        let asked = question(&catalog, operation.method.as_str(), &format!("{host}{path}?{}", query.join("&")), &body);
+        let decision = bundle.decide(&asked);
+        assert_eq!(outcome(&decision), (Verdict::Allow, Reason::Permitted), "{}: {}", operation.operation_id, decision.message);
+    }
 }
 
 #[test]
