@@ -4,6 +4,7 @@
 //! serve` with the shipped catalogue and policies. The same allowed call (a Codeup SSH key, READ) goes to each in turn,
 //! at several concurrencies, round by round, so that a noisy machine is noisy for both. Ratios mean something,
 //! single figures little.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
 
 use async_trait::async_trait;
 use pingora::prelude::*;
@@ -225,8 +226,9 @@ fn compare() {
         }
         let ratio = median(a.iter().zip(&b).map(|(a, b)| b.per_second / a.per_second).collect());
         let of = |m: &[Measured], f: fn(&Measured) -> f64| median(m.iter().map(f).collect());
-        let (rate, p50, p99): (fn(&Measured) -> f64, fn(&Measured) -> f64, fn(&Measured) -> f64) = (|m| m.per_second, |m| m.p50 as f64, |m| m.p99 as f64);
-        println!("{connections:>11}  {:>9.0} {:>6.0}{:>6.0}  {:>9.0} {:>9.0}{:>9.0}  {ratio:>8.2}", of(&a, rate), of(&a, p50), of(&a, p99), of(&b, rate), of(&b, p50), of(&b, p99));
+        let row = |m: &[Measured]| (of(m, |m| m.per_second), of(m, |m| m.p50 as f64), of(m, |m| m.p99 as f64));
+        let ((r, p, q), (s, t, u)) = (row(&a), row(&b));
+        println!("{connections:>11}  {r:>9.0} {p:>6.0}{q:>6.0}  {s:>9.0} {t:>9.0}{u:>9.0}  {ratio:>8.2}");
     }
     drop(gateway);
     std::fs::remove_dir_all(&dir).ok();

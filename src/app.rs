@@ -2,7 +2,7 @@
 
 use crate::admin::{self, Phase};
 use crate::audit::journal::{self, Journal};
-use crate::audit::leaf::{self, Keep};
+use crate::audit::leaf::{self, Composer};
 use crate::audit::redact::Redactor;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
@@ -139,13 +139,12 @@ impl Gateway {
         }
         metrics.bundle.with_label_values(&[&rules.policies.hash]).set(1);
         let gate = Arc::new(Gate {
+            composer: Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: settings.kept_body_bytes_max, catalog: catalog.digest.clone() },
             catalog,
             rules: ArcSwap::from_pointee(rules),
-            redactor: Redactor::new(key.clone())?,
             key,
             journal: Arc::new(journal),
             metrics,
-            keep: Keep { body_bytes_max: settings.kept_body_bytes_max },
             body_bytes_max: settings.body_bytes_max,
         });
         let phase = Arc::new(Phase::default());

@@ -1,4 +1,5 @@
 //! The architecture, enforced: who may import whom, who may name which framework, and what no file may hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,9 @@ fn frameworks_end_at_one_door() {
     let mut wrong = Vec::new();
     for (path, text) in sources("src") {
         let name = path.display().to_string();
+        if is_test_file(&path) {
+            continue;
+        }
         for (framework, allowed) in doors {
             let named = text.lines().map(str::trim_start).filter(|l| !l.starts_with("//")).any(|l| l.contains(&format!("{framework}::")));
             if named && !allowed.iter().any(|a| name.starts_with(a)) {

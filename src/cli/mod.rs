@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};
 use crate::catalog::Catalog;
@@ -53,6 +54,9 @@ enum Command {
     /// Asks the trail: who did what, when, on what, by which policy, with what outcome.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Lists and tests the policies, and prints the schema that they are checked against.
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Prints the keyed digest of a secret read from standard input: for the callers file, and for `audit query --secret`.
     #[command(after_help = "Example:\n  printf %s \"$TOKEN\" | keyward digest --config config/keyward.toml")]
     Digest(Configured),
@@ -121,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => run_sandbox(&args),
         Command::Check(configured) => check(&configured),
         Command::Audit(command) => audit::run(command),
+        Command::Policy(command) => policy::run(command),
         Command::Digest(configured) => digest(&configured),
     }
 }

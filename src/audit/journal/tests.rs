@@ -1,3 +1,5 @@
+//! The journal under faults: a store that fails, hangs or is nearly full.
+
 use super::super::frame::LEAF_BYTES_MAX;
 use super::super::record::{Kind, Record, canonical};
 use super::super::testing::*;

@@ -1,3 +1,5 @@
+//! What people and programs get to see.
+
 use super::super::frame::Entry;
 use super::super::record::canonical;
 use super::*;
