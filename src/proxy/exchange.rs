@@ -25,6 +25,17 @@ pub struct Exchange {
     seen: Mutex<Seen>,
 }
 
+/// What a client did before its answer was whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClientFate {
+    /// It waited.
+    Waited,
+    /// It sent its last byte; it may listen still, or may have left.
+    ClosedItsSide,
+    /// It left.
+    Left,
+}
+
 struct Seen {
     permit: Option<Permit>,
     started: Instant,
@@ -36,7 +47,7 @@ struct Seen {
     sent: bool,
     attempts: u32,
     upstream: String,
-    client_left: bool,
+    client: ClientFate,
     timings: Timings,
 }
 
@@ -53,7 +64,7 @@ impl Exchange {
             sent: false,
             attempts: 0,
             upstream: String::new(),
-            client_left: false,
+            client: ClientFate::Waited,
             timings: Timings::new(),
             permit: None,
         };
@@ -91,10 +102,10 @@ impl Exchange {
         seen.mark("connect");
     }
 
-    /// The client left before its answer was whole.
-    pub fn client_left(&self) {
+    /// Takes note of what the client did.
+    pub fn client_did(&self, fate: ClientFate) {
         let mut seen = self.lock();
-        seen.client_left = true;
+        seen.client = seen.client.max(fate);
     }
 
     /// Looks at one piece of the answer, in order.
@@ -146,9 +157,15 @@ impl Seen {
 
     fn answer(&mut self, whole: bool, mut fault: String) -> Answer {
         self.mark("upstream");
-        if self.client_left {
-            fault.push_str(if fault.is_empty() { "the client left before its answer was whole" } else { "; the client had left" });
+        let client = match self.client {
+            ClientFate::Waited => "",
+            ClientFate::ClosedItsSide => "the client closed its side before its answer was whole",
+            ClientFate::Left => "the client left before its answer was whole",
+        };
+        if !fault.is_empty() && !client.is_empty() {
+            fault.push_str("; ");
         }
+        fault.push_str(client);
         Answer {
             status: self.status,
             headers: std::mem::take(&mut self.headers),

@@ -87,8 +87,6 @@ impl ProxyHttp for Proxy {
         let mut body = body::ClientBody { session, deadline: self.limits.body };
         match self.gate.admit(&head, &mut body).await {
             Ok(permit) => {
-                // The client may close its side, or leave: the cloud's answer belongs on record all the same.
-                session.as_downstream_mut().set_abort_on_close(false);
                 let body = permit.body().clone();
                 let exchange = Arc::new(Exchange::new(permit));
                 context.exchange = Some(Arc::clone(&exchange));
@@ -122,13 +120,14 @@ impl ProxyHttp for Proxy {
     }
 
     /// What is hop by hop is made anew; what the caller signed is not touched.
-    async fn upstream_request_filter(&self, _session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
+    async fn upstream_request_filter(&self, session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
         let length = context.body_length()?;
+        let framed = [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].iter().any(|name| session.req_header().headers.contains_key(name));
         for name in ["expect", "transfer-encoding", "trailer", "te"] {
             upstream.remove_header(name);
         }
-        // Always framed by length: nothing is left to disagree about.
-        if length > 0 || upstream.headers.contains_key(http::header::CONTENT_LENGTH) {
+        // Framed by length whatever the client's framing was: nothing is left to disagree about.
+        if framed {
             upstream.insert_header(http::header::CONTENT_LENGTH, length.to_string())?;
         }
         if !signs(upstream, "accept-encoding") {

@@ -1,0 +1,5 @@
+//! Promise 1: no record, no call; and no end of an answer without its record. Whatever breaks, and whenever.
+
+mod client;
+mod limits;
+mod upstream;
