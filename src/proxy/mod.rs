@@ -170,10 +170,7 @@ impl ProxyHttp for Proxy {
             let service = exchange.service();
             self.gate.metrics.upstream_errors.with_label_values(&[service.as_str(), fault.class()]).inc();
         }
-        let already_recorded = exchange.is_closed();
-        let recorded = exchange.close_broken(say(e)).await.is_some() || already_recorded;
-        let (answer, status) =
-            if recorded && *e.esource() != ErrorSource::Internal { (fault.answer, fault.answer.parts().1) } else { (UpstreamFault::Unrecorded, 503) };
+        let answer = if exchange.close_broken(say(e)).await { fault.answer } else { UpstreamFault::Unrecorded };
         let client_error = *e.esource() == ErrorSource::Downstream;
         if client_error {
             self.gate.metrics.client_gone.inc();
@@ -183,7 +180,7 @@ impl ProxyHttp for Proxy {
         } else if let Err(error) = answer::upstream_failed(session, answer, context.id).await {
             tracing::debug!(id = %context.id, %error, "the client left before it was told");
         }
-        FailToProxy { error_code: if client_error { 0 } else { status }, can_reuse_downstream: false }
+        FailToProxy { error_code: if client_error { 0 } else { answer.parts().1 }, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, context: &mut Context) {

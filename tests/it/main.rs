@@ -4,5 +4,8 @@
 
 mod support;
 
+mod metrics;
 mod no_record_no_call;
 mod same_bytes;
+mod secrets;
+mod unambiguous;
