@@ -104,6 +104,7 @@ fn calls() -> Vec<Request> {
         call("", "openapi-rdc.aliyuncs.com", "/oapi/v1/codeup/organizations/60de/keys", "{}").header("x-yunxiao-token", YUNXIAO),
         call("", "devops.cn-hangzhou.aliyuncs.com", &format!("/api/v3/user/keys/create?organizationId=60de&accessToken={IN_QUERY}"), "{}"),
         call("", "devops.cn-hangzhou.aliyuncs.com", &format!("/api/v3/user/keys/create?accessToken={encoded}&organizationId={IN_QUERY}"), "{}"),
+        call("", "devops.cn-hangzhou.aliyuncs.com", &format!("/api/v3/user/keys/create?organizationId=60de&access%54oken={encoded}"), "{}"),
         call("", KPS, &keypairs, &create).header("Authorization", &format!("Bearer {BEARER}")).header("Cookie", &format!("s={COOKIE}")),
         call("", KPS, &keypairs, &create).header("Authorization", BEARER).header("Referer", &format!("https://x/?t={TOKEN}")),
         call("", KPS, &format!("{keypairs}?X-Auth-Token={BEARER}&x-amz-security-token={SECURITY_TOKEN}"), &create),
@@ -164,9 +165,9 @@ fn check_digests(site: &Site, trail: &Trail, answers: &[Answer]) {
         assert!(said.contains(&site.key.digest(secret.as_bytes())), "{said}");
     }
     let in_query = site.key.digest(IN_QUERY.as_bytes());
-    for n in [13, 14] {
+    for n in [13, 14, 15] {
         let query = trail.request(answers[n].id()).text("/call/query").to_owned();
-        assert!(query.contains(&format!("accessToken={in_query}")), "{query}");
+        assert!(query.contains(&format!("oken={in_query}")), "{query}");
     }
     let kept = trail.answer(answers[0].id());
     let content: serde_json::Value = serde_json::from_slice(kept.content.as_ref().unwrap()).unwrap();
