@@ -2,7 +2,7 @@
 
 use crate::admin::{self, Phase};
 use crate::audit::journal::{self, Journal};
-use crate::audit::leaf::{self, Keep};
+use crate::audit::leaf::{self, Composer};
 use crate::audit::redact::Redactor;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
@@ -11,7 +11,7 @@ use crate::gate::{Gate, Rules};
 use crate::metrics::Metrics;
 use crate::policy::Bundle;
 use crate::proxy::Proxy;
-use crate::proxy::upstream::Upstreams;
+use crate::proxy::upstream::{self, Upstreams};
 use crate::secret::DigestKey;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -48,6 +48,7 @@ impl Prepared {
     /// # Errors
     /// All that is wrong, each with file and place.
     pub fn read(settings: Settings) -> Result<Self, Problems> {
+        upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).map_err(|why| Problems(vec![why]))?;
         let catalog = Arc::new(read_catalog(&settings)?);
         let rules = read_rules(&settings, &catalog)?;
         Ok(Self { settings, catalog, rules })
@@ -62,13 +63,12 @@ fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
             problems.push(format!("configuration: `[[service]] name = \"{service}\"` is no service of the catalogue: known are {}", service_names(&catalog)));
         }
     }
-    for service in settings.listeners.iter().filter_map(|l| l.service.as_ref()) {
-        if catalog.service(service).is_none() {
-            problems.push(format!(
-                "configuration: a listener is bound to `{service}`, which is no service of the catalogue: known are {}",
-                service_names(&catalog)
-            ));
-        }
+    let bound = settings.listeners.iter().filter_map(|l| l.service.as_ref()).chain(settings.upstreams.iter().filter_map(|u| u.service.as_ref()));
+    for service in bound.filter(|name| catalog.service(name).is_none()) {
+        problems.push(format!(
+            "configuration: a listener or upstream is bound to `{service}`, which is no service of the catalogue: known are {}",
+            service_names(&catalog)
+        ));
     }
     if problems.is_empty() { Ok(catalog) } else { Err(Problems(problems)) }
 }
@@ -139,13 +139,12 @@ impl Gateway {
         }
         metrics.bundle.with_label_values(&[&rules.policies.hash]).set(1);
         let gate = Arc::new(Gate {
+            composer: Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: settings.kept_body_bytes_max, catalog: catalog.digest.clone() },
             catalog,
             rules: ArcSwap::from_pointee(rules),
-            redactor: Redactor::new(key.clone())?,
             key,
             journal: Arc::new(journal),
             metrics,
-            keep: Keep { body_bytes_max: settings.kept_body_bytes_max },
             body_bytes_max: settings.body_bytes_max,
         });
         let phase = Arc::new(Phase::default());

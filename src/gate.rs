@@ -2,10 +2,10 @@
 //! values that are denied with a reason and recorded like the rest; only the journal can fail.
 
 use crate::audit::journal::{Journal, JournalError, Receipt};
-use crate::audit::leaf::{self, Answer, Keep, Timings};
+use crate::audit::leaf::{Answer, Composer, Judged, Timings};
 use crate::audit::outcome::Outcome;
 use crate::audit::record::unknown_outcome;
-use crate::audit::redact::{Redactor, Shown};
+use crate::audit::redact::Shown;
 use crate::caller::Directory;
 use crate::catalog::{Catalog, Target};
 use crate::clock::{AuditId, Timestamp};
@@ -30,12 +30,10 @@ pub struct Gate {
     pub key: DigestKey,
     /// Where records become durable.
     pub journal: Arc<Journal>,
-    /// What hides secrets.
-    pub redactor: Redactor,
+    /// What composes records.
+    pub composer: Composer,
     /// What counts.
     pub metrics: Arc<Metrics>,
-    /// How bodies are kept in records.
-    pub keep: Keep,
     /// Bodies longer than this are refused, in bytes.
     pub body_bytes_max: usize,
 }
@@ -90,7 +88,7 @@ impl Gate {
         let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
         let decision = rules.policies.decide(&question);
         stages.end("decide");
-        let (record, shown) = leaf::request(&self.redactor, self.keep, head, &inspected, &question, &decision, &self.catalog.digest, &stages.timings);
+        let (record, shown) = self.composer.request(Judged { head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
         // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
         // without an outcome: the next start closes it as unknown.
         let receipt = self.journal.append(record).await.map_err(|e| self.unrecorded(head, &question, inspected.read_whole, &e))?;
@@ -153,7 +151,7 @@ impl Permit {
         self.open = false;
         let gate = Arc::clone(&self.gate);
         let started = Instant::now();
-        let (record, outcome) = leaf::answer(&gate.redactor, gate.keep, self.id, &self.target, &mut self.shown, answer);
+        let (record, outcome) = gate.composer.answer(self.id, &self.target, &mut self.shown, answer);
         gate.journal.append(record).await?;
         gate.metrics.stage_seconds.with_label_values(&["answer_record"]).observe(started.elapsed().as_secs_f64());
         gate.metrics.outcomes.with_label_values(&[self.target.service(), self.target.action(), outcome.code()]).inc();

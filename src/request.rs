@@ -94,6 +94,7 @@ pub enum BodyFault {
 }
 
 #[cfg(test)]
+#[expect(missing_docs, reason = "tests")]
 pub mod tests {
     use super::*;
 

@@ -1,5 +1,8 @@
 //! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and never writes.
 
+mod trail;
+
+use crate::audit::ask;
 use crate::gate::Gate;
 use async_trait::async_trait;
 use axum::Router;
@@ -51,7 +54,15 @@ impl Admin {
 
 /// All routes.
 pub fn router(state: Arc<AdminState>) -> Router {
-    Router::new().route("/", get(index)).route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(state)
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route(ask::EXCHANGES, get(trail::answer))
+        .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
+        .route(ask::COUNTS, get(trail::answer))
+        .with_state(state)
 }
 
 #[async_trait]
@@ -72,7 +83,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 

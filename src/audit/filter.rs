@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 
 /// Outcomes that an exchange can have.
-pub const OUTCOMES: &[&str] = &["succeeded", "accepted", "partly-failed", "failed", "unknown", "refused", "open"];
+pub const OUTCOMES: &[&str] = &["succeeded", "accepted", "partly-failed", "failed", "not-sent", "unknown", "refused", "open"];
 const VERDICTS: &[&str] = &["allow", "deny", "pass"];
 
 /// Conditions that must all hold. The empty filter takes every exchange, and no event.

@@ -12,16 +12,12 @@ mod open;
 mod queue;
 mod writer;
 pub mod journal;
-
 pub mod exchange;
-
 pub mod field;
-
 pub mod filter;
-
 pub mod query;
-
 pub mod present;
+pub mod ask;
 
 #[cfg(test)]
 mod testing;

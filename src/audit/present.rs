@@ -7,11 +7,11 @@ use super::exchange::{Exchange, Part};
 use super::query::{Counts, Page};
 use super::record::{Content, Kind};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// Columns below which times are broken into date and time.
+/// Columns below which what belongs together is stacked, not spread.
 const NARROW: u16 = 140;
 
 /// A page as a table that is at most `width` columns wide, and how to get the next one.
@@ -20,11 +20,19 @@ pub fn table(page: &Page, width: u16) -> String {
         return "No exchange matches.\n".to_owned();
     }
     let mut table = plain_table(width);
-    table.set_header(["time", "id", "caller", "action", "resource", "decision", "outcome"]);
-    table.add_rows(page.exchanges.iter().map(row));
-    let time = if width < NARROW { ColumnConstraint::UpperBoundary(Width::Fixed(11)) } else { ColumnConstraint::ContentWidth };
-    // An id is for copying, so it stays in one piece.
-    table.set_constraints([time, ColumnConstraint::ContentWidth]);
+    let rows = page.exchanges.iter().map(row);
+    if width < NARROW {
+        table.set_header(["time, id", "caller, action, resource", "decision, outcome"]);
+        table.add_rows(rows.map(|[time, id, caller, action, resource, decision, outcome]| {
+            [stack(&[time, id]), stack(&[caller, action, resource]), stack(&[decision, outcome])]
+        }));
+        table.set_constraints([ColumnConstraint::ContentWidth]);
+    } else {
+        table.set_header(["time", "id", "caller", "action", "resource", "decision", "outcome"]);
+        table.add_rows(rows);
+        // Times and ids are for copying, so they stay in one piece.
+        table.set_constraints([ColumnConstraint::ContentWidth, ColumnConstraint::ContentWidth]);
+    }
     let next = page.next.map_or(String::new(), |next| format!("For older ones: --cursor {next}\n"));
     format!("{}\n{next}", table.trim_fmt())
 }
@@ -95,6 +103,10 @@ pub fn show(exchange: &Exchange) -> String {
         None => (),
     }
     page
+}
+
+fn stack(lines: &[String]) -> String {
+    lines.iter().filter(|line| !line.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
 fn row(exchange: &Exchange) -> [String; 7] {

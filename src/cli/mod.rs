@@ -1,5 +1,8 @@
 //! The command line.
 
+mod audit;
+mod policy;
+
 use crate::app::{Gateway, Prepared, Problems};
 use crate::catalog::Catalog;
 use crate::config::Settings;
@@ -48,6 +51,12 @@ enum Command {
     /// Checks configuration, catalogue, callers and policies; binds no port and writes nothing.
     #[command(after_help = "Exits with 0 when all is well, else with 1 and a line for each mistake: file, place, what to do.")]
     Check(Configured),
+    /// Asks the trail: who did what, when, on what, by which policy, with what outcome.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Lists and tests the policies, and prints the schema that they are checked against.
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Prints the keyed digest of a secret read from standard input: for the callers file, and for `audit query --secret`.
     #[command(after_help = "Example:\n  printf %s \"$TOKEN\" | keyward digest --config config/keyward.toml")]
     Digest(Configured),
@@ -115,6 +124,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),
         Command::Sandbox(args) => run_sandbox(&args),
         Command::Check(configured) => check(&configured),
+        Command::Audit(command) => audit::run(command),
+        Command::Policy(command) => policy::run(command),
         Command::Digest(configured) => digest(&configured),
     }
 }

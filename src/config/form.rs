@@ -159,7 +159,9 @@ impl Default for Upstreams {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
+    #[serde(default)]
     pub hosts: Vec<String>,
+    pub service: Option<String>,
     pub url: String,
 }
 

@@ -134,7 +134,10 @@ impl Settings {
         let upstream = |u: &form::Upstream| {
             let (tls, name, port) = parse_url(&u.url)
                 .ok_or_else(|| value("upstream.url", format!("`{}` must be http:// or https://, a name or {{host}}, and perhaps a port", u.url)))?;
-            Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, tls, name, port })
+            if u.hosts.is_empty() && u.service.is_none() {
+                return Err(value("upstream", format!("`{}` serves nothing: give it `hosts`, or a `service` for listeners that are bound to one", u.url)));
+            }
+            Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
         Ok(Self {
             listeners: form.listener.into_iter().map(|l| Listener { address: l.address, service: l.service }).collect(),

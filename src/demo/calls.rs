@@ -55,6 +55,7 @@ pub const CREDENTIALS: &[(&str, &[&str], &str, &str)] = &[
     ("image-bot", &["image-admins"], "AKDEMOIMAGEOPS", "MIISANDBOXTOKENOFIMAGEOPS0003"),
     ("phone-lab", &["phone-ops"], "AKDEMOCI", "MIISANDBOXTOKENOFCI0004"),
     ("build-bot", &["codeup-developers"], "", "pt-sandboxBuildBot_0002"),
+    ("release-desk", &["codeup-developers"], "LTAIDEMORELEASE", "pt-sandboxReleaseDesk_0001"),
 ];
 
 const KPS: &str = "kms.cn-north-4.myhuaweicloud.com";

@@ -63,10 +63,10 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
     *json = body_json(operation, head, body)?;
     let pairs = query::split(head.query(), operation.is_write())?;
     let mut facts = CallFacts { path: path_facts(operation, path)?, query: query::facts(operation, &pairs)?, ..CallFacts::default() };
-    if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body) {
-        if let Some(Fact::Record(fields)) = value::check(&spec.shape, value, "body")? {
-            facts.body = fields;
-        }
+    if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body)
+        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, "body")?
+    {
+        facts.body = fields;
     }
     facts.items = items::items(operation, head, &facts, json.as_ref())?;
     Ok(facts)

@@ -7,7 +7,13 @@ use super::bundle::{Bundle, Mode};
 use super::decision::{Decision, Verdict};
 use super::error::{PolicyError, line_and_column};
 use super::question::Question;
-use crate::caller::CallerKind;
+use crate::caller::{Assurance, Caller, CallerKind, Credential, Identity};
+use crate::catalog::Catalog;
+use crate::clock::{AuditId, Timestamp};
+use crate::inspect;
+use crate::request::RequestHead;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,7 +37,7 @@ pub struct Case {
     /// The raw query, without the question mark.
     #[serde(default)]
     pub query: String,
-    /// Header fields, beside the Host.
+    /// Header fields, beside the Host. A call with a body and no content type has `application/json`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The body's text.
@@ -124,12 +130,12 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, PolicyError> {
     Ok(form.case.into_iter().map(located).collect())
 }
 
-/// Decides one case; `ask` makes the question of the raw call, as the gateway does.
+/// Decides one case; `ask` makes the question of the raw call, as [`question`] does.
 ///
 /// # Errors
-/// When the decision differs from the expected one, with both.
-pub fn run_case(bundle: &Bundle, case: &Case, ask: impl Fn(&Case) -> Question) -> Result<Decision, PolicyError> {
-    let decision = bundle.decide(&ask(case));
+/// When there is no such call, or the decision differs from the expected one, with both.
+pub fn run_case(bundle: &Bundle, case: &Case, ask: impl Fn(&Case) -> Result<Question, PolicyError>) -> Result<Decision, PolicyError> {
+    let decision = bundle.decide(&ask(case)?);
     let verdict = match decision.verdict {
         Verdict::Allow => Expect::Allow,
         Verdict::Deny => Expect::Deny,
@@ -150,7 +156,7 @@ pub fn run_case(bundle: &Bundle, case: &Case, ask: impl Fn(&Case) -> Question) -
 ///
 /// # Errors
 /// Every case that went otherwise, and every policy without its two cases.
-pub fn run_all(bundle: &Bundle, cases: &[Case], ask: impl Fn(&Case) -> Question) -> Result<(), Vec<PolicyError>> {
+pub fn run_all(bundle: &Bundle, cases: &[Case], ask: impl Fn(&Case) -> Result<Question, PolicyError>) -> Result<(), Vec<PolicyError>> {
     let mut errors: Vec<PolicyError> = cases.iter().filter_map(|case| run_case(bundle, case, &ask).err()).collect();
     for policy in bundle.policies() {
         let decides = |case: &&Case| match policy.mode {
@@ -167,6 +173,43 @@ pub fn run_all(bundle: &Bundle, cases: &[Case], ask: impl Fn(&Case) -> Question)
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// The question of a case, by the gateway's own reading of its call.
+///
+/// # Errors
+/// When its method, time or a header field cannot be one.
+pub fn question(catalog: &Catalog, case: &Case) -> Result<Question, PolicyError> {
+    let wrong = |what: &str| fault(&case.at, format!("`{}`: {what}", case.name));
+    let now = Timestamp::parse(&case.now).ok_or_else(|| wrong("`now` must be RFC 3339 with an offset"))?;
+    let method: Method = case.method.parse().map_err(|_| wrong("`method` is no HTTP method"))?;
+    let mut headers = HeaderMap::new();
+    if case.body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    for (name, value) in &case.headers {
+        let name = name.parse::<HeaderName>().map_err(|_| wrong(&format!("`{name}` is no header field")))?;
+        headers.insert(name, value.parse().map_err(|_| wrong("a header field's value is not visible ASCII"))?);
+    }
+    let target = if case.query.is_empty() { case.path.clone() } else { format!("{}?{}", case.path, case.query) };
+    let head = RequestHead {
+        id: AuditId(uuid::Uuid::nil()),
+        received: now,
+        client: (case.source, 0).into(),
+        bound_service: None,
+        version: "HTTP/1.1",
+        method,
+        target: target.into(),
+        host: case.host.clone(),
+        headers,
+        fault: None,
+    };
+    let target = catalog.classify(None, &head.host_name(), &head.method, head.path());
+    let (_, facts) = inspect::inspect(&target, &head, case.body.clone().unwrap_or_default().into());
+    let identity = case.caller.as_ref().map(|of| Identity { name: of.name.clone(), kind: of.kind, groups: of.groups.clone() });
+    let assurance = if identity.is_some() { Assurance::Token } else { Assurance::None };
+    let caller = Caller { identity, assurance, credential: Credential::default(), why: String::new() };
+    Ok(Question { target, caller, facts, source: case.source, now })
 }
 
 fn loopback() -> IpAddr {

@@ -9,7 +9,7 @@ const GRANT: &str = r#"@id("grant") @message("All may look.") permit (principal,
 
 fn load(policies: &str, patterns: &str) -> Result<Bundle, Vec<PolicyError>> {
     let patterns = (!patterns.is_empty()).then(|| ("patterns.toml".to_owned(), patterns.to_owned()));
-    Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), &catalog(), &directory())
+    Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), catalog(), &directory())
 }
 
 /// The first error of loading must start with the place and hold the text.
@@ -65,7 +65,7 @@ fn a_mistake_in_a_policy_does_not_load() {
 #[test]
 fn ids_are_unique_over_files() {
     let files = ["a.cedar", "b.cedar"].map(|file| (file.to_owned(), GRANT.to_owned()));
-    check(Bundle::from_texts(&files, None, &catalog(), &directory()), "b.cedar:1:1: ", "taken by a.cedar:1");
+    check(Bundle::from_texts(&files, None, catalog(), &directory()), "b.cedar:1:1: ", "taken by a.cedar:1");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn the_schema_without_groups_is_valid_and_the_hash_covers_all_that_decides() {
     let bundle = |policies: &str, patterns: &str, groups: &[&str]| {
         let directory = Directory::of_groups(groups);
         let patterns = (!patterns.is_empty()).then(|| ("patterns.toml".to_owned(), patterns.to_owned()));
-        Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), &catalog(), &directory).unwrap()
+        Bundle::from_texts(&[("x.cedar".to_owned(), policies.to_owned())], patterns.as_ref(), catalog(), &directory).unwrap()
     };
     let pattern = "[name]\nfield = \"body.title\"\nregex = \"lab-.*\"\ndescription = \"d\"\n";
     let hashes = [

@@ -196,8 +196,8 @@ impl<'a> Builder<'a> {
         };
         let (Source::Path(name) | Source::Query(name) | Source::Header(name)) = source else { return None };
         let field = fields.iter().find(|field| field.name == *name)?;
-        let of = if field.secret { Type::Hidden } else { Type::of_shape(&field.shape, self, at) };
-        Some(Attribute { required: always(field), of })
+        // An item's attribute is the parameter's text, whatever its own type.
+        Some(Attribute { required: always(field), of: if field.secret { Type::Hidden } else { Type::Text } })
     }
 
     fn step(&mut self, shape: &Shape, steps: &[Step], at: &str) -> Option<Attribute> {

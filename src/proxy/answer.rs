@@ -12,6 +12,8 @@ use serde_json::json;
 pub const AUDIT_ID: &str = "x-keyward-audit-id";
 /// The header from which Huawei's clients take the id that they show.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The header from which OpenStack's clients take it.
+pub const OPENSTACK_REQUEST_ID: &str = "x-openstack-request-id";
 
 /// What went wrong with an upstream, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ async fn write(session: &mut Session, status: u16, code: &str, message: &str, id
     header.insert_header("content-length", body.len().to_string())?;
     header.insert_header("cache-control", "no-store")?;
     header.insert_header(REQUEST_ID, &id)?;
+    header.insert_header(OPENSTACK_REQUEST_ID, &id)?;
     header.insert_header(AUDIT_ID, &id)?;
     let head_only = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(header), head_only).await?;

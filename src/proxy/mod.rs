@@ -101,7 +101,8 @@ impl ProxyHttp for Proxy {
         let exchange = context.exchange()?;
         let host = host_of(session.req_header()).to_owned();
         let host = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_ascii_lowercase();
-        let peer = self.upstreams.peer(&host).await.map_err(|e| Error::because(ErrorType::ConnectError, "no peer", e).into_up())?;
+        let peer =
+            self.upstreams.peer(self.bound_service.as_deref(), &host).await.map_err(|e| Error::because(ErrorType::ConnectError, "no peer", e).into_up())?;
         exchange.attempt(&peer._address.to_string());
         Ok(Box::new(peer))
     }

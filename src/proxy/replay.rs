@@ -44,7 +44,7 @@ pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exch
     let slot = Slot::default();
     let client = std::mem::replace(session, nobody());
     let replay = Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, unheard: false, client_gone: false };
-    *session = Box::new(ServerSession::new_custom(Box::new(replay)));
+    **session = ServerSession::new_custom(Box::new(replay));
     slot
 }
 

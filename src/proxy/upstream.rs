@@ -4,6 +4,7 @@ use crate::catalog::route::HostPattern;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub struct Timeouts {
 pub struct Upstream {
     /// The hosts that it serves.
     pub hosts: Vec<HostPattern>,
+    /// The service that it serves to listeners bound to that service, whatever Host they are asked for.
+    pub service: Option<String>,
     /// Whether it is reached by TLS.
     pub tls: bool,
     /// Its name or address; `None` for the host that the caller named.
@@ -43,6 +46,23 @@ pub struct Upstreams {
     timeouts: Timeouts,
     own: Vec<SocketAddr>,
     resolved: Mutex<HashMap<(String, u16), (Instant, SocketAddr)>>,
+}
+
+/// Loads the CA certificates that upstreams are verified with, as pingora will: it panics where this complains.
+///
+/// # Errors
+/// When they cannot be loaded, or there are none although an upstream is reached by TLS.
+pub fn check_roots(ca_file: Option<&Path>, upstreams: &[Upstream]) -> Result<(), String> {
+    let mut roots = pingora_rustls::RootCertStore::empty();
+    let (loaded, whence) = match ca_file {
+        Some(file) => (pingora_rustls::load_ca_file_into_store(file, &mut roots), format!("upstreams.ca_file {}", file.display())),
+        None => (pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots), "the system's CA certificates".to_owned()),
+    };
+    loaded.map_err(|e| format!("{whence}: {e}"))?;
+    if roots.is_empty() && upstreams.iter().any(|u| u.tls) {
+        return Err(format!("{whence}: there are none, so no https upstream could be verified; install them (ca-certificates) or set upstreams.ca_file"));
+    }
+    Ok(())
 }
 
 /// Why there is no peer.
@@ -75,12 +95,13 @@ impl Upstreams {
         Self { upstreams, timeouts, own, resolved: Mutex::default() }
     }
 
-    /// The peer for a host (in lower case, without port).
+    /// The peer for a host (in lower case, without port), or for the service to which the listener is bound.
     ///
     /// # Errors
     /// When no upstream serves the host, or its name leads nowhere or back here.
-    pub async fn peer(&self, host: &str) -> Result<HttpPeer, PeerError> {
-        let found = self.upstreams.iter().enumerate().find(|(_, u)| u.hosts.iter().any(|p| p.matches(host)));
+    pub async fn peer(&self, bound_service: Option<&str>, host: &str) -> Result<HttpPeer, PeerError> {
+        let serves = |u: &Upstream| (bound_service.is_some() && u.service.as_deref() == bound_service) || u.hosts.iter().any(|p| p.matches(host));
+        let found = self.upstreams.iter().enumerate().find(|(_, u)| serves(u));
         let (index, upstream) = found.ok_or_else(|| PeerError::NoUpstream(host.to_owned()))?;
         let name = upstream.name.as_deref().unwrap_or(host);
         let address = self.resolve(name, upstream.port).await?;

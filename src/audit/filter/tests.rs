@@ -1,3 +1,5 @@
+//! Filters against a naive scan, and mistakes against what they say.
+
 use super::*;
 
 fn refused(name: &str, value: &str, says: &str) {

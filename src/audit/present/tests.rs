@@ -1,3 +1,5 @@
+//! What people and programs get to see.
+
 use super::super::frame::Entry;
 use super::super::record::canonical;
 use super::*;
@@ -43,7 +45,7 @@ fn page() -> Page {
 
 #[test]
 fn the_table_fits_and_says_how_to_go_on() {
-    for width in [100, 120, 160, 200] {
+    for width in [80, 100, 139, 140, 200] {
         let text = table(&page(), width);
         assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
         assert!(text.contains(&id(1).to_string()) && text.contains("202"), "{text}");
@@ -76,19 +78,19 @@ fn the_page_of_an_exchange() {
 deploy\u{1b}[31m asked for huawei.kps.CreateKeypair on kp-1: allow permitted; accepted 202
 
 Decision
-  verdict      allow
-  reason       permitted
+  bundle       b1
+  explanation  keyScope is READ
   policies
     0
-      id      p-one
       effect  permit
-  explanation  keyScope is READ
-  bundle       b1
+      id      p-one
+  reason       permitted
+  verdict      allow
 
 Request, record 17 of the trail
 ";
     let text = show(&exchange());
-    assert!(same_lines(&text, expected), "{text}");
+    assert!(text.starts_with(expected), "{text}");
     assert!(text.contains("\nRequest body, as its record commits to it\n  {\n    \"keyScope\": \"READ\"\n  }\n"), "{text}");
     assert!(text.contains("  groups      ops, ci\n") && text.contains("Answer, record 18"), "{text}");
     let mut other = exchange();
@@ -96,16 +98,6 @@ Request, record 17 of the trail
     assert!(show(&other).contains("NOT THE ONE"));
     other.request.content = None;
     assert!(show(&other).contains("was erased"));
-}
-
-/// The names in a record stand sorted or as they were written; both are readable.
-fn same_lines(text: &str, head: &str) -> bool {
-    let sorted = |text: &str| {
-        let mut lines: Vec<_> = text.lines().take(head.lines().count()).map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    sorted(text) == sorted(head)
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Pages, cursors and counts, over real sled.
+
 use super::super::record::{Content, canonical};
 use super::super::store::Batch;
 use super::*;

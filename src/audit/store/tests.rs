@@ -1,3 +1,5 @@
+//! What sled does on this disk, and what is refused at opening.
+
 use super::super::record::Kind;
 use super::*;
 use crate::clock::{AuditId, Timestamp};

@@ -1,0 +1,31 @@
+//! The trail on the admin listener: questions in URLs, answers as JSON, JSON lines or tables.
+
+use super::AdminState;
+use crate::audit::ask::{Ask, AskError};
+use crate::audit::query::Reader;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Answers one question. Reading is blocking work and may take a while on a long trail.
+pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs): Query<Vec<(String, String)>>) -> Response {
+    let reader = Reader::of(&state.gate.journal);
+    let path = uri.path().to_owned();
+    let answered = tokio::task::spawn_blocking(move || {
+        let (ask, form) = Ask::read(&path, pairs)?;
+        Ok::<_, AskError>((form, ask.answer(&reader, form)?))
+    });
+    match answered.await {
+        Ok(Ok((form, text))) => ([(header::CONTENT_TYPE, form.media_type())], text).into_response(),
+        Ok(Err(error)) => problem(error.status(), &error.to_string()),
+        Err(error) => problem(500, &error.to_string()),
+    }
+}
+
+fn problem(status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = json!({"error": message}).to_string() + "\n";
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

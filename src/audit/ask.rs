@@ -1,0 +1,225 @@
+//! Questions to the trail and their answers as text: the same from a running gateway and from a stopped one's folder.
+
+use super::filter::{Filter, FilterError};
+use super::present;
+use super::query::{Cursor, QueryError, Reader};
+use crate::clock::AuditId;
+
+/// Exchanges in a page when no limit is given.
+pub const LIMIT_DEFAULT: usize = 50;
+/// Where the trail's questions are answered on the admin listener.
+pub const EXCHANGES: &str = "/api/v1/exchanges";
+/// Where counts are answered.
+pub const COUNTS: &str = "/api/v1/counts";
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A page of exchanges.
+    Exchanges {
+        /// Which.
+        filter: Filter,
+        /// How many at most.
+        limit: usize,
+        /// From where on.
+        cursor: Option<Cursor>,
+    },
+    /// How many exchanges.
+    Counts {
+        /// Which.
+        filter: Filter,
+        /// By the values of what.
+        by: Option<String>,
+    },
+    /// One exchange, whole.
+    Exchange(AuditId),
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people, so many columns wide.
+    Table(u16),
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Ndjson,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The filter cannot be.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The trail cannot answer.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A parameter that is none of the filter's is wrong.
+    #[error("`{name}` cannot be `{value}`: it takes {allowed}")]
+    Parameter {
+        /// The parameter.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        allowed: &'static str,
+    },
+    /// There is no such exchange.
+    #[error("the trail has no exchange {0}")]
+    Missing(AuditId),
+}
+
+impl AskError {
+    /// The HTTP status that says whose fault it is.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Missing(_) => 404,
+            Self::Query(QueryError::Store(_) | QueryError::NoTrail(_)) => 500,
+            _ => 400,
+        }
+    }
+}
+
+impl Form {
+    /// The media type of an answer in this form.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Table(_) => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+
+    fn pairs(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Table(width) => vec![("format", "table".to_owned()), ("width", width.to_string())],
+            Self::Json => vec![("format", "json".to_owned())],
+            Self::Ndjson => vec![("format", "ndjson".to_owned())],
+        }
+    }
+}
+
+impl Ask {
+    /// Reads the question that a URL asks: its path, and its query's names and values.
+    ///
+    /// # Errors
+    /// When a parameter is unknown or wrong.
+    pub fn read(path: &str, pairs: Vec<(String, String)>) -> Result<(Self, Form), AskError> {
+        let (mut filter, mut form, mut width, mut limit, mut cursor, mut by) = (Filter::default(), "json".to_owned(), 120, LIMIT_DEFAULT, None, None);
+        for (name, value) in pairs {
+            match name.as_str() {
+                "format" => form = value,
+                "width" => width = value.parse().map_err(|_| parameter("width", value, "columns from 40 to 1000"))?,
+                "limit" => limit = value.parse().map_err(|_| parameter("limit", value, "a whole number"))?,
+                "cursor" => cursor = Some(value.parse()?),
+                "by" => by = Some(value),
+                _ => filter.add(&name, &value)?,
+            }
+        }
+        let form = match form.as_str() {
+            "table" => Form::Table(width.clamp(40, 1000)),
+            "json" => Form::Json,
+            "ndjson" => Form::Ndjson,
+            _ => return Err(parameter("format", form, "`table`, `json` or `ndjson`")),
+        };
+        let ask = match path.strip_prefix(EXCHANGES).map(|rest| rest.trim_matches('/')) {
+            Some("") => Self::Exchanges { filter, limit, cursor },
+            Some(id) => Self::Exchange(
+                AuditId::parse(id).ok_or_else(|| parameter("id", id.to_owned(), "an audit id, for example 01a2043b-69db-752d-a7e3-7a867bd75517"))?,
+            ),
+            None => Self::Counts { filter, by },
+        };
+        Ok((ask, form))
+    }
+
+    /// Path and query of the URL that asks it.
+    pub fn target(&self, form: Form) -> String {
+        let (path, filter, mut pairs) = match self {
+            Self::Exchanges { filter, limit, cursor } => {
+                let mut pairs = vec![("limit", limit.to_string())];
+                pairs.extend(cursor.map(|c| ("cursor", c.to_string())));
+                (EXCHANGES.to_owned(), filter.to_query(), pairs)
+            }
+            Self::Counts { filter, by } => (COUNTS.to_owned(), filter.to_query(), by.iter().map(|by| ("by", by.clone())).collect()),
+            Self::Exchange(id) => (format!("{EXCHANGES}/{id}"), String::new(), Vec::new()),
+        };
+        pairs.extend(form.pairs());
+        let own = serde_urlencoded::to_string(pairs).unwrap_or_default();
+        if filter.is_empty() { format!("{path}?{own}") } else { format!("{path}?{filter}&{own}") }
+    }
+
+    /// Answers it.
+    ///
+    /// # Errors
+    /// When the trail cannot be read, a cursor belongs to another filter, or the exchange is not there.
+    pub fn answer(&self, reader: &Reader, form: Form) -> Result<String, AskError> {
+        match self {
+            Self::Exchanges { filter, limit, cursor } => {
+                let page = reader.query(filter, *limit, *cursor)?;
+                Ok(match form {
+                    Form::Table(width) => present::table(&page, width),
+                    Form::Json => present::page_json(&page) + "\n",
+                    Form::Ndjson => present::page_ndjson(&page),
+                })
+            }
+            Self::Counts { filter, by } => {
+                let counts = reader.count(filter, by.as_deref())?;
+                Ok(match form {
+                    Form::Table(width) => present::counts_table(&counts, by.as_deref(), width),
+                    Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts)),
+                })
+            }
+            Self::Exchange(id) => {
+                let exchange = reader.show(*id)?.ok_or(AskError::Missing(*id))?;
+                Ok(match form {
+                    Form::Table(_) => present::show(&exchange),
+                    Form::Json | Form::Ndjson => present::exchange_json(&exchange) + "\n",
+                })
+            }
+        }
+    }
+}
+
+fn parameter(name: &'static str, value: String, allowed: &'static str) -> AskError {
+    AskError::Parameter { name, value, allowed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(target: &str) -> Result<(Ask, Form), AskError> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Ask::read(path, serde_urlencoded::from_str(query).unwrap())
+    }
+
+    #[test]
+    fn a_question_survives_its_url() {
+        let mut filter = Filter::default();
+        filter.add("decision", "deny").unwrap();
+        filter.add("request.call.path", "/v2/a b&c").unwrap();
+        for (ask, form) in [
+            (Ask::Exchanges { filter: filter.clone(), limit: 7, cursor: Some("12-00000000000000ff".parse().unwrap()) }, Form::Table(99)),
+            (Ask::Counts { filter, by: Some("caller".to_owned()) }, Form::Json),
+            (Ask::Exchange(AuditId::new()), Form::Ndjson),
+        ] {
+            assert_eq!(read(&ask.target(form)).unwrap(), (ask, form));
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        for (target, wanted) in [
+            ("/api/v1/exchanges?format=xml", "`format`"),
+            ("/api/v1/exchanges?limit=x", "`limit`"),
+            ("/api/v1/exchanges?cursor=x", "cursor"),
+            ("/api/v1/exchanges?desision=deny", "desision"),
+            ("/api/v1/exchanges/x", "`id`"),
+        ] {
+            let error = read(target).unwrap_err();
+            assert!(error.to_string().contains(wanted), "{error}");
+            assert_eq!(error.status(), 400);
+        }
+    }
+}

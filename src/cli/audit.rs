@@ -1,0 +1,205 @@
+//! `keyward audit`: questions to the trail of a running gateway, or of a stopped one's folder.
+
+use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
+use crate::audit::filter::Filter;
+use crate::audit::query::Reader;
+use crate::client;
+use crate::clock::AuditId;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::IsTerminal;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Lists exchanges, the newest first.
+    #[command(
+        after_help = "Examples:\n  keyward audit query --decision deny --since 2h\n  keyward audit query --action 'huawei.kps.*' --caller ci-keys --format ndjson\n  keyward audit query --where request.content.keyScope=ALL\n  keyward audit query --decision deny --count --by policy\n  keyward audit query --secret \"$(printf %s \"$TOKEN\" | keyward digest)\""
+    )]
+    Query(Box<QueryArgs>),
+    /// Shows one exchange: both records, bodies, and the decision explained.
+    #[command(
+        after_help = "Example:\n  keyward audit show 01a2043b-69db-752d-a7e3-7a867bd75517\n\nThe id is in every answer's X-Keyward-Audit-Id, and in every refusal's body."
+    )]
+    Show(ShowArgs),
+}
+
+/// Where the trail is.
+#[derive(Debug, Args)]
+struct Trail {
+    /// The admin listener of a running gateway.
+    #[arg(long, default_value = "http://127.0.0.1:9901", conflicts_with = "dir")]
+    url: String,
+    /// The audit folder of a stopped gateway.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The form of the answer; a table on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Ndjson,
+}
+
+/// One exchange.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Its audit id.
+    id: String,
+    #[command(flatten)]
+    trail: Trail,
+}
+
+/// Conditions that must all hold.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// Not before: RFC 3339, or ago, as in 30m, 2h, 7d.
+    #[arg(long)]
+    since: Option<String>,
+    /// Not after.
+    #[arg(long)]
+    until: Option<String>,
+    /// The caller's name, or `anonymous`.
+    #[arg(long)]
+    caller: Option<String>,
+    /// The action, or its beginning and `*`.
+    #[arg(long, visible_alias = "operation")]
+    action: Option<String>,
+    /// The service, for example huawei.ims.
+    #[arg(long)]
+    service: Option<String>,
+    /// The id of what was acted on.
+    #[arg(long)]
+    resource: Option<String>,
+    /// allow, deny or pass.
+    #[arg(long)]
+    decision: Option<String>,
+    /// The reason's code, for example policy-forbids.
+    #[arg(long)]
+    reason: Option<String>,
+    /// A policy that decided, or would have.
+    #[arg(long)]
+    policy: Option<String>,
+    /// What came of it: succeeded, accepted, partly-failed, failed, not-sent, unknown, refused or open.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// The cloud's status, for example 202 or 4xx.
+    #[arg(long)]
+    status: Option<String>,
+    /// The source's address, or a network as in 10.20.0.0/16.
+    #[arg(long)]
+    source: Option<String>,
+    /// The audit id, which is the request id of refusals.
+    #[arg(long, visible_alias = "request-id")]
+    id: Option<String>,
+    /// A secret's keyed digest, as `keyward digest` prints it: where was it used, or answered?
+    #[arg(long)]
+    secret: Option<String>,
+    /// Any field of the records or the stored bodies, as in request.call.method=POST; may be given more than once.
+    #[arg(long = "where", value_name = "PATH=VALUE")]
+    fields: Vec<String>,
+    /// How many exchanges at most.
+    #[arg(long, default_value_t = LIMIT_DEFAULT)]
+    limit: usize,
+    /// The next page: what the page before printed.
+    #[arg(long)]
+    cursor: Option<String>,
+    /// Counts instead of listing.
+    #[arg(long)]
+    count: bool,
+    /// Counts by a filter's name or a field.
+    #[arg(long, requires = "count", value_name = "FIELD")]
+    by: Option<String>,
+    #[command(flatten)]
+    trail: Trail,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// When the question cannot be, or the trail cannot be reached.
+pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
+    let (ask, trail) = match audit {
+        Audit::Query(args) => (args.ask()?, args.trail),
+        Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail),
+    };
+    let form = trail.form();
+    let text = match &trail.dir {
+        Some(dir) => ask.answer(&Reader::open(dir)?, form)?,
+        None => ask_gateway(&trail.url, &ask.target(form))?,
+    };
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+impl QueryArgs {
+    fn ask(&self) -> anyhow::Result<Ask> {
+        let mut filter = Filter::default();
+        let named = [
+            ("since", &self.since),
+            ("until", &self.until),
+            ("caller", &self.caller),
+            ("action", &self.action),
+            ("service", &self.service),
+            ("resource", &self.resource),
+            ("decision", &self.decision),
+            ("reason", &self.reason),
+            ("policy", &self.policy),
+            ("outcome", &self.outcome),
+            ("status", &self.status),
+            ("source", &self.source),
+            ("id", &self.id),
+            ("secret", &self.secret),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                filter.add(name, value)?;
+            }
+        }
+        for field in &self.fields {
+            let (path, value) = field.split_once('=').with_context(|| format!("--where {field}: write PATH=VALUE"))?;
+            filter.add(path, value)?;
+        }
+        if self.count {
+            return Ok(Ask::Counts { filter, by: self.by.clone() });
+        }
+        Ok(Ask::Exchanges { filter, limit: self.limit, cursor: self.cursor.as_deref().map(str::parse).transpose()? })
+    }
+}
+
+impl Trail {
+    fn form(&self) -> Form {
+        let terminal = std::io::stdout().is_terminal();
+        match self.format {
+            Some(Format::Json) => Form::Json,
+            Some(Format::Ndjson) => Form::Ndjson,
+            None if !terminal => Form::Json,
+            Some(Format::Table) | None => Form::Table(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(150, |size| size.ws_col.max(60))),
+        }
+    }
+}
+
+/// Asks a running gateway.
+fn ask_gateway(url: &str, target: &str) -> anyhow::Result<String> {
+    let authority = url
+        .strip_prefix("http://")
+        .map(|rest| rest.trim_end_matches('/'))
+        .with_context(|| format!("--url {url}: write http://ADDRESS:PORT of the admin listener"))?;
+    let address = authority.to_socket_addrs().with_context(|| format!("--url {url}"))?.next().with_context(|| format!("--url {url}: no address"))?;
+    let request = http::Request::get(target).header("host", authority).body(bytes::Bytes::new())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(client::send(address, request)).with_context(|| format!("no gateway answers at {url}; for a stopped one give --dir"))?;
+    let text = String::from_utf8_lossy(answer.body()).into_owned();
+    if !answer.status().is_success() {
+        let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        bail!("{}", problem.get("error").and_then(serde_json::Value::as_str).unwrap_or(&text));
+    }
+    Ok(text)
+}

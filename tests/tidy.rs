@@ -1,0 +1,148 @@
+//! The architecture, enforced: who may import whom, who may name which framework, and what no file may hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(dir: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from(dir)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{dir} has no sources");
+    found
+}
+
+/// The modules that a file lists, in order.
+fn listed(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let name = |line: &str| line.trim().trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned);
+    text.lines().filter_map(name).collect()
+}
+
+/// The code of a file without its tests.
+fn production(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+fn is_test_file(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains("tests") || text.contains("testing")
+}
+
+/// Which of `modules` a file belongs to, below `root`.
+fn module_of(path: &Path, root: &str) -> String {
+    let below = path.strip_prefix(root).unwrap();
+    below.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+}
+
+fn check_order(list: &str, root: &str, prefix: &str) {
+    let modules = listed(list);
+    assert!(modules.len() > 5, "{list} lists its modules");
+    let mut wrong = Vec::new();
+    for (path, text) in sources(root) {
+        let own = module_of(&path, root);
+        let Some(place) = modules.iter().position(|m| *m == own) else { continue };
+        if is_test_file(&path) {
+            continue;
+        }
+        for (later, module) in modules.iter().enumerate().skip(place + 1) {
+            assert!(later > place);
+            for form in [format!("{prefix}{module}::"), format!("{prefix}{module};"), format!("{prefix}{module},")] {
+                if production(&text).contains(&form) {
+                    wrong.push(format!("{} imports {module}, which {list} lists after {own}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_module_imports_only_from_lines_above_its_own() {
+    check_order("src/lib.rs", "src", "crate::");
+}
+
+#[test]
+fn so_do_the_modules_of_the_trail() {
+    check_order("src/audit/mod.rs", "src/audit", "super::");
+}
+
+#[test]
+fn frameworks_end_at_one_door() {
+    let doors: &[(&str, &[&str])] = &[
+        ("pingora", &["src/proxy/", "src/app.rs", "src/admin/mod.rs"]),
+        ("sled", &["src/audit/store.rs", "src/audit/open.rs", "src/audit/store/"]),
+        ("cedar_policy", &["src/policy/"]),
+        ("axum", &["src/admin/", "src/sandbox/"]),
+        ("oas3", &["src/catalog/document.rs"]),
+        ("clap", &["src/cli/"]),
+        ("hyper", &["src/client.rs", "src/sandbox/"]),
+        ("prometheus", &["src/metrics.rs"]),
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let name = path.display().to_string();
+        if is_test_file(&path) {
+            continue;
+        }
+        for (framework, allowed) in doors {
+            let named = text.lines().map(str::trim_start).filter(|l| !l.starts_with("//")).any(|l| l.contains(&format!("{framework}::")));
+            if named && !allowed.iter().any(|a| name.starts_with(a)) {
+                wrong.push(format!("{name} names {framework}, which ends at {allowed:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn policies_know_no_clock_and_the_gate_no_status() {
+    for (path, text) in sources("src/policy") {
+        if !is_test_file(&path) {
+            for word in ["Timestamp::now", "SystemTime", "Instant::now", "async fn", "crate::metrics", "crate::audit"] {
+                assert!(!production(&text).contains(word), "{} holds {word}", path.display());
+            }
+        }
+    }
+    let gate = fs::read_to_string("src/gate.rs").unwrap();
+    assert!(!production(&gate).contains("StatusCode"));
+}
+
+#[test]
+fn the_road_is_a_page() {
+    let gate = fs::read_to_string("src/gate.rs").unwrap();
+    let admit = gate.split("pub async fn admit").nth(1).unwrap();
+    let lines = admit.split("\n    }\n").next().unwrap().lines().count();
+    assert!(lines <= 40, "gate::admit has {lines} lines");
+}
+
+#[test]
+fn files_stay_readable() {
+    for (path, text) in sources("src") {
+        let lines = text.lines().count();
+        assert!(lines <= 450, "{} has {lines} lines", path.display());
+        assert!(text.starts_with("//!"), "{} says first what it does", path.display());
+        for word in ["todo!", "unimplemented!", "#[ignore", "FIXME", "TODO"] {
+            assert!(!text.contains(word), "{} holds {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn module_names_say_what_is_inside() {
+    for (path, _) in sources("src") {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(!["utils", "util", "common", "helpers", "manager", "misc"].contains(&stem.as_str()), "{}", path.display());
+    }
+}
