@@ -138,6 +138,14 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
+    /// What is no answer to this call is treated as an upstream that broke off.
+    async fn upstream_response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, _context: &mut Context) -> Result<()> {
+        match no_answer(response) {
+            Some(why) => Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up()),
+            None => Ok(()),
+        }
+    }
+
     async fn response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
         let id = context.id.to_string();
         response.insert_header(answer::AUDIT_ID, &id)?;
@@ -258,6 +266,16 @@ fn signs(header: &RequestHeader, name: &str) -> bool {
     let text = header.headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or("");
     let signed = text.split_once("SignedHeaders=").map_or("", |(_, rest)| rest.split(',').next().unwrap_or(""));
     signed.split(';').any(|s| s.trim().eq_ignore_ascii_case(name))
+}
+
+/// Why a head that an upstream sent answers nothing that was asked.
+fn no_answer(response: &ResponseHeader) -> Option<&'static str> {
+    if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return Some("the upstream switched protocols, which nobody had asked for");
+    }
+    let mut codings = response.headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    (!chunked || codings.next().is_some()).then_some("the upstream's Transfer-Encoding is not exactly `chunked`")
 }
 
 struct Fault {

@@ -146,3 +146,43 @@ fn an_answer_before_the_request_was_read_ends_the_call() {
     gateway.stop();
     assert_eq!(site.trail().only_outcome().0, "failed");
 }
+
+/// What an upstream says beyond its answer would be the answer to the next caller's call.
+#[test]
+fn one_that_says_more_than_it_was_asked_is_not_believed_later() {
+    let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let at_once = vec![raw(&format!("{whole}{evil}"))];
+    let later = vec![raw(whole), Act::Wait(Duration::from_millis(50)), raw(evil)];
+    let behind_none = vec![raw(&format!("HTTP/1.1 204 None\r\n\r\n{evil}"))];
+    let behind_chunks = vec![raw(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n{evil}"))];
+    for (n, first) in [at_once, later, behind_none, behind_chunks].into_iter().enumerate() {
+        let upstream = Upstream::new(move |request| if request.line().contains("/first ") { first.clone() } else { vec![ok()] });
+        let site = Site::new(upstream.address);
+        let gateway = site.serve();
+        assert!([200, 204].contains(&gateway.client().call(&Request::new("GET", "/v1/blobs/first")).status), "{n}");
+        std::thread::sleep(Duration::from_millis(150));
+        let second = gateway.client().call(&Request::new("GET", "/v1/blobs/second"));
+        assert_eq!((second.status, second.body.as_slice()), (200, &br#"{"ok":true}"#[..]), "{n}");
+        assert_eq!(upstream.requests()[1].connection, 1, "{n}: over a connection of its own");
+    }
+}
+
+/// Nobody asked for another protocol, so an upstream that switches has not answered.
+#[test]
+fn one_that_switches_protocols_unasked_leaves_the_outcome_unknown() {
+    check(&[raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nanything"), Act::Close], &Expected { detail: "", ..BROKEN });
+}
+
+#[test]
+fn answers_with_two_readings_are_not_passed_on_as_whole() {
+    for head in ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: 5, 6", "Content-Length: +5", "Transfer-Encoding: xchunked\r\nContent-Length: 5", "Transfer-Encoding: gzip, chunked"] {
+        let upstream = Upstream::always(&[raw(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nhello")), Act::Close]);
+        let site = Site::new(upstream.address);
+        let gateway = site.serve();
+        let answer = gateway.client().call(&Request::new("GET", "/v1/blobs/x"));
+        assert_eq!(answer.refusal(), (502, "upstream-broken".to_owned()), "{head}: {answer:?}");
+        gateway.stop();
+        assert_eq!(site.trail().only_outcome().0, "unknown", "{head}");
+    }
+}
