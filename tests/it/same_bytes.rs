@@ -127,7 +127,14 @@ fn answers_pass_as_they_came_whatever_their_framing() {
     let site = Site::new(upstream.address);
     let gateway = site.serve();
     let mut client = gateway.client();
-    for (target, interim, body) in [("length", &[][..], "hello"), ("chunked", &[], "hello"), ("empty", &[], ""), ("both", &[], "hello"), ("early", &[103], "hello"), ("closing", &[], "hello")] {
+    for (target, interim, body) in [
+        ("length", &[][..], "hello"),
+        ("chunked", &[], "hello"),
+        ("empty", &[], ""),
+        ("both", &[], "hello"),
+        ("early", &[103], "hello"),
+        ("closing", &[], "hello"),
+    ] {
         let answer = client.call(&Request::new("GET", &format!("/raw/{target}")));
         assert_eq!((answer.status, answer.whole, answer.interim.as_slice()), (200, true, interim), "{target}");
         assert_eq!(String::from_utf8(answer.body.clone()).unwrap(), body, "{target}");
