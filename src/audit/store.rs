@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Bytes of one content, at most, before compression.
 pub const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -30,6 +31,7 @@ const SALT_BYTES: usize = 32;
 /// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is a quarter of this.
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the store could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +195,7 @@ impl SledStore {
         let lock = lock(dir)?;
         let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
 
-        let db = sled::Config::new().path(&trail).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES).open()?;
+        let db = open_engine(&trail)?;
         let data = trail.join("db");
         let data = File::options().read(true).write(true).open(&data).map_err(at(&data))?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
@@ -360,6 +362,21 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
         Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
+    }
+}
+
+/// sled keeps its own lock for a moment after it was dropped, until its threads have let go of the file. No other
+/// process can be meant: ours is held already.
+fn open_engine(trail: &Path) -> Result<sled::Db, sled::Error> {
+    let config = sled::Config::new().path(trail).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
+    let begun = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") && begun.elapsed() < ENGINE_LOCK_WAIT => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
     }
 }
 
