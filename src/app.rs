@@ -186,8 +186,8 @@ impl Gateway {
 fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
-        // 0 would mean that nothing is ever sent.
-        max_retries: 1,
+        // Counts attempts, the first included, and so the addresses of one name. None is repeated that may have sent.
+        max_retries: upstream::ATTEMPTS_MAX,
         // The drain ends the process earlier; this is its bound.
         grace_period_seconds: Some(settings.drain.as_secs() + 5),
         graceful_shutdown_timeout_seconds: Some(1),

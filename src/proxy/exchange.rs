@@ -47,7 +47,7 @@ struct Seen {
     length: u64,
     hash: Sha256,
     sent: bool,
-    attempts: u32,
+    attempts: usize,
     upstream: String,
     client: ClientFate,
     timings: Timings,
@@ -85,12 +85,16 @@ impl Exchange {
         self.service.clone()
     }
 
-    /// An attempt begins. Returns how many there have been, this one included.
-    pub fn attempt(&self, upstream: &str) -> u32 {
+    /// How many attempts to connect there have been.
+    pub fn attempts(&self) -> usize {
+        self.lock().attempts
+    }
+
+    /// An attempt to connect begins.
+    pub fn attempt(&self, upstream: &str) {
         let mut seen = self.lock();
         seen.attempts += 1;
         upstream.clone_into(&mut seen.upstream);
-        seen.attempts
     }
 
     /// A connection stands: from here on the request may have been sent.

@@ -51,6 +51,7 @@ pub struct Context {
     started: Instant,
     exchange: Option<Arc<Exchange>>,
     slot: Option<replay::Slot>,
+    more_addresses: bool,
     _open: OpenExchange,
 }
 
@@ -75,7 +76,7 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context { id: AuditId::new(), started: Instant::now(), exchange: None, slot: None, _open: OpenExchange::new(&self.gate.metrics) }
+        Context { id: AuditId::new(), started: Instant::now(), exchange: None, slot: None, more_addresses: false, _open: OpenExchange::new(&self.gate.metrics) }
     }
 
     /// The whole body is read, judged and recorded here, before an upstream connection exists.
@@ -101,9 +102,10 @@ impl ProxyHttp for Proxy {
         let exchange = context.exchange()?;
         let host = host_of(session.req_header()).to_owned();
         let host = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_ascii_lowercase();
-        let peer =
-            self.upstreams.peer(self.bound_service.as_deref(), &host).await.map_err(|e| Error::because(ErrorType::ConnectError, "no peer", e).into_up())?;
+        let peer = self.upstreams.peer(self.bound_service.as_deref(), &host, exchange.attempts()).await;
+        let (peer, more) = peer.map_err(|e| Error::because(ErrorType::ConnectError, "no peer", e).into_up())?;
         exchange.attempt(&peer._address.to_string());
+        context.more_addresses = more;
         Ok(Box::new(peer))
     }
 
@@ -161,8 +163,9 @@ impl ProxyHttp for Proxy {
         e
     }
 
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, _context: &mut Context, mut e: Box<Error>) -> Box<Error> {
-        e.set_retry(false);
+    /// Nothing was sent: the name's next address may be tried.
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, context: &mut Context, mut e: Box<Error>) -> Box<Error> {
+        e.set_retry(context.more_addresses);
         e
     }
 

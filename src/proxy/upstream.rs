@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How long a resolved name is used.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
 
+/// Addresses of one name that are tried for one call.
+pub const ATTEMPTS_MAX: usize = 4;
+
 /// Timeouts towards upstreams; pingora's own default for each is none.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -45,7 +48,7 @@ pub struct Upstreams {
     upstreams: Vec<Upstream>,
     timeouts: Timeouts,
     own: Vec<SocketAddr>,
-    resolved: Mutex<HashMap<(String, u16), (Instant, SocketAddr)>>,
+    resolved: Mutex<HashMap<(String, u16), (Instant, Vec<SocketAddr>)>>,
 }
 
 /// Loads the CA certificates that upstreams are verified with, as pingora will: it panics where this complains.
@@ -95,16 +98,19 @@ impl Upstreams {
         Self { upstreams, timeouts, own, resolved: Mutex::default() }
     }
 
-    /// The peer for a host (in lower case, without port), or for the service to which the listener is bound.
+    /// The peer for a host (in lower case, without port), or for the service to which the listener is bound. A name
+    /// may have several addresses: `attempt` counts from 0 and says which; true when there is another behind it.
     ///
     /// # Errors
     /// When no upstream serves the host, or its name leads nowhere or back here.
-    pub async fn peer(&self, bound_service: Option<&str>, host: &str) -> Result<HttpPeer, PeerError> {
+    pub async fn peer(&self, bound_service: Option<&str>, host: &str, attempt: usize) -> Result<(HttpPeer, bool), PeerError> {
         let serves = |u: &Upstream| (bound_service.is_some() && u.service.as_deref() == bound_service) || u.hosts.iter().any(|p| p.matches(host));
         let found = self.upstreams.iter().enumerate().find(|(_, u)| serves(u));
         let (index, upstream) = found.ok_or_else(|| PeerError::NoUpstream(host.to_owned()))?;
         let name = upstream.name.as_deref().unwrap_or(host);
-        let address = self.resolve(name, upstream.port).await?;
+        let addresses = self.resolve(name, upstream.port).await?;
+        let unresolved = || PeerError::Resolve { name: name.to_owned(), why: "no address".to_owned() };
+        let address = *addresses.get(attempt).ok_or_else(unresolved)?;
         if self.own.contains(&address) {
             return Err(PeerError::Loop { name: name.to_owned(), address });
         }
@@ -119,19 +125,18 @@ impl Upstreams {
         options.idle_timeout = Some(self.timeouts.idle);
         options.alpn = ALPN::H1;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        Ok(peer)
+        Ok((peer, attempt + 1 < addresses.len().min(ATTEMPTS_MAX)))
     }
 
-    async fn resolve(&self, name: &str, port: u16) -> Result<SocketAddr, PeerError> {
+    async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, PeerError> {
         let key = (name.to_owned(), port);
-        let cached = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        if let Some((_, address)) = cached.filter(|(at, _)| at.elapsed() < RESOLVED_FOR) {
-            return Ok(address);
+        let cached = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((_, addresses)) = cached.filter(|(at, _)| at.elapsed() < RESOLVED_FOR) {
+            return Ok(addresses);
         }
         let fail = |why: String| PeerError::Resolve { name: name.to_owned(), why };
-        let mut addresses = tokio::net::lookup_host((name, port)).await.map_err(|e| fail(e.to_string()))?;
-        let address = addresses.next().ok_or_else(|| fail("no address".to_owned()))?;
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), address));
-        Ok(address)
+        let addresses: Vec<_> = tokio::net::lookup_host((name, port)).await.map_err(|e| fail(e.to_string()))?.collect();
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), addresses.clone()));
+        Ok(addresses)
     }
 }

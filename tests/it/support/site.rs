@@ -100,6 +100,13 @@ url = "http://127.0.0.1:1"
         std::fs::write(self.path("keyward.toml"), text).unwrap();
     }
 
+    /// Writes something else into the configuration.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path("keyward.toml")).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(self.path("keyward.toml"), text.replacen(from, to, 1)).unwrap();
+    }
+
     /// A file of the site.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
