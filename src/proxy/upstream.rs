@@ -42,13 +42,16 @@ pub struct Upstream {
     pub port: u16,
 }
 
+/// Addresses of a name, and since when.
+type Resolved = (Instant, Vec<SocketAddr>);
+
 /// All upstreams.
 #[derive(Debug)]
 pub struct Upstreams {
     upstreams: Vec<Upstream>,
     timeouts: Timeouts,
     own: Vec<SocketAddr>,
-    resolved: Mutex<HashMap<(String, u16), (Instant, Vec<SocketAddr>)>>,
+    resolved: Mutex<HashMap<(String, u16), Resolved>>,
 }
 
 /// Loads the CA certificates that upstreams are verified with, as pingora will: it panics where this complains.
