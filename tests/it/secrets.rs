@@ -14,7 +14,8 @@ const USER_DATA: &str = "IyEvYmluL3NoCmVjaG8gdXNlcmRhdGEK";
 const BEARER: &str = "bearerSecretOfTheTest.0003";
 const COOKIE: &str = "cookieSecretOfTheTest0004";
 const SUBJECT: &str = "MIIsubjectTokenOfTheTest0005";
-const KEYS: [&str; 5] = ["MIIEanswerKeyOfTheTest0006", "MIIErequestKeyOfTheTest0007", "MIIEgzipKeyOfTheTest0008", "MIIEcutKeyOfTheTest0009", "MIIEunknownKeyOfTheTest0010"];
+const KEYS: [&str; 5] =
+    ["MIIEanswerKeyOfTheTest0006", "MIIErequestKeyOfTheTest0007", "MIIEgzipKeyOfTheTest0008", "MIIEcutKeyOfTheTest0009", "MIIEunknownKeyOfTheTest0010"];
 
 const PROJECT: &str = "9f2c1d8e7b6a4c3d8e5f0a1b2c3d4e5f";
 const KPS: &str = "kms.cn-north-4.myhuaweicloud.com";
@@ -55,7 +56,8 @@ fn cloud(case: &str) -> Vec<Act> {
         "echo" => {
             let canonical = format!("POST\n/v3/keypairs\nx-auth-token:{TOKEN}\nx-security-token:{SECURITY_TOKEN}\n\n{}", pem(KEYS[1]));
             let escaped = json!({"private_key": pem(KEYS[1])}).to_string();
-            let text = json!({"error_code": "APIGW.0301", "error_msg": format!("verify failed; canonical request: {canonical}"), "request": escaped}).to_string();
+            let text =
+                json!({"error_code": "APIGW.0301", "error_msg": format!("verify failed; canonical request: {canonical}"), "request": escaped}).to_string();
             vec![answer(401, text.as_bytes())]
         }
         "gzip" => with("Content-Encoding: gzip\r\n", &gzip(made(KEYS[2]).as_bytes())),
@@ -83,7 +85,9 @@ fn calls() -> Vec<Request> {
     let keypairs = format!("/v3/{PROJECT}/keypairs");
     let create = json!({"keypair": {"name": "ci-deploy-2026"}}).to_string();
     let import = format!("{keypairs}/private-key/import");
-    let key = |name: serde_json::Value, key: &str| json!({"keypair": {"name": name, "key_protection": {"private_key": pem(key), "encryption": {"type": "default"}}}}).to_string();
+    let key = |name: serde_json::Value, key: &str| {
+        json!({"keypair": {"name": name, "key_protection": {"private_key": pem(key), "encryption": {"type": "default"}}}}).to_string()
+    };
     let server = json!({"server": {"name": "web", "flavorRef": "s6", "adminPass": PASSWORD, "user_data": USER_DATA}}).to_string();
     let ecs = "ecs.cn-north-4.myhuaweicloud.com";
     let encoded = IN_QUERY.replace('-', "%2D");

@@ -16,7 +16,11 @@ fn one_that_leaves_in_mid_body_is_refused_and_nothing_is_sent() {
         let gateway = site.serve();
         let mut client = gateway.client();
         client.send(&put().bytes()[..50_000]);
-        if reset { client.reset() } else { drop(client) }
+        if reset {
+            client.reset()
+        } else {
+            drop(client)
+        }
         eventually("the refusal is counted", || gateway.metric(r#"keyward_refusals_total{reason="body-cut"}"#) == 1);
         gateway.settle();
         upstream.assert_untouched();

@@ -52,9 +52,8 @@ fn round(site: &Site, round: usize) -> Told {
 
 /// Every call that a client was told of has its records; every call that the upstream saw has its request's.
 fn check(trail: &Trail, told: &Told, upstream: &Upstream) {
-    let by_id = |kinds: &[Kind]| -> HashMap<&str, &str> {
-        trail.0.iter().filter(|r| kinds.contains(&r.kind)).map(|r| (r.id.as_str(), r.text("/outcome"))).collect()
-    };
+    let by_id =
+        |kinds: &[Kind]| -> HashMap<&str, &str> { trail.0.iter().filter(|r| kinds.contains(&r.kind)).map(|r| (r.id.as_str(), r.text("/outcome"))).collect() };
     let (forwarded, refused, answered) = (by_id(&[Kind::Forwarded]), by_id(&[Kind::Refused]), by_id(&[Kind::Answer]));
     for (id, done) in told {
         match done {

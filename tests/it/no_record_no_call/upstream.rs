@@ -176,7 +176,13 @@ fn one_that_switches_protocols_unasked_leaves_the_outcome_unknown() {
 
 #[test]
 fn answers_with_two_readings_are_not_passed_on_as_whole() {
-    for head in ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: 5, 6", "Content-Length: +5", "Transfer-Encoding: xchunked\r\nContent-Length: 5", "Transfer-Encoding: gzip, chunked"] {
+    for head in [
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5, 6",
+        "Content-Length: +5",
+        "Transfer-Encoding: xchunked\r\nContent-Length: 5",
+        "Transfer-Encoding: gzip, chunked",
+    ] {
         let upstream = Upstream::always(&[raw(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nhello")), Act::Close]);
         let site = Site::new(upstream.address);
         let gateway = site.serve();

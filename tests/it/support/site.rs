@@ -36,7 +36,7 @@ impl Site {
         std::fs::create_dir_all(&policies).unwrap();
         std::fs::write(apis.join("blobs.yaml"), include_str!("blobs.yaml")).unwrap();
         std::fs::write(policies.join("blobs.cedar"), include_str!("blobs.cedar")).unwrap();
-        site.configure(&apis, &policies, &["testers"], &format!(r#"["blobs.example.com"]"#), upstream);
+        site.configure(&apis, &policies, &["testers"], r#"["blobs.example.com"]"#, upstream);
         site
     }
 
