@@ -9,9 +9,8 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
-import pytest
-
 import gateway as under_test
+import pytest
 
 for variable in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
     # Every client here obeys them, and would leave loopback.
@@ -24,17 +23,23 @@ PROJECT = "0123456789abcdef0123456789abcdef"
 PARTNER_PROJECT = "7c2d9e1f0a3b4c5d8e6f7a8b9c0d1e2f"
 ORGANIZATION = "60de7a6852743a5162b5f957"
 IMAGE = "465076de-dc36-4aec-80f5-ef9d8009428f"
-KEYADMIN = SimpleNamespace(key="AKDEMOKEYADMIN", secret="sandbox-secret-of-keyadmin", token="MIISANDBOXTOKENOFKEYADMIN0001")
-IMAGEOPS = SimpleNamespace(key="AKDEMOIMAGEOPS", secret="sandbox-secret-of-imageops", token="MIISANDBOXTOKENOFIMAGEOPS0003")
+KEYADMIN = SimpleNamespace(
+    key="AKDEMOKEYADMIN", secret="sandbox-secret-of-keyadmin", token="MIISANDBOXTOKENOFKEYADMIN0001"
+)
+IMAGEOPS = SimpleNamespace(
+    key="AKDEMOIMAGEOPS", secret="sandbox-secret-of-imageops", token="MIISANDBOXTOKENOFIMAGEOPS0003"
+)
 PHONELAB = SimpleNamespace(key="AKDEMOCI", secret="sandbox-secret-of-ci", token="MIISANDBOXTOKENOFCI0004")
-RELEASE_DESK = SimpleNamespace(key="LTAIDEMORELEASE", secret="sandbox-secret-of-release-desk", token="pt-sandboxReleaseDesk_0001")
+RELEASE_DESK = SimpleNamespace(
+    key="LTAIDEMORELEASE", secret="sandbox-secret-of-release-desk", token="pt-sandboxReleaseDesk_0001"
+)
 BUILD_BOT = SimpleNamespace(token="pt-sandboxBuildBot_0002")
 
-# Made for these tests; the private halves were thrown away.
+# The demo's; their private halves were thrown away.
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN+GVlsot9Ve11q9LlWt4j2QqPbu1/n/asseE3F6VefF agent@build.example.com"
 RSA_2048 = (
-    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCmdaoowkkmFODJmHHFjDZgjaAJz/hWKSq72rvocUbANesKadRrETRJI5gM5CCroFH4aBGXqjgqz4rT"
-    "OuSfL5zrNeSyB4g31JwWAXxJ39JtI0daOjuM4fYsEvEQd8MTR14Of/R0rJPiIUUZEG+dWpYgBzI5fTuzBF2xYL8kkllbiaIc/k5H3YQe8hN7h8jwSv9h"
+    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCmdaoowkkmFODJmHHFjDZgjaAJz/hWKSq72rvocUbANesKadRrETRJI5gM5CCroFH4aBGXqjgq"
+    "z4rTOuSfL5zrNeSyB4g31JwWAXxJ39JtI0daOjuM4fYsEvEQd8MTR14Of/R0rJPiIUUZEG+dWpYgBzI5fTuzBF2xYL8kkllbiaIc/k5H3YQe8hN7h8jwSv9h"
     "Jr0HeuWWNyq7QSMgRP5Lxb5TuTsnEQNSjgc3gTAcbPBmprjV9Oaiw6s+wwRUV1k7/7f03BR0f8D76MyD3gK4YQqrA5h6qF1Nz4CSwGd1eTmVBKvxu1MR"
     "mVtpL5MTxI+hZmaoU0lv+i6Xtfkr0iKr weak"
 )
@@ -123,7 +128,11 @@ def huawei(gateway):
 
     def make(client_class, service, caller):
         http = HttpConfig(timeout=(3, 20), retry_times=0)
-        builder = client_class.new_builder().with_http_config(http).with_credentials(BasicCredentials(caller.key, caller.secret, PROJECT))
+        builder = (
+            client_class.new_builder()
+            .with_http_config(http)
+            .with_credentials(BasicCredentials(caller.key, caller.secret, PROJECT))
+        )
         client = builder.with_endpoint(f"http://{gateway.address}").build()
         client.preset_headers["Host"] = f"{service}.cn-north-4.myhuaweicloud.com"
         return client
@@ -163,7 +172,15 @@ def yunxiao(gateway, cloud_names):
 
     def make(caller):
         endpoint = f"devops.cn-hangzhou.aliyuncs.com:{gateway.port}"
-        return Client(Config(access_key_id=caller.key, access_key_secret=caller.secret, endpoint=endpoint, protocol="http", region_id="cn-hangzhou"))
+        return Client(
+            Config(
+                access_key_id=caller.key,
+                access_key_secret=caller.secret,
+                endpoint=endpoint,
+                protocol="http",
+                region_id="cn-hangzhou",
+            )
+        )
 
     return make
 
@@ -177,7 +194,12 @@ def curl(gateway, tmp_path):
     def call(host, path, *options):
         body = tmp_path / "answer"
         command = [program, "-sS", "--max-time", "20", "--connect-to", f"{host}:80:{gateway.address}", "-o", str(body)]
-        command += ["-w", "%{http_code} %header{x-request-id} %header{x-keyward-audit-id}", *options, f"http://{host}{path}"]
+        command += [
+            "-w",
+            "%{http_code} %header{x-request-id} %header{x-keyward-audit-id}",
+            *options,
+            f"http://{host}{path}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         status, request_id, audit_id = done.stdout.split(" ")

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -29,7 +30,8 @@ class Tap:
         self.target = target
         self.crossed = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "%s:%d" % self._listener.getsockname()
+        host, port = self._listener.getsockname()
+        self.address = f"{host}:{port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -55,10 +57,8 @@ class Tap:
         except OSError:
             # Either side has left; the other one is told.
             for end in (source, sink):
-                try:
+                with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
     def streams(self):
         """All that crossed, one stream for each direction of each connection."""
@@ -104,7 +104,7 @@ class Gateway:
         self.log = self.folder / "log"
         self._out = self.folder / "out"
         command = [str(binary), "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir", str(self.dir)]
-        with open(self._out, "wb") as out, open(self.log, "wb") as log:
+        with self._out.open("wb") as out, self.log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=out, stderr=log, stdin=subprocess.DEVNULL)
         try:
             self._find_addresses()
@@ -181,11 +181,9 @@ def unpacked(raw):
     """What every zstd frame in the bytes holds."""
     at = raw.find(ZSTD_FRAME)
     while at >= 0:
-        try:
+        # Four bytes may look like a frame's beginning and be none.
+        with suppress(zstandard.ZstdError):
             yield zstandard.ZstdDecompressor().decompressobj().decompress(raw[at:])
-        except zstandard.ZstdError:
-            # Four bytes that look like a frame's beginning.
-            pass
         at = raw.find(ZSTD_FRAME, at + 1)
 
 

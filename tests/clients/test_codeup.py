@@ -49,7 +49,13 @@ def test_a_key_that_reads_and_expires_is_made(create, curl, cloud, recorded, edi
 
 @EDITIONS
 def test_a_key_that_writes_is_denied(create, denied, edition):
-    denied(create(edition, key(keyScope="ALL")), 403, "policy-forbids", "SSH keys are read only: keyScope must be READ.", "codeup-read-only")
+    denied(
+        create(edition, key(keyScope="ALL")),
+        403,
+        "policy-forbids",
+        "SSH keys are read only: keyScope must be READ.",
+        "codeup-read-only",
+    )
 
 
 @EDITIONS

@@ -27,7 +27,9 @@ def names(client):
 
 
 def copy_image(client, **fields):
-    return client.copy_image_in_region(ims.CopyImageInRegionRequest(image_id=IMAGE, body=ims.CopyImageInRegionRequestBody(**fields)))
+    return client.copy_image_in_region(
+        ims.CopyImageInRegionRequest(image_id=IMAGE, body=ims.CopyImageInRegionRequestBody(**fields))
+    )
 
 
 def copy_keypairs(client, body):
@@ -82,7 +84,8 @@ def test_kps_v3_creates_and_lists(huawei, cloud, recorded):
 
 def test_kps_v3_create_is_denied_against_the_naming_rule(huawei, denied):
     client = huawei(kps.KpsClient, "kms", KEYADMIN)
-    denied(lambda: create(client, "mykey"), "huawei.kps.CreateKeypair", "Key pair names follow team-purpose-year", "keypair-names")
+    sentence = "Key pair names follow team-purpose-year, for example lab-adb-2026."
+    denied(lambda: create(client, "mykey"), "huawei.kps.CreateKeypair", sentence, "keypair-names")
 
 
 def test_kps_v2_copies_with_a_path_written_by_hand(huawei, cloud, recorded):
@@ -106,7 +109,8 @@ def test_nova_lists_and_is_denied_a_weak_key_like_kps(huawei, denied):
     assert "kp-ops" in {entry.keypair.name for entry in listed}
     option = ecs.NovaCreateKeypairOption(name="client-sdk-2026", public_key=RSA_2048)
     request = ecs.NovaCreateKeypairRequest(body=ecs.NovaCreateKeypairRequestBody(keypair=option))
-    denied(lambda: client.nova_create_keypair(request), "huawei.kps.CreateKeypair", "Import an Ed25519 key, or RSA of 3072 bits or more.", "kps-strong-key")
+    sentence = "Import an Ed25519 key, or RSA of 3072 bits or more."
+    denied(lambda: client.nova_create_keypair(request), "huawei.kps.CreateKeypair", sentence, "kps-strong-key")
 
 
 def test_ims_copies_an_image_under_a_key(huawei, cloud, recorded):
@@ -121,8 +125,8 @@ def test_ims_copies_an_image_under_a_key(huawei, cloud, recorded):
 
 def test_ims_copy_is_denied_without_a_key(huawei, denied):
     client = huawei(ims.ImsClient, "ims", IMAGEOPS)
-    call = lambda: copy_image(client, name="sdk-copy")
-    denied(call, "huawei.ims.CopyImageInRegion", "A copy of an image must be encrypted: give cmk_id.", "ims-encrypted-copy")
+    sentence = "A copy of an image must be encrypted: give cmk_id."
+    denied(lambda: copy_image(client, name="sdk-copy"), "huawei.ims.CopyImageInRegion", sentence, "ims-encrypted-copy")
 
 
 def test_cph_changes_the_key_pair_of_phones(huawei, cloud, recorded):
@@ -138,7 +142,8 @@ def test_cph_changes_the_key_pair_of_phones(huawei, cloud, recorded):
 
 def test_cph_change_is_denied_against_the_naming_rule(huawei, denied):
     client = huawei(cph.CphClient, "cph", PHONELAB)
-    denied(lambda: open_access(client, "mykey"), "huawei.cph.UpdateKeypair", "Key pair names follow team-purpose-year", "keypair-names")
+    sentence = "Key pair names follow team-purpose-year, for example lab-adb-2026."
+    denied(lambda: open_access(client, "mykey"), "huawei.cph.UpdateKeypair", sentence, "keypair-names")
 
 
 def test_a_signature_that_does_not_verify_is_the_clouds_to_refuse(huawei, cloud, recorded):

@@ -8,7 +8,11 @@ import pytest
 from conftest import BUILD_BOT, ED25519, ORGANIZATION, in_days
 
 PATH = ("openapi-rdc.aliyuncs.com", f"/oapi/v1/codeup/organizations/{ORGANIZATION}/keys")
-LABELS = 'action="alibaba.codeup.CreateSSHKey",decision="{}",reason="{}",service="alibaba.codeup"'
+
+
+def requests(decision, reason):
+    labels = f'action="alibaba.codeup.CreateSSHKey",decision="{decision}",reason="{reason}",service="alibaba.codeup"'
+    return f"keyward_requests_total{{{labels}}}"
 
 
 @pytest.fixture
@@ -43,10 +47,13 @@ def test_every_call_is_counted_by_what_became_of_it(metrics, curl, cloud):
         curl(*PATH, "-X", "POST", *headers, "--data", json.dumps(body | {"keyScope": scope}))
     after = metrics()
     for name, risen in [
-        ("keyward_requests_total{%s}" % LABELS.format("allow", "permitted"), 1),
-        ("keyward_requests_total{%s}" % LABELS.format("deny", "policy-forbids"), 1),
+        (requests("allow", "permitted"), 1),
+        (requests("deny", "policy-forbids"), 1),
         ('keyward_refusals_total{reason="policy-forbids"}', 1),
-        ('keyward_outcomes_total{action="alibaba.codeup.CreateSSHKey",outcome="succeeded",service="alibaba.codeup"}', 1),
+        (
+            'keyward_outcomes_total{action="alibaba.codeup.CreateSSHKey",outcome="succeeded",service="alibaba.codeup"}',
+            1,
+        ),
         ("keyward_journal_commit_records_sum", 3),
         ("keyward_unknown_outcomes_total", 0),
     ]:

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from conftest import BUILD_BOT, ED25519, KEYADMIN, ORGANIZATION, RELEASE_DESK
 from alibabacloud_devops20210625.models import CreateUserKeyRequest
+from conftest import BUILD_BOT, ED25519, KEYADMIN, ORGANIZATION, RELEASE_DESK
 from huaweicloudsdkkps import v3 as kps
 
 # What is secret on the wire, by the kind of place in which clients and clouds put it.
@@ -26,13 +26,19 @@ SECRET_BYTES_MIN = 16
 def calls_with_secrets(huawei, openstack, yunxiao, curl, cloud):
     """One call of each kind at least, when this test runs alone."""
     action = kps.CreateKeypairAction(name="client-secret-2026")
-    huawei(kps.KpsClient, "kms", KEYADMIN).create_keypair(kps.CreateKeypairRequest(body=kps.CreateKeypairRequestBody(keypair=action)))
+    huawei(kps.KpsClient, "kms", KEYADMIN).create_keypair(
+        kps.CreateKeypairRequest(body=kps.CreateKeypairRequestBody(keypair=action))
+    )
     list(openstack(KEYADMIN).compute.keypairs())
     fields = {"title": "t", "public_key": ED25519, "key_scope": "READ", "expire_time": "2020-01-01T00:00:00Z"}
     with pytest.raises(Exception, match="codeup-expiry-90d"):
-        yunxiao(RELEASE_DESK).create_user_key(CreateUserKeyRequest(access_token=RELEASE_DESK.token, organization_id=ORGANIZATION, **fields))
+        yunxiao(RELEASE_DESK).create_user_key(
+            CreateUserKeyRequest(access_token=RELEASE_DESK.token, organization_id=ORGANIZATION, **fields)
+        )
     headers = ("-H", f"x-yunxiao-token: {BUILD_BOT.token}")
-    assert curl("openapi-rdc.aliyuncs.com", f"/oapi/v1/codeup/organizations/{ORGANIZATION}/keys", *headers).status == 200
+    assert (
+        curl("openapi-rdc.aliyuncs.com", f"/oapi/v1/codeup/organizations/{ORGANIZATION}/keys", *headers).status == 200
+    )
 
 
 def test_no_secret_of_the_run_is_in_any_file(gateway, calls_with_secrets):
@@ -50,5 +56,11 @@ def test_no_secret_of_the_run_is_in_any_file(gateway, calls_with_secrets):
     # A search that is blind would find no secret either: every exchange of the run must be in sight.
     assert [audit_id for audit_id in ids if audit_id not in everything] == []
     assert b"client-secret-2026" in everything
-    found = [(kind, name) for kind, values in secrets.items() for name, data in files.items() for value in values if value in data]
+    found = [
+        (kind, name)
+        for kind, values in secrets.items()
+        for name, data in files.items()
+        for value in values
+        if value in data
+    ]
     assert found == []

@@ -10,7 +10,9 @@ CREATE = "alibaba.codeup.CreateSSHKey"
 
 def create(client, **changes):
     fields = {"title": "release desk", "public_key": ED25519, "key_scope": "READ", "expire_time": in_days(30)} | changes
-    return client.create_user_key(CreateUserKeyRequest(access_token=RELEASE_DESK.token, organization_id=ORGANIZATION, **fields))
+    return client.create_user_key(
+        CreateUserKeyRequest(access_token=RELEASE_DESK.token, organization_id=ORGANIZATION, **fields)
+    )
 
 
 def test_a_key_that_reads_and_expires_is_made(yunxiao, cloud, recorded):
@@ -20,7 +22,9 @@ def test_a_key_that_reads_and_expires_is_made(yunxiao, cloud, recorded):
     # The token went where this API wants it, and arrived.
     [arrived] = cloud.seen(CREATE)
     assert f"accessToken={RELEASE_DESK.token}" in arrived["query"]
-    listed = client.list_user_keys(ListUserKeysRequest(access_token=RELEASE_DESK.token, organization_id=ORGANIZATION)).body
+    listed = client.list_user_keys(
+        ListUserKeysRequest(access_token=RELEASE_DESK.token, organization_id=ORGANIZATION)
+    ).body
     assert made.result.id in [entry.id for entry in listed.result]
     recorded(CREATE, "release-desk", "succeeded")
 

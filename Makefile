@@ -1,0 +1,52 @@
+# The two commands that matter: `make test` is everything that CI runs, `make demo` shows keyward at work.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+
+VENV := .venv
+KEYWARD_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/keyward)
+
+.PHONY: help build test lint unit doc clients demo bench clean-clients
+
+help: ## Show the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: | cargo ## Build keyward
+	cargo build
+
+# In this order one compilation of the dependencies serves all: the tests build the binary that the clients call.
+test: lint unit doc clients ## Run everything that CI runs
+
+lint: | cargo ## Check format and lints
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+unit: | cargo
+	@echo '==> unit'
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --no-fail-fast; \
+	else set -x; cargo test --lib --bins --tests --no-fail-fast; fi
+
+doc: | cargo
+	@echo '==> doc'
+	cargo test --doc
+
+clients: build $(VENV)/.ready ## Drive real clients against the built gateway
+	@echo '==> clients'
+	PATH='$(abspath $(VENV)/bin)':"$$PATH" KEYWARD_BIN='$(KEYWARD_BIN)' $(VENV)/bin/python -m pytest -q tests/clients
+
+demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
+	cargo run --release -- demo
+
+bench: | cargo ## Measure the gateway with durable records beside bare pingora, in one run
+	cargo bench --bench gateway
+
+clean-clients: ## Remove what the client tests installed
+	rm -rf $(VENV)
+
+$(VENV)/.ready: tests/clients/requirements.txt tests/clients/setup
+	@tests/clients/setup $(VENV)
+
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust $(shell sed -nE 's/^rust-version = "(.*)"/\1/p' Cargo.toml) or later' >&2; exit 1; }
