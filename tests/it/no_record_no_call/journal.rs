@@ -38,6 +38,20 @@ fn a_disk_with_too_little_room_takes_no_call() {
 }
 
 #[test]
+fn an_auditor_sees_a_call_as_soon_as_its_caller_has_the_answer() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    let mut client = gateway.client();
+    for (name, outcome) in [("allowed", "succeeded"), ("forbidden", "refused")] {
+        let id = client.call(&put(name)).id().to_owned();
+        let shown = gateway.exchange(&id);
+        assert_eq!((shown["id"].as_str(), shown["outcome"].as_str()), (Some(id.as_str()), Some(outcome)), "{shown}");
+        assert_eq!(shown["request"]["record"]["call"]["path"], format!("/v1/blobs/{name}"));
+    }
+}
+
+#[test]
 fn nothing_is_sent_before_the_record_is_durable_and_no_answer_ends_before_its_own() {
     const DELAY: Duration = Duration::from_secs(2);
     let latch = Latch::default();
