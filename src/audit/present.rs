@@ -20,15 +20,13 @@ pub fn table(page: &Page, width: u16) -> String {
         return "No exchange matches.\n".to_owned();
     }
     let mut table = plain_table(width);
-    let rows = page.exchanges.iter().map(row);
+    let rows = page.exchanges.iter().map(summary);
     if width < NARROW {
-        table.set_header(["time, id", "caller, action, resource", "decision, outcome"]);
-        table.add_rows(rows.map(|[time, id, caller, action, resource, decision, outcome]| {
-            [stack(&[time, id]), stack(&[caller, action, resource]), stack(&[decision, outcome])]
-        }));
+        table.set_header(["time, id", "caller, action, resource", "what became of it"]);
+        table.add_rows(rows.map(|[time, id, caller, action, resource, result]| [stack(&[time, id]), stack(&[caller, action, resource]), result]));
         table.set_constraints([ColumnConstraint::ContentWidth]);
     } else {
-        table.set_header(["time", "id", "caller", "action", "resource", "decision", "outcome"]);
+        table.set_header(["time", "id", "caller", "action", "resource", "what became of it"]);
         table.add_rows(rows);
         // Times and ids are for copying, so they stay in one piece.
         table.set_constraints([ColumnConstraint::ContentWidth, ColumnConstraint::ContentWidth]);
