@@ -2,11 +2,13 @@
 
 use crate::clock::AuditId;
 use crate::gate::Refusal;
+use crate::reason::Reason;
 use bytes::Bytes;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde_json::json;
+use std::time::Duration;
 
 /// The header that leads from an answer to its record.
 pub const AUDIT_ID: &str = "x-keyward-audit-id";
@@ -14,6 +16,9 @@ pub const AUDIT_ID: &str = "x-keyward-audit-id";
 pub const REQUEST_ID: &str = "x-request-id";
 /// The header from which OpenStack's clients take it.
 pub const OPENSTACK_REQUEST_ID: &str = "x-openstack-request-id";
+
+/// Time for a client to finish sending what is refused.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What went wrong with an upstream, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +66,18 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal) -> Result<()> {
         // Bytes of the body may be on the wire still; the next request would begin in their midst.
         session.set_keepalive(None);
     }
-    write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id).await
+    write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id).await?;
+    if refusal.reason == Reason::BodyTooLarge {
+        linger(session).await;
+    }
+    Ok(())
+}
+
+/// Lets a client that is still sending come to the answer: a connection closed over unread bytes is reset, which
+/// breaks its sending, and with some systems takes the answer back.
+async fn linger(session: &mut Session) {
+    let rest = async { while let Ok(Some(_)) = session.as_downstream_mut().read_request_body().await {} };
+    tokio::time::timeout(LINGER, rest).await.ok();
 }
 
 /// Says that the upstream failed.

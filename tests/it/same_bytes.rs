@@ -14,6 +14,8 @@ const SIGNED: &[(&str, &str)] = &[
     ("X-Sdk-Date", "20261122T142050Z"),
     ("x-ODD-Case", "two  blanks,\ta tab ; q=\"x , y\" "),
     ("X-EMPTY", ""),
+    ("X-Twice", "second"),
+    ("x-twice", "first"),
     ("User-Agent", "sdk/1  (odd)"),
 ];
 
@@ -28,7 +30,7 @@ fn request(size: usize) -> Request {
         1 => b"7".to_vec(),
         _ => json_of(size),
     };
-    signed(Request::new("PUT", if size == 1 { "/v1/numbers/n" } else { ODD })).json(body)
+    signed(Request::new("PUT", if size == 1 { "/v1/numbers/n" } else { ODD })).header("Host", "Blobs.Example.COM:8443").json(body)
 }
 
 /// The lines of a head, sorted, without those that belong to one hop.
@@ -49,6 +51,7 @@ fn check(client: &mut Client, upstream: &Upstream, request: &Request, plain: &Re
     let (arrived, sent) = (&arrived[before], plain.bytes());
     let head = String::from_utf8(plain.head()).unwrap();
     assert_eq!(lines(&arrived.head), lines(&head), "framed by Content-Length, all else byte for byte");
+    assert_eq!(arrived.headers("x-twice"), ["second", "first"], "signers join them in this order");
     assert_eq!(sha256(&arrived.body), sha256(&sent[head.len()..]));
     answer.id().to_owned()
 }
@@ -173,4 +176,21 @@ fn stop_with_three(site: &Site, gateway: Gateway, ids: [String; 3]) {
     let verdicts = ids.each_ref().map(|id| trail.request(id).text("/decision/verdict"));
     assert_eq!(verdicts, ["deny", "deny", "allow"]);
     assert_eq!((trail.calls().len(), trail.answer(&ids[2]).text("/outcome")), (4, "succeeded"));
+}
+
+/// A compressed answer could be read neither for its outcome nor for its secrets, so none is asked for; unless
+/// asking is signed.
+#[test]
+fn compression_is_asked_for_only_if_that_is_signed() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    let mut client = gateway.client();
+    for names in ["host", "accept-encoding;host"] {
+        let value = format!("SDK-HMAC-SHA256 Access=AKTESTCALLER, SignedHeaders={names}, Signature=00ff");
+        let request = Request::new("GET", "/v1/blobs/x").header("Authorization", &value).header("Accept-Encoding", "gzip, br");
+        assert_eq!(client.call(&request).status, 200);
+    }
+    let asked: Vec<_> = upstream.requests().iter().map(|r| r.headers("accept-encoding").join("|")).collect();
+    assert_eq!(asked, ["", "gzip, br"]);
 }

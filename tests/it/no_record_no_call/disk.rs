@@ -89,7 +89,7 @@ fn a_disk_that_fills_up_all_the_same_loses_nothing_that_was_acknowledged() {
     let Some(disk) = SmallDisk::mount(&site.audit, "size=48m") else { return skipped("a_disk_that_fills_up_all_the_same", "no right to mount") };
     let ballast = disk.0.join("ballast");
     std::fs::write(&ballast, vec![0; 16 * 1024 * 1024]).unwrap();
-    let gateway = site.serve_with(&["audit.free_bytes_min=1"]);
+    let gateway = site.serve_with(&["audit.free_bytes_min=0"]);
     let acknowledged = fill(&gateway);
     let (status, text) = gateway.ready();
     assert!(status == 503 && text.contains("then restart the gateway"), "{status} {text}");

@@ -38,6 +38,20 @@ fn a_disk_with_too_little_room_takes_no_call() {
 }
 
 #[test]
+fn an_auditor_sees_a_call_as_soon_as_its_caller_has_the_answer() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    let mut client = gateway.client();
+    for (name, outcome) in [("allowed", "succeeded"), ("forbidden", "refused")] {
+        let id = client.call(&put(name)).id().to_owned();
+        let shown = gateway.exchange(&id);
+        assert_eq!((shown["id"].as_str(), shown["outcome"].as_str()), (Some(id.as_str()), Some(outcome)), "{shown}");
+        assert_eq!(shown["request"]["record"]["call"]["path"], format!("/v1/blobs/{name}"));
+    }
+}
+
+#[test]
 fn nothing_is_sent_before_the_record_is_durable_and_no_answer_ends_before_its_own() {
     const DELAY: Duration = Duration::from_secs(2);
     let latch = Latch::default();
@@ -70,19 +84,23 @@ fn nothing_is_sent_before_the_record_is_durable_and_no_answer_ends_before_its_ow
 
 #[test]
 fn an_answer_in_one_piece_waits_whole_for_its_record() {
-    const DELAY: Duration = Duration::from_secs(2);
-    let upstream = Upstream::ok();
-    let site = Site::new(upstream.address);
-    let gateway = site.serve();
-    let inject = format!("delay_enter={}", DELAY.as_micros());
-    let Some(tracer) = Tracer::attach("an_answer_in_one_piece", gateway.pid(), &inject) else { return };
-    let mut client = gateway.client();
-    client.send(&put("x").bytes());
-    eventually("the upstream has the call", || upstream.requests().len() == 1);
-    assert!(client.is_silent_for(DELAY / 2), "not even the status goes first");
-    assert_eq!(client.answer().status, 200);
-    drop(tracer);
-    gateway.stop();
+    const DELAY: Duration = Duration::from_millis(1200);
+    let chunked = raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let none = raw("HTTP/1.1 204 None\r\n\r\n");
+    let empty = raw("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let early = raw("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    for (n, piece) in [ok(), chunked, none, empty, early].into_iter().enumerate() {
+        let upstream = Upstream::always(&[piece]);
+        let site = Site::new(upstream.address);
+        let gateway = site.serve();
+        let inject = format!("delay_enter={}", DELAY.as_micros());
+        let Some(_tracer) = Tracer::attach("an_answer_in_one_piece", gateway.pid(), &inject) else { return };
+        let mut client = gateway.client();
+        client.send(&put("x").bytes());
+        eventually("the upstream has the call", || upstream.requests().len() == 1);
+        assert!(client.is_silent_for(DELAY / 2), "{n}: not even the status goes first");
+        assert!([200, 204].contains(&client.answer().status), "{n}");
+    }
 }
 
 #[test]
@@ -142,8 +160,9 @@ fn check_failed(site: &Site, gateway: Gateway, tracer: Tracer, acknowledged: &st
     let trail = site.trail();
     assert_eq!(trail.answer(acknowledged).text("/outcome"), "succeeded");
     assert!(trail.0.iter().all(|r| r.id != later.id()));
-    let forwarded = trail.0.iter().filter(|r| r.kind == Kind::Forwarded);
-    forwarded.for_each(|r| drop(trail.answer(&r.id)));
+    for forwarded in trail.0.iter().filter(|r| r.kind == Kind::Forwarded) {
+        assert_eq!(trail.answer(&forwarded.id).id, forwarded.id, "each is closed");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bodies that are too long or too slow: refused in time, on record, and not a byte of them sent.
 
 use crate::support::{Client, Request, Site, Upstream, json_of};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 const LIMIT: usize = 100_000;
@@ -39,7 +40,8 @@ fn a_client_that_asks_first_is_not_told_to_continue_above_the_limit() {
 
 #[test]
 fn a_client_that_sends_all_before_it_listens_is_told_too() {
-    check(&[], (413, "body-too-large"), |client| client.send(&put(8 * 1024 * 1024).bytes()));
+    // A connection that is reset under its writing takes the answer away from some clients, and breaks others.
+    check(&[], (413, "body-too-large"), |client| client.stream.write_all(&put(8 * 1024 * 1024).bytes()).unwrap());
 }
 
 #[test]
@@ -64,7 +66,6 @@ fn a_dribbled_body_is_refused_at_the_deadline_for_the_whole() {
         client.send(&put(1000).head());
         let mut rest = client.stream.try_clone().unwrap();
         std::thread::spawn(move || {
-            use std::io::Write;
             for byte in &bytes[bytes.len() - 1000..] {
                 if rest.write_all(&[*byte]).is_err() {
                     return;

@@ -66,6 +66,12 @@ impl Gateway {
         String::from_utf8(self.get("/metrics").unwrap().body).unwrap()
     }
 
+    /// What an auditor is shown of one exchange; `Null` when there is none.
+    pub fn exchange(&self, id: &str) -> serde_json::Value {
+        let answer = self.get(&format!("/api/v1/exchanges/{id}")).unwrap();
+        serde_json::from_slice(&answer.body).unwrap_or_default()
+    }
+
     /// The value of one series, written as in the scrape; 0 when it is not there.
     pub fn metric(&self, series: &str) -> u64 {
         let text = self.metrics();

@@ -10,7 +10,7 @@ pub mod upstream;
 pub use client::{Answer, Client, Request};
 pub use gateway::Gateway;
 pub use site::{Site, TOKEN};
-pub use trail::{Stored, Trail};
+pub use trail::Trail;
 pub use upstream::{Act, Latch, Upstream};
 
 use std::time::{Duration, Instant};

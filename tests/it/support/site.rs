@@ -36,7 +36,7 @@ impl Site {
         std::fs::create_dir_all(&policies).unwrap();
         std::fs::write(apis.join("blobs.yaml"), include_str!("blobs.yaml")).unwrap();
         std::fs::write(policies.join("blobs.cedar"), include_str!("blobs.cedar")).unwrap();
-        site.configure(&apis, &policies, &["testers"], &format!(r#"["blobs.example.com"]"#), upstream);
+        site.configure(&apis, &policies, &["testers"], r#"["blobs.example.com"]"#, upstream);
         site
     }
 
@@ -136,9 +136,10 @@ url = "http://127.0.0.1:1"
 /// An address that is free now and that the system gives to nobody who does not ask for it.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 9_000).unwrap();
+    // A stretch of its own for each process: until the gateway binds a port, another test would find it free too.
+    let start = std::process::id() * 64;
     loop {
-        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::SeqCst)) % 20_000;
+        let port = 10_000 + u16::try_from((start + u32::from(NEXT.fetch_add(1, Ordering::SeqCst))) % 20_000).unwrap();
         if let Ok(probe) = TcpListener::bind(("127.0.0.1", port)) {
             return probe.local_addr().unwrap();
         }
