@@ -7,7 +7,7 @@ SHELL := bash
 VENV := .venv
 KEYWARD_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/keyward)
 
-.PHONY: help build test lint unit doc clients demo clean-clients
+.PHONY: help build test lint unit doc clients demo bench clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,7 +37,10 @@ clients: build $(VENV)/.ready ## Drive real clients against the built gateway
 	PATH='$(abspath $(VENV)/bin)':"$$PATH" KEYWARD_BIN='$(KEYWARD_BIN)' $(VENV)/bin/python -m pytest -q tests/clients
 
 demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
-	cargo run --quiet -- demo
+	cargo run --release -- demo
+
+bench: | cargo ## Measure the gateway with durable records beside bare pingora, in one run
+	cargo bench --bench gateway
 
 clean-clients: ## Remove what the client tests installed
 	rm -rf $(VENV)

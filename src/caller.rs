@@ -225,7 +225,8 @@ fn credentials(head: &RequestHead, key: &DigestKey) -> Vec<Credential> {
     found.extend(TOKEN_HEADERS.iter().filter_map(|name| Some(token(name, head.header(name)?))));
     for part in head.query().into_iter().flat_map(|q| q.split('&')) {
         let Some((name, value)) = part.split_once('=') else { continue };
-        if TOKEN_PARAMETERS.contains(&name) {
+        // The cloud reads names decoded: an escape in one must not hide a second credential.
+        if percent_decode(name).is_some_and(|name| TOKEN_PARAMETERS.contains(&name.as_str())) {
             found.extend(percent_decode(value).map(|value| token(name, &value)));
         }
     }
@@ -263,8 +264,10 @@ mod tests {
         assert_eq!(derived.credential.key_id.as_deref(), Some("AK1"));
         let bearer = directory.identify(&head("POST", "/", &[("x-yunxiao-token", "pt-secret")]), &key);
         assert_eq!((bearer.identity.unwrap().name.as_str(), bearer.assurance), ("desk", Assurance::Token));
-        let in_query = directory.identify(&head("POST", "/x?accessToken=pt%2Dsecret", &[]), &key);
-        assert_eq!(in_query.identity.unwrap().name, "desk");
+        for target in ["/x?accessToken=pt%2Dsecret", "/x?access%54oken=pt-secret"] {
+            let in_query = directory.identify(&head("POST", target, &[]), &key);
+            assert_eq!(in_query.identity.unwrap().name, "desk", "{target}");
+        }
     }
 
     #[test]

@@ -191,3 +191,106 @@ impl<'a> Stages<'a> {
         self.timings.insert(stage, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::journal::Settings;
+    use crate::audit::record::Kind;
+    use crate::audit::redact::Redactor;
+    use crate::audit::store::{SledStore, Store};
+    use crate::request::BodyFault;
+    use crate::request::tests::head;
+    use async_trait::async_trait;
+    use std::path::Path;
+
+    const DOCUMENT: &str = r"
+openapi: 3.1.0
+info: {title: Test, version: '1'}
+x-keyward-service: test.svc
+x-keyward-error-shape: flat
+servers: [{url: 'https://svc.test'}]
+paths:
+  /things/{name}:
+    delete:
+      operationId: DropThing
+      x-keyward-groups: [write]
+      x-keyward-resource: {type: Thing, id: path.name}
+      parameters: [{name: name, in: path, required: true, schema: {type: string}}]
+      responses: {'200': {description: ok}}
+";
+
+    const POLICIES: &str = r#"@id("all") @owner("tests") @message("All may.") permit (principal, action, resource);"#;
+
+    struct NoBody;
+
+    #[async_trait]
+    impl BodySource for NoBody {
+        async fn read(&mut self, _limit_bytes: usize) -> Result<Bytes, BodyFault> {
+            Ok(Bytes::new())
+        }
+    }
+
+    fn gate(dir: &Path) -> Arc<Gate> {
+        let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.to_owned())]).unwrap();
+        let directory = Directory::of_groups(&[]);
+        let policies = Bundle::from_texts(&[("x.cedar".to_owned(), POLICIES.to_owned())], None, &catalog, &directory).unwrap();
+        let (metrics, key) = (Arc::new(Metrics::new().unwrap()), DigestKey::new([1; 32]));
+        let settings = Settings { free_bytes_min: 1, ..Settings::new(dir) };
+        Arc::new(Gate {
+            composer: Composer { redactor: Redactor::new(key.clone()).unwrap(), body_bytes_max: 1000, catalog: catalog.digest.clone() },
+            catalog: Arc::new(catalog),
+            rules: ArcSwap::from_pointee(Rules { directory, policies }),
+            key,
+            journal: Arc::new(Journal::open(settings, Arc::clone(&metrics)).unwrap().0),
+            metrics,
+            body_bytes_max: 1000,
+        })
+    }
+
+    async fn admit(gate: &Arc<Gate>) -> Permit {
+        gate.admit(&head("DELETE", "/things/a", &[("host", "svc.test")]), &mut NoBody).await.map_err(|refusal| refusal.message).unwrap()
+    }
+
+    /// The kinds of all records, and the text of the last.
+    fn trail(dir: &Path) -> (Vec<Kind>, String) {
+        let (store, _) = SledStore::open(dir).unwrap();
+        let entries: Vec<_> = store.oldest_first(0).flat_map(|frame| frame.unwrap().entries).collect();
+        (entries.iter().map(|entry| entry.kind).collect(), String::from_utf8(entries.last().unwrap().leaf.to_vec()).unwrap())
+    }
+
+    /// What a panic in a hook comes to: the exchange is dropped with its permit open.
+    #[tokio::test]
+    async fn a_permit_that_is_dropped_records_that_nobody_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path());
+        let held = Arc::clone(&gate);
+        let hook = tokio::spawn(async move {
+            let _permit = admit(&held).await;
+            panic!("in a hook");
+        });
+        assert!(hook.await.unwrap_err().is_panic());
+        assert_eq!(gate.metrics.unknown_outcomes.get(), 1);
+        gate.journal.close().unwrap();
+        drop(gate);
+        let (kinds, last) = trail(dir.path());
+        assert_eq!(kinds, [Kind::Forwarded, Kind::Answer]);
+        assert!(last.contains(r#""outcome":"unknown""#) && last.contains("broke off inside the gateway"), "{last}");
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_closed_once_even_if_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path());
+        let permit = admit(&gate).await;
+        let answer = Answer { status: Some(200), whole: true, sent: true, ..Answer::default() };
+        // Polled once, then dropped: the record is on its way, and the drop adds no second one.
+        let closing = tokio::time::timeout(std::time::Duration::ZERO, permit.close(answer)).await;
+        drop(closing);
+        gate.journal.close().unwrap();
+        drop(gate);
+        let (kinds, last) = trail(dir.path());
+        assert_eq!(kinds, [Kind::Forwarded, Kind::Answer]);
+        assert!(last.contains(r#""outcome":"succeeded""#), "{last}");
+    }
+}

@@ -70,6 +70,14 @@ impl Encoder {
         zstd::bulk::Compressor::new(1).map(Self).map_err(FrameError::Compression)
     }
 
+    /// Any bytes, compressed.
+    ///
+    /// # Errors
+    /// When zstd refuses.
+    pub fn compress(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        self.0.compress(bytes)
+    }
+
     /// One frame of all `entries`.
     ///
     /// # Errors

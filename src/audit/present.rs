@@ -6,7 +6,7 @@
 use super::exchange::{Exchange, Part};
 use super::query::{Counts, Page};
 use super::record::{Content, Kind};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -20,15 +20,13 @@ pub fn table(page: &Page, width: u16) -> String {
         return "No exchange matches.\n".to_owned();
     }
     let mut table = plain_table(width);
-    let rows = page.exchanges.iter().map(row);
+    let rows = page.exchanges.iter().map(summary);
     if width < NARROW {
-        table.set_header(["time, id", "caller, action, resource", "decision, outcome"]);
-        table.add_rows(rows.map(|[time, id, caller, action, resource, decision, outcome]| {
-            [stack(&[time, id]), stack(&[caller, action, resource]), stack(&[decision, outcome])]
-        }));
+        table.set_header(["time, id", "caller, action, resource", "what became of it"]);
+        table.add_rows(rows.map(|[time, id, caller, action, resource, result]| [stack(&[time, id]), stack(&[caller, action, resource]), result]));
         table.set_constraints([ColumnConstraint::ContentWidth]);
     } else {
-        table.set_header(["time", "id", "caller", "action", "resource", "decision", "outcome"]);
+        table.set_header(["time", "id", "caller", "action", "resource", "what became of it"]);
         table.add_rows(rows);
         // Times and ids are for copying, so they stay in one piece.
         table.set_constraints([ColumnConstraint::ContentWidth, ColumnConstraint::ContentWidth]);
@@ -107,6 +105,14 @@ pub fn show(exchange: &Exchange) -> String {
 
 fn stack(lines: &[String]) -> String {
     lines.iter().filter(|line| !line.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// A row of the table: what became of a call in a few words, its reason only where it was refused.
+fn summary(exchange: &Exchange) -> [String; 6] {
+    let [time, id, caller, action, resource, _, outcome] = row(exchange);
+    let reason = if exchange.request.kind == Kind::Refused { clean(exchange.request.text("/decision/reason").unwrap_or_default()) } else { String::new() };
+    let words = [outcome, reason].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    [time, id, caller, action, resource, words]
 }
 
 fn row(exchange: &Exchange) -> [String; 7] {
@@ -224,7 +230,7 @@ fn clean(text: &str) -> String {
 fn plain_table(width: u16) -> Table {
     let mut table = Table::new();
     // The width is given, and the text may go anywhere: nothing is asked of a terminal.
-    table.force_no_tty().load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.force_no_tty().load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table
 }
 

@@ -38,7 +38,8 @@ impl Shown {
     }
 }
 
-/// Names that mean a secret at any depth of any body, in the form of [`plain_name`].
+/// Names that mean a secret at any depth of any body and in any query, in the form of [`plain_name`]. What is set
+/// before them makes them no less secret: `X-Amz-Security-Token`, `login_password`.
 const SECRET_NAMES: &[&str] = &[
     "accesstoken",
     "adminpass",
@@ -137,11 +138,13 @@ impl Redactor {
 
     /// A raw query, with the values of secret parameters replaced.
     pub fn query(&self, raw: &str, marked: &[&str], shown: &mut Shown) -> String {
+        let decode = |text: &str| crate::catalog::route::percent_decode(text).unwrap_or_else(|| text.to_owned());
+        let is_secret = |name: &str| marked.contains(&name) || means_secret(name);
         let part = |part: &str| match part.split_once('=') {
-            Some((name, value)) if marked.contains(&name) || SECRET_NAMES.contains(&plain_name(name).as_str()) => {
-                let decoded = crate::catalog::route::percent_decode(value).unwrap_or_else(|| value.to_owned());
+            // The cloud reads names decoded, so an escape in one does not make its value less secret.
+            Some((name, value)) if is_secret(&decode(name)) => {
                 shown.note(value);
-                format!("{name}={}", self.hide(&decoded, shown))
+                format!("{name}={}", self.hide(&decode(value), shown))
             }
             _ => part.to_owned(),
         };
@@ -178,7 +181,7 @@ impl Redactor {
         match value {
             Value::Object(object) => {
                 for (name, inner) in object {
-                    if SECRET_NAMES.contains(&plain_name(name).as_str()) {
+                    if means_secret(name) {
                         self.hide_value(inner, shown, changed);
                     } else {
                         self.hide_names(inner, shown, changed);
@@ -264,6 +267,11 @@ impl Redactor {
     }
 }
 
+fn means_secret(name: &str) -> bool {
+    let plain = plain_name(name);
+    SECRET_NAMES.iter().any(|secret| plain.ends_with(secret))
+}
+
 /// A name in lower case, without `-`, `_`, and without a namespace before `:`.
 fn plain_name(name: &str) -> String {
     let name = name.rsplit_once(':').map_or(name, |(_, last)| last);
@@ -312,7 +320,8 @@ mod tests {
     #[test]
     fn echoes_and_look_alikes_are_scrubbed_wherever_they_stand() {
         let mut shown = Shown::default();
-        redactor().query("accessToken=pt%2Dabcdefgh&x=1", &[], &mut shown);
+        let query = redactor().query("access%54oken=pt%2Dabcdefgh&x=1", &[], &mut shown);
+        assert_eq!(query, format!("access%54oken={}&x=1", redactor().digest(b"pt-abcdefgh")));
         let mut leaf = json!({"error": "canonical request: x-token:pt-abcdefgh;", "pt-abcdefgh": 1, "pem": "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----\nb", "cut": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb", "raw": "pt%2Dabcdefgh"});
         assert!(redactor().scrub(&mut leaf, &shown));
         let text = leaf.to_string();

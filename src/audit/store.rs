@@ -258,13 +258,13 @@ impl SledStore {
         Ok(torn.len() as u64)
     }
 
-    fn write_contents(contents: &[(u64, Content)], writes: &mut sled::Batch) -> Result<(), StoreError> {
+    fn write_contents(encoder: &mut Encoder, contents: &[(u64, Content)], writes: &mut sled::Batch) -> Result<(), StoreError> {
         for (seq, content) in contents {
             let failed = |why: String| StoreError::Content { seq: *seq, why };
             if content.bytes.len() > CONTENT_BYTES_MAX {
                 return Err(failed(format!("{} bytes, {CONTENT_BYTES_MAX} are the limit", content.bytes.len())));
             }
-            let packed = zstd::bulk::compress(&[&content.salt, content.bytes.as_ref()].concat(), 1).map_err(|e| failed(e.to_string()))?;
+            let packed = encoder.compress(&[&content.salt, content.bytes.as_ref()].concat()).map_err(|e| failed(e.to_string()))?;
             for (piece, bytes) in (0..=u16::MAX).zip(packed.chunks(PIECE_BYTES_MAX)) {
                 writes.insert(content_key(*seq, piece).as_slice(), bytes);
             }
@@ -277,12 +277,13 @@ impl Store for SledStore {
     fn append(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut writes = sled::Batch::default();
         let mut seq = batch.first_seq;
-        let frames = self.encoder.lock().unwrap_or_else(PoisonError::into_inner).pack(&batch.entries);
-        for (count, bytes) in frames.map_err(|source| StoreError::Frame { seq, source })? {
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        for (count, bytes) in encoder.pack(&batch.entries).map_err(|source| StoreError::Frame { seq, source })? {
             writes.insert(frame_key(seq, u16::try_from(count).unwrap_or(u16::MAX)).as_slice(), bytes);
             seq = seq.saturating_add(count as u64);
         }
-        Self::write_contents(&batch.contents, &mut writes)?;
+        Self::write_contents(&mut encoder, &batch.contents, &mut writes)?;
+        drop(encoder);
         if let Some(floor) = batch.open_floor {
             writes.insert(OPEN_FLOOR_KEY, &floor.to_be_bytes());
         }

@@ -39,6 +39,8 @@ pub struct Seen {
     pub code: Option<String>,
     /// The refusal's sentence.
     pub message: String,
+    /// What the trail says became of it: `succeeded`, `partly-failed`, …
+    pub outcome: String,
 }
 
 /// Runs the demo until Ctrl-C, or with `once` until the calls are made. The process' exit status.
@@ -94,7 +96,8 @@ fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr, once: bool) -
         let (mut rows, mut wrong) = (Vec::new(), 0);
         for call in calls::all(crate::clock::Timestamp::now()) {
             let arrived = sandbox.seen().len();
-            let seen = make(gateway, &call).await;
+            let mut seen = make(gateway, &call).await;
+            seen.outcome = outcome(admin, &seen.audit_id).await.unwrap_or_default();
             let forwarded = sandbox.seen().len() > arrived;
             let outcome = if call.expected.forwarded == forwarded && seen.status == Ok(call.expected.status) && seen.code.as_deref() == call.expected.code {
                 None
@@ -120,8 +123,15 @@ async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
     anyhow::bail!("the gateway was not ready within 5 s")
 }
 
+/// What the trail says became of a call.
+async fn outcome(admin: SocketAddr, audit_id: &str) -> anyhow::Result<String> {
+    let request = http::Request::get(format!("{}/{audit_id}", crate::audit::ask::EXCHANGES)).header("host", "admin").body(bytes::Bytes::new())?;
+    let exchange: serde_json::Value = serde_json::from_slice(client::send(admin, request).await?.body())?;
+    Ok(exchange.get("outcome").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+}
+
 async fn make(gateway: SocketAddr, call: &Call) -> Seen {
-    let failed = |e: anyhow::Error| Seen { status: Err(e.to_string()), audit_id: String::new(), code: None, message: String::new() };
+    let failed = |e: anyhow::Error| Seen { status: Err(e.to_string()), audit_id: String::new(), code: None, message: String::new(), outcome: String::new() };
     let answer = match request(call) {
         Ok(request) => client::send(gateway, request).await,
         Err(error) => Err(error),
@@ -137,6 +147,7 @@ async fn make(gateway: SocketAddr, call: &Call) -> Seen {
                 status: Ok(answer.status().as_u16()),
                 audit_id: audit_id.to_owned(),
                 message: if code.is_some() { text("error_msg").to_owned() } else { String::new() },
+                outcome: String::new(),
                 code,
             }
         }

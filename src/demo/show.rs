@@ -46,7 +46,7 @@ fn decision(seen: &Seen, wrong: Option<bool>) -> Cell {
 fn why(call: &Call, seen: &Seen, wrong: Option<bool>) -> String {
     let said = match &seen.status {
         Err(error) => error.clone(),
-        Ok(status) if seen.message.is_empty() => format!("{status} from the cloud"),
+        Ok(status) if seen.message.is_empty() => format!("{status} from the cloud: {}", seen.outcome),
         Ok(status) => format!("{status} {}", seen.message),
     };
     match wrong {

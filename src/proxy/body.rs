@@ -32,7 +32,9 @@ async fn read_all(session: &mut Session, announced: Option<u64>, limit_bytes: us
     }
     let cut = |e: &pingora::Error| BodyFault::Cut(e.etype().as_str().to_owned());
     if session.req_header().headers.contains_key(http::header::EXPECT) {
-        // pingora does not answer it, and the client would wait for it.
+        // pingora does not answer it, and the client would wait for it. Nor would pingora use a connection again on
+        // which something was written before the body's end; a refusal that leaves a body unread closes it itself.
+        session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
         session.write_continue_response().await.map_err(|e| cut(&e))?;
     }
     let capacity = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0).clamp(1024, 1024 * 1024);

@@ -2,7 +2,6 @@
 //! session; closed exactly once, by whoever sees the end first.
 
 use crate::audit::leaf::{Answer, Timings};
-use crate::audit::outcome::Outcome;
 use crate::clock::AuditId;
 use crate::gate::Permit;
 use bytes::BytesMut;
@@ -25,8 +24,22 @@ pub struct Exchange {
     seen: Mutex<Seen>,
 }
 
+/// What a client did before its answer was whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClientFate {
+    /// It waited.
+    Waited,
+    /// It sent its last byte; it may listen still, or may have left.
+    ClosedItsSide,
+    /// It left.
+    Left,
+}
+
 struct Seen {
+    /// Gone once the outcome is on its way to the record.
     permit: Option<Permit>,
+    /// The outcome is on record.
+    recorded: bool,
     started: Instant,
     status: Option<u16>,
     headers: HeaderMap,
@@ -36,7 +49,7 @@ struct Seen {
     sent: bool,
     attempts: u32,
     upstream: String,
-    client_left: bool,
+    client: ClientFate,
     timings: Timings,
 }
 
@@ -53,9 +66,10 @@ impl Exchange {
             sent: false,
             attempts: 0,
             upstream: String::new(),
-            client_left: false,
+            client: ClientFate::Waited,
             timings: Timings::new(),
             permit: None,
+            recorded: false,
         };
         let service = permit.target().service().to_owned();
         Self { id: permit.id(), body_length: permit.body().len(), service, seen: Mutex::new(Seen { permit: Some(permit), ..seen }) }
@@ -69,11 +83,6 @@ impl Exchange {
     /// The service, for metrics.
     pub fn service(&self) -> String {
         self.service.clone()
-    }
-
-    /// Whether the outcome is on its way to the record already.
-    pub fn is_closed(&self) -> bool {
-        self.lock().permit.is_none()
     }
 
     /// An attempt begins. Returns how many there have been, this one included.
@@ -91,10 +100,10 @@ impl Exchange {
         seen.mark("connect");
     }
 
-    /// The client left before its answer was whole.
-    pub fn client_left(&self) {
+    /// Takes note of what the client did.
+    pub fn client_did(&self, fate: ClientFate) {
         let mut seen = self.lock();
-        seen.client_left = true;
+        seen.client = seen.client.max(fate);
     }
 
     /// Looks at one piece of the answer, in order.
@@ -119,22 +128,26 @@ impl Exchange {
 
     /// The end of the answer is here: records it. False when the record could not be made durable.
     pub async fn close_whole(&self) -> bool {
-        self.close(true, String::new()).await.is_some()
+        self.close(true, String::new()).await
     }
 
-    /// The exchange broke off. Does nothing when it is closed already.
-    pub async fn close_broken(&self, fault: String) -> Option<Outcome> {
+    /// The exchange broke off: records it, if that has not been tried before. False when its outcome is not on record.
+    pub async fn close_broken(&self, fault: String) -> bool {
         self.close(false, fault).await
     }
 
-    async fn close(&self, whole: bool, fault: String) -> Option<Outcome> {
+    async fn close(&self, whole: bool, fault: String) -> bool {
         let (permit, answer) = {
             let mut seen = self.lock();
-            let permit = seen.permit.take()?;
+            let Some(permit) = seen.permit.take() else { return seen.recorded };
             (permit, seen.answer(whole, fault))
         };
-        let id = permit.id();
-        permit.close(answer).await.inspect_err(|error| tracing::error!(%id, %error, "the answer's record could not be made durable; its end is withheld")).ok()
+        let recorded = permit.close(answer).await;
+        if let Err(error) = &recorded {
+            tracing::error!(id = %self.id, %error, "the answer's record could not be made durable; its end is withheld");
+        }
+        self.lock().recorded = recorded.is_ok();
+        recorded.is_ok()
     }
 }
 
@@ -146,9 +159,15 @@ impl Seen {
 
     fn answer(&mut self, whole: bool, mut fault: String) -> Answer {
         self.mark("upstream");
-        if self.client_left {
-            fault.push_str(if fault.is_empty() { "the client left before its answer was whole" } else { "; the client had left" });
+        let client = match self.client {
+            ClientFate::Waited => "",
+            ClientFate::ClosedItsSide => "the client closed its side before its answer was whole",
+            ClientFate::Left => "the client left before its answer was whole",
+        };
+        if !fault.is_empty() && !client.is_empty() {
+            fault.push_str("; ");
         }
+        fault.push_str(client);
         Answer {
             status: self.status,
             headers: std::mem::take(&mut self.headers),

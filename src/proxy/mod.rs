@@ -87,8 +87,6 @@ impl ProxyHttp for Proxy {
         let mut body = body::ClientBody { session, deadline: self.limits.body };
         match self.gate.admit(&head, &mut body).await {
             Ok(permit) => {
-                // The client may close its side, or leave: the cloud's answer belongs on record all the same.
-                session.as_downstream_mut().set_abort_on_close(false);
                 let body = permit.body().clone();
                 let exchange = Arc::new(Exchange::new(permit));
                 context.exchange = Some(Arc::clone(&exchange));
@@ -123,13 +121,14 @@ impl ProxyHttp for Proxy {
     }
 
     /// What is hop by hop is made anew; what the caller signed is not touched.
-    async fn upstream_request_filter(&self, _session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
+    async fn upstream_request_filter(&self, session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
         let length = context.body_length()?;
+        let framed = [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].iter().any(|name| session.req_header().headers.contains_key(name));
         for name in ["expect", "transfer-encoding", "trailer", "te"] {
             upstream.remove_header(name);
         }
-        // Always framed by length: nothing is left to disagree about.
-        if length > 0 || upstream.headers.contains_key(http::header::CONTENT_LENGTH) {
+        // Framed by length whatever the client's framing was: nothing is left to disagree about.
+        if framed {
             upstream.insert_header(http::header::CONTENT_LENGTH, length.to_string())?;
         }
         if !signs(upstream, "accept-encoding") {
@@ -137,6 +136,14 @@ impl ProxyHttp for Proxy {
             upstream.remove_header("accept-encoding");
         }
         Ok(())
+    }
+
+    /// What is no answer to this call is treated as an upstream that broke off.
+    async fn upstream_response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, _context: &mut Context) -> Result<()> {
+        match no_answer(response) {
+            Some(why) => Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up()),
+            None => Ok(()),
+        }
     }
 
     async fn response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
@@ -172,10 +179,7 @@ impl ProxyHttp for Proxy {
             let service = exchange.service();
             self.gate.metrics.upstream_errors.with_label_values(&[service.as_str(), fault.class()]).inc();
         }
-        let already_recorded = exchange.is_closed();
-        let recorded = exchange.close_broken(say(e)).await.is_some() || already_recorded;
-        let (answer, status) =
-            if recorded && *e.esource() != ErrorSource::Internal { (fault.answer, fault.answer.parts().1) } else { (UpstreamFault::Unrecorded, 503) };
+        let answer = if exchange.close_broken(say(e)).await { fault.answer } else { UpstreamFault::Unrecorded };
         let client_error = *e.esource() == ErrorSource::Downstream;
         if client_error {
             self.gate.metrics.client_gone.inc();
@@ -185,7 +189,7 @@ impl ProxyHttp for Proxy {
         } else if let Err(error) = answer::upstream_failed(session, answer, context.id).await {
             tracing::debug!(id = %context.id, %error, "the client left before it was told");
         }
-        FailToProxy { error_code: if client_error { 0 } else { status }, can_reuse_downstream: false }
+        FailToProxy { error_code: if client_error { 0 } else { answer.parts().1 }, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, context: &mut Context) {
@@ -262,6 +266,16 @@ fn signs(header: &RequestHeader, name: &str) -> bool {
     let text = header.headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or("");
     let signed = text.split_once("SignedHeaders=").map_or("", |(_, rest)| rest.split(',').next().unwrap_or(""));
     signed.split(';').any(|s| s.trim().eq_ignore_ascii_case(name))
+}
+
+/// Why a head that an upstream sent answers nothing that was asked.
+fn no_answer(response: &ResponseHeader) -> Option<&'static str> {
+    if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return Some("the upstream switched protocols, which nobody had asked for");
+    }
+    let mut codings = response.headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    (!chunked || codings.next().is_some()).then_some("the upstream's Transfer-Encoding is not exactly `chunked`")
 }
 
 struct Fault {

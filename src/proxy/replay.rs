@@ -6,7 +6,7 @@
 //! the body from memory, and sees every piece of the answer. It implements a doc-hidden trait, which is why the
 //! version of pingora is pinned (`docs/decisions/0002-replay-session.md`).
 
-use super::exchange::Exchange;
+use super::exchange::{ClientFate, Exchange};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
@@ -33,6 +33,9 @@ pub struct Replay {
     sent: usize,
     exchange: Arc<Exchange>,
     head_out: bool,
+    /// The client has done what it does at most once: close its side, talk on, or leave. Nothing more is read.
+    unheard: bool,
+    /// Nothing more can be written to the client.
     client_gone: bool,
 }
 
@@ -40,7 +43,7 @@ pub struct Replay {
 pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>) -> Slot {
     let slot = Slot::default();
     let client = std::mem::replace(session, nobody());
-    let replay = Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, client_gone: false };
+    let replay = Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, unheard: false, client_gone: false };
     **session = ServerSession::new_custom(Box::new(replay));
     slot
 }
@@ -93,12 +96,35 @@ impl Replay {
             Ok(done) => Ok(done),
             Err(e) => {
                 tracing::debug!(id = %self.exchange.id, error = %e, "the client left before its answer was whole");
-                self.client_gone = true;
-                self.exchange.client_left();
+                self.client_left();
                 Ok(false)
             }
         }
     }
+
+    fn client_left(&mut self) {
+        self.client_gone = true;
+        self.exchange.client_did(ClientFate::Left);
+    }
+
+    /// Takes note of what the client does while it waits for its answer. None of it ends the exchange: the answer,
+    /// or the upstream's timeout, does.
+    fn heard(&mut self, sign: &Error) {
+        self.unheard = true;
+        match sign.etype() {
+            // Whether it still listens only a write can tell.
+            ErrorType::ConnectionClosed => self.exchange.client_did(ClientFate::ClosedItsSide),
+            // A first byte behind the request is gone, so what follows cannot be read as a request of its own.
+            ErrorType::ConnectError => self.client_mut().set_keepalive(None),
+            _ => self.client_left(),
+        }
+    }
+}
+
+/// Takes the failure of the upstream out of its last pieces.
+fn failure(tasks: &mut Vec<HttpTask>) -> Option<Box<Error>> {
+    let at = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_)))?;
+    tasks.drain(at..).next().and_then(|task| if let HttpTask::Failed(e) = task { Some(e) } else { None })
 }
 
 /// Whether a piece is the answer's last.
@@ -115,7 +141,13 @@ fn is_last(task: &HttpTask) -> bool {
 impl CustomSession for Replay {
     /// Every piece of the answer passes here. All but the last go on at once; the last waits for the record.
     async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
+        let failure = failure(&mut tasks);
         tasks.iter().for_each(|task| self.exchange.see(task));
+        if let Some(failure) = failure {
+            // What came is passed on; the error then breaks the connection, so that a cut answer never ends well.
+            self.deliver(tasks).await?;
+            return Err(failure);
+        }
         let Some(end) = tasks.iter().position(is_last) else { return self.deliver(tasks).await };
         // When the whole answer is here, not even its head goes before the record.
         let last = if self.head_out { tasks.split_off(end) } else { std::mem::take(&mut tasks) };
@@ -138,15 +170,13 @@ impl CustomSession for Replay {
         if !no_body_expected && let Some(piece) = self.next_piece() {
             return Ok(Some(piece));
         }
-        match self.client_mut().read_body_or_idle(true).await {
-            Err(_) => {
-                self.client_gone = true;
-                self.exchange.client_left();
-                // The answer, or the upstream's timeout, ends the exchange.
-                futures::future::pending().await
+        if !self.unheard {
+            match self.client_mut().read_body_or_idle(true).await {
+                Ok(idle) => return Ok(idle),
+                Err(sign) => self.heard(&sign),
             }
-            idle => idle,
         }
+        futures::future::pending().await
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {

@@ -121,6 +121,7 @@ impl World {
             ("keyadmin", "kp-b", false, "user"),
             ("keyadmin", "kp-ops", true, "user"),
             ("ci", "kp-ci", true, "user"),
+            ("ci", "lab-adb-2026", false, "user"),
             ("keyadmin", "kp-shared", false, "domain"),
         ] {
             let mut material = Material::made(name);

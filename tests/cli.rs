@@ -1,0 +1,157 @@
+//! The command line, as its users meet it: exit codes, places of mistakes, the demo, and the trail that it leaves.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
+
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn keyward(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_keyward")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The shipped configuration, to be broken.
+fn copied() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["config", "config/apis", "policies"] {
+        fs::create_dir_all(dir.path().join(folder)).unwrap();
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {
+            fs::copy(entry.path(), dir.path().join(folder).join(entry.file_name())).unwrap();
+        }
+    }
+    dir
+}
+
+/// `check` after a replacement in one file: its exit code and what it says.
+fn check_after(file: &str, from: &str, to: &str) -> (Option<i32>, String) {
+    let dir = copied();
+    let path = dir.path().join(file);
+    let before = fs::read_to_string(&path).unwrap();
+    assert!(before.contains(from), "{file} holds {from}");
+    fs::write(&path, before.replacen(from, to, 1)).unwrap();
+    let output = keyward(&["check", "--config", dir.path().join("config/keyward.toml").to_str().unwrap()]);
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn the_shipped_configuration_is_well() {
+    let output = keyward(&["check"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("all is well"));
+}
+
+#[test]
+fn a_mistake_is_said_with_its_place_and_what_to_do() {
+    for (file, from, to, wanted) in [
+        ("config/keyward.toml", "\nbody_bytes_max =", "\nbody_bytes_mx =", &["keyward.toml:", "did you mean `body_bytes_max`"][..]),
+        ("config/keyward.toml", "name = \"alibaba.codeup\"", "name = \"alibaba.codup\"", &["alibaba.codup", "alibaba.codeup"]),
+        ("config/callers.toml", "groups = [", "grups = [", &["callers.toml", "grups"]),
+        ("config/callers.toml", "\"key-admins\"", "\"key-admns\"", &["key-admins"]),
+        ("policies/20-keys.cedar", "context.body.force", "context.body.forse", &["20-keys.cedar:", "forse", "force"]),
+        ("policies/20-keys.cedar", "@message(", "@mesage(", &["20-keys.cedar:", "mesage"]),
+        ("policies/patterns.toml", "regex = \"[a-z]", "regex = \"[a-z", &["patterns.toml"]),
+        ("config/apis/huawei-cph.yaml", "openapi: ", "openapi: 2", &["huawei-cph.yaml", "/openapi"]),
+        ("config/apis/huawei-cph.yaml", "x-keyward-groups", "x-keyward-group", &["huawei-cph.yaml:/paths/", "x-keyward-group"]),
+        (
+            "config/apis/huawei-ecs.yaml",
+            "x-keyward-alias-of: huawei.kps.",
+            "x-keyward-alias-of: huawei.kpz.",
+            &["huawei-ecs.yaml:/paths/", "leads to no operation"],
+        ),
+    ] {
+        let (code, said) = check_after(file, from, to);
+        assert_eq!(code, Some(1), "{file} {to}: {said}");
+        assert!(wanted.iter().all(|w| said.contains(w)), "{file} {to}: {said}");
+    }
+}
+
+#[test]
+fn two_operations_on_one_path_do_not_load() {
+    let dir = copied();
+    let apis = dir.path().join("config/apis");
+    let twin = fs::read_to_string(apis.join("huawei-cph.yaml")).unwrap().replace("x-keyward-service: huawei.cph", "x-keyward-service: huawei.twin");
+    fs::write(apis.join("twin.yaml"), twin).unwrap();
+    let output = keyward(&["check", "--config", dir.path().join("config/keyward.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("matches the same calls"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn help_has_examples() {
+    for command in [&["--help"][..], &["serve", "--help"], &["demo", "--help"], &["sandbox", "--help"], &["audit", "query", "--help"], &["digest", "--help"]] {
+        let output = keyward(command);
+        assert!(output.status.success());
+        assert!(text(&output.stdout).contains("Example"), "{command:?}");
+    }
+}
+
+#[test]
+fn digests_are_of_the_secret_and_never_the_secret() {
+    let dir = copied();
+    let config = dir.path().join("config/keyward.toml");
+    let digest = |secret: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keyward"))
+            .args(["digest", "--config", config.to_str().unwrap()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(secret.as_bytes()).unwrap();
+        text(&child.wait_with_output().unwrap().stdout)
+    };
+    let first = digest("pt-secret\n");
+    assert!(first.starts_with("hmac-sha256:") && first.trim().len() == 76, "{first}");
+    assert_eq!(first, digest("pt-secret"));
+    assert_ne!(first, digest("pt-other"));
+}
+
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// `audit query` over a folder, as JSON.
+fn query(dir: &Path, arguments: &[&str]) -> Value {
+    let all = [&["audit", "query", "--dir", dir.to_str().unwrap(), "--format", "json"], arguments].concat();
+    let output = keyward(&all);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_demo_goes_as_it_should_and_leaves_a_trail_that_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = keyward(&["demo", "--once", "--listen", &free_port(), "--admin", &free_port(), "--dir", dir.path().to_str().unwrap()]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", text(&output.stderr));
+    let audit = dir.path().join("audit");
+
+    let denied = query(&audit, &["--decision", "deny"]);
+    let denied = denied["exchanges"].as_array().unwrap();
+    assert!(denied.len() >= 12, "{}", denied.len());
+    assert!(denied.iter().all(|e| e["answer"].is_null() && e["request"]["record"]["decision"]["verdict"] == "deny"));
+
+    let partly = query(&audit, &["--outcome", "partly-failed"]);
+    assert_eq!(partly["exchanges"].as_array().unwrap().len(), 2, "a copy of key pairs, and two phones of which one is frozen");
+    let unsent = query(&audit, &["--outcome", "not-sent"]);
+    assert_eq!(unsent["exchanges"][0]["request"]["record"]["call"]["host"], "cph.cn-south-1.myhuaweicloud.com");
+    let wide = query(&audit, &["--where", "request.content.keyScope=ALL"]);
+    assert_eq!(wide["exchanges"][0]["request"]["record"]["decision"]["policies"][0]["id"], "codeup-read-only");
+    let counts = query(&audit, &["--count", "--by", "decision"]);
+    let calls = said.lines().find_map(|line| line.split_once(" calls, ")?.0.trim().parse::<u64>().ok()).expect("the demo says how many calls it made");
+    assert_eq!(counts["total"].as_u64(), Some(calls));
+
+    let id = wide["exchanges"][0]["id"].as_str().unwrap();
+    let shown = keyward(&["audit", "show", id, "--dir", audit.to_str().unwrap(), "--format", "table"]);
+    let shown = text(&shown.stdout);
+    for part in ["build-bot", "codeup-read-only", "keyScope must be READ", "openapi-rdc.aliyuncs.com"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(!shown.contains("pt-sandboxBuildBot_0002"), "{shown}");
+}

@@ -1,0 +1,11 @@
+//! The gateway from outside, promise by promise: real binary, real sockets, real disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+
+mod support;
+
+mod metrics;
+mod no_record_no_call;
+mod same_bytes;
+mod secrets;
+mod unambiguous;

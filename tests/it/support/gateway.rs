@@ -1,0 +1,111 @@
+//! `keyward serve` as a child process.
+
+use super::{Answer, Client, PATIENCE, Site, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+/// A running gateway. Dropped, it is killed.
+pub struct Gateway {
+    child: Child,
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where its admin listens.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    pub(super) fn start(site: &Site, sets: &[&str]) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(site.path("stderr.log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+        command.arg("serve").arg("--config").arg(site.path("keyward.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        let mut gateway = Self { child: command.spawn().unwrap(), address: site.address, admin: site.admin };
+        let started = Instant::now();
+        while gateway.get("/readyz").is_none_or(|answer| answer.body == b"starting\n") {
+            let ended = gateway.child.try_wait().unwrap();
+            assert!(ended.is_none() && started.elapsed() < PATIENCE, "the gateway does not start: {ended:?}\n{}", site.log());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        gateway
+    }
+
+    /// A new connection to it.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
+    }
+
+    /// An answer of the admin listener; `None` when it does not answer.
+    fn get(&self, path: &str) -> Option<Answer> {
+        let mut client = Client::try_new(self.admin).ok()?;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").as_bytes());
+        let answer = client.answer();
+        (answer.status != 0).then_some(answer)
+    }
+
+    /// Status and text of `/readyz`.
+    pub fn ready(&self) -> (u16, String) {
+        let answer = self.get("/readyz").unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    }
+
+    /// What Prometheus would scrape.
+    pub fn metrics(&self) -> String {
+        String::from_utf8(self.get("/metrics").unwrap().body).unwrap()
+    }
+
+    /// The value of one series, written as in the scrape; 0 when it is not there.
+    pub fn metric(&self, series: &str) -> u64 {
+        let text = self.metrics();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until no exchange is open.
+    pub fn settle(&self) {
+        eventually("no exchange is open", || self.metric("keyward_open_exchanges") == 0);
+    }
+
+    /// Asks it to end, as an operator does.
+    pub fn terminate(&self) {
+        kill_process(self.process(), Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> ExitStatus {
+        eventually("the gateway ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap()
+    }
+
+    /// Ends it in order, which must succeed.
+    pub fn stop(self) {
+        self.terminate();
+        let status = self.wait();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Ends it as a power cut of the process would: nothing is flushed, nothing is said.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,139 @@
+//! An installation in a temporary folder: configuration, catalogue, policies, callers and keys.
+
+use super::{Gateway, Trail};
+use keyward::secret::DigestKey;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// The token of the one caller that every site knows.
+pub const TOKEN: &str = "MIITESTTOKENOFTHEONLYCALLER00001";
+/// The access key id of the same caller.
+pub const ACCESS_KEY: &str = "AKTESTCALLER";
+
+/// An installation. Its gateway can be started, ended and started again.
+pub struct Site {
+    dir: tempfile::TempDir,
+    /// Where the gateway listens.
+    pub address: SocketAddr,
+    /// Where its admin listens.
+    pub admin: SocketAddr,
+    /// The trail's folder.
+    pub audit: PathBuf,
+    /// The key of its digests.
+    pub key: DigestKey,
+}
+
+impl Site {
+    /// A site with the test service behind it.
+    pub fn new(upstream: SocketAddr) -> Self {
+        let site = Self::empty();
+        let apis = site.dir.path().join("apis");
+        let policies = site.dir.path().join("policies");
+        std::fs::create_dir_all(&apis).unwrap();
+        std::fs::create_dir_all(&policies).unwrap();
+        std::fs::write(apis.join("blobs.yaml"), include_str!("blobs.yaml")).unwrap();
+        std::fs::write(policies.join("blobs.cedar"), include_str!("blobs.cedar")).unwrap();
+        site.configure(&apis, &policies, &["testers"], &format!(r#"["blobs.example.com"]"#), upstream);
+        site
+    }
+
+    /// A site with the catalogue and the policies that ship, whose caller may do all that no rule forbids.
+    pub fn shipped(upstream: SocketAddr) -> Self {
+        let site = Self::empty();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let hosts = r#"["*.*.myhuaweicloud.com", "openapi-rdc.aliyuncs.com", "devops.*.aliyuncs.com", "codeup.example.com"]"#;
+        site.configure(&root.join("config/apis"), &root.join("policies"), &["platform-admins", "key-admins"], hosts, upstream);
+        site
+    }
+
+    fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = "0123456789abcdef".repeat(4);
+        std::fs::write(dir.path().join("digest.key"), &key).unwrap();
+        std::fs::set_permissions(dir.path().join("digest.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        let key = DigestKey::open(&dir.path().join("digest.key")).unwrap();
+        Self { address: free_address(), admin: free_address(), audit: dir.path().join("audit"), key, dir }
+    }
+
+    fn configure(&self, apis: &Path, policies: &Path, groups: &[&str], hosts: &str, upstream: SocketAddr) {
+        let mut callers = r#"groups = ["testers", "platform-admins", "key-admins", "image-admins", "phone-ops", "codeup-developers", "auditors"]"#.to_owned();
+        let token = self.key.digest(TOKEN.as_bytes());
+        write!(callers, "\n[callers.tester]\nkind = 'robot'\ngroups = {groups:?}\naccess_keys = [{ACCESS_KEY:?}]\ntokens = [{token:?}]\n").unwrap();
+        std::fs::write(self.path("callers.toml"), callers).unwrap();
+        let (address, admin) = (self.address, self.admin);
+        let (apis, policies) = (apis.display(), policies.display());
+        // Nothing listens on port 1: the service that is down.
+        let text = format!(
+            r#"
+[gateway]
+threads = 2
+drain_seconds = 15
+[[listener]]
+address = "{address}"
+[admin]
+address = "{admin}"
+[catalog]
+dir = "{apis}"
+[callers]
+file = "callers.toml"
+[policies]
+dir = "{policies}"
+[audit]
+dir = "audit"
+digest_key_file = "digest.key"
+[limits]
+body_bytes_max = 10485760
+[upstreams]
+connect_ms = 2000
+read_ms = 15000
+[[upstream]]
+hosts = {hosts}
+url = "http://{upstream}"
+[[upstream]]
+hosts = ["down.example.com"]
+url = "http://127.0.0.1:1"
+"#
+        );
+        std::fs::write(self.path("keyward.toml"), text).unwrap();
+    }
+
+    /// A file of the site.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the gateway and waits until it takes calls.
+    pub fn serve(&self) -> Gateway {
+        self.serve_with(&[])
+    }
+
+    /// The same with settings of the command line: `section.key=value`.
+    pub fn serve_with(&self, sets: &[&str]) -> Gateway {
+        Gateway::start(self, sets)
+    }
+
+    /// The trail of the stopped gateway.
+    pub fn trail(&self) -> Trail {
+        Trail::read(&self.audit)
+    }
+
+    /// All that its gateways have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("stderr.log")).unwrap()
+    }
+}
+
+/// An address that is free now and that the system gives to nobody who does not ask for it.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 9_000).unwrap();
+    loop {
+        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::SeqCst)) % 20_000;
+        if let Ok(probe) = TcpListener::bind(("127.0.0.1", port)) {
+            return probe.local_addr().unwrap();
+        }
+    }
+}
