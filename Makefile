@@ -15,7 +15,8 @@ help: ## Show the targets
 build: | cargo ## Build keyward
 	cargo build
 
-# In this order one compilation of the dependencies serves all: the tests build the binary that the clients call.
+# The clients call the binary of `cargo build`, with the features that users get: what the tests' own dependencies switch
+# on besides is left out, for which a cold run compiles keyward and two small crates once more, and nothing else.
 test: lint unit doc clients ## Run everything that CI runs
 
 lint: | cargo ## Check format and lints
