@@ -28,11 +28,30 @@ impl Timestamp {
         }
     }
 
-    /// Reads RFC 3339 with an offset. `None` for anything else, and for times before 1970.
+    /// Reads RFC 3339 with an offset, as `2026-11-22T14:20:50.5+08:00` is written. `None` for anything else, for a leap
+    /// second, and for times before 1970.
     pub fn parse(text: &str) -> Option<Self> {
-        let time: jiff::Timestamp = text.parse().ok()?;
+        // jiff takes many forms more, which other readers take for another moment, or for none.
+        let time: jiff::Timestamp = text.parse().ok().filter(|_| is_rfc3339(text))?;
         u64::try_from(time.as_nanosecond()).ok().map(Self)
     }
+}
+
+fn is_rfc3339(text: &str) -> bool {
+    let fits =
+        |text: &str, form: &str| text.len() == form.len() && text.bytes().zip(form.bytes()).all(|(c, f)| if f == b'0' { c.is_ascii_digit() } else { c == f });
+    let Some((time, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else { return false };
+    let offset = match rest.strip_prefix('.') {
+        None => rest,
+        Some(fraction) => {
+            let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            if !(1..=9).contains(&(fraction.len() - offset.len())) {
+                return false;
+            }
+            offset
+        }
+    };
+    fits(time, "0000-00-00T00:00:00") && !time.ends_with(":60") && ["Z", "+00:00", "-00:00"].iter().any(|form| fits(offset, form))
 }
 
 /// The id of one exchange: UUID version 7, so that ids sort by time. It is the `X-Request-Id` of the answer too.
@@ -79,5 +98,27 @@ mod tests {
         assert_eq!(Timestamp::parse("2026-11-22 14:20:50"), None);
         assert_eq!(Timestamp::parse("2026-11-22T14:20:50"), None);
         assert!(Timestamp::parse("2026-11-22T14:20:50+08:00").is_some());
+    }
+
+    #[test]
+    fn a_moment_has_one_spelling() {
+        for text in [
+            "2026-11-22T14:20:50Z[UTC]",
+            "2026-11-22t14:20:50z",
+            "2026-11-22 14:20:50Z",
+            "2026-11-22T14:20Z",
+            "2026-11-22T14Z",
+            "20261122T142050Z",
+            "2026-11-22T14:20:50,5Z",
+            "2026-11-22T14:20:50.Z",
+            "2026-11-22T14:20:50.1234567890Z",
+            "2026-11-22T14:20:50+08",
+            "2026-11-22T14:20:50+0800",
+            "2026-12-31T23:59:60Z",
+            "+002026-11-22T14:20:50Z",
+            "2026-11-22T14:20:5\u{e9}",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
     }
 }

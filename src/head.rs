@@ -44,7 +44,21 @@ const SINGLE: &[&str] = &[
 ];
 
 /// Headers that ask an upstream to take the method or the path for another.
-const OVERRIDES: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+const OVERRIDES: &[&str] = &[
+    "x-envoy-original-path",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Headers that some servers take for Host: they may repeat it, as a proxy in front of this one does.
+const HOST_AGAIN: &[&str] = &["x-forwarded-host", "x-host", "x-original-host"];
 
 /// The first thing that is wrong with a head, or `None`.
 pub fn check(head: &Head) -> Option<HeadFault> {
@@ -53,6 +67,7 @@ pub fn check(head: &Head) -> Option<HeadFault> {
         .and_then(|()| target(head.target))
         .and_then(|()| host(head.host))
         .and_then(|()| headers(head.headers))
+        .and_then(|()| host_again(head.host, head.headers))
         .err()
 }
 
@@ -205,6 +220,14 @@ fn headers(headers: &HeaderMap) -> Checked {
     Ok(())
 }
 
+fn host_again(host: &str, headers: &HeaderMap) -> Checked {
+    let differs = |name: &&&str| headers.get_all(**name).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(host.as_bytes()));
+    match HOST_AGAIN.iter().find(differs) {
+        Some(name) => Err(ambiguous(format!("the header {name} names another host than Host"))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,8 +296,12 @@ mod tests {
             ("trailer", &["x"]),
             ("x_auth_token", &["a"]),
             ("expect", &["200-ok"]),
+            ("x-forwarded-host", &["other"]),
+            ("x-forwarded-host", &["h", "other"]),
+            ("x-original-uri", &["/b"]),
         ] {
             assert!(fault("", name, values).is_some(), "{name}");
         }
+        assert_eq!(fault("", "x-forwarded-host", &["H"]), None);
     }
 }

@@ -4,6 +4,7 @@ use crate::clock::{AuditId, Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// The head of a request, as it was received. Nothing in it is decoded or normalised.
@@ -60,6 +61,63 @@ impl RequestHead {
             _ => &self.host,
         };
         host.to_ascii_lowercase()
+    }
+}
+
+/// An `Authorization` header of a scheme that clouds take. What stands under another name may be a secret that got
+/// there by mistake: nobody's scheme, and never shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authorization<'a> {
+    /// `SDK-HMAC-SHA256`, `Bearer`, …
+    pub scheme: &'a str,
+    /// All behind it.
+    pub parameters: &'a str,
+}
+
+/// Families of signature schemes, and the name under which each gives the access key's id.
+const SIGNATURES: &[(&str, &str)] = &[("SDK-", "Access"), ("V11-", "Credential"), ("ACS3-", "Credential"), ("AWS4-", "Credential")];
+
+impl<'a> Authorization<'a> {
+    /// Reads the header. `None` for a scheme that is not known.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, parameters) = text.split_once(' ')?;
+        let one = Self { scheme, parameters };
+        let bearer = ["Basic", "Bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        let sound = scheme.len() <= 32 && scheme.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-');
+        (bearer || (sound && one.key_name().is_some())).then_some(one)
+    }
+
+    fn key_name(&self) -> Option<&'static str> {
+        SIGNATURES.iter().find(|(family, _)| self.scheme.starts_with(family)).map(|(_, name)| *name)
+    }
+
+    /// The parameters of a signature, by name. `None` when one stands twice, is of another name, or is missing: which
+    /// of two keys counts is a matter of the reader, and a claim without a signature claims nothing.
+    fn signature(&self) -> Option<BTreeMap<&'a str, &'a str>> {
+        let key_name = self.key_name()?;
+        let mut found = BTreeMap::new();
+        for part in self.parameters.split(',') {
+            let (name, value) = part.trim_matches(' ').split_once('=')?;
+            if ![key_name, "SignedHeaders", "Signature"].contains(&name) || found.insert(name, value).is_some() {
+                return None;
+            }
+        }
+        (found.contains_key(key_name) && found.contains_key("Signature")).then_some(found)
+    }
+
+    /// The access key's id: all of `Access=AK`, or the first part of `Credential=AK/date/region/service`.
+    pub fn key_id(&self) -> Option<&'a str> {
+        let key_name = self.key_name()?;
+        let value = *self.signature()?.get(key_name)?;
+        let id = if key_name == "Credential" { value.split('/').next()? } else { value };
+        let sound = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        sound.then_some(id)
+    }
+
+    /// Names of the headers that the signature covers, in its order.
+    pub fn signed_headers(&self) -> Vec<&'a str> {
+        let names = self.signature().and_then(|found| found.get("SignedHeaders").copied());
+        names.map_or_else(Vec::new, |names| names.split(';').map(str::trim).collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Composing records: from what was asked, decided and answered to canonical, redacted bytes.
 
+use super::bound;
 use super::outcome::Outcome;
 use super::record::{Content, Kind, Record, VERSION, canonical};
 use super::redact::{Redactor, Shown};
@@ -17,8 +18,9 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Leaves longer than this are shortened: the frame's format and the proofs to come bound them.
-pub const LEAF_BYTES_MAX: usize = 60 * 1024;
+/// Parts of a leaf into which a cloud or a caller can write what it was shown. The rest is what the gateway saw and
+/// judged: there nothing gives way to an echo, or a caller could blank its own record by calling its facts a secret.
+const ECHOING: &[&str] = &["/detail", "/headers", "/signed", "/decision/errors", "/decision/explanation", "/decision/message"];
 
 /// Microseconds by stage.
 pub type Timings = BTreeMap<&'static str, u64>;
@@ -77,28 +79,47 @@ impl Composer {
     pub fn request(&self, judged: Judged, timings: &Timings) -> (Record, Shown) {
         let Judged { head, inspected, question, decision } = judged;
         let mut shown = Shown::default();
-        let (marked, secret_parameters): (&[Vec<Step>], Vec<&str>) = match &question.target {
-            Target::Operation(op, _) => {
-                (op.body.as_ref().map_or(&[], |b| b.secrets.as_slice()), op.query.iter().filter(|f| f.secret).map(|f| f.name.as_str()).collect())
-            }
-            _ => (&[], Vec::new()),
+        let operation = match &question.target {
+            Target::Operation(operation, _) => Some(operation.as_ref()),
+            _ => None,
         };
-        let headers = self.redactor.headers(&head.headers, &mut shown);
-        let query = head.query().map(|q| self.redactor.query(q, &secret_parameters, &mut shown));
+        // The body first: what headers show does not hide what the body says.
         // Only a body of an operation that the catalogue knows is kept: of others nobody knows where the secrets are.
-        let json = inspected.json.clone();
-        let (mut body, content) = self.body(&inspected.body, None, json, marked, &mut shown);
+        let spec = operation.and_then(|op| op.body.as_ref());
+        let marked = spec.map_or(&[][..], |spec| spec.secrets.as_slice());
+        let mut json = inspected.json.clone();
+        let undocumented = match (&mut json, spec) {
+            (Some(json), Some(spec)) => self.redactor.undocumented(json, &spec.shape, &mut shown),
+            _ => false,
+        };
+        let (mut body, content) = self.body(&inspected.body, None, json, undocumented, marked, &mut shown);
+        let mut headers = self.redactor.headers(&head.headers, &mut shown);
+        let open: Vec<&str> = operation.map_or_else(Vec::new, |op| op.query.iter().filter(|f| !f.secret).map(|f| f.name.as_str()).collect());
+        let query = head.query().map(|q| self.redactor.query(q, &open, &mut shown));
+        self.redactor.scrub(&mut headers, &shown);
+        let text = |text: &str, characters: usize| self.cut(text, characters, &shown);
         if let Some(media_type) = head.header("content-type") {
-            body.insert("media_type".to_owned(), Value::from(cut(media_type, 128)));
+            body.insert("media_type".to_owned(), Value::from(text(media_type, 128)));
         }
         if !inspected.read_whole {
             body.insert("read_whole".to_owned(), Value::Bool(false));
         }
+        let source = json!({"address": head.client.ip().to_string(), "port": head.client.port(), "agent": head.header("user-agent").map(|a| text(a, 256)), "forwarded_for_claimed": head.header("x-forwarded-for").map(|a| text(a, 256))});
+        let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
+        let mut call = call(&question.target);
+        set(&mut call, "method", Value::from(cut(head.method.as_str(), 32)));
+        set(&mut call, "version", Value::from(head.version));
+        set(&mut call, "host", Value::from(self.cut(&head.host, 256, &Shown::default())));
+        set(&mut call, "path", Value::from(self.cut(&String::from_utf8_lossy(path), 4096, &Shown::default())));
+        set(&mut call, "headers", headers);
+        if let Some(query) = query {
+            set(&mut call, "query", Value::from(text(&query, 8192)));
+        }
         let mut leaf = json!({
             "v": VERSION, "kind": "request", "id": head.id.to_string(), "time": head.received.rfc3339(),
             "caller": caller(question),
-            "source": {"address": head.client.ip().to_string(), "port": head.client.port(), "agent": head.header("user-agent").map(|a| cut(a, 256)), "forwarded_for_claimed": head.header("x-forwarded-for").map(|a| cut(a, 256))},
-            "call": call(head, &question.target, headers, query),
+            "source": source,
+            "call": call,
             "items": items(question),
             "body": body,
             "decision": decided(decision, &self.catalog),
@@ -108,10 +129,14 @@ impl Composer {
         if let Some(signed) = Redactor::signed(&head.headers) {
             set(&mut leaf, "signed", signed);
         }
-        if let Ok(facts) = &question.facts
-            && let Some(resource) = facts.items.first().and_then(|item| item.resource.as_ref())
-        {
-            set(&mut leaf, "resource", resource_json(resource));
+        if let Ok(facts) = &question.facts {
+            if let Some(resource) = facts.items.first().and_then(|item| item.resource.as_ref()) {
+                set(&mut leaf, "resource", resource_json(resource));
+            }
+            if leaf.pointer("/body/cut").is_some() {
+                // What was judged must not be in the part that is cut off.
+                set(&mut leaf, "facts", facts_json(&facts.body));
+            }
         }
         let kind = if decision.verdict == Verdict::Allow { Kind::Forwarded } else { Kind::Refused };
         (self.finish(&shown, head.id, kind, head.received, leaf, content), shown)
@@ -123,21 +148,27 @@ impl Composer {
         let plain = !answer.headers.contains_key(http::header::CONTENT_ENCODING);
         let examined_whole = answer.whole && answer.body_length == answer.body.len() as u64;
         let json = (plain && examined_whole).then(|| crate::inspect::json::parse(&answer.body).ok()).flatten();
+        let status = answer.status.unwrap_or(0);
+        let success = (200..300).contains(&status);
+        // A success whose body would say more, but cannot be read, is not known to be one.
+        let unread = success && json.is_none() && answer.body_length > 0 && tells_more(target);
         let outcome = match answer.status {
             _ if !answer.sent => Outcome::NotSent,
-            Some(status) if answer.whole => super::outcome::read(target, status, json.as_ref()),
+            Some(status) if answer.whole && !unread => super::outcome::read(target, status, json.as_ref()),
             _ => Outcome::Unknown,
         };
-        let status = answer.status.unwrap_or(0);
+        if success {
+            *shown = shown.known();
+        }
         let marked = match target {
             Target::Operation(op, _) => op.answer(status).map_or(&[][..], |a| a.secrets.as_slice()),
             _ => &[],
         };
         let headers = self.redactor.headers(&answer.headers, shown);
         let known = matches!(target, Target::Operation(..));
-        let (mut body, content) = self.body(&answer.body, Some((answer.body_length, &answer.body_digest)), json.filter(|_| known), marked, shown);
+        let (mut body, content) = self.body(&answer.body, Some((answer.body_length, &answer.body_digest)), json.filter(|_| known), false, marked, shown);
         if let Some(media_type) = answer.headers.get("content-type").and_then(|v| v.to_str().ok()) {
-            body.insert("media_type".to_owned(), Value::from(cut(media_type, 128)));
+            body.insert("media_type".to_owned(), Value::from(self.cut(media_type, 128, shown)));
         }
         let mut leaf = json!({
             "v": VERSION, "kind": "answer", "id": id.to_string(), "time": time.rfc3339(),
@@ -155,36 +186,35 @@ impl Composer {
             set(&mut leaf, "caller_accepted", Value::Bool(status != 401));
         }
         if !answer.fault.is_empty() {
-            set(&mut leaf, "detail", Value::from(cut(&answer.fault, 512)));
+            set(&mut leaf, "detail", Value::from(self.cut(&answer.fault, 512, shown)));
         }
         (self.finish(shown, id, Kind::Answer, time, leaf, content), outcome)
     }
 
     /// Scrubs, bounds and freezes a leaf.
     fn finish(&self, shown: &Shown, id: AuditId, kind: Kind, time: Timestamp, mut leaf: Value, content: Option<Content>) -> Record {
-        self.redactor.scrub(&mut leaf, shown);
-        let mut bytes = canonical(&leaf);
-        // Headers and items are the parts that a caller can make long; what is left out is said.
-        for part in ["headers", "items"] {
-            if bytes.len() <= LEAF_BYTES_MAX {
-                break;
+        for part in ECHOING {
+            if let Some(part) = leaf.pointer_mut(part) {
+                self.redactor.scrub(part, shown);
             }
-            let holder = if part == "headers" && leaf.get("call").is_some() { leaf.get_mut("call") } else { Some(&mut leaf) };
-            if let Some(Value::Object(holder)) = holder {
-                let size = holder.get(part).map_or(0, |v| v.to_string().len());
-                holder.insert(part.to_owned(), json!([{"left_out_bytes": size}]));
-            }
-            bytes = canonical(&leaf);
         }
-        Record { id, kind, time, leaf: bytes, content }
+        self.redactor.scrub(&mut leaf, &Shown::default());
+        Record { id, kind, time, leaf: bound::shorten(leaf), content }
     }
 
-    /// What a leaf says of a body, and what is kept beside the leaf. `truth` is given where `bytes` may be a part.
+    /// At most so many characters, once secrets are out: the first part of one would no longer be recognised.
+    fn cut(&self, text: &str, characters: usize, shown: &Shown) -> String {
+        cut(self.redactor.scrub_text(text, shown).as_deref().unwrap_or(text), characters)
+    }
+
+    /// What a leaf says of a body, and what is kept beside the leaf. `truth` is given where `bytes` may be a part;
+    /// `hidden` says that something in `json` was replaced already.
     fn body(
         &self,
         bytes: &Bytes,
         truth: Option<(u64, &str)>,
         json: Option<Value>,
+        hidden: bool,
         marked: &[Vec<Step>],
         shown: &mut Shown,
     ) -> (Map<String, Value>, Option<Content>) {
@@ -204,14 +234,16 @@ impl Composer {
             out.insert("digest".to_owned(), Value::from(digest));
             return (out, None);
         };
-        let hidden = self.redactor.body(&mut value, marked, shown) | self.redactor.scrub(&mut value, shown);
+        let hidden = hidden | self.redactor.body(&mut value, marked, shown) | self.redactor.scrub(&mut value, shown);
         // An unkeyed digest of a body with a secret would let a short secret be guessed.
         let digest = if hidden { self.redactor.digest(bytes) } else { crate::secret::sha256(bytes) };
         out.insert("digest".to_owned(), Value::from(digest));
         if hidden {
             out.insert("redacted".to_owned(), Value::Bool(true));
         }
-        let text = if hidden { Bytes::from(value.to_string()) } else { bytes.clone() };
+        // A body that is too long is kept without its blanks: they must not push out what it says.
+        let whole = !hidden && bytes.len() <= self.body_bytes_max;
+        let text = if whole { bytes.clone() } else { Bytes::from(value.to_string()) };
         let kept = text.slice(..text.len().min(self.body_bytes_max));
         out.insert("kept".to_owned(), Value::from(kept.len()));
         if kept.len() < text.len() {
@@ -253,15 +285,8 @@ fn caller(question: &Question) -> Value {
     out
 }
 
-fn call(head: &RequestHead, target: &Target, headers: Value, query: Option<String>) -> Value {
-    let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
-    let mut out = json!({
-        "service": target.service(), "action": target.action(), "method": head.method.as_str(),
-        "host": cut(&head.host, 256), "path": cut(&String::from_utf8_lossy(path), 4096), "version": head.version, "headers": headers,
-    });
-    if let Some(query) = query {
-        set(&mut out, "query", Value::from(cut(&query, 8192)));
-    }
+fn call(target: &Target) -> Value {
+    let mut out = json!({"service": target.service(), "action": target.action()});
     match target {
         Target::Operation(operation, _) => {
             set(&mut out, "operation", Value::from(operation.operation_id.as_str()));
@@ -324,6 +349,13 @@ fn set(object: &mut Value, name: &str, value: Value) {
     if let Value::Object(object) = object {
         object.insert(name.to_owned(), value);
     }
+}
+
+/// Whether the document says how a success can be none.
+fn tells_more(target: &Target) -> bool {
+    let Target::Operation(operation, _) = target else { return false };
+    let outcome = &operation.outcome;
+    outcome.failed.is_some() || outcome.failed_if.is_some() || outcome.succeeded.is_some()
 }
 
 /// At most so many characters.

@@ -3,8 +3,10 @@
 //! The modules stand from the record outwards; a module imports only from lines above its own.
 
 pub mod record;
+mod shown;
 pub mod redact;
 pub mod outcome;
+pub mod bound;
 pub mod leaf;
 pub mod frame;
 pub mod store;

@@ -1,17 +1,20 @@
 //! Redaction: a keyed digest stands in the place of every secret, so that equal secrets stay comparable.
 //!
 //! Four nets, one behind the other: places that the catalogue marks, names that mean a secret anywhere, texts that
-//! look like one, and every secret that this exchange has shown, wherever it turns up again (a cloud's error
-//! text can echo the whole signed request). What cannot be read is recorded by length and digest alone.
+//! look like one, and every secret that this exchange has shown, where it may turn up again (a cloud's error text can
+//! echo the whole signed request). What cannot be read is recorded by length and digest alone, and so is what no
+//! document names.
 
+use super::shown::DECODERS;
+pub use super::shown::Shown;
+use crate::catalog::route::percent_decode;
+use crate::catalog::schema::Shape;
 use crate::catalog::source::Step;
+use crate::request::Authorization;
 use crate::secret::DigestKey;
 use http::HeaderMap;
 use regex::Regex;
 use serde_json::{Map, Value, json};
-
-/// Shorter secrets are not searched for in other texts: they would match by chance.
-const ECHO_LENGTH_MIN: usize = 8;
 
 /// Redacts under one installation's key.
 #[derive(Debug)]
@@ -20,26 +23,7 @@ pub struct Redactor {
     looks_secret: Regex,
 }
 
-/// The secrets that one exchange has shown. In memory only; prints itself as hidden.
-#[derive(Clone, Default)]
-pub struct Shown(Vec<String>);
-
-impl std::fmt::Debug for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Shown({} hidden)", self.0.len())
-    }
-}
-
-impl Shown {
-    fn note(&mut self, secret: &str) {
-        if secret.len() >= ECHO_LENGTH_MIN && !self.0.iter().any(|s| s == secret) {
-            self.0.push(secret.to_owned());
-        }
-    }
-}
-
-/// Names that mean a secret at any depth of any body and in any query, in the form of [`plain_name`]. What is set
-/// before them makes them no less secret: `X-Amz-Security-Token`, `login_password`.
+/// Names that mean a secret at any depth of any body, in the form of [`plain_name`].
 const SECRET_NAMES: &[&str] = &[
     "accesstoken",
     "adminpass",
@@ -69,8 +53,17 @@ const SECRET_NAMES: &[&str] = &[
     "yunxiaoaccesstoken",
 ];
 
+/// Words in a name that make all texts and numbers below it secret, in the form of [`plain_name`].
+const SECRET_WORDS: &[&str] = &["apikey", "credential", "passphrase", "passwd", "password", "privatekey", "pwd", "secret", "token"];
+
 /// Words that make a header secret, in the form of [`plain_name`].
-const SECRET_HEADER_WORDS: &[&str] = &["apikey", "auth", "cookie", "credential", "nonce", "passw", "secret", "session", "signature", "token"];
+const SECRET_HEADER_WORDS: &[&str] = &["auth", "cookie", "credential", "nonce", "pass", "pwd", "secret", "session", "signature", "token"];
+
+/// Headers that hold addresses, which may carry a login or a token.
+const ADDRESS_HEADERS: &[&str] = &["content-location", "link", "location", "referer", "refresh"];
+
+/// Headers by which a caller is known: their values cannot be chosen at will.
+const CREDENTIAL_HEADERS: &[&str] = &["x-auth-token", "x-yunxiao-token"];
 
 /// Headers that hold one of those words and no secret.
 const OPEN_HEADERS: &[&str] = &["www-authenticate", "proxy-authenticate"];
@@ -85,6 +78,10 @@ impl Redactor {
             r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
             r"|\bpt-[A-Za-z0-9_-]{16,}",
             r"|\bMII[A-Za-z0-9+/=_-]{100,}",
+            // Private keys without their frame: OpenSSH, EC, Ed25519; and PuTTY's own form.
+            r"|\b(?:b3BlbnNzaC1rZXkt|MHcCAQEE|MIGkAgEB|MC4CAQAwBQYDK2Vw)[A-Za-z0-9+/=\s]*",
+            r"|PuTTY-User-Key-File-[\s\S]*",
+            r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
             r"|Signature=[A-Za-z0-9+/=%]{16,}",
         ))?;
         Ok(Self { key, looks_secret })
@@ -110,43 +107,58 @@ impl Redactor {
         if name == "authorization" {
             return self.authorization(&value, shown);
         }
-        if name == "location" {
-            let (path, query) = value.split_once('?').unwrap_or((&value, ""));
-            return if query.is_empty() { value } else { format!("{path}?{}", self.hide(query, shown)) };
+        if ADDRESS_HEADERS.contains(&name) {
+            return self.address(value, shown);
         }
         let plain = plain_name(name);
-        if SECRET_HEADER_WORDS.iter().any(|word| plain.contains(word)) && !OPEN_HEADERS.contains(&name) {
-            return self.hide(&value, shown);
+        let secret = SECRET_HEADER_WORDS.iter().any(|word| plain.contains(word)) || plain.ends_with("key");
+        match secret && !OPEN_HEADERS.contains(&name) {
+            true if CREDENTIAL_HEADERS.contains(&name) => self.hide(&value, shown),
+            true => self.hide_claimed(&value, shown),
+            false => value,
         }
-        value
     }
 
-    /// Keeps scheme, key id and signed names; the signature, or an unknown scheme's credentials, go.
+    /// An address without its query and fragment; one with a login is hidden whole.
+    fn address(&self, value: String, shown: &mut Shown) -> String {
+        if value.contains('@') {
+            return self.hide_claimed(&value, shown);
+        }
+        match value.split_once(['?', '#']) {
+            None => value,
+            Some((path, rest)) => format!("{path}?{}", self.hide_claimed(rest, shown)),
+        }
+    }
+
+    /// Keeps scheme, key id and signed names; the signature, or all of another scheme's credentials, go.
     fn authorization(&self, value: &str, shown: &mut Shown) -> String {
-        let Some((scheme, parameters)) = value.split_once(' ') else { return self.hide(value, shown) };
+        let Some(Authorization { scheme, parameters }) = Authorization::parse(value) else { return self.hide_claimed(value, shown) };
         if !parameters.contains("Signature=") {
-            return format!("{scheme} {}", self.hide(parameters, shown));
+            return format!("{scheme} {}", self.hide_claimed(parameters, shown));
         }
         let part = |part: &str| match part.trim().split_once('=') {
             Some((name @ ("Access" | "Credential" | "SignedHeaders"), value)) => format!("{name}={value}"),
-            Some((name, secret)) => format!("{name}={}", self.hide(secret, shown)),
-            None => self.hide(part, shown),
+            Some((name, secret)) => format!("{name}={}", self.hide_claimed(secret, shown)),
+            None => self.hide_claimed(part, shown),
         };
         let parts: Vec<String> = parameters.split(',').map(part).collect();
         format!("{scheme} {}", parts.join(", "))
     }
 
-    /// A raw query, with the values of secret parameters replaced.
-    pub fn query(&self, raw: &str, marked: &[&str], shown: &mut Shown) -> String {
-        let decode = |text: &str| crate::catalog::route::percent_decode(text).unwrap_or_else(|| text.to_owned());
-        let is_secret = |name: &str| marked.contains(&name) || means_secret(name);
-        let part = |part: &str| match part.split_once('=') {
-            // The cloud reads names decoded, so an escape in one does not make its value less secret.
-            Some((name, value)) if is_secret(&decode(name)) => {
-                shown.note(value);
-                format!("{name}={}", self.hide(&decode(value), shown))
+    /// A raw query. The values of `open` parameters, which a document names, stay; of others nobody knows what they hold.
+    pub fn query(&self, raw: &str, open: &[&str], shown: &mut Shown) -> String {
+        let decode = |text: &str| percent_decode(text).unwrap_or_else(|| text.to_owned());
+        let part = |part: &str| {
+            let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
+            let known = decode(name);
+            // `;` parts two parameters to some readers: then the first one's value holds the second.
+            if open.contains(&known.as_str()) && !is_secret_name(&known) && !part.contains(';') {
+                return part.to_owned();
             }
-            _ => part.to_owned(),
+            let Some(value) = value else { return self.hide_claimed(&known, shown) };
+            let name = if name.len() > 64 { self.hide_claimed(&known, shown) } else { name.to_owned() };
+            shown.claim(value);
+            if value.is_empty() { format!("{name}=") } else { format!("{name}={}", self.hide_claimed(&decode(value), shown)) }
         };
         raw.split('&').map(part).collect::<Vec<_>>().join("&")
     }
@@ -158,6 +170,31 @@ impl Redactor {
             self.hide_at(body, place, shown, &mut changed);
         }
         self.hide_names(body, shown, &mut changed);
+        changed
+    }
+
+    /// The values of fields that a document does not name although it names all. True when something was replaced.
+    pub fn undocumented(&self, value: &mut Value, shape: &Shape, shown: &mut Shown) -> bool {
+        let mut changed = false;
+        match (shape, value) {
+            (Shape::Object { fields, additional }, Value::Object(object)) => {
+                for (name, inner) in object {
+                    match fields.iter().find(|field| field.name == *name) {
+                        Some(field) => changed |= self.undocumented(inner, &field.shape, shown),
+                        None if !additional => self.hide_value(inner, shown, &mut changed),
+                        None => {}
+                    }
+                }
+            }
+            (Shape::Array { element, .. }, Value::Array(elements)) => {
+                changed = elements.iter_mut().fold(false, |changed, e| self.undocumented(e, element, shown) | changed);
+            }
+            (Shape::Any, _) => {}
+            (Shape::Object { .. } | Shape::Array { .. }, other) | (_, other @ (Value::Object(_) | Value::Array(_))) => {
+                self.hide_value(other, shown, &mut changed);
+            }
+            _ => {}
+        }
         changed
     }
 
@@ -181,8 +218,11 @@ impl Redactor {
         match value {
             Value::Object(object) => {
                 for (name, inner) in object {
-                    if means_secret(name) {
+                    let plain = plain_name(name);
+                    if SECRET_NAMES.contains(&plain.as_str()) {
                         self.hide_value(inner, shown, changed);
+                    } else if SECRET_WORDS.iter().any(|word| plain.contains(word)) {
+                        self.hide_below(inner, shown, changed);
                     } else {
                         self.hide_names(inner, shown, changed);
                     }
@@ -190,6 +230,15 @@ impl Redactor {
             }
             Value::Array(elements) => elements.iter_mut().for_each(|e| self.hide_names(e, shown, changed)),
             _ => {}
+        }
+    }
+
+    /// All texts and numbers of a value whose structure says something: `{"reset-password": {"is_check_password": true}}`.
+    fn hide_below(&self, value: &mut Value, shown: &mut Shown, changed: &mut bool) {
+        match value {
+            Value::Object(object) => object.values_mut().for_each(|inner| self.hide_below(inner, shown, changed)),
+            Value::Array(elements) => elements.iter_mut().for_each(|e| self.hide_below(e, shown, changed)),
+            _ => self.hide_value(value, shown, changed),
         }
     }
 
@@ -206,6 +255,11 @@ impl Redactor {
 
     fn hide(&self, secret: &str, shown: &mut Shown) -> String {
         shown.note(secret);
+        self.key.digest(secret.as_bytes())
+    }
+
+    fn hide_claimed(&self, secret: &str, shown: &mut Shown) -> String {
+        shown.claim(secret);
         self.key.digest(secret.as_bytes())
     }
 
@@ -235,10 +289,21 @@ impl Redactor {
         }
     }
 
-    /// The text without secrets; `None` when it has none.
+    /// The text without secrets; `None` when it has none. What would be one once its escapes are decoded is one too:
+    /// the text then stands decoded.
     pub fn scrub_text(&self, text: &str, shown: &Shown) -> Option<String> {
+        let mut clean = self.scrub_plain(text, shown);
+        for decode in DECODERS {
+            if let Some(decoded) = decode(clean.as_deref().unwrap_or(text)) {
+                clean = self.scrub_plain(&decoded, shown).or(clean);
+            }
+        }
+        clean
+    }
+
+    fn scrub_plain(&self, text: &str, shown: &Shown) -> Option<String> {
         let mut clean = None;
-        for secret in &shown.0 {
+        for secret in shown.all() {
             let now = clean.as_deref().unwrap_or(text);
             if now.contains(secret.as_str()) {
                 clean = Some(now.replace(secret.as_str(), &self.key.digest(secret.as_bytes())));
@@ -260,16 +325,15 @@ impl Redactor {
 
     /// Which headers a signature covers, and whether the body is among what it covers. `None` without a signature.
     pub fn signed(headers: &HeaderMap) -> Option<Value> {
-        let text = headers.get("authorization")?.to_str().ok()?;
-        let names = text.split(',').find_map(|p| p.trim().strip_prefix("SignedHeaders=").or_else(|| p.split_once(" SignedHeaders=").map(|s| s.1)))?;
+        let names = Authorization::parse(headers.get("authorization")?.to_str().ok()?)?.signed_headers();
         let unsigned = headers.get("x-sdk-content-sha256").is_some_and(|v| v.as_bytes() == b"UNSIGNED-PAYLOAD");
-        Some(json!({"headers": names.split(';').collect::<Vec<_>>(), "body": !unsigned}))
+        (!names.is_empty()).then(|| json!({"headers": names, "body": !unsigned}))
     }
 }
 
-fn means_secret(name: &str) -> bool {
+fn is_secret_name(name: &str) -> bool {
     let plain = plain_name(name);
-    SECRET_NAMES.iter().any(|secret| plain.ends_with(secret))
+    SECRET_NAMES.contains(&plain.as_str()) || SECRET_WORDS.iter().any(|word| plain.contains(word))
 }
 
 /// A name in lower case, without `-`, `_`, and without a namespace before `:`.
@@ -320,8 +384,8 @@ mod tests {
     #[test]
     fn echoes_and_look_alikes_are_scrubbed_wherever_they_stand() {
         let mut shown = Shown::default();
-        let query = redactor().query("access%54oken=pt%2Dabcdefgh&x=1", &[], &mut shown);
-        assert_eq!(query, format!("access%54oken={}&x=1", redactor().digest(b"pt-abcdefgh")));
+        let query = redactor().query("accessToken=pt%2Dabcdefgh&x=1&%79=2", &["x", "y", "accessToken"], &mut shown);
+        assert!(query.ends_with("&x=1&%79=2") && !query.contains("abcdefgh"), "{query}");
         let mut leaf = json!({"error": "canonical request: x-token:pt-abcdefgh;", "pt-abcdefgh": 1, "pem": "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----\nb", "cut": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb", "raw": "pt%2Dabcdefgh"});
         assert!(redactor().scrub(&mut leaf, &shown));
         let text = leaf.to_string();

@@ -140,13 +140,20 @@ impl Template {
             let segment = segments.next()?;
             match want {
                 Segment::Literal(text) if text == segment => {}
-                Segment::Parameter { name, raw } if !segment.is_empty() && (*raw || !has_encoded_slash(segment)) => captured.push((name.as_str(), segment)),
+                Segment::Parameter { name, raw } if !segment.is_empty() && is_one(segment, *raw) => captured.push((name.as_str(), segment)),
                 Segment::Rest => return segments.chain([segment]).all(|s| !s.is_empty() && !has_encoded_slash(s)).then_some(captured),
                 _ => return None,
             }
         }
         segments.next().is_none().then_some(captured)
     }
+}
+
+/// Whether a segment is one to whoever decodes it before splitting too: without an encoded slash, or, where the
+/// parameter takes one, without the empty and dot parts that would lead such a reader to another path.
+fn is_one(segment: &str, raw: bool) -> bool {
+    let parts = segment.replace("%2f", "%2F");
+    if raw { parts.split("%2F").all(|part| !["", ".", ".."].contains(&part)) } else { !has_encoded_slash(segment) }
 }
 
 fn has_encoded_slash(segment: &str) -> bool {
@@ -196,6 +203,9 @@ mod tests {
     fn raw_segments_alone_take_an_encoded_slash() {
         let raw = Template::parse("/repositories/{id}/keys", &["id".to_owned()]).unwrap();
         assert_eq!(raw.capture("/repositories/60de%2FDemo/keys"), Some(vec![("id", "60de%2FDemo")]));
+        for elsewhere in ["..%2Fkeys", "a%2f..%2F..", "a%2F%2fb", "%2F", "a%2F", "a%2F.%2Fb"] {
+            assert_eq!(raw.capture(&format!("/repositories/{elsewhere}/keys")), None, "{elsewhere}");
+        }
         let plain = Template::parse("/repositories/{id}/keys", &[]).unwrap();
         assert_eq!(plain.capture("/repositories/60de%2fDemo/keys"), None);
         assert_eq!(plain.capture("/repositories/60de/keys/"), None);

@@ -10,7 +10,7 @@ use crate::request::RequestHead;
 use serde_json::Value;
 
 /// More items than this in one call are refused, whatever the policies say.
-pub const ITEMS_MAX: usize = 1000;
+pub const ITEMS_MAX: usize = 256;
 
 /// The items of a call whose parameters and body have been checked.
 ///

@@ -129,13 +129,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// A name from the wire, fit to be shown: escaped and at most 64 characters long.
+/// A name from the wire, fit to be shown: escaped. A long one is not shown at all: the first part of a secret that was
+/// sent as a name would no longer be recognised as one.
 pub fn printable(name: &str) -> String {
-    let mut text: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    if name.chars().count() > 64 {
-        text.push('…');
+    match name.chars().count() {
+        0..=64 => name.chars().flat_map(char::escape_debug).collect(),
+        n => format!("(a name of {n} characters)"),
     }
-    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,12 @@ use ssh_key::public::{EcdsaPublicKey, KeyData};
 
 /// Reads an OpenSSH public key line. What cannot be read is `unknown` with 0 bits, for policies to refuse.
 pub fn read(text: &str) -> PublicKey {
-    let parsed = ssh_key::PublicKey::from_openssh(text.trim_end_matches(['\r', '\n']));
+    let line = text.trim_end_matches(['\r', '\n']);
+    // The comment takes all that follows the key. Behind a line break that is a second key, as a server reads it.
+    if line.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        return UNKNOWN;
+    }
+    let parsed = ssh_key::PublicKey::from_openssh(line);
     let (algorithm, bits) = match parsed.as_ref().map(ssh_key::PublicKey::key_data) {
         Ok(KeyData::Ed25519(_)) => ("ed25519", 256),
         Ok(KeyData::Rsa(key)) => ("rsa", key.n.as_positive_bytes().map_or(0, bit_length)),
@@ -13,10 +18,12 @@ pub fn read(text: &str) -> PublicKey {
         Ok(KeyData::Ecdsa(key)) => ("ecdsa", curve_bits(key)),
         Ok(KeyData::SkEd25519(_)) => ("sk-ed25519", 256),
         Ok(KeyData::SkEcdsaSha2NistP256(_)) => ("sk-ecdsa", 256),
-        _ => ("unknown", 0),
+        _ => return UNKNOWN,
     };
     PublicKey { algorithm, bits }
 }
+
+const UNKNOWN: PublicKey = PublicKey { algorithm: "unknown", bits: 0 };
 
 fn curve_bits(key: &EcdsaPublicKey) -> i64 {
     match key {
@@ -47,7 +54,11 @@ mod tests {
     #[test]
     fn anything_else_is_unknown() {
         for text in ["", "ssh-rsa", "ssh-rsa AAAA", "-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL"] {
-            assert_eq!(read(text), PublicKey { algorithm: "unknown", bits: 0 }, "{text}");
+            assert_eq!(read(text), UNKNOWN, "{text}");
         }
+        for between in ["\n", "\r\n", "\u{2028}", "\t", "\n\n"] {
+            assert_eq!(read(&format!("{ED25519}{between}{ED25519}")), UNKNOWN, "{between:?}");
+        }
+        assert_eq!(read(&format!("{ED25519}\r\n")).algorithm, "ed25519");
     }
 }

@@ -10,7 +10,7 @@ pub mod value;
 use crate::catalog::Target;
 use crate::catalog::operation::Operation;
 use crate::reason::Reason;
-use crate::request::{BodyFault, BodySource, RequestHead};
+use crate::request::{Authorization, BodyFault, BodySource, RequestHead};
 use bytes::Bytes;
 use facts::{CallFacts, Fact, Facts, Unreadable};
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     let mut json = None;
     let facts = match target {
         Target::Operation(operation, path) => call_facts(operation, path, head, &body, &mut json),
-        Target::Passing(_) => Ok(CallFacts::default()),
+        Target::Passing(_) => query::no_override(head.query()).map(|()| CallFacts::default()),
         Target::Unknown(_, reason) => Err(refuse(*reason, reason.meaning().to_owned())),
     };
     (Inspected { body, json, read_whole: true }, facts)
@@ -61,6 +61,9 @@ fn unreadable(reason: Reason, detail: String) -> Reading {
 
 fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHead, body: &Bytes, json: &mut Option<Value>) -> Result<CallFacts, Unreadable> {
     *json = body_json(operation, head, body)?;
+    readable_answer(operation, head)?;
+    header_values(operation, head)?;
+    query::no_override(head.query())?;
     let pairs = query::split(head.query(), operation.is_write())?;
     let mut facts = CallFacts { path: path_facts(operation, path)?, query: query::facts(operation, &pairs)?, ..CallFacts::default() };
     if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body)
@@ -85,6 +88,31 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
         }
     }
     Ok(facts)
+}
+
+/// The answer to a write says what was done. The gateway asks for it plain, unless that would break a signature.
+fn readable_answer(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
+    let Some(wanted) = head.headers.get(http::header::ACCEPT_ENCODING).filter(|v| operation.is_write() && !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+    else {
+        return Ok(());
+    };
+    let signed = head.header("authorization").and_then(Authorization::parse).map(|a| a.signed_headers()).unwrap_or_default();
+    if signed.iter().any(|name| name.eq_ignore_ascii_case("accept-encoding")) {
+        let wanted = String::from_utf8_lossy(wanted.as_bytes());
+        let why = format!("the signature covers Accept-Encoding `{}`, so the answer could come unreadable: leave it unsigned", json::printable(&wanted));
+        return Err(refuse(Reason::ContentEncoding, why));
+    }
+    Ok(())
+}
+
+/// Headers that the document describes: a value that it does not allow may make another call of it.
+fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
+    for field in operation.headers.iter().filter(|field| !field.secret) {
+        for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
+            value::check_parameter(field, text, &format!("header.{}", field.name)).map_err(|u| refuse(Reason::HeadAmbiguous, u.detail))?;
+        }
+    }
+    Ok(())
 }
 
 /// The body as JSON, if the operation takes one and it is there.

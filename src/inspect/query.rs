@@ -10,6 +10,22 @@ use crate::reason::Reason;
 /// More parameters than this are refused.
 const PARAMETERS_MAX: usize = 64;
 
+/// Parameters by which some servers take the method for another, in the form of [`value::loose`].
+const OVERRIDES: &[&str] = &["method", "xhttpmethod", "xhttpmethodoverride", "xmethodoverride"];
+
+/// Refuses a parameter that asks the upstream to take the method for another: a read would become a write.
+///
+/// # Errors
+/// When there is one. Broken escapes are left to [`split`].
+pub fn no_override(raw: Option<&str>) -> Result<(), Unreadable> {
+    let names = raw.into_iter().flat_map(|q| q.split(['&', ';'])).map(|part| part.split('=').next().unwrap_or_default());
+    let decoded = names.filter(|name| !name.eq_ignore_ascii_case("method")).filter_map(percent_decode);
+    match decoded.into_iter().find(|name| OVERRIDES.contains(&value::loose(name).as_str())) {
+        Some(name) => Err(refuse(format!("the query parameter `{}` would change the method upstream", printable(&name)))),
+        None => Ok(()),
+    }
+}
+
 /// Splits and decodes a raw query.
 ///
 /// # Errors
@@ -75,6 +91,17 @@ fn refuse(detail: String) -> Unreadable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_parameter_changes_the_method() {
+        for raw in ["_method=DELETE", "a=1&_METHOD=PUT", "%5fmethod=PUT", "X-HTTP-Method-Override=PUT", "a=1;x-method-override=PUT"] {
+            assert!(no_override(Some(raw)).is_err(), "{raw}");
+        }
+        for raw in ["", "method=list", "a=_method", "limit=1"] {
+            assert!(no_override(Some(raw)).is_ok(), "{raw}");
+        }
+        assert!(no_override(None).is_ok());
+    }
 
     #[test]
     fn each_parameter_once() {

@@ -71,7 +71,9 @@ fn unknown_field(fields: &[Field], additional: bool, name: &str, place: &str) ->
         return Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not the documented `{}`: write it exactly so", near.name)));
     }
     if additional {
-        return Ok(());
+        // Some readers fold `ſ` to `s` and full-width letters to narrow ones: documented names are ASCII, so are others.
+        let plain = name.bytes().all(|b| (0x20..0x7f).contains(&b));
+        return if plain { Ok(()) } else { Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}`: a name may hold printable ASCII only"))) };
     }
     let known: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
     Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not a field of this operation; known are {}", known.join(", "))))

@@ -17,6 +17,9 @@ use cedar_policy::{AuthorizationError, Context, Entities, Entity, EntityId, Enti
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Items whose decision is explained: the first ones show what is wrong with a batch.
+const EXPLAINED_ITEMS_MAX: usize = 16;
+
 /// What was found for one call, item by item.
 #[derive(Default)]
 struct Findings {
@@ -28,6 +31,8 @@ struct Findings {
     explanation: Vec<String>,
     /// How many items Cedar allowed without an error.
     allowed: usize,
+    /// How many it denied.
+    denied: usize,
     /// Items that nothing permits.
     unpermitted: Vec<usize>,
 }
@@ -171,7 +176,8 @@ impl Bundle {
         // Not Cedar's word alone: it decides as if a policy that failed were not there.
         let failed = answer.diagnostics().errors().next().is_some();
         let denied = answer.decision() == cedar_policy::Decision::Deny;
-        if denied {
+        findings.denied += usize::from(denied);
+        if denied && findings.denied <= EXPLAINED_ITEMS_MAX {
             findings.explanation.extend(self.explain(action, asked, &deciding, item));
         }
         if denied && deciding.is_empty() {
