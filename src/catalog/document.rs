@@ -238,15 +238,21 @@ impl Reader<'_> {
         }
         let pointer = self.resolve(&pointer)?;
         let content = self.object(&format!("{pointer}/content"))?;
-        if content.keys().any(|k| k != "application/json") {
-            return Err(fault(&format!("{pointer}/content"), "only application/json bodies can be judged"));
+        let [media_type] = content.keys().collect::<Vec<_>>()[..] else {
+            return Err(fault(&format!("{pointer}/content"), "one media type is judged, no more and no less"));
+        };
+        if !media_type.starts_with("application/") || !(media_type.ends_with("/json") || media_type.ends_with("+json") || media_type.ends_with("-json-patch")) {
+            return Err(fault(
+                &format!("{pointer}/content"),
+                "only JSON bodies can be judged: application/json, application/…+json or application/…-json-patch",
+            ));
         }
-        let media = format!("{pointer}/content/application~1json");
+        let media = format!("{pointer}/content/{}", escape(media_type));
         let shape = schema::compile(self.root, &format!("{media}/schema"), "body")?;
         let required = self.root.pointer(&format!("{pointer}/required")) == Some(&Value::Bool(true));
         self.check_examples(&media)?;
         let secrets = self.secrets(&format!("{media}/schema"));
-        Ok(Some(BodySpec { required, shape, secrets, example: self.example(&media) }))
+        Ok(Some(BodySpec { required, media_type: media_type.to_ascii_lowercase(), shape, secrets, example: self.example(&media) }))
     }
 
     fn answers(&self, at: &str) -> Result<BTreeMap<String, AnswerSpec>, Fault> {

@@ -47,6 +47,8 @@ pub struct Operation {
 pub struct BodySpec {
     /// Whether the call needs one.
     pub required: bool,
+    /// `application/json`, or another media type of JSON that the document names instead.
+    pub media_type: String,
     /// The compiled schema.
     pub shape: Shape,
     /// Places that hold secrets.

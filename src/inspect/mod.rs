@@ -126,18 +126,18 @@ fn body_json(operation: &Operation, head: &RequestHead, body: &Bytes) -> Result<
     if body.is_empty() {
         return if spec.required { Err(refuse(Reason::BodyMissing, format!("{} needs a JSON body", operation.action))) } else { Ok(None) };
     }
-    content_type(head)?;
+    content_type(head, &spec.media_type)?;
     body_digest(operation, head, body)?;
     json::parse(body).map(Some)
 }
 
-/// `application/json`, with `charset=utf-8` or nothing behind it.
-fn content_type(head: &RequestHead) -> Result<(), Unreadable> {
-    let refuse = || refuse(Reason::ContentType, "Content-Type must be application/json, with charset=utf-8 or no parameter".to_owned());
+/// The operation's media type, with `charset=utf-8` or nothing behind it.
+fn content_type(head: &RequestHead, media_type: &str) -> Result<(), Unreadable> {
+    let refuse = || refuse(Reason::ContentType, format!("Content-Type must be {media_type}, with charset=utf-8 or no parameter"));
     let text = head.header("content-type").ok_or_else(refuse)?.to_ascii_lowercase();
     let (kind, parameter) = text.split_once(';').unwrap_or((&text, ""));
     let charset = parameter.trim().replace('"', "");
-    if kind.trim() == "application/json" && ["", "charset=utf-8", "charset=utf8"].contains(&charset.as_str()) { Ok(()) } else { Err(refuse()) }
+    if kind.trim() == media_type && ["", "charset=utf-8", "charset=utf8"].contains(&charset.as_str()) { Ok(()) } else { Err(refuse()) }
 }
 
 /// A write whose signature does not cover this very body could be changed behind the gateway.

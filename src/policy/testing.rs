@@ -3,7 +3,7 @@
 use super::cases;
 use super::question::Question;
 use crate::caller::{Assurance, Caller, CallerKind, Credential, Directory, Identity};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Target};
 use serde_json::Value;
 use std::sync::LazyLock;
 
@@ -117,6 +117,12 @@ pub fn question(catalog: &Catalog, method: &str, url: &str, body: &Value) -> Que
     (case.method, case.host, case.path, case.query) = (method.to_owned(), host.to_owned(), format!("/{path}"), query.to_owned());
     case.body = (!body.is_null()).then(|| body.to_string());
     case.source = "10.20.0.5".parse().unwrap();
+    // The route's own media type, as its clients send it.
+    if let Target::Operation(operation, _) = catalog.classify(None, host, &case.method.parse().unwrap(), &case.path)
+        && let Some(spec) = &operation.body
+    {
+        case.headers.insert("content-type".to_owned(), spec.media_type.clone());
+    }
     let asked = cases::question(catalog, &case).unwrap();
     Question { caller: caller("ci-keys", CallerKind::Robot, &["key-admins"]), ..asked }
 }
