@@ -15,7 +15,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::prelude::*;
 
 /// Audit-logging reverse proxy and policy gateway for the cloud calls that move key pairs, machine images and SSH keys.
 #[derive(Debug, Parser)]
@@ -183,13 +186,40 @@ fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Logs go to standard error. pingora's own lines can hold parts of requests, and so secrets: its errors alone pass.
+/// Logs go to standard error.
 fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,keyward=info,pingora_core=error,pingora_proxy=off,sled=error"));
+    let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,keyward=info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let safe = filter_fn(|line| holds_no_request(line.target(), *line.level()));
     if json {
-        builder.json().init();
+        builder.json().finish().with(safe).init();
     } else {
-        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().with(safe).init();
+    }
+}
+
+/// Whether a line may be logged whatever `KEYWARD_LOG` asks for: below these levels the lines of libraries hold whole
+/// requests, and so secrets.
+fn holds_no_request(target: &str, level: Level) -> bool {
+    match target.split("::").next() {
+        Some("keyward") => true,
+        Some("pingora_proxy") => false,
+        Some("pingora_core" | "sled") => level <= Level::ERROR,
+        _ => level <= Level::WARN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_library_logs_a_request() {
+        assert!(holds_no_request("keyward::gate", Level::TRACE));
+        assert!(holds_no_request("pingora_core", Level::ERROR));
+        for target in ["pingora_core", "pingora_proxy", "hyper", "keywards"] {
+            assert!(!holds_no_request(target, Level::DEBUG), "{target}");
+        }
+        assert!(!holds_no_request("pingora_proxy", Level::ERROR));
     }
 }
