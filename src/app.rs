@@ -212,7 +212,7 @@ fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener,
         server.add_service(service);
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase));
+    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase), &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);

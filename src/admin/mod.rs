@@ -6,13 +6,14 @@ use crate::audit::ask;
 use crate::gate::Gate;
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,12 +44,14 @@ pub struct AdminState {
     /// The gate: its metrics, journal and rules.
     pub gate: Arc<Gate>,
     phase: Arc<Phase>,
+    hosts: Vec<String>,
 }
 
 impl Admin {
-    /// A service on a bound, non-blocking listener.
-    pub fn new(listener: TcpListener, gate: Arc<Gate>, phase: Arc<Phase>) -> Self {
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, phase }) }
+    /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
+    pub fn new(listener: TcpListener, gate: Arc<Gate>, phase: Arc<Phase>, hosts: &[String]) -> Self {
+        let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, phase, hosts }) }
     }
 }
 
@@ -63,7 +66,23 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(ask::EXCHANGES, get(trail::answer))
         .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
         .route(ask::COUNTS, get(trail::answer))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
+}
+
+/// A page in an auditor's browser could be made to ask this listener under a name that its owner points here; the
+/// browser then sends that name. Addresses and `localhost` are nobody else's, and further names are listed.
+async fn own_host(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host.as_str(),
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if address || name == "localhost" || state.hosts.iter().any(|own| own == name) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, "this Host is not the admin's own: ask by address, or list the name in `admin.hosts`\n").into_response()
 }
 
 #[async_trait]

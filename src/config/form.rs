@@ -51,11 +51,12 @@ pub struct Listener {
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     pub address: SocketAddr,
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 9901)) }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9901)), hosts: Vec::new() }
     }
 }
 

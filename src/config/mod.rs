@@ -21,6 +21,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Where auditors and Prometheus connect.
     pub admin: SocketAddr,
+    /// Names by which the admin may be asked, beside its address.
+    pub admin_hosts: Vec<String>,
     /// The folder of OpenAPI documents.
     pub catalog_dir: PathBuf,
     /// Hosts that the operator adds to a service.
@@ -144,6 +146,7 @@ impl Settings {
             threads: form.gateway.threads.max(1),
             drain: Duration::from_secs(form.gateway.drain_seconds),
             admin: form.admin.address,
+            admin_hosts: form.admin.hosts,
             catalog_dir: base.join(form.catalog.dir),
             service_hosts,
             callers_file: base.join(form.callers.file),

@@ -114,7 +114,7 @@ fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr, once: bool) -
 
 async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
     for _ in 0..200 {
-        let request = http::Request::get("/readyz").header("host", "admin").body(bytes::Bytes::new())?;
+        let request = http::Request::get("/readyz").header("host", "localhost").body(bytes::Bytes::new())?;
         if client::send(admin, request).await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
         }
@@ -125,7 +125,7 @@ async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
 
 /// What the trail says became of a call.
 async fn outcome(admin: SocketAddr, audit_id: &str) -> anyhow::Result<String> {
-    let request = http::Request::get(format!("{}/{audit_id}", crate::audit::ask::EXCHANGES)).header("host", "admin").body(bytes::Bytes::new())?;
+    let request = http::Request::get(format!("{}/{audit_id}", crate::audit::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
     let exchange: serde_json::Value = serde_json::from_slice(client::send(admin, request).await?.body())?;
     Ok(exchange.get("outcome").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
 }

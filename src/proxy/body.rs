@@ -37,7 +37,8 @@ async fn read_all(session: &mut Session, announced: Option<u64>, limit_bytes: us
         session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
         session.write_continue_response().await.map_err(|e| cut(&e))?;
     }
-    let capacity = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0).clamp(1024, 1024 * 1024);
+    // What is announced is not yet here: a client that only announces costs little.
+    let capacity = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0).clamp(1024, 64 * 1024);
     let mut body = BytesMut::with_capacity(capacity);
     while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| cut(&e))? {
         if body.len() + piece.len() > limit_bytes {

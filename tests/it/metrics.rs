@@ -1,6 +1,6 @@
-//! What Prometheus scrapes: bounded, whatever is sent.
+//! What Prometheus and auditors get: bounded series, and nothing for pages under other names.
 
-use crate::support::{Request, Site, Upstream};
+use crate::support::{Client, Request, Site, Upstream};
 use std::collections::BTreeSet;
 
 fn series(text: &str) -> BTreeSet<String> {
@@ -33,4 +33,18 @@ fn what_callers_invent_makes_no_new_series() {
     }
     assert!(series(&second).contains(r#"keyward_requests_total{action="unknown",decision="deny",reason="host-unknown",service="unknown"}"#), "{second}");
     assert!(series(&second).contains(r#"keyward_requests_total{action="passing",decision="allow",reason="passing",service="test.blobs"}"#), "{second}");
+}
+
+#[test]
+fn a_page_under_another_name_cannot_ask_the_admin() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    let port = gateway.admin.port();
+    for (host, status) in [("127.0.0.1", 200), ("localhost", 200), ("[::1]", 200), ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("", 421)] {
+        let mut client = Client::new(gateway.admin);
+        client.send(format!("GET /api/v1/exchanges HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n").as_bytes());
+        assert_eq!(client.answer().status, status, "{host}");
+    }
+    gateway.stop();
 }

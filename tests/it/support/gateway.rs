@@ -50,7 +50,7 @@ impl Gateway {
     /// An answer of the admin listener; `None` when it does not answer.
     fn get(&self, path: &str) -> Option<Answer> {
         let mut client = Client::try_new(self.admin).ok()?;
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").as_bytes());
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
         let answer = client.answer();
         (answer.status != 0).then_some(answer)
     }
