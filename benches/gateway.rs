@@ -217,7 +217,7 @@ fn compare() {
     }
     println!("POST of {} bytes, {ROUNDS} rounds of {SECONDS} s each, medians; every answer of keyward has two records on disk\n", request.len());
     println!("{:>11}  {:>22}  {:>28}  {:>8}", "connections", "bare pingora", "keyward, durable", "ratio");
-    println!("{:>11}  {:>9} {:>6}{:>6}  {:>9} {:>9}{:>9}", "", "req/s", "p50", "p99 us", "req/s", "p50 us", "p99 us");
+    println!("{:>11}  {:>9} {:>6} {:>6}  {:>9} {:>8} {:>8}", "", "req/s", "p50 us", "p99 us", "req/s", "p50 us", "p99 us");
     for connections in [1, 16, 64, 256] {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
