@@ -216,7 +216,7 @@ fn compare() {
         load(address, 8, &request);
     }
     println!("POST of {} bytes, {ROUNDS} rounds of {SECONDS} s each, medians; every answer of keyward has two records on disk\n", request.len());
-    println!("{:>11}  {:>22}  {:>28}  {:>8}", "connections", "bare pingora", "keyward, durable", "ratio");
+    println!("{:>11}  {:>23}  {:>27}  {:>8}", "connections", "bare pingora", "keyward, durable", "ratio");
     println!("{:>11}  {:>9} {:>6} {:>6}  {:>9} {:>8} {:>8}", "", "req/s", "p50 us", "p99 us", "req/s", "p50 us", "p99 us");
     for connections in [1, 16, 64, 256] {
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -228,7 +228,7 @@ fn compare() {
         let of = |m: &[Measured], f: fn(&Measured) -> f64| median(m.iter().map(f).collect());
         let row = |m: &[Measured]| (of(m, |m| m.per_second), of(m, |m| m.p50 as f64), of(m, |m| m.p99 as f64));
         let ((r, p, q), (s, t, u)) = (row(&a), row(&b));
-        println!("{connections:>11}  {r:>9.0} {p:>6.0}{q:>6.0}  {s:>9.0} {t:>9.0}{u:>9.0}  {ratio:>8.2}");
+        println!("{connections:>11}  {r:>9.0} {p:>6.0} {q:>6.0}  {s:>9.0} {t:>8.0} {u:>8.0}  {ratio:>8.2}");
     }
     drop(gateway);
     std::fs::remove_dir_all(&dir).ok();

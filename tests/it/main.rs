@@ -6,6 +6,7 @@ mod support;
 
 mod metrics;
 mod no_record_no_call;
+mod reload;
 mod routing;
 mod same_bytes;
 mod secrets;

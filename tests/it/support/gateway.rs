@@ -84,6 +84,11 @@ impl Gateway {
         eventually("no exchange is open", || self.metric("keyward_open_exchanges") == 0);
     }
 
+    /// Asks it to read callers and policies anew.
+    pub fn reload(&self) {
+        kill_process(self.process(), Signal::HUP).unwrap();
+    }
+
     /// Asks it to end, as an operator does.
     pub fn terminate(&self) {
         kill_process(self.process(), Signal::TERM).unwrap();

@@ -46,6 +46,11 @@ impl Trail {
         Self(records)
     }
 
+    /// What the gateway itself did, in order.
+    pub fn events(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter(|r| r.kind == Kind::Event).map(|r| r.text("/event").to_owned())
+    }
+
     /// The records of calls: without the gateway's own events.
     pub fn calls(&self) -> Vec<&Stored> {
         self.0.iter().filter(|r| r.kind != Kind::Event).collect()
