@@ -7,7 +7,7 @@ SHELL := bash
 VENV := .venv
 KEYWARD_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/keyward)
 
-.PHONY: help build test lint unit doc clients demo bench clean-clients
+.PHONY: help build test lint tracer unit doc clients demo bench clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,7 +23,13 @@ lint: | cargo ## Check format and lints
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 
-unit: | cargo
+# The tests of failing disks inject faults by strace, and say so when they cannot.
+tracer:
+	@command -v strace >/dev/null || { [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null && \
+	{ apt-get install -y strace || { apt-get update && apt-get install -y strace; }; } >/dev/null 2>&1; } || \
+	echo 'strace is missing: the tests of failing disks will be skipped; install it, for example with `apt-get install strace`' >&2
+
+unit: tracer | cargo
 	@echo '==> unit'
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --no-fail-fast; \
 	else set -x; cargo test --lib --bins --tests --no-fail-fast; fi

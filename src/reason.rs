@@ -91,8 +91,6 @@ reasons! {
     TooManyItems = "too-many-items", 400;
     /// The audit record could not be made durable, so the call is refused.
     JournalUnavailable = "journal-unavailable", 503;
-    /// The gateway is stopping.
-    Stopping = "stopping", 503;
 }
 
 impl std::fmt::Display for Reason {

@@ -358,7 +358,7 @@ fn secrets_are_in_no_record() {
     let lifted = |name: &'static str| ask("/v3/p/keypairs", &[(name, "Hunter2-Zq9xV7")]);
     let platform = signed("AKPLATFORM");
     let server = json!({"server": {"name": "a", "imageRef": "b", "flavorRef": "c",
-        "personality": [{"path": "/root/.ssh/id", "contents": "Hunter2-Zq9xV7"}],
+        "personality": [{"path": "/home/ops/.ssh/id", "contents": "Hunter2-Zq9xV7"}],
         "metadata": {"admin_password": "Hunter2-Zq9xV7", "db.password": "Hunter2-Zq9xV7", "api_key": "Hunter2-Zq9xV7", "root_pwd": "Hunter2-Zq9xV7"}}});
     let server = judge("POST", ECS, "/v1.1/p/cloudservers", &[("authorization", &platform)], server.to_string());
     assert_eq!(server.reason(), Reason::Permitted);
