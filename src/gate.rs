@@ -63,7 +63,8 @@ pub struct Refusal {
 /// a permit knows that the call's record is on disk. Dropped without [`Permit::close`], it records that the
 /// outcome is unknown.
 pub struct Permit {
-    receipt: Receipt,
+    /// Held as the proof that it is.
+    _receipt: Receipt,
     gate: Arc<Gate>,
     id: AuditId,
     target: Target,
@@ -95,7 +96,9 @@ impl Gate {
         stages.end("record");
         self.count(&question, &decision);
         match decision.verdict {
-            Verdict::Allow => Ok(Permit { receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true }),
+            Verdict::Allow => {
+                Ok(Permit { _receipt: receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true })
+            }
             Verdict::Deny => Err(Refusal { id: head.id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole }),
         }
     }
@@ -136,11 +139,6 @@ impl Permit {
     /// What the call means.
     pub fn target(&self) -> &Target {
         &self.target
-    }
-
-    /// The record of the request.
-    pub fn receipt(&self) -> &Receipt {
-        &self.receipt
     }
 
     /// Records what became of the call. The caller may have the end of the answer only after this has returned.

@@ -150,11 +150,6 @@ impl Bundle {
         self.rules.values().map(|rule| &rule.listing)
     }
 
-    /// Every pattern, by name.
-    pub fn patterns(&self) -> &Patterns {
-        &self.patterns
-    }
-
     /// The same bundle without the index: every action is judged by all enforced policies.
     #[cfg(test)]
     pub(super) fn unindexed(mut self) -> Self {

@@ -81,8 +81,8 @@ impl Exchange {
     }
 
     /// The service, for metrics.
-    pub fn service(&self) -> String {
-        self.service.clone()
+    pub fn service(&self) -> &str {
+        &self.service
     }
 
     /// How many attempts to connect there have been.

@@ -180,7 +180,7 @@ impl ProxyHttp for Proxy {
         let fault = classify(e);
         if *e.esource() == ErrorSource::Upstream {
             let service = exchange.service();
-            self.gate.metrics.upstream_errors.with_label_values(&[service.as_str(), fault.class()]).inc();
+            self.gate.metrics.upstream_errors.with_label_values(&[service, fault.class()]).inc();
         }
         let answer = if exchange.close_broken(say(e)).await { fault.answer } else { UpstreamFault::Unrecorded };
         let client_error = *e.esource() == ErrorSource::Downstream;

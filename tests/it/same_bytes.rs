@@ -84,7 +84,9 @@ fn bodies_of_every_size_and_framing_arrive_once_as_they_were_judged() {
         if size > 0 {
             assert_eq!(request.text("/body/digest"), format!("sha256:{}", sha256(&self::request(size).bytes()[self::request(size).head().len()..])));
         }
-        assert_eq!(trail.answer(&id).text("/outcome"), "succeeded");
+        let answer = trail.answer(&id);
+        assert_eq!(answer.text("/outcome"), "succeeded");
+        assert_eq!(answer.text("/body/digest"), format!("sha256:{}", sha256(br#"{"ok":true}"#)));
     }
 }
 
