@@ -124,7 +124,7 @@ impl<'a> Authorization<'a> {
 /// A head that two parsers could read differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadFault {
-    /// `head-ambiguous` or `target-ambiguous`.
+    /// A reason of the head or of the target.
     pub reason: crate::reason::Reason,
     /// What was found and what to do, for the caller.
     pub detail: String,

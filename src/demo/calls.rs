@@ -153,7 +153,7 @@ pub fn all(now: Timestamp) -> Vec<Call> {
             copy_image.replace("/copy", "/c%6Fpy"),
             json!({"name": "golden-copy"}),
             IMAGEOPS,
-            refused(400, "target-ambiguous"),
+            refused(400, "target-escape"),
         ),
         call("share an image with a partner", "POST", IMS, format!("/v2/images/{IMAGE}/members"), json!({"member": PARTNER_PROJECT}), IMAGEOPS, allowed(200)),
         call(

@@ -18,18 +18,29 @@ pub const VALUES_MAX: usize = 20_000;
 /// For bytes that are not UTF-8 or not JSON, for anything behind the document, for a name that an object
 /// holds twice (after unescaping), for NUL in a string, and for documents beyond the limits above.
 pub fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(unreadable(Reason::BodyBom, "the body starts with a byte order mark: leave it out".to_owned()));
+    }
     let text = std::str::from_utf8(bytes).map_err(|e| unreadable(Reason::BodyNotUtf8, format!("byte {} of the body is not UTF-8", e.valid_up_to())))?;
     let fault = Cell::new(Reason::BodyNotJson);
     let values = Cell::new(0);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict { depth: 0, values: &values, fault: &fault }.deserialize(&mut deserializer).map_err(|e| unreadable(fault.get(), say(&e)))?;
+    let strict = Strict { depth: 0, values: &values, fault: &fault };
+    let value = strict.deserialize(&mut deserializer).map_err(|e| unreadable(class(&e, fault.get()), e.to_string()))?;
     deserializer.end().map_err(|e| unreadable(Reason::BodyTrailing, format!("data behind the JSON document at line {} column {}", e.line(), e.column())))?;
     Ok(value)
 }
 
-/// The parser's word. Its messages hold at most a character of the body, never a value.
-fn say(e: &serde_json::Error) -> String {
-    e.to_string()
+/// The class of what the parser found: its own errors are told apart by their words alone, which a test holds. They
+/// hold at most a character of the body, never a value.
+fn class(e: &serde_json::Error, fault: Reason) -> Reason {
+    let said = e.to_string();
+    match fault {
+        Reason::BodyNotJson if said.starts_with("control character") => Reason::BodyControl,
+        Reason::BodyNotJson if said.starts_with("lone leading surrogate") || said.starts_with("unexpected end of hex escape") => Reason::BodySurrogate,
+        Reason::BodyNotJson if said.starts_with("number out of range") => Reason::BodyNumber,
+        fault => fault,
+    }
 }
 
 fn unreadable(reason: Reason, detail: String) -> Unreadable {
@@ -58,7 +69,7 @@ impl Strict<'_> {
     }
 
     fn text<E: Error>(&self, text: &str) -> Result<(), E> {
-        if text.contains('\0') { Err(self.refuse(Reason::BodyNotJson, "NUL in a string")) } else { Ok(()) }
+        if text.contains('\0') { Err(self.refuse(Reason::BodyControl, "NUL in a string")) } else { Ok(()) }
     }
 }
 
@@ -154,21 +165,16 @@ mod tests {
         assert_eq!(reason(br#"{"a":{"b":[{"c":1,"c":2}]}}"#), Reason::BodyDuplicate);
         assert_eq!(reason(br#"{"a":1}{"a":2}"#), Reason::BodyTrailing);
         assert_eq!(reason(br#"{"a":1} x"#), Reason::BodyTrailing);
-        assert_eq!(reason(b"\xef\xbb\xbf{}"), Reason::BodyNotJson);
+        assert_eq!(reason(b"\xef\xbb\xbf{}"), Reason::BodyBom);
+        assert_eq!(reason(br#"{"a":"\ud800"}"#), Reason::BodySurrogate);
+        assert_eq!(reason(br#"{"a":"\ud800\u0041"}"#), Reason::BodySurrogate);
+        assert_eq!(reason(br#"{"a":"\udc00"}"#), Reason::BodySurrogate);
+        assert_eq!(reason(br#"{"a":"\u0000"}"#), Reason::BodyControl);
+        assert_eq!(reason(b"{\"a\":\"\x01\"}"), Reason::BodyControl);
+        assert_eq!(reason(b"{\"a\":1e999}"), Reason::BodyNumber);
         assert_eq!(reason(b"{\"a\":\"\xc0\xaf\"}"), Reason::BodyNotUtf8);
         assert_eq!(reason("{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>().as_slice()), Reason::BodyNotJson);
-        for text in [
-            &b"{'a':1}"[..],
-            b"{a:1}",
-            b"{\"a\":1,}",
-            b"// c\n{}",
-            b"{\"a\":01}",
-            b"{\"a\":NaN}",
-            br#"{"a":"\ud800"}"#,
-            br#"{"a":"\u0000"}"#,
-            b"{\"a\":1e999}",
-            b"",
-        ] {
+        for text in [&b"{'a':1}"[..], b"{a:1}", b"{\"a\":1,}", b"// c\n{}", b"{\"a\":01}", b"{\"a\":NaN}", b""] {
             assert_eq!(reason(text), Reason::BodyNotJson, "{}", String::from_utf8_lossy(text));
         }
         assert_eq!(reason("[".repeat(40).as_bytes()), Reason::BodyTooComplex);

@@ -100,7 +100,7 @@ fn readable_answer(operation: &Operation, head: &RequestHead) -> Result<(), Unre
     if signed.iter().any(|name| name.eq_ignore_ascii_case("accept-encoding")) {
         let wanted = String::from_utf8_lossy(wanted.as_bytes());
         let why = format!("the signature covers Accept-Encoding `{}`, so the answer could come unreadable: leave it unsigned", json::printable(&wanted));
-        return Err(refuse(Reason::ContentEncoding, why));
+        return Err(refuse(Reason::AcceptEncoding, why));
     }
     Ok(())
 }
@@ -109,7 +109,7 @@ fn readable_answer(operation: &Operation, head: &RequestHead) -> Result<(), Unre
 fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
     for field in operation.headers.iter().filter(|field| !field.secret) {
         for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
-            value::check_parameter(field, text, &format!("header.{}", field.name)).map_err(|u| refuse(Reason::HeadAmbiguous, u.detail))?;
+            value::check_parameter(field, text, &format!("header.{}", field.name)).map_err(|u| refuse(Reason::HeaderInvalid, u.detail))?;
         }
     }
     Ok(())

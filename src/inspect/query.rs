@@ -21,7 +21,7 @@ pub fn no_override(raw: Option<&str>) -> Result<(), Unreadable> {
     let names = raw.into_iter().flat_map(|q| q.split(['&', ';'])).map(|part| part.split('=').next().unwrap_or_default());
     let decoded = names.filter(|name| !name.eq_ignore_ascii_case("method")).filter_map(percent_decode);
     match decoded.into_iter().find(|name| OVERRIDES.contains(&value::loose(name).as_str())) {
-        Some(name) => Err(refuse(format!("the query parameter `{}` would change the method upstream", printable(&name)))),
+        Some(name) => Err(refuse(Reason::MethodOverride, format!("the query parameter `{}` could change the method upstream: leave it out", printable(&name)))),
         None => Ok(()),
     }
 }
@@ -33,23 +33,27 @@ pub fn no_override(raw: Option<&str>) -> Result<(), Unreadable> {
 /// readers, and a raw `;`, which is a separator to others.
 pub fn split(raw: Option<&str>, write: bool) -> Result<Vec<(String, String)>, Unreadable> {
     if write && raw.is_some_and(|q| q.contains(['+', ';'])) {
-        return Err(refuse("the query holds `+` or `;`, which readers take differently: write %20, %2B or %3B".to_owned()));
+        return Err(refuse(Reason::QueryMalformed, "the query holds `+` or `;`, which readers take differently: write %20, %2B or %3B".to_owned()));
     }
     let mut pairs: Vec<(String, String)> = Vec::new();
     for part in raw.into_iter().flat_map(|q| q.split('&')) {
         let (name, text) = part.split_once('=').unwrap_or((part, ""));
-        let decode = |text: &str| percent_decode(text).filter(|t| !t.contains('\0')).ok_or_else(|| refuse("a query parameter has a broken escape".to_owned()));
+        let decode = |text: &str| {
+            percent_decode(text)
+                .filter(|t| !t.contains('\0'))
+                .ok_or_else(|| refuse(Reason::QueryMalformed, "a query parameter has a broken escape: write % and two hexadecimal digits of UTF-8".to_owned()))
+        };
         let (name, text) = (decode(name)?, decode(text)?);
         if name.is_empty() {
-            return Err(refuse("the query has an empty parameter".to_owned()));
+            return Err(refuse(Reason::QueryMalformed, "the query has a parameter without a name: leave out the needless `&` or `?`".to_owned()));
         }
         if pairs.iter().any(|(seen, _)| *seen == name) {
-            return Err(refuse(format!("the query parameter `{}` stands twice", printable(&name))));
+            return Err(refuse(Reason::QueryRepeated, format!("the query parameter `{}` stands twice: send it once", printable(&name))));
         }
         pairs.push((name, text));
     }
     if pairs.len() > PARAMETERS_MAX {
-        return Err(refuse(format!("more than {PARAMETERS_MAX} query parameters")));
+        return Err(refuse(Reason::QueryMalformed, format!("more than {PARAMETERS_MAX} query parameters")));
     }
     Ok(pairs)
 }
@@ -64,17 +68,20 @@ pub fn facts(operation: &Operation, pairs: &[(String, String)]) -> Result<Facts,
             continue;
         }
         if let Some(near) = operation.query.iter().find(|f| value::loose(&f.name) == value::loose(name)) {
-            return Err(refuse(format!("the query parameter `{}` is not the documented `{}`: write it exactly so", printable(name), near.name)));
+            return Err(refuse(
+                Reason::QueryUnknown,
+                format!("the query parameter `{}` is not the documented `{}`: write it exactly so", printable(name), near.name),
+            ));
         }
         if operation.is_write() {
-            return Err(refuse(format!("the query parameter `{}` is not one of this operation", printable(name))));
+            return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{}` is not one of this operation: leave it out", printable(name))));
         }
     }
     let mut facts = Facts::new();
     for field in &operation.query {
         let fact = match pairs.iter().find(|(name, _)| *name == field.name) {
-            Some((_, text)) => value::check_parameter(field, text, &format!("query.{}", field.name)).map_err(|u| refuse(u.detail))?,
-            None if field.required => return Err(refuse(format!("the query parameter `{}` is required", field.name))),
+            Some((_, text)) => value::check_parameter(field, text, &format!("query.{}", field.name)).map_err(|u| refuse(Reason::QueryValue, u.detail))?,
+            None if field.required => return Err(refuse(Reason::QueryMissing, format!("the query parameter `{}` is required", field.name))),
             None => value::default(field).filter(|_| !field.secret),
         };
         if let Some(fact) = fact {
@@ -84,8 +91,8 @@ pub fn facts(operation: &Operation, pairs: &[(String, String)]) -> Result<Facts,
     Ok(facts)
 }
 
-fn refuse(detail: String) -> Unreadable {
-    Unreadable { reason: Reason::QueryInvalid, detail }
+fn refuse(reason: Reason, detail: String) -> Unreadable {
+    Unreadable { reason, detail }
 }
 
 #[cfg(test)]
@@ -106,8 +113,11 @@ mod tests {
     #[test]
     fn each_parameter_once() {
         assert_eq!(split(Some("a=1&b=%20x%2B"), true).unwrap(), [("a".into(), "1".into()), ("b".into(), " x+".into())]);
-        for raw in ["a=1&a=2", "a=1&%61=2", "a=1&&b=2", "", "=1", "a=%zz", "a=%00", "a=%ff"] {
-            assert_eq!(split(Some(raw), false).unwrap_err().reason, Reason::QueryInvalid, "{raw}");
+        for raw in ["a=1&a=2", "a=1&%61=2"] {
+            assert_eq!(split(Some(raw), false).unwrap_err().reason, Reason::QueryRepeated, "{raw}");
+        }
+        for raw in ["a=1&&b=2", "", "=1", "a=%zz", "a=%00", "a=%ff"] {
+            assert_eq!(split(Some(raw), false).unwrap_err().reason, Reason::QueryMalformed, "{raw}");
         }
         assert!(split(Some("a=b+c"), false).is_ok());
         assert!(split(Some("a=b+c"), true).is_err());

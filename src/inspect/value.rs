@@ -68,12 +68,12 @@ fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>,
 fn unknown_field(fields: &[Field], additional: bool, name: &str, place: &str) -> Result<(), Unreadable> {
     let shown = printable(name);
     if let Some(near) = fields.iter().find(|f| loose(&f.name) == loose(name)) {
-        return Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not the documented `{}`: write it exactly so", near.name)));
+        return Err(refuse(Reason::BodyLookalike, format!("`{place}.{shown}` is not the documented `{}`: write it exactly so", near.name)));
     }
     if additional {
         // Some readers fold `ſ` to `s` and full-width letters to narrow ones: documented names are ASCII, so are others.
         let plain = name.bytes().all(|b| (0x20..0x7f).contains(&b));
-        return if plain { Ok(()) } else { Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}`: a name may hold printable ASCII only"))) };
+        return if plain { Ok(()) } else { Err(refuse(Reason::BodyName, format!("`{place}.{shown}`: a name may hold printable ASCII only"))) };
     }
     let known: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
     Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not a field of this operation; known are {}", known.join(", "))))
@@ -207,7 +207,7 @@ mod tests {
     fn a_name_that_a_lenient_binder_would_take_is_named() {
         for name in ["KeyScope", "key_scope", "KEY-SCOPE"] {
             let (reason, detail) = reason(json!({"keyScope": "READ", "title": "a", name: "ALL"}));
-            assert_eq!(reason, Reason::BodyUnknownField);
+            assert_eq!(reason, Reason::BodyLookalike);
             assert!(detail.contains("`keyScope`"), "{detail}");
         }
     }

@@ -147,9 +147,9 @@ fn what_is_unknown_or_unreadable_is_denied_with_its_reason() {
     assert_eq!(outcome(&bundle.decide(&ask("GET", "svc.test/free/x"))), (Verdict::Allow, Reason::Passing));
     for url in ["svc.test/orgs/o1/keys", "svc.test/free/x"] {
         let mut asked = ask("GET", url);
-        asked.facts = Err(Unreadable { reason: Reason::HeadAmbiguous, detail: "two Content-Length".to_owned() });
+        asked.facts = Err(Unreadable { reason: Reason::HeadFraming, detail: "two Content-Length".to_owned() });
         let decision = bundle.decide(&asked);
-        assert_eq!((outcome(&decision), decision.message.as_str()), ((Verdict::Deny, Reason::HeadAmbiguous), "two Content-Length"), "{url}");
+        assert_eq!((outcome(&decision), decision.message.as_str()), ((Verdict::Deny, Reason::HeadFraming), "two Content-Length"), "{url}");
     }
 }
 
