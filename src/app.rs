@@ -6,12 +6,19 @@ use crate::audit::leaf::{self, Composer};
 use crate::audit::redact::Redactor;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
+use crate::config;
 use crate::config::Settings;
 use crate::gate::{Gate, Rules};
+use crate::listen::registry::Registry;
+use crate::listen::tls::Tls;
+use crate::listen::turned_away::{self, TurnedAway};
+use crate::listen::{self, Shared};
 use crate::metrics::Metrics;
 use crate::policy::Bundle;
 use crate::proxy::Proxy;
+use crate::proxy::budget::Budget;
 use crate::proxy::upstream::{self, Upstreams};
+use crate::rate::Rates;
 use crate::secret::DigestKey;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -94,6 +101,8 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// Where auditors connect.
     pub admin: SocketAddr,
+    turned_away: Arc<TurnedAway>,
+    certificates: Vec<Arc<Tls>>,
     stop: watch::Sender<Option<u8>>,
 }
 
@@ -121,7 +130,8 @@ impl Gateway {
         let Prepared { settings, catalog, rules } = prepared;
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
-        let listeners = settings.listeners.iter().map(|l| free_address(l.address)).collect::<anyhow::Result<Vec<_>>>()?;
+        let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
         let journal = journal::Settings {
@@ -146,10 +156,13 @@ impl Gateway {
             journal: Arc::new(journal),
             metrics,
             body_bytes_max: settings.body_bytes_max,
+            rates: Rates::new(settings.rates),
         });
         let phase = Arc::new(Phase::default());
-        let running = Arc::new(Running { gate, listeners: listeners.clone(), admin: admin.local_addr()?, stop: watch::Sender::new(None) });
-        let server = build_server(&settings, &running, admin, &phase)?;
+        let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
+        let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
+        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, stop: watch::Sender::new(None), turned_away, certificates });
+        let server = build_server(&settings, &running, doors, admin, &phase)?;
         Ok(Self { server, running, settings, phase })
     }
 
@@ -179,11 +192,28 @@ impl Gateway {
         tracing::info!(gateway = ?running.listeners, admin = %running.admin, "keyward serves");
         let status = status.recv().context("the server ended without a word")?;
         let drained = wait_for_open(&running.gate, drain);
+        running.turned_away.record(&running.gate.journal);
         Ok(finish(&running.gate, if drained { status } else { 1 }))
     }
 }
 
-fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
+/// A listener's socket and its TLS, before anything is served.
+struct Door {
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Door {
+    /// Binds it; with port 0 to a free port.
+    fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
+        let socket = TcpListener::bind(listener.address).with_context(|| format!("gateway listener {}", listener.address))?;
+        socket.set_nonblocking(true)?;
+        let tls = listener.tls.clone().map(Tls::load).transpose().with_context(|| format!("gateway listener {}", listener.address))?;
+        Ok(Self { socket, tls: tls.map(Arc::new) })
+    }
+}
+
+fn build_server(settings: &Settings, running: &Arc<Running>, doors: Vec<Door>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
         // Counts attempts, the first included, and so the addresses of one name. None is repeated that may have sent.
@@ -200,16 +230,25 @@ fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener,
     server.bootstrap();
     let mut own = running.listeners.clone();
     own.push(running.admin);
-    for (listener, address) in settings.listeners.iter().zip(&running.listeners) {
+    let metrics = &running.gate.metrics;
+    let budget = Budget::new(settings.buffered_bytes_max, settings.body_bytes_max, Arc::clone(metrics));
+    let shared = Shared {
+        gate: Arc::clone(&running.gate),
+        registry: Registry::new(settings.connections, Arc::clone(metrics)),
+        turned_away: Arc::clone(&running.turned_away),
+        head_time: settings.head_time,
+    };
+    for (listener, door) in settings.listeners.iter().zip(doors) {
         let proxy = Proxy {
             gate: Arc::clone(&running.gate),
             upstreams: Upstreams::new(settings.upstreams.clone(), settings.timeouts, own.clone()),
             bound_service: listener.service.clone(),
             limits: settings.limits,
+            budget: budget.clone(),
+            forwarders: listener.forwarders.clone(),
         };
-        let mut service = pingora::proxy::http_proxy_service_with_name(&server.configuration, proxy, "gateway");
-        service.add_tcp(&address.to_string());
-        server.add_service(service);
+        let app = proxy.into_app(&server.configuration);
+        server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone()));
     }
     admin.set_nonblocking(true)?;
     let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase), &settings.admin_hosts);
@@ -217,12 +256,6 @@ fn build_server(settings: &Settings, running: &Arc<Running>, admin: TcpListener,
     admin.threads = Some(1);
     server.add_service(admin);
     Ok(server)
-}
-
-/// The address to listen on; with port 0 a free port. Says in words when it is taken, where pingora would panic.
-fn free_address(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let probe = TcpListener::bind(address).with_context(|| format!("gateway listener {address}"))?;
-    Ok(probe.local_addr()?)
 }
 
 /// SIGTERM and SIGINT stop and drain; SIGHUP reads callers and policies anew.
@@ -252,13 +285,41 @@ impl Signals {
     async fn wait(&self) -> std::io::Result<u8> {
         let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let mut stop = self.running.stop.subscribe();
+        let mut tick = tokio::time::interval(turned_away::EVERY);
         loop {
             tokio::select! {
                 _ = term.recv() => return Ok(0),
                 _ = int.recv() => return Ok(0),
                 asked = stop.wait_for(Option::is_some) => return Ok(asked.ok().and_then(|s| *s).unwrap_or(0)),
-                _ = hup.recv() => reload(&self.running.gate, &self.settings),
+                _ = hup.recv() => {
+                    reload(&self.running.gate, &self.settings);
+                    self.reload_certificates(|_| true);
+                }
+                _ = tick.tick() => {
+                    self.running.turned_away.record(&self.running.gate.journal);
+                    self.running.gate.rates.forget();
+                    self.reload_certificates(Tls::has_changed);
+                }
             }
+        }
+    }
+}
+
+impl Signals {
+    /// Loads certificates anew. Bad files leave the old ones in force, and say so.
+    fn reload_certificates(&self, wanted: impl Fn(&Tls) -> bool) {
+        for tls in self.running.certificates.iter().filter(|tls| wanted(tls)) {
+            let event = match tls.reload() {
+                Ok(()) => {
+                    tracing::info!("certificates are loaded anew");
+                    leaf::event("certificates-loaded", json!({"files": tls.files()}))
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the old certificates stay in force");
+                    leaf::event("certificates-refused", json!({"problem": error.to_string()}))
+                }
+            };
+            self.running.gate.journal.append_detached(event);
         }
     }
 }

@@ -49,18 +49,21 @@ pub enum Assurance {
     Claimed,
     /// A bearer token whose keyed digest is in the directory.
     Token,
+    /// A client certificate that TLS has verified, listed by fingerprint or name.
+    Certificate,
 }
 
 impl Assurance {
     /// All, for the policies' closed set.
-    pub const ALL: &'static [Self] = &[Self::None, Self::Claimed, Self::Token];
+    pub const ALL: &'static [Self] = &[Self::None, Self::Claimed, Self::Token, Self::Certificate];
 
-    /// `none`, `claimed` or `token`.
+    /// `none`, `claimed`, `token` or `certificate`.
     pub fn code(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Claimed => "claimed",
             Self::Token => "token",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -85,6 +88,7 @@ pub struct Directory {
     pub groups: Vec<String>,
     access_keys: HashMap<String, usize>,
     token_digests: HashMap<String, usize>,
+    certificates: HashMap<String, usize>,
 }
 
 /// One caller of the callers file, as written.
@@ -98,6 +102,8 @@ struct Entry {
     access_keys: Vec<String>,
     #[serde(default)]
     tokens: Vec<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
 }
 
 /// The callers file, as written.
@@ -134,6 +140,14 @@ pub enum DirectoryError {
         /// The other.
         second: String,
     },
+    /// A certificate is named in no form that is known.
+    #[error("the certificate `{certificate}` of `{caller}` is none of `sha256:` and 64 hexadecimal digits, `dns:` and a name, `uri:` and a name")]
+    Certificate {
+        /// The caller.
+        caller: String,
+        /// As written.
+        certificate: String,
+    },
     /// A token is written in clear, or its digest is cut.
     #[error("a token of `{caller}` is not `hmac-sha256:` and 64 hexadecimal digits: run `keyward digest` and paste what it prints, never the token")]
     Token {
@@ -162,22 +176,52 @@ impl Directory {
             if entry.tokens.iter().any(|t| !is_digest(t)) {
                 return Err(DirectoryError::Token { caller: name });
             }
+            if let Some(certificate) = entry.certificates.iter().find(|c| !is_certificate(c)) {
+                return Err(DirectoryError::Certificate { caller: name, certificate: certificate.clone() });
+            }
             let index = directory.callers.len();
             directory.callers.push(Identity { name, kind: entry.kind, groups: entry.groups });
-            let Self { callers, access_keys, token_digests, .. } = &mut directory;
+            let Self { callers, access_keys, token_digests, certificates, .. } = &mut directory;
             enter(callers, access_keys, entry.access_keys, index)?;
             enter(callers, token_digests, entry.tokens, index)?;
+            enter(callers, certificates, entry.certificates, index)?;
         }
         Ok(directory)
     }
 
     /// Who asks, by the credentials in a request's head. Two credentials of different callers name nobody.
+    ///
+    /// A listed client certificate identifies by itself. What else the request shows is for the cloud then, unless it is
+    /// another caller's.
     pub fn identify(&self, head: &RequestHead, key: &DigestKey) -> Caller {
         let shown = credentials(head, key);
+        match self.certified(head) {
+            Ok(None) => self.by_credentials(&shown),
+            Ok(Some((owner, credential))) if shown.iter().all(|c| self.owner(c).is_none_or(|o| o == owner)) => {
+                Caller { identity: self.callers.get(owner).cloned(), assurance: Assurance::Certificate, credential, why: String::new() }
+            }
+            Ok(Some((_, credential))) => anonymous(credential, "the request shows credentials of more than one caller"),
+            Err(credential) => anonymous(credential, "the certificate's names belong to more than one caller"),
+        }
+    }
+
+    /// The caller whose certificate was shown, if it is listed.
+    ///
+    /// # Errors
+    /// When several are.
+    fn certified(&self, head: &RequestHead) -> Result<Option<(usize, Credential)>, Credential> {
+        let Some(certificate) = head.tls.as_ref().and_then(|tls| tls.certificate.as_ref()) else { return Ok(None) };
+        let credential = Credential { scheme: "tls-certificate".to_owned(), key_id: None, digest: Some(certificate.fingerprint.clone()) };
+        let names = std::iter::once(&certificate.fingerprint).chain(&certificate.names);
+        let mut owners = names.filter_map(|name| self.certificates.get(name).copied());
+        let Some(owner) = owners.next() else { return Ok(None) };
+        if owners.all(|other| other == owner) { Ok(Some((owner, credential))) } else { Err(credential) }
+    }
+
+    fn by_credentials(&self, shown: &[Credential]) -> Caller {
         let Some(first) = shown.first().cloned() else {
             return Caller { identity: None, assurance: Assurance::None, credential: Credential::default(), why: "no credential was shown".to_owned() };
         };
-        let anonymous = |credential: Credential, why: &str| Caller { identity: None, assurance: Assurance::None, credential, why: why.to_owned() };
         let owners: Vec<Option<usize>> = shown.iter().map(|c| self.owner(c)).collect();
         let Some(Some(owner)) = owners.first().copied() else { return anonymous(first, "the credential is not in the callers file") };
         if owners.iter().any(|o| *o != Some(owner)) {
@@ -194,6 +238,10 @@ impl Directory {
     }
 }
 
+fn anonymous(credential: Credential, why: &str) -> Caller {
+    Caller { identity: None, assurance: Assurance::None, credential, why: why.to_owned() }
+}
+
 fn enter(callers: &[Identity], map: &mut HashMap<String, usize>, credentials: Vec<String>, index: usize) -> Result<(), DirectoryError> {
     for credential in credentials {
         if let Some(first) = map.insert(credential.clone(), index).filter(|first| *first != index) {
@@ -202,6 +250,15 @@ fn enter(callers: &[Identity], map: &mut HashMap<String, usize>, credentials: Ve
         }
     }
     Ok(())
+}
+
+fn is_certificate(text: &str) -> bool {
+    match text.split_once(':') {
+        Some(("sha256", hex)) => hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+        Some(("dns", name)) => !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase() || b.is_ascii_whitespace()),
+        Some(("uri", name)) => name.contains(':') && !name.contains(char::is_whitespace),
+        _ => false,
+    }
 }
 
 fn is_digest(text: &str) -> bool {
@@ -238,6 +295,7 @@ fn credentials(head: &RequestHead, key: &DigestKey) -> Vec<Credential> {
 mod tests {
     use super::*;
     use crate::request::tests::head;
+    use crate::request::{PeerCertificate, PeerTls};
 
     fn directory(key: &DigestKey) -> Directory {
         let digest = key.digest(b"pt-secret");
@@ -278,6 +336,27 @@ mod tests {
     }
 
     #[test]
+    fn a_listed_certificate_identifies_and_another_callers_key_beside_it_does_not() {
+        let key = DigestKey::new([7; 32]);
+        let text = "[callers.ci]\nkind = 'robot'\ncertificates = ['dns:ci.example.com']\n[callers.desk]\nkind = 'user'\naccess_keys = ['AK1']\ncertificates = ['uri:spiffe://example.com/desk']\n";
+        let directory = Directory::parse(text).unwrap();
+        let ask = |names: &[&str], headers: &[(&'static str, &str)]| {
+            let mut head = head("POST", "/", headers);
+            let certificate = PeerCertificate { fingerprint: "sha256:00".to_owned(), names: names.iter().map(|n| (*n).to_owned()).collect() };
+            head.tls = Some(PeerTls { server_name: None, version: "TLSv1_3", certificate: Some(certificate) });
+            let caller = directory.identify(&head, &key);
+            (caller.identity.map(|i| i.name), caller.assurance)
+        };
+        let signed = |ak: &str| format!("SDK-HMAC-SHA256 Access={ak}, SignedHeaders=host, Signature=00");
+        let ci = (Some("ci".to_owned()), Assurance::Certificate);
+        assert_eq!(ask(&["dns:ci.example.com"], &[]), ci);
+        assert_eq!(ask(&["dns:ci.example.com"], &[("authorization", &signed("UNLISTED"))]), ci);
+        assert_eq!(ask(&["dns:ci.example.com"], &[("authorization", &signed("AK1"))]), (None, Assurance::None));
+        assert_eq!(ask(&["dns:ci.example.com", "uri:spiffe://example.com/desk"], &[]), (None, Assurance::None));
+        assert_eq!(ask(&["dns:other.example.com"], &[("authorization", &signed("AK1"))]), (Some("desk".to_owned()), Assurance::Claimed));
+    }
+
+    #[test]
     fn a_callers_file_with_a_mistake_is_refused() {
         let twice = "groups = []\n[callers.a]\nkind = 'robot'\naccess_keys = ['AK']\n[callers.b]\nkind = 'robot'\naccess_keys = ['AK']\n";
         for (text, wanted) in [
@@ -285,6 +364,7 @@ mod tests {
             ("[callers.a]\nkind = 'robot'\ntokens = ['pt-clear']\n", "keyward digest"),
             ("[callers.a]\nkind = 'robot'\nacess_keys = []\n", "acess_keys"),
             (twice, "names one caller"),
+            ("[callers.a]\nkind = 'robot'\ncertificates = ['ci.example.com']\n", "`dns:`"),
         ] {
             let error = Directory::parse(text).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");

@@ -6,19 +6,21 @@ use crate::audit::leaf::{Answer, Composer, Judged, Timings};
 use crate::audit::outcome::Outcome;
 use crate::audit::record::unknown_outcome;
 use crate::audit::redact::Shown;
-use crate::caller::Directory;
+use crate::caller::{Caller, Directory};
 use crate::catalog::{Catalog, Target};
 use crate::clock::{AuditId, Timestamp};
 use crate::inspect;
 use crate::metrics::Metrics;
 use crate::policy::{Bundle, Decision, Question, Verdict};
+use crate::rate::Rates;
 use crate::reason::Reason;
-use crate::request::{BodySource, RequestHead};
+use crate::request::{BodyFault, BodySource, HeadFault, RequestHead};
 use crate::secret::DigestKey;
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the gate works with.
 pub struct Gate {
@@ -36,6 +38,8 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     /// Bodies longer than this are refused, in bytes.
     pub body_bytes_max: usize,
+    /// How often callers may ask.
+    pub rates: Rates,
 }
 
 /// The callers and the policies in force. One call is judged by one of these from its beginning to its end.
@@ -57,6 +61,8 @@ pub struct Refusal {
     pub message: String,
     /// False when bytes of the request may still be on the wire.
     pub read_whole: bool,
+    /// When asking again may help.
+    pub retry_after: Option<Duration>,
 }
 
 /// Leave to forward one call, once. Only the gate makes one, and only from a receipt of the journal: whoever holds
@@ -78,29 +84,52 @@ impl Gate {
     ///
     /// # Errors
     /// The refusal, which is on record unless its reason is `journal-unavailable`.
-    pub async fn admit(self: &Arc<Self>, head: &RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
+    pub async fn admit(self: &Arc<Self>, mut head: RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
         let mut stages = Stages::start(&self.metrics);
         let rules = self.rules.load_full();
         let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
-        let caller = rules.directory.identify(head, &self.key);
+        let caller = rules.directory.identify(&head, &self.key);
+        let retry_after = self.count_rate(&mut head, &caller);
         stages.end("head");
-        let (inspected, facts) = inspect::read(&target, head, body, self.body_bytes_max).await;
+        let (inspected, facts) = inspect::read(&target, &head, body, self.body_bytes_max).await;
         stages.end("body");
         let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
         let decision = rules.policies.decide(&question);
         stages.end("decide");
-        let (record, shown) = self.composer.request(Judged { head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
+        let (record, shown) = self.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
         // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
         // without an outcome: the next start closes it as unknown.
-        let receipt = self.journal.append(record).await.map_err(|e| self.unrecorded(head, &question, inspected.read_whole, &e))?;
+        let receipt = self.journal.append(record).await.map_err(|e| self.unrecorded(&head, &question, inspected.read_whole, &e))?;
         stages.end("record");
         self.count(&question, &decision);
         match decision.verdict {
             Verdict::Allow => {
                 Ok(Permit { _receipt: receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true })
             }
-            Verdict::Deny => Err(Refusal { id: head.id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole }),
+            Verdict::Deny => Err(Refusal { id: head.id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole, retry_after }),
         }
+    }
+
+    /// Records a request that never became a call, because its head could not be read whole or at all.
+    pub async fn turn_away(self: &Arc<Self>, head: RequestHead) -> Refusal {
+        let (id, fault) = (head.id, head.fault.clone());
+        match self.admit(head, &mut Nothing).await {
+            Err(refusal) => refusal,
+            // A head with a fault is never admitted; a permit that is dropped is on record as one.
+            Ok(_) => {
+                Refusal { id, reason: fault.map_or(Reason::HeadUnreadable, |fault| fault.reason), message: String::new(), read_whole: false, retry_after: None }
+            }
+        }
+    }
+
+    /// A caller that asks more often than it may: its call is not read any further.
+    fn count_rate(&self, head: &mut RequestHead, caller: &Caller) -> Option<Duration> {
+        let wait = self.rates.count(caller, head.client.ip()).err()?;
+        head.fault.get_or_insert_with(|| HeadFault {
+            reason: Reason::RateLimited,
+            detail: format!("this caller asks more often than it may; try again in {} s", wait.as_secs() + 1),
+        });
+        Some(wait)
     }
 
     /// No record, no call.
@@ -109,7 +138,13 @@ impl Gate {
         let reason = Reason::JournalUnavailable;
         self.metrics.requests.with_label_values(&[question.target.service(), question.target.action(), "deny", reason.code()]).inc();
         self.metrics.refusals.with_label_values(&[reason.code()]).inc();
-        Refusal { id: head.id, reason, message: "the audit record could not be written, so nothing was forwarded; try again later".to_owned(), read_whole }
+        Refusal {
+            id: head.id,
+            reason,
+            message: "the audit record could not be written, so nothing was forwarded; try again later".to_owned(),
+            read_whole,
+            retry_after: None,
+        }
     }
 
     fn count(&self, question: &Question, decision: &Decision) {
@@ -170,6 +205,16 @@ impl Drop for Permit {
     }
 }
 
+/// The body of a request whose head is not whole.
+struct Nothing;
+
+#[async_trait]
+impl BodySource for Nothing {
+    async fn read(&mut self, _limit_bytes: usize) -> Result<Bytes, BodyFault> {
+        Err(BodyFault::Cut("there is no whole head".to_owned()))
+    }
+}
+
 /// Stages of one call, timed one behind the other.
 struct Stages<'a> {
     metrics: &'a Metrics,
@@ -197,9 +242,7 @@ mod tests {
     use crate::audit::record::Kind;
     use crate::audit::redact::Redactor;
     use crate::audit::store::{SledStore, Store};
-    use crate::request::BodyFault;
     use crate::request::tests::head;
-    use async_trait::async_trait;
     use std::path::Path;
 
     const DOCUMENT: &str = r"
@@ -243,11 +286,12 @@ paths:
             journal: Arc::new(Journal::open(settings, Arc::clone(&metrics)).unwrap().0),
             metrics,
             body_bytes_max: 1000,
+            rates: Rates::new(crate::rate::Bounds { caller: None, source: None }),
         })
     }
 
     async fn admit(gate: &Arc<Gate>) -> Permit {
-        gate.admit(&head("DELETE", "/things/a", &[("host", "svc.test")]), &mut NoBody).await.map_err(|refusal| refusal.message).unwrap()
+        gate.admit(head("DELETE", "/things/a", &[("host", "svc.test")]), &mut NoBody).await.map_err(|refusal| refusal.message).unwrap()
     }
 
     /// The kinds of all records, and the text of the last.

@@ -18,6 +18,12 @@ pub struct Metrics {
     pub would_deny: IntCounterVec,
     /// Exchanges that are open now.
     pub open_exchanges: IntGauge,
+    /// Connections that clients have open now.
+    pub connections_open: IntGauge,
+    /// Connections and HTTP/2 streams that came to nothing, by class.
+    pub turned_away: IntCounterVec,
+    /// Bytes of bodies held in memory now.
+    pub buffered_bytes: IntGauge,
     /// Upstream errors by service and class: `connect`, `tls`, `timeout`, `cut`, `other`.
     pub upstream_errors: IntCounterVec,
     /// Clients that left before their answer was whole.
@@ -78,6 +84,9 @@ impl Metrics {
             refusals: counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
             would_deny: counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
             open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
+            connections_open: gauge("connections_open", "Connections that clients have open now.")?,
+            turned_away: counter("turned_away_total", "Connections and HTTP/2 streams that came to nothing, by class.", &["class"])?,
+            buffered_bytes: gauge("buffered_bytes", "Bytes of request bodies held in memory now.")?,
             upstream_errors: counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,
             client_gone: single("client_gone_total", "Clients that left before their answer was whole.")?,
             commit_seconds: histogram("journal_commit_seconds", "Seconds of one durable commit of the journal.", SECONDS)?,

@@ -46,6 +46,12 @@ reasons! {
     /// The method and path match no operation of the catalogue, so the call is refused.
     OperationUnknown = "operation-unknown", 403;
 
+    /// The request's head is no HTTP: it could not even be read.
+    HeadUnreadable = "head-unreadable", 400;
+    /// The request's head was not whole before the deadline.
+    HeadTooSlow = "head-too-slow", 408;
+    /// A listed peer names no source, or names it in no plain way.
+    HeadSource = "head-source", 400;
     /// The head is longer than the limit: a reader with another limit would see another request.
     HeadTooLarge = "head-too-large", 431;
     /// The head's lines are not plain: a bare LF, an empty line before the request line or a folded header moves the line ends for some readers.
@@ -165,6 +171,10 @@ reasons! {
     BodyValue = "body-value", 400;
     /// The call holds more items than one call may.
     TooManyItems = "too-many-items", 400;
+    /// The caller asks more often than it may.
+    RateLimited = "rate-limited", 429;
+    /// The gateway holds as many bodies as it may; there is no room for another now.
+    BuffersFull = "buffers-full", 503;
     /// The audit record could not be made durable, so the call is refused.
     JournalUnavailable = "journal-unavailable", 503;
 }

@@ -14,8 +14,12 @@ pub struct RequestHead {
     pub id: AuditId,
     /// When the head was complete, by the wall clock.
     pub received: Timestamp,
-    /// The peer of the connection.
+    /// Where the call comes from: the peer of the connection, or whom a listed peer names.
     pub client: SocketAddr,
+    /// The listed peer that named the client.
+    pub via: Option<SocketAddr>,
+    /// What TLS showed of the client.
+    pub tls: Option<PeerTls>,
     /// The service to which the listener is bound, if routing is by listener and not by Host.
     pub bound_service: Option<String>,
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`.
@@ -28,8 +32,41 @@ pub struct RequestHead {
     pub host: String,
     /// The header fields, in the order of the wire per name.
     pub headers: HeaderMap,
+    /// The head's bytes as they came, on HTTP/1.
+    pub raw: Option<Bytes>,
     /// What the head check found, when the head can be read in two ways.
     pub fault: Option<HeadFault>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address, or the one that a listed peer gives for it.
+    pub address: SocketAddr,
+    /// The listed peer that gave it.
+    pub via: Option<SocketAddr>,
+    /// What TLS showed of it; `None` on a connection in clear.
+    pub tls: Option<PeerTls>,
+}
+
+/// What TLS showed of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTls {
+    /// The name that it asked for, in lower case.
+    pub server_name: Option<String>,
+    /// `TLSv1_3`, …
+    pub version: &'static str,
+    /// The certificate that it showed, verified.
+    pub certificate: Option<PeerCertificate>,
+}
+
+/// A client's verified certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// `sha256:` of its DER bytes.
+    pub fingerprint: String,
+    /// Its names: `dns:ci.example.com`, `uri:spiffe://example.com/ci`.
+    pub names: Vec<String>,
 }
 
 impl RequestHead {
@@ -149,6 +186,8 @@ pub enum BodyFault {
     TooSlow,
     /// The client left, or its framing was broken.
     Cut(String),
+    /// There is no room for it in memory now.
+    NoRoom,
 }
 
 #[cfg(test)]
@@ -166,12 +205,15 @@ pub mod tests {
             id: AuditId::new(),
             received: Timestamp::now(),
             client: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            via: None,
+            tls: None,
             bound_service: None,
             version: "HTTP/1.1",
             method: method.parse().unwrap(),
             target: Bytes::copy_from_slice(target.as_bytes()),
             host: map.get("host").and_then(|h| h.to_str().ok()).unwrap_or("kms.cn-north-4.myhuaweicloud.com").to_owned(),
             headers: map,
+            raw: None,
             fault: None,
         }
     }

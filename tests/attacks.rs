@@ -103,6 +103,9 @@ fn judge(method: &str, host: &str, target: &str, headers: &[(&str, &str)], body:
         target: Bytes::copy_from_slice(target.as_bytes()),
         host: host.to_owned(),
         headers: map,
+        via: None,
+        tls: None,
+        raw: None,
         fault,
     };
     let target = world.catalog.classify(None, &head.host_name(), &head.method, head.path());

@@ -81,7 +81,9 @@ fn so_do_the_modules_of_the_trail() {
 #[test]
 fn frameworks_end_at_one_door() {
     let doors: &[(&str, &[&str])] = &[
-        ("pingora", &["src/proxy/", "src/app.rs", "src/admin/mod.rs"]),
+        ("pingora", &["src/listen/", "src/proxy/", "src/app.rs", "src/admin/mod.rs"]),
+        ("rustls", &["src/listen/"]),
+        ("governor", &["src/rate.rs"]),
         ("sled", &["src/audit/store.rs", "src/audit/open.rs", "src/audit/store/"]),
         ("cedar_policy", &["src/policy/"]),
         ("axum", &["src/admin/", "src/sandbox/"]),

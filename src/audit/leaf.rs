@@ -12,7 +12,7 @@ use crate::inspect::Inspected;
 use crate::inspect::facts::{Fact, Facts, Item, Resource};
 use crate::policy::{Deciding, Decision, Effect, Question, Verdict};
 use crate::reason::Reason;
-use crate::request::RequestHead;
+use crate::request::{PeerTls, RequestHead};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -104,7 +104,13 @@ impl Composer {
         if !inspected.read_whole {
             body.insert("read_whole".to_owned(), Value::Bool(false));
         }
-        let source = json!({"address": head.client.ip().to_string(), "port": head.client.port(), "agent": head.header("user-agent").map(|a| text(a, 256)), "forwarded_for_claimed": head.header("x-forwarded-for").map(|a| text(a, 256))});
+        let mut source = json!({"address": head.client.ip().to_string(), "port": head.client.port(), "agent": head.header("user-agent").map(|a| text(a, 256)), "forwarded_for_claimed": head.header("x-forwarded-for").map(|a| text(a, 256))});
+        if let Some(via) = head.via {
+            set(&mut source, "via", Value::from(via.ip().to_string()));
+        }
+        if let Some(tls) = &head.tls {
+            set(&mut source, "tls", tls_json(tls));
+        }
         let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
         let mut call = call(&question.target);
         set(&mut call, "method", Value::from(cut(head.method.as_str(), 32)));
@@ -112,6 +118,10 @@ impl Composer {
         set(&mut call, "host", Value::from(self.cut(&head.host, 256, &Shown::default())));
         set(&mut call, "path", Value::from(self.cut(&String::from_utf8_lossy(path), 4096, &Shown::default())));
         set(&mut call, "headers", headers);
+        if let (Some(raw), Some(_)) = (&head.raw, &head.fault) {
+            // What stands above is one reading of these bytes.
+            set(&mut call, "raw_head", json!({"length": raw.len(), "digest": self.redactor.digest(raw)}));
+        }
         if let Some(query) = query {
             set(&mut call, "query", Value::from(text(&query, 8192)));
         }
@@ -267,6 +277,14 @@ pub fn event(event: &str, detail: Value) -> Record {
     let (id, time) = (AuditId::new(), Timestamp::now());
     let leaf = json!({"v": VERSION, "kind": "event", "id": id.to_string(), "time": time.rfc3339(), "event": event, "detail": detail});
     Record { id, kind: Kind::Event, time, leaf: canonical(&leaf), content: None }
+}
+
+fn tls_json(tls: &PeerTls) -> Value {
+    let certificate = tls
+        .certificate
+        .as_ref()
+        .map(|c| json!({"fingerprint": c.fingerprint, "names": c.names.iter().take(16).map(|name| cut(name, 256)).collect::<Vec<_>>()}));
+    json!({"version": tls.version, "server_name": tls.server_name, "certificate": certificate})
 }
 
 fn caller(question: &Question) -> Value {

@@ -115,6 +115,11 @@ impl Catalog {
         })
     }
 
+    /// Whether a host, in lower case and without port, is one of a service.
+    pub fn serves(&self, host: &str) -> bool {
+        self.services.iter().any(|s| s.hosts.iter().any(|pattern| pattern.matches(host)))
+    }
+
     /// Every route of every operation.
     pub fn operations(&self) -> &[Arc<Operation>] {
         &self.operations

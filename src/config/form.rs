@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "the keys are documented where users read them: in config/keyward.toml")]
 
 use super::ConfigError;
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,6 +45,41 @@ impl Default for Gateway {
 pub struct Listener {
     pub address: SocketAddr,
     pub service: Option<String>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub plain_http_beyond_loopback: bool,
+    #[serde(default)]
+    pub proxy_protocol_from: Vec<IpNet>,
+    #[serde(default)]
+    pub forwarded_for_from: Vec<IpNet>,
+}
+
+/// `[listener.tls]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificates: Vec<Certificate>,
+    #[serde(default)]
+    pub client_certificates: ClientCertificates,
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// One of `listener.tls.certificates`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+/// `listener.tls.client_certificates`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    #[default]
+    None,
+    Optional,
+    Required,
 }
 
 /// `[admin]`
@@ -131,11 +167,29 @@ pub struct Limits {
     pub body_bytes_max: usize,
     pub body_seconds: u64,
     pub idle_seconds: u64,
+    pub head_seconds: u64,
+    pub answer_seconds: u64,
+    pub connections_max: usize,
+    pub connections_per_source_max: usize,
+    pub buffered_bytes_max: usize,
+    pub caller_calls_per_second: u32,
+    pub stranger_calls_per_second: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes_max: 1024 * 1024, body_seconds: 30, idle_seconds: 60 }
+        Self {
+            body_bytes_max: 1024 * 1024,
+            body_seconds: 30,
+            idle_seconds: 60,
+            head_seconds: 10,
+            answer_seconds: 60,
+            connections_max: 4096,
+            connections_per_source_max: 1024,
+            buffered_bytes_max: 256 * 1024 * 1024,
+            caller_calls_per_second: 5000,
+            stranger_calls_per_second: 1000,
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 pub mod form;
 
 use crate::catalog::route::HostPattern;
+use crate::listen::source::Peers;
+use crate::listen::{registry, tls};
 use crate::proxy::Limits;
 use crate::proxy::upstream::{Timeouts, Upstream};
-use form::Form;
+use crate::rate;
+use form::{ClientCertificates, Form};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +49,14 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Towards clients.
     pub limits: Limits,
+    /// Time for a whole head.
+    pub head_time: Duration,
+    /// How many connections there may be.
+    pub connections: registry::Bounds,
+    /// Bytes of bodies that are held at one time.
+    pub buffered_bytes_max: usize,
+    /// How often callers may ask.
+    pub rates: rate::Bounds,
     /// Towards upstreams.
     pub timeouts: Timeouts,
     /// CA certificates for upstreams, in place of the system's.
@@ -60,6 +72,12 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The service to which it is bound, if routing is not by Host.
     pub service: Option<String>,
+    /// TLS; `None` is plain HTTP.
+    pub tls: Option<tls::Settings>,
+    /// Peers that begin each connection with a PROXY header.
+    pub proxies: Peers,
+    /// Peers whose X-Forwarded-For names the source.
+    pub forwarders: Peers,
 }
 
 /// A configuration that cannot be used.
@@ -142,7 +160,7 @@ impl Settings {
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
         Ok(Self {
-            listeners: form.listener.into_iter().map(|l| Listener { address: l.address, service: l.service }).collect(),
+            listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
             threads: form.gateway.threads.max(1),
             drain: Duration::from_secs(form.gateway.drain_seconds),
             admin: form.admin.address,
@@ -157,7 +175,18 @@ impl Settings {
             free_bytes_min: form.audit.free_bytes_min,
             kept_body_bytes_max: form.audit.kept_body_bytes_max,
             body_bytes_max: form.limits.body_bytes_max,
-            limits: Limits { body: Duration::from_secs(form.limits.body_seconds), idle: Duration::from_secs(form.limits.idle_seconds) },
+            limits: Limits {
+                body: Duration::from_secs(form.limits.body_seconds),
+                idle: Duration::from_secs(form.limits.idle_seconds),
+                answer: Duration::from_secs(form.limits.answer_seconds),
+            },
+            head_time: Duration::from_secs(form.limits.head_seconds),
+            connections: registry::Bounds { all: form.limits.connections_max.max(1), per_source: form.limits.connections_per_source_max.max(1) },
+            buffered_bytes_max: form.limits.buffered_bytes_max,
+            rates: rate::Bounds {
+                caller: NonZeroU32::new(form.limits.caller_calls_per_second),
+                source: NonZeroU32::new(form.limits.stranger_calls_per_second),
+            },
             timeouts: Timeouts {
                 connect: Duration::from_millis(form.upstreams.connect_ms),
                 read: Duration::from_millis(form.upstreams.read_ms),
@@ -168,6 +197,43 @@ impl Settings {
             upstreams: form.upstream.iter().map(upstream).collect::<Result<_, ConfigError>>()?,
         })
     }
+}
+
+/// One listener as meant.
+///
+/// # Errors
+/// When it would take plain HTTP from the network without being asked to in so many words, or its TLS says half of
+/// what it must.
+fn listener(base: &Path, form: form::Listener) -> Result<Listener, String> {
+    let address = form.address;
+    let loopback = address.ip().to_canonical().is_loopback();
+    if form.tls.is_none() && !loopback && !form.plain_http_beyond_loopback {
+        return Err(format!(
+            "{address} would take calls and their credentials in clear from the network: give it `[listener.tls]`, or say `plain_http_beyond_loopback = true`"
+        ));
+    }
+    if form.tls.is_some() && form.plain_http_beyond_loopback {
+        return Err(format!("{address} has both `[listener.tls]` and `plain_http_beyond_loopback`: it can be only one"));
+    }
+    let tls = form.tls.map(|tls| tls_settings(base, tls).map_err(|why| format!("{address}: {why}"))).transpose()?;
+    Ok(Listener { address, service: form.service, tls, proxies: Peers(form.proxy_protocol_from), forwarders: Peers(form.forwarded_for_from) })
+}
+
+fn tls_settings(base: &Path, form: form::Tls) -> Result<tls::Settings, String> {
+    if form.certificates.is_empty() {
+        return Err("`tls.certificates` is empty: add { chain = \"…\", key = \"…\" }".to_owned());
+    }
+    let clients = match (form.client_certificates, form.client_ca_file) {
+        (ClientCertificates::None, None) => tls::Clients::NotAsked,
+        (ClientCertificates::None, Some(_)) => {
+            return Err("`tls.client_ca_file` is there, but `tls.client_certificates` is not `optional` or `required`".to_owned());
+        }
+        (_, None) => return Err("`tls.client_certificates` needs `tls.client_ca_file`: the CA whose certificates count".to_owned()),
+        (ClientCertificates::Optional, Some(ca)) => tls::Clients::Optional(base.join(ca)),
+        (ClientCertificates::Required, Some(ca)) => tls::Clients::Required(base.join(ca)),
+    };
+    let certificates = form.certificates.into_iter().map(|c| tls::KeyPair { chain: base.join(c.chain), key: base.join(c.key) }).collect();
+    Ok(tls::Settings { certificates, clients })
 }
 
 /// `https://{host}`, `http://127.0.0.1:9000`: TLS or not, the fixed name, the port.

@@ -141,7 +141,7 @@ async fn make(gateway: SocketAddr, call: &Call) -> Seen {
         Ok(answer) => {
             let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
             let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-            let audit_id = answer.headers().get(crate::proxy::answer::AUDIT_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let audit_id = answer.headers().get(crate::answer::AUDIT_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
             let code = text("error_code").strip_prefix("KEYWARD.").map(str::to_owned);
             Seen {
                 status: Ok(answer.status().as_u16()),

@@ -202,6 +202,9 @@ pub fn question(catalog: &Catalog, case: &Case) -> Result<Question, PolicyError>
         target: target.into(),
         host: case.host.clone(),
         headers,
+        via: None,
+        tls: None,
+        raw: None,
         fault: None,
     };
     let target = catalog.classify(None, &head.host_name(), &head.method, head.path());

@@ -1,21 +1,13 @@
 //! Answers that the gateway itself gives: JSON that every real client shows properly, never 2xx or 3xx.
 
+use crate::answer;
 use crate::clock::AuditId;
 use crate::gate::Refusal;
 use crate::reason::Reason;
-use bytes::Bytes;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
-use serde_json::json;
 use std::time::Duration;
-
-/// The header that leads from an answer to its record.
-pub const AUDIT_ID: &str = "x-keyward-audit-id";
-/// The header from which Huawei's clients take the id that they show.
-pub const REQUEST_ID: &str = "x-request-id";
-/// The header from which OpenStack's clients take it.
-pub const OPENSTACK_REQUEST_ID: &str = "x-openstack-request-id";
 
 /// Time for a client to finish sending what is refused.
 const LINGER: Duration = Duration::from_secs(2);
@@ -45,18 +37,6 @@ impl UpstreamFault {
     }
 }
 
-/// The body of a refusal. The names are those that real clients read: measured, each client reads another one.
-pub fn body(code: &str, message: &str, id: &str) -> Bytes {
-    let code = format!("KEYWARD.{code}");
-    let body = json!({
-        "error_code": code, "error_msg": message,
-        "code": code, "message": message,
-        "errorCode": code, "errorMessage": message,
-        "request_id": id, "requestId": id,
-    });
-    Bytes::from(body.to_string())
-}
-
 /// Refuses a call.
 ///
 /// # Errors
@@ -66,7 +46,8 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal) -> Result<()> {
         // Bytes of the body may be on the wire still; the next request would begin in their midst.
         session.set_keepalive(None);
     }
-    write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id).await?;
+    let retry_after = refusal.retry_after.map(|wait| wait.as_secs() + 1);
+    write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id, retry_after).await?;
     if refusal.reason == Reason::BodyTooLarge {
         linger(session).await;
     }
@@ -87,19 +68,19 @@ async fn linger(session: &mut Session) {
 pub async fn upstream_failed(session: &mut Session, fault: UpstreamFault, id: AuditId) -> Result<()> {
     let (code, status, message) = fault.parts();
     session.set_keepalive(None);
-    write(session, status, code, message, id).await
+    write(session, status, code, message, id, None).await
 }
 
-async fn write(session: &mut Session, status: u16, code: &str, message: &str, id: AuditId) -> Result<()> {
+async fn write(session: &mut Session, status: u16, code: &str, message: &str, id: AuditId, retry_after: Option<u64>) -> Result<()> {
     let id = id.to_string();
-    let body = body(code, message, &id);
-    let mut header = ResponseHeader::build(status, Some(5))?;
-    header.insert_header("content-type", "application/json")?;
-    header.insert_header("content-length", body.len().to_string())?;
-    header.insert_header("cache-control", "no-store")?;
-    header.insert_header(REQUEST_ID, &id)?;
-    header.insert_header(OPENSTACK_REQUEST_ID, &id)?;
-    header.insert_header(AUDIT_ID, &id)?;
+    let body = answer::body(code, message, &id);
+    let mut header = ResponseHeader::build(status, Some(7))?;
+    for (name, value) in answer::headers(body.len(), Some(&id)) {
+        header.insert_header(name, value)?;
+    }
+    if let Some(seconds) = retry_after {
+        header.insert_header("retry-after", seconds.to_string())?;
+    }
     let head_only = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(header), head_only).await?;
     if head_only {

@@ -1,5 +1,6 @@
 //! Reading a client's body whole, before an upstream connection exists.
 
+use super::budget::Held;
 use crate::request::{BodyFault, BodySource};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,8 @@ pub struct ClientBody<'a> {
     pub session: &'a mut Session,
     /// Time for the whole body. pingora's own timeout is one for each read.
     pub deadline: Duration,
+    /// What the body holds of the budget of all bodies.
+    pub held: &'a mut Held,
 }
 
 #[async_trait]
@@ -22,11 +25,11 @@ impl BodySource for ClientBody<'_> {
         if announced.is_some_and(|length| length > limit_bytes as u64) {
             return Err(BodyFault::TooLarge);
         }
-        tokio::time::timeout(self.deadline, read_all(self.session, announced, limit_bytes)).await.unwrap_or(Err(BodyFault::TooSlow))
+        tokio::time::timeout(self.deadline, read_all(self.session, self.held, announced, limit_bytes)).await.unwrap_or(Err(BodyFault::TooSlow))
     }
 }
 
-async fn read_all(session: &mut Session, announced: Option<u64>, limit_bytes: usize) -> Result<Bytes, BodyFault> {
+async fn read_all(session: &mut Session, held: &mut Held, announced: Option<u64>, limit_bytes: usize) -> Result<Bytes, BodyFault> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
@@ -43,6 +46,9 @@ async fn read_all(session: &mut Session, announced: Option<u64>, limit_bytes: us
     while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| cut(&e))? {
         if body.len() + piece.len() > limit_bytes {
             return Err(BodyFault::TooLarge);
+        }
+        if !held.reserve(body.len() + piece.len()).await {
+            return Err(BodyFault::NoRoom);
         }
         body.extend_from_slice(&piece);
     }

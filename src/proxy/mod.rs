@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod budget;
 pub mod exchange;
 pub mod replay;
 pub mod upstream;
@@ -9,20 +10,30 @@ pub mod upstream;
 use crate::clock::{AuditId, Timestamp};
 use crate::gate::Gate;
 use crate::head;
+use crate::listen::connection::{Call, Connection};
+use crate::listen::source::{self, Peers};
 use crate::metrics::Metrics;
-use crate::request::RequestHead;
+use crate::reason::Reason;
+use crate::request::{HeadFault, RequestHead};
 use answer::UpstreamFault;
 use async_trait::async_trait;
+use budget::{Budget, Held};
 use bytes::Bytes;
 use exchange::Exchange;
+use pingora::apps::HttpServerOptions;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::protocols::http::v2::server::default_h2_options;
+use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session};
+use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use upstream::Upstreams;
+
+/// Calls that one HTTP/2 connection may have under way.
+const HTTP2_STREAMS_MAX: u32 = 64;
 
 /// What the hooks work with.
 pub struct Proxy {
@@ -34,6 +45,10 @@ pub struct Proxy {
     pub bound_service: Option<String>,
     /// Towards clients.
     pub limits: Limits,
+    /// For the bodies of all calls.
+    pub budget: Budget,
+    /// Peers whose X-Forwarded-For names the source.
+    pub forwarders: Peers,
 }
 
 /// Time limits towards clients.
@@ -43,6 +58,8 @@ pub struct Limits {
     pub body: Duration,
     /// For each read, and for each write.
     pub idle: Duration,
+    /// For a client to take its answer, all waits for it together.
+    pub answer: Duration,
 }
 
 /// One request's context.
@@ -52,6 +69,9 @@ pub struct Context {
     exchange: Option<Arc<Exchange>>,
     slot: Option<replay::Slot>,
     more_addresses: bool,
+    /// Held while the body is.
+    body: Held,
+    call: Option<Call>,
     _open: OpenExchange,
 }
 
@@ -76,7 +96,16 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context { id: AuditId::new(), started: Instant::now(), exchange: None, slot: None, more_addresses: false, _open: OpenExchange::new(&self.gate.metrics) }
+        Context {
+            id: AuditId::new(),
+            started: Instant::now(),
+            exchange: None,
+            slot: None,
+            more_addresses: false,
+            body: self.budget.body(),
+            call: None,
+            _open: OpenExchange::new(&self.gate.metrics),
+        }
     }
 
     /// The whole body is read, judged and recorded here, before an upstream connection exists.
@@ -84,17 +113,27 @@ impl ProxyHttp for Proxy {
         session.set_read_timeout(Some(self.limits.idle));
         session.set_write_timeout(Some(self.limits.idle));
         session.set_total_drain_timeout(Some(self.limits.idle));
-        let head = self.head(session, context);
-        let mut body = body::ClientBody { session, deadline: self.limits.body };
-        match self.gate.admit(&head, &mut body).await {
+        let connection = Connection::of(session.digest()).cloned();
+        let call = connection.as_ref().and_then(Connection::call);
+        let (Some(connection), Some(call)) = (connection, call) else {
+            return Err(Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down());
+        };
+        context.call = Some(call);
+        let head = self.head(session, context, &connection);
+        let mut body = body::ClientBody { session, deadline: self.limits.body, held: &mut context.body };
+        match self.gate.admit(head, &mut body).await {
             Ok(permit) => {
                 let body = permit.body().clone();
                 let exchange = Arc::new(Exchange::new(permit));
                 context.exchange = Some(Arc::clone(&exchange));
-                context.slot = Some(replay::install(&mut session.downstream_session, body, exchange));
+                context.slot = Some(replay::install(&mut session.downstream_session, body, exchange, self.limits.answer));
                 Ok(false)
             }
-            Err(refusal) => answer::refuse(session, &refusal).await.map(|()| true),
+            Err(refusal) => {
+                let told = tokio::time::timeout(self.limits.answer, answer::refuse(session, &refusal)).await;
+                let late = |_| Error::explain(ErrorType::WriteTimedout, "the client does not take its answer").into_down();
+                told.map_err(late)?.map(|()| true)
+            }
         }
     }
 
@@ -150,9 +189,9 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
         let id = context.id.to_string();
-        response.insert_header(answer::AUDIT_ID, &id)?;
-        if !response.headers.contains_key(answer::REQUEST_ID) {
-            response.insert_header(answer::REQUEST_ID, &id)?;
+        response.insert_header(crate::answer::AUDIT_ID, &id)?;
+        if !response.headers.contains_key(crate::answer::REQUEST_ID) {
+            response.insert_header(crate::answer::REQUEST_ID, &id)?;
         }
         Ok(())
     }
@@ -214,17 +253,31 @@ impl ProxyHttp for Proxy {
 }
 
 impl Proxy {
+    /// pingora's application around these hooks.
+    pub fn into_app(self, conf: &Arc<ServerConf>) -> HttpProxy<Self> {
+        let idle = self.limits.idle;
+        let mut app = pingora::proxy::http_proxy(conf, self);
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(idle);
+        app.server_options = Some(options);
+        let mut http2 = default_h2_options();
+        http2.max_concurrent_streams(HTTP2_STREAMS_MAX);
+        app.h2_options = Some(http2);
+        app
+    }
+
     /// The head as plain data, checked.
-    fn head(&self, session: &mut Session, context: &Context) -> RequestHead {
+    fn head(&self, session: &mut Session, context: &Context, connection: &Connection) -> RequestHead {
         let raw: Option<Bytes> = session.as_downstream().as_http1().is_some().then(|| session.as_downstream().to_h1_raw());
-        let client = session.client_addr().and_then(|a| a.as_inet()).copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let header = session.req_header();
         let host = host_of(header).to_owned();
         let fault = head::check(&head::Head { raw: raw.as_deref(), method: &header.method, target: header.raw_path(), host: &host, headers: &header.headers });
-        RequestHead {
+        let mut head = RequestHead {
             id: context.id,
             received: Timestamp::now(),
-            client,
+            client: connection.peer.address,
+            via: connection.peer.via,
+            tls: connection.peer.tls.clone(),
             bound_service: self.bound_service.clone(),
             version: match header.version {
                 http::Version::HTTP_2 => "HTTP/2.0",
@@ -235,7 +288,38 @@ impl Proxy {
             target: Bytes::copy_from_slice(header.raw_path()),
             host,
             headers: header.headers.clone(),
+            raw,
             fault,
+        };
+        self.forwarded(&mut head);
+        self.misdirected(&mut head);
+        head
+    }
+
+    /// A listed peer says in X-Forwarded-For from where the call comes.
+    fn forwarded(&self, head: &mut RequestHead) {
+        let peer = head.client;
+        if !self.forwarders.hold(peer.ip()) {
+            return;
+        }
+        let values: Vec<&str> = head.headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        match source::forwarded_for(&self.forwarders, &values) {
+            Ok(address) => (head.client, head.via) = (SocketAddr::new(address, 0), Some(peer)),
+            Err(detail) => {
+                head.fault.get_or_insert(HeadFault { reason: Reason::HeadSource, detail });
+            }
+        }
+    }
+
+    /// Who asked TLS for one cloud and HTTP for another would be judged by the one and perhaps served by the other. A name
+    /// of the gateway's own in TLS is no cloud's.
+    fn misdirected(&self, head: &mut RequestHead) {
+        let asked = head.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        if asked.is_some_and(|asked| asked != head.host_name() && self.gate.catalog.serves(asked)) {
+            head.fault.get_or_insert_with(|| HeadFault {
+                reason: Reason::HeadSni,
+                detail: "the TLS connection was made for another host: open one for this host".to_owned(),
+            });
         }
     }
 }

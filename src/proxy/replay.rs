@@ -17,7 +17,7 @@ use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::{Digest, l4::socket::SocketAddr};
 use pingora::{Error, ErrorType, Result};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the client's own session waits for its return.
 pub type Slot = Arc<Mutex<Option<Box<ServerSession>>>>;
@@ -37,13 +37,16 @@ pub struct Replay {
     unheard: bool,
     /// Nothing more can be written to the client.
     client_gone: bool,
+    /// Time that is left for the client to take its answer.
+    patience: Duration,
 }
 
 /// Puts a replay session in the place of the client's own.
-pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>) -> Slot {
+pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>, patience: Duration) -> Slot {
     let slot = Slot::default();
     let client = std::mem::replace(session, nobody());
-    let replay = Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, unheard: false, client_gone: false };
+    let replay =
+        Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, unheard: false, client_gone: false, patience };
     **session = ServerSession::new_custom(Box::new(replay));
     slot
 }
@@ -92,10 +95,13 @@ impl Replay {
             return Ok(false);
         }
         self.head_out |= tasks.iter().any(|task| matches!(task, HttpTask::Header(header, _) if !header.status.is_informational()));
-        match self.client_mut().response_duplex_vec(tasks).await {
-            Ok(done) => Ok(done),
-            Err(e) => {
-                tracing::debug!(id = %self.exchange.id, error = %e, "the client left before its answer was whole");
+        let (patience, started) = (self.patience, Instant::now());
+        let delivered = tokio::time::timeout(patience, self.client_mut().response_duplex_vec(tasks)).await;
+        self.patience = patience.saturating_sub(started.elapsed());
+        match delivered {
+            Ok(Ok(done)) => Ok(done),
+            left => {
+                tracing::debug!(id = %self.exchange.id, error = ?left.map(|done| done.map_err(|e| e.to_string())), "the client left, or took its answer too slowly");
                 self.client_left();
                 Ok(false)
             }

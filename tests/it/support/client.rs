@@ -123,6 +123,19 @@ impl Client {
         Ok(Self { stream, buffer: Vec::new() })
     }
 
+    /// The answer at the beginning of these bytes, as far as it goes.
+    pub fn parse(bytes: &[u8]) -> Answer {
+        let mut answer = Answer::default();
+        let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { return answer };
+        let text = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let mut lines = text.split("\r\n");
+        answer.status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        answer.headers = lines.filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_owned(), v.trim().to_owned())).collect();
+        answer.body = bytes[end + 4..].to_vec();
+        answer.whole = answer.header("content-length").parse() == Ok(answer.body.len());
+        answer
+    }
+
     /// Sends bytes. The other side may have closed already: what it said is then read all the same.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).ok();

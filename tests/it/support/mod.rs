@@ -4,6 +4,7 @@ pub mod client;
 pub mod gateway;
 pub mod site;
 pub mod strace;
+pub mod tls;
 pub mod trail;
 pub mod upstream;
 

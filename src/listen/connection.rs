@@ -1,0 +1,130 @@
+//! One connection, as the listener knows it: where it comes from, what TLS showed, and whether it is in a call.
+//! pingora carries it to the hooks in the connection's digest.
+
+use super::registry::Place;
+use super::turned_away::{Class, TurnedAway};
+use crate::request::Peer;
+use bytes::{Bytes, BytesMut};
+use pingora::http::ResponseHeader;
+use pingora::protocols::Digest;
+use pingora::protocols::raw_connect::ProxyDigest;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of an unfinished head that are kept to say what is wrong with it. pingora reads no more of one in one go.
+const KEPT_BYTES_MAX: usize = super::watch::HEAD_BYTES_READ_MAX;
+
+/// A connection that a client has opened.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who is at the other end.
+    pub peer: Peer,
+    place: Place,
+    turned_away: Arc<TurnedAway>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Calls that are under way.
+    calls: usize,
+    /// Calls that there have been.
+    begun: u64,
+    /// What has been read of a head that is not whole yet.
+    head: BytesMut,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// For a first byte since it was opened.
+    First,
+    /// For a further request, of which nothing has come yet.
+    Next,
+    /// For the rest of a head.
+    Rest,
+    /// For nothing: a call is under way.
+    InCall,
+}
+
+impl Connection {
+    /// A connection that waits for its first request.
+    pub fn new(peer: Peer, place: Place, turned_away: Arc<TurnedAway>) -> Arc<Self> {
+        Arc::new(Self { peer, place, turned_away, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock leaves a count at worst.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A whole head has been read: a call begins, and ends with the guard. `None` when the connection has just given
+    /// its place to another and is about to be closed.
+    pub fn call(self: &Arc<Self>) -> Option<Call> {
+        let mut state = self.lock();
+        if state.calls == 0 && !self.place.in_call() {
+            return None;
+        }
+        state.calls += 1;
+        state.begun += 1;
+        state.head = BytesMut::new();
+        Some(Call(Arc::clone(self)))
+    }
+
+    /// What it waits for.
+    pub fn waits(&self) -> Waits {
+        let state = self.lock();
+        match (state.calls, state.head.is_empty(), state.begun) {
+            (1.., _, _) => Waits::InCall,
+            (0, false, _) => Waits::Rest,
+            (0, true, 0) => Waits::First,
+            (0, true, _) => Waits::Next,
+        }
+    }
+
+    /// Notes bytes of a head. The number of bytes of it so far.
+    pub fn read(&self, bytes: &[u8]) -> usize {
+        let mut state = self.lock();
+        if state.calls == 0 {
+            let room = KEPT_BYTES_MAX.saturating_sub(state.head.len());
+            let part = bytes.get(..room).unwrap_or(bytes);
+            state.head.extend_from_slice(part);
+        }
+        state.head.len()
+    }
+
+    /// Takes what was read of a head that never became a call.
+    pub fn take_head(&self) -> Bytes {
+        std::mem::take(&mut self.lock().head).freeze()
+    }
+
+    /// For pingora's digest, in which the hooks find it again with [`Connection::of`].
+    pub fn digest(self: &Arc<Self>) -> Option<Arc<ProxyDigest>> {
+        // The place is meant for the answer of a proxy on the way to an upstream; here it carries the connection alone.
+        let nothing = ResponseHeader::build(200, Some(0)).ok()?;
+        Some(Arc::new(ProxyDigest::new(Box::new(nothing), Some(Box::new(Arc::clone(self))))))
+    }
+
+    /// The connection of a session.
+    pub fn of(digest: Option<&Digest>) -> Option<&Arc<Self>> {
+        digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// Counts it, or one of its streams, among those that came to nothing.
+    pub fn turned_away(&self, class: Class) {
+        self.turned_away.count(class, self.peer.address.ip());
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Call(Arc<Connection>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.calls = state.calls.saturating_sub(1);
+        if state.calls == 0 {
+            self.0.place.waits();
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Connections that came to nothing: counted at once, and put on record together, each second one event with exact
+//! numbers by class and source. A flood of them costs one record a second.
+
+use crate::audit::journal::Journal;
+use crate::audit::leaf;
+use crate::metrics::Metrics;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often what was turned away goes on record.
+pub const EVERY: Duration = Duration::from_secs(1);
+
+/// Sources that one record names; the others are counted together.
+const SOURCES_MAX: usize = 32;
+
+/// Why a connection came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// As many connections are in calls as there may be.
+    ConnectionsFull,
+    /// The source has as many connections in calls as one may have.
+    SourceFull,
+    /// It waited, and gave its place to another.
+    MadeRoom,
+    /// A TLS hello on a listener without TLS.
+    TlsOnPlain,
+    /// Plain HTTP on a listener with TLS.
+    PlainOnTls,
+    /// The TLS handshake failed, or took too long.
+    Handshake,
+    /// A listed peer sent no PROXY header of version 2, or a broken one.
+    ProxyHeader,
+    /// Nothing came before the deadline.
+    Silent,
+    /// The client left before its head was whole.
+    HeadCut,
+    /// HTTP/2 reset a malformed stream.
+    Http2Stream,
+    /// HTTP/2 ended the connection for an error.
+    Http2Connection,
+}
+
+impl Class {
+    /// The stable code, as it stands in records and metric labels.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ConnectionsFull => "connections-full",
+            Self::SourceFull => "source-full",
+            Self::MadeRoom => "made-room",
+            Self::TlsOnPlain => "tls-on-plain",
+            Self::PlainOnTls => "plain-on-tls",
+            Self::Handshake => "tls-handshake",
+            Self::ProxyHeader => "proxy-header",
+            Self::Silent => "silent",
+            Self::HeadCut => "head-cut",
+            Self::Http2Stream => "http2-stream",
+            Self::Http2Connection => "http2-connection",
+        }
+    }
+}
+
+/// What was turned away since the last record.
+#[derive(Debug)]
+pub struct TurnedAway {
+    metrics: Arc<Metrics>,
+    counts: Mutex<BTreeMap<Class, Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: u64,
+    by_source: BTreeMap<IpAddr, u64>,
+}
+
+impl TurnedAway {
+    /// Nothing yet.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { metrics, counts: Mutex::default() })
+    }
+
+    /// Counts one.
+    pub fn count(&self, class: Class, source: IpAddr) {
+        self.metrics.turned_away.with_label_values(&[class.code()]).inc();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_class = counts.entry(class).or_default();
+        of_class.total += 1;
+        if of_class.by_source.len() < SOURCES_MAX || of_class.by_source.contains_key(&source) {
+            *of_class.by_source.entry(source).or_default() += 1;
+        }
+    }
+
+    /// Puts what was counted on record.
+    pub fn record(&self, journal: &Journal) {
+        let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        if !counts.is_empty() {
+            journal.append_detached(leaf::event("turned-away", json!({"connections": report(&counts)})));
+        }
+    }
+}
+
+fn report(counts: &BTreeMap<Class, Counts>) -> Value {
+    let classes = counts.iter().map(|(class, counts)| {
+        let named: u64 = counts.by_source.values().sum();
+        let mut sources: Map<_, _> = counts.by_source.iter().map(|(source, count)| (source.to_string(), Value::from(*count))).collect();
+        if named < counts.total {
+            sources.insert("others".to_owned(), Value::from(counts.total - named));
+        }
+        (class.code().to_owned(), json!({"total": counts.total, "by_source": sources}))
+    });
+    Value::Object(classes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn numbers_are_exact_when_sources_are_many() {
+        let turned_away = TurnedAway::new(Arc::new(Metrics::new().unwrap()));
+        for n in 0..100 {
+            turned_away.count(Class::Silent, IpAddr::V4(Ipv4Addr::new(127, 0, 0, n)));
+        }
+        turned_away.count(Class::Silent, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)));
+        let report = report(&turned_away.counts.lock().unwrap());
+        assert_eq!(report["silent"]["total"], 101);
+        assert_eq!(report["silent"]["by_source"]["127.0.0.0"], 2);
+        assert_eq!(report["silent"]["by_source"]["others"], 68);
+    }
+}

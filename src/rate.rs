@@ -1,0 +1,62 @@
+//! How often a caller may ask: a bound for each known caller, and one for each source of calls that nobody is known
+//! to have made, so that neither a runaway script nor a stranger fills the trail.
+
+use crate::caller::Caller;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// Calls in a second; the burst is that of two seconds. `None` is no bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// For each known caller.
+    pub caller: Option<NonZeroU32>,
+    /// For each address from which calls come that no known caller has made.
+    pub source: Option<NonZeroU32>,
+}
+
+/// What each has used up.
+#[derive(Debug)]
+pub struct Rates {
+    callers: Option<DefaultKeyedRateLimiter<String>>,
+    sources: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    clock: DefaultClock,
+}
+
+impl Rates {
+    /// Nothing used yet.
+    pub fn new(bounds: Bounds) -> Self {
+        let quota = |each: NonZeroU32| Quota::per_second(each).allow_burst(each.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
+        Self {
+            callers: bounds.caller.map(|each| RateLimiter::keyed(quota(each))),
+            sources: bounds.source.map(|each| RateLimiter::keyed(quota(each))),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Counts a call.
+    ///
+    /// # Errors
+    /// When it is one too many: the time after which the next one may come.
+    pub fn count(&self, caller: &Caller, source: IpAddr) -> Result<(), Duration> {
+        let checked = match (&caller.identity, &self.callers, &self.sources) {
+            (Some(identity), Some(callers), _) => callers.check_key(&identity.name),
+            (None, _, Some(sources)) => sources.check_key(&source),
+            _ => return Ok(()),
+        };
+        checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+    }
+
+    /// Forgets those that have not asked for a while.
+    pub fn forget(&self) {
+        if let Some(sources) = &self.sources {
+            sources.retain_recent();
+            sources.shrink_to_fit();
+        }
+        if let Some(callers) = &self.callers {
+            callers.retain_recent();
+        }
+    }
+}
