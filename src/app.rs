@@ -27,12 +27,15 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
 use serde_json::json;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// Time for the listeners to start, on a machine that is busy.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that can be read and checked without binding a port or writing a byte.
 pub struct Prepared {
@@ -116,6 +119,8 @@ impl Running {
 /// A gateway with its journal open, about to serve.
 pub struct Gateway {
     server: Server,
+    starting: Sender<()>,
+    started: Receiver<()>,
     running: Arc<Running>,
     settings: Settings,
     phase: Arc<Phase>,
@@ -162,8 +167,9 @@ impl Gateway {
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, stop: watch::Sender::new(None), turned_away, certificates });
-        let server = build_server(&settings, &running, doors, admin, &phase)?;
-        Ok(Self { server, running, settings, phase })
+        let (starting, started) = std::sync::mpsc::channel();
+        let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
+        Ok(Self { server, starting, started, running, settings, phase })
     }
 
     /// The running gateway's handle.
@@ -176,18 +182,19 @@ impl Gateway {
     /// # Errors
     /// When the server's thread cannot be started.
     pub fn serve(self) -> anyhow::Result<u8> {
-        let Self { server, running, settings, phase } = self;
-        let started = leaf::event(
+        let Self { server, starting, started, running, settings, phase } = self;
+        let event = leaf::event(
             "started",
             json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest}),
         );
-        running.gate.journal.append_detached(started);
+        running.gate.journal.append_detached(event);
         let (stopped, status) = std::sync::mpsc::channel();
         let drain = settings.drain;
-        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), stopped };
+        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), starting, stopped };
         // pingora sleeps its whole grace out, busy or not; the process ends as soon as all is done.
         std::thread::Builder::new().name("pingora".to_owned()).spawn(move || server.run(RunArgs { shutdown_signal: Box::new(watch) }))?;
-        wait_for_listeners(&running.listeners)?;
+        // One more: the watch for signals.
+        wait_for_start(&started, running.listeners.len() + 1)?;
         phase.serving();
         tracing::info!(gateway = ?running.listeners, admin = %running.admin, "keyward serves");
         let status = status.recv().context("the server ended without a word")?;
@@ -213,7 +220,7 @@ impl Door {
     }
 }
 
-fn build_server(settings: &Settings, running: &Arc<Running>, doors: Vec<Door>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
+fn build_server(settings: &Settings, running: &Arc<Running>, doors: Vec<Door>, starting: &Sender<()>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
         // Counts attempts, the first included, and so the addresses of one name. None is repeated that may have sent.
@@ -248,7 +255,7 @@ fn build_server(settings: &Settings, running: &Arc<Running>, doors: Vec<Door>, a
             forwarders: listener.forwarders.clone(),
         };
         let app = proxy.into_app(&server.configuration);
-        server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone()));
+        server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
     }
     admin.set_nonblocking(true)?;
     let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase), &settings.admin_hosts);
@@ -263,6 +270,7 @@ struct Signals {
     running: Arc<Running>,
     settings: Settings,
     phase: Arc<Phase>,
+    starting: Sender<()>,
     stopped: Sender<u8>,
 }
 
@@ -285,6 +293,7 @@ impl Signals {
     async fn wait(&self) -> std::io::Result<u8> {
         let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let mut stop = self.running.stop.subscribe();
+        self.starting.send(()).ok();
         let mut tick = tokio::time::interval(turned_away::EVERY);
         loop {
             tokio::select! {
@@ -342,14 +351,11 @@ fn reload(gate: &Gate, settings: &Settings) {
     }
 }
 
-/// Waits until each listener takes connections, which pingora does not tell.
-fn wait_for_listeners(addresses: &[SocketAddr]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    for address in addresses {
-        while let Err(error) = TcpStream::connect_timeout(address, Duration::from_secs(1)) {
-            anyhow::ensure!(Instant::now() < deadline, "gateway listener {address}: {error}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+/// Waits until each listener takes connections and signals are heard.
+fn wait_for_start(started: &Receiver<()>, parts: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_PATIENCE;
+    for _ in 0..parts {
+        started.recv_timeout(deadline.saturating_duration_since(Instant::now())).context("a listener, or the watch for signals, did not start")?;
     }
     Ok(())
 }

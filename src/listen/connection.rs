@@ -66,8 +66,11 @@ impl Connection {
         }
         state.calls += 1;
         state.begun += 1;
-        state.head = BytesMut::new();
-        Some(Call(Arc::clone(self)))
+        let mut head = std::mem::take(&mut state.head);
+        // What was read with it is the body's.
+        let end = head.windows(4).position(|four| four == b"\r\n\r\n").map_or(head.len(), |at| at + 4);
+        head.truncate(end);
+        Some(Call { connection: Arc::clone(self), head: head.freeze() })
     }
 
     /// What it waits for.
@@ -117,14 +120,18 @@ impl Connection {
 
 /// A call under way.
 #[derive(Debug)]
-pub struct Call(Arc<Connection>);
+pub struct Call {
+    connection: Arc<Connection>,
+    /// Its head's bytes as the client sent them; empty on HTTP/2.
+    pub head: Bytes,
+}
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.connection.lock();
         state.calls = state.calls.saturating_sub(1);
         if state.calls == 0 {
-            self.0.place.waits();
+            self.connection.place.waits();
         }
     }
 }

@@ -23,6 +23,7 @@ use registry::{Full, Place, Registry};
 use source::Peers;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tls::Tls;
@@ -53,6 +54,7 @@ pub struct Shared {
 /// One listener, as a service of pingora's server.
 pub struct Listener<A> {
     socket: Mutex<Option<std::net::TcpListener>>,
+    started: Sender<()>,
     door: Arc<Door<A>>,
 }
 
@@ -66,9 +68,9 @@ struct Door<A> {
 }
 
 impl<A> Listener<A> {
-    /// A listener on a bound, non-blocking socket that gives its connections to `app`.
-    pub fn new(socket: std::net::TcpListener, app: A, shared: Shared, tls: Option<Arc<Tls>>, proxies: Peers) -> Self {
-        Self { socket: Mutex::new(Some(socket)), door: Arc::new(Door { app: Arc::new(app), shared, tls, proxies }) }
+    /// A listener on a bound, non-blocking socket that gives its connections to `app`. It says so once it takes some.
+    pub fn new(socket: std::net::TcpListener, app: A, shared: Shared, tls: Option<Arc<Tls>>, proxies: Peers, started: Sender<()>) -> Self {
+        Self { socket: Mutex::new(Some(socket)), started, door: Arc::new(Door { app: Arc::new(app), shared, tls, proxies }) }
     }
 }
 
@@ -80,6 +82,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
             tracing::error!("a listener cannot be used");
             return;
         };
+        self.started.send(()).ok();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

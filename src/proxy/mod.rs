@@ -118,8 +118,8 @@ impl ProxyHttp for Proxy {
         let (Some(connection), Some(call)) = (connection, call) else {
             return Err(Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down());
         };
+        let head = self.head(session, context, &connection, &call);
         context.call = Some(call);
-        let head = self.head(session, context, &connection);
         let mut body = body::ClientBody { session, deadline: self.limits.body, held: &mut context.body };
         match self.gate.admit(head, &mut body).await {
             Ok(permit) => {
@@ -267,8 +267,9 @@ impl Proxy {
     }
 
     /// The head as plain data, checked.
-    fn head(&self, session: &mut Session, context: &Context, connection: &Connection) -> RequestHead {
-        let raw: Option<Bytes> = session.as_downstream().as_http1().is_some().then(|| session.as_downstream().to_h1_raw());
+    fn head(&self, session: &mut Session, context: &Context, connection: &Connection, call: &Call) -> RequestHead {
+        // As they came: pingora's own copy has a blank in the target escaped already.
+        let raw = session.as_downstream().as_http1().is_some().then(|| call.head.clone());
         let header = session.req_header();
         let host = host_of(header).to_owned();
         let fault = head::check(&head::Head { raw: raw.as_deref(), method: &header.method, target: header.raw_path(), host: &host, headers: &header.headers });

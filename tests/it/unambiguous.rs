@@ -44,6 +44,7 @@ fn targets() -> Vec<(&'static str, Vec<u8>)> {
         ("UTF-8", get("/raw/\u{e4}")),
         ("no UTF-8", [b"GET /raw/\xff\xfe HTTP/1.1\r\nHost: blobs.example.com\r\n\r\n".as_slice()].concat()),
         ("NUL", get("/raw/a\0b")),
+        ("a blank", get("/raw/a b")),
         ("TAB", get("/raw/a\tb")),
         ("a bare CR", get("/raw/a\rb")),
         ("no leading slash", get("raw/a")),
@@ -152,7 +153,8 @@ fn what_can_be_read_in_two_ways_is_refused_and_nothing_of_it_is_sent() {
     let mut recorded = Vec::new();
     for (name, bytes) in [targets(), methods_and_versions(), headers(), framings()].concat() {
         let answer = send(&gateway, &bytes);
-        let refused = matches!(answer.status, 400 | 405 | 414 | 431);
+        // A TLS hello is closed at once: its client would read no answer.
+        let refused = matches!(answer.status, 400 | 405 | 414 | 431) || (answer.status == 0 && name == "a TLS hello");
         assert!(refused, "{name}: {} {:?}", answer.status, String::from_utf8_lossy(&answer.body));
         assert_eq!(upstream.connections(), 0, "{name} was forwarded: {:?}", upstream.requests());
         if !answer.id().is_empty() {
@@ -195,9 +197,6 @@ fn what_has_one_reading_passes_in_one_form() {
         assert_eq!((last.line(), last.headers("content-length"), last.body.as_slice()), ("POST /raw/a HTTP/1.1", vec!["5"], &b"hello"[..]), "{name}");
         assert!(last.headers("transfer-encoding").is_empty() && last.headers("x-t").is_empty(), "{name}");
     }
-    // The parser writes an escape for a blank before anybody can see it: judged, recorded and sent is the escape.
-    assert_eq!(send(&gateway, &get("/raw/a b")).status, 200);
-    assert_eq!(upstream.requests().pop().unwrap().line(), "GET /raw/a%20b HTTP/1.1");
     let pair = [get("/raw/first"), get("/raw/smuggled")].concat();
     assert_eq!(send(&gateway, &pair).status, 200);
     assert!(upstream.requests().iter().all(|r| !r.head.contains("smuggled")));
