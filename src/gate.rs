@@ -82,7 +82,7 @@ impl Gate {
         let mut stages = Stages::start(&self.metrics);
         let rules = self.rules.load_full();
         let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
-        let caller = rules.directory.identify(head, &self.key);
+        let caller = rules.directory.identify(head, &self.key, &self.catalog, &target);
         stages.end("head");
         let (inspected, facts) = inspect::read(&target, head, body, self.body_bytes_max).await;
         stages.end("body");

@@ -220,7 +220,16 @@ impl Proxy {
         let client = session.client_addr().and_then(|a| a.as_inet()).copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let header = session.req_header();
         let host = host_of(header).to_owned();
-        let fault = head::check(&head::Head { raw: raw.as_deref(), method: &header.method, target: header.raw_path(), host: &host, headers: &header.headers });
+        let fault = head::check(&head::Head {
+            raw: raw.as_deref(),
+            version: header.version,
+            method: &header.method,
+            target: header.raw_path(),
+            host: &host,
+            authority: header.uri.authority().map(|a| a.as_str()),
+            sni: None,
+            headers: &header.headers,
+        });
         RequestHead {
             id: context.id,
             received: Timestamp::now(),
