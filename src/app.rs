@@ -220,7 +220,14 @@ impl Door {
     }
 }
 
-fn build_server(settings: &Settings, running: &Arc<Running>, doors: Vec<Door>, starting: &Sender<()>, admin: TcpListener, phase: &Arc<Phase>) -> anyhow::Result<Server> {
+fn build_server(
+    settings: &Settings,
+    running: &Arc<Running>,
+    doors: Vec<Door>,
+    starting: &Sender<()>,
+    admin: TcpListener,
+    phase: &Arc<Phase>,
+) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
         // Counts attempts, the first included, and so the addresses of one name. None is repeated that may have sent.

@@ -1,6 +1,8 @@
 //! Who asks. A missing or unknown credential gives an anonymous caller plus the reason why.
 
+use crate::catalog::credential::Credentials;
 use crate::catalog::route::percent_decode;
+use crate::catalog::{Catalog, Target};
 use crate::request::{Authorization, RequestHead};
 use crate::secret::DigestKey;
 use serde::Deserialize;
@@ -189,14 +191,18 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Who asks, by the credentials in a request's head. Two credentials of different callers name nobody.
+    /// Who asks, by the credentials in a request's head. Two credentials of different callers name nobody, and one that the
+    /// target's service does not verify names nobody either: anybody can show it there.
     ///
     /// A listed client certificate identifies by itself. What else the request shows is for the cloud then, unless it is
     /// another caller's.
-    pub fn identify(&self, head: &RequestHead, key: &DigestKey) -> Caller {
-        let shown = credentials(head, key);
+    pub fn identify(&self, head: &RequestHead, key: &DigestKey, catalog: &Catalog, target: &Target) -> Caller {
+        self.judge(head, &shown(head, key, catalog.credentials()), catalog.verified(target))
+    }
+
+    fn judge(&self, head: &RequestHead, shown: &[Credential], verified: &Credentials) -> Caller {
         match self.certified(head) {
-            Ok(None) => self.by_credentials(&shown),
+            Ok(None) => self.by_credentials(shown, verified),
             Ok(Some((owner, credential))) if shown.iter().all(|c| self.owner(c).is_none_or(|o| o == owner)) => {
                 Caller { identity: self.callers.get(owner).cloned(), assurance: Assurance::Certificate, credential, why: String::new() }
             }
@@ -218,10 +224,14 @@ impl Directory {
         if owners.all(|other| other == owner) { Ok(Some((owner, credential))) } else { Err(credential) }
     }
 
-    fn by_credentials(&self, shown: &[Credential]) -> Caller {
+    fn by_credentials(&self, shown: &[Credential], verified: &Credentials) -> Caller {
         let Some(first) = shown.first().cloned() else {
             return Caller { identity: None, assurance: Assurance::None, credential: Credential::default(), why: "no credential was shown".to_owned() };
         };
+        if let Some(foreign) = shown.iter().find(|c| !verified.verify(&c.scheme)) {
+            let why = format!("this service verifies no credential of the kind {}", foreign.scheme);
+            return anonymous(foreign.clone(), &why);
+        }
         let owners: Vec<Option<usize>> = shown.iter().map(|c| self.owner(c)).collect();
         let Some(Some(owner)) = owners.first().copied() else { return anonymous(first, "the credential is not in the callers file") };
         if owners.iter().any(|o| *o != Some(owner)) {
@@ -265,12 +275,9 @@ fn is_digest(text: &str) -> bool {
     text.strip_prefix("hmac-sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Headers and query parameters that carry a bearer token.
-const TOKEN_HEADERS: &[&str] = &["x-auth-token", "x-yunxiao-token"];
-const TOKEN_PARAMETERS: &[&str] = &["accessToken", "yunxiao_access_token"];
-
-/// Every credential in a request's head, signatures first.
-fn credentials(head: &RequestHead, key: &DigestKey) -> Vec<Credential> {
+/// Every credential in a request's head that some service verifies, and whatever else stands in `Authorization`;
+/// signatures first.
+fn shown(head: &RequestHead, key: &DigestKey, known: &Credentials) -> Vec<Credential> {
     let mut found = Vec::new();
     if let Some(text) = head.header("authorization") {
         let authorization = Authorization::parse(text);
@@ -279,13 +286,13 @@ fn credentials(head: &RequestHead, key: &DigestKey) -> Vec<Credential> {
         let digest = key_id.is_none().then(|| key.digest(secret.as_bytes()));
         found.push(Credential { scheme: scheme.to_owned(), key_id, digest });
     }
-    let token = |scheme: &str, token: &str| Credential { scheme: scheme.to_owned(), key_id: None, digest: Some(key.digest(token.as_bytes())) };
-    found.extend(TOKEN_HEADERS.iter().filter_map(|name| Some(token(name, head.header(name)?))));
+    let token = |name: &str, token: &str| Credential { scheme: name.to_owned(), key_id: None, digest: Some(key.digest(token.as_bytes())) };
+    found.extend(known.headers.iter().filter_map(|name| Some(token(name, head.header(name)?))));
     for part in head.query().into_iter().flat_map(|q| q.split('&')) {
         let Some((name, value)) = part.split_once('=') else { continue };
         // The cloud decodes names as it decodes values.
-        if percent_decode(name).is_some_and(|name| TOKEN_PARAMETERS.contains(&name.as_str())) {
-            found.extend(percent_decode(value).map(|value| token("accessToken", &value)));
+        if let Some(name) = percent_decode(name).filter(|name| known.parameters.contains(name)) {
+            found.extend(percent_decode(value).map(|value| token(&name, &value)));
         }
     }
     found
@@ -305,17 +312,58 @@ mod tests {
         .unwrap()
     }
 
+    /// Who asks, of a service that verifies all that is read.
+    fn identify(directory: &Directory, head: &RequestHead, key: &DigestKey) -> Caller {
+        let text = |text: &[&str]| text.iter().map(|t| (*t).to_owned()).collect();
+        let all = Credentials {
+            signatures: text(&["SDK", "V11"]),
+            schemes: vec![],
+            headers: text(&["x-auth-token", "x-yunxiao-token"]),
+            parameters: text(&["accessToken"]),
+        };
+        directory.judge(head, &shown(head, key, &all), &all)
+    }
+
+    #[test]
+    fn what_a_service_does_not_verify_says_nothing_there() {
+        let key = DigestKey::new([7; 32]);
+        let directory = directory(&key);
+        let of = |signatures: &[&str], headers: &[&str]| Credentials {
+            signatures: signatures.iter().map(|t| (*t).to_owned()).collect(),
+            headers: headers.iter().map(|t| (*t).to_owned()).collect(),
+            ..Credentials::default()
+        };
+        let (huawei, codeup) = (of(&["SDK"], &["x-auth-token"]), of(&["ACS3"], &["x-yunxiao-token"]));
+        let mut all = huawei.clone();
+        all.join(&codeup);
+        let who = |headers: &[(&'static str, &str)], service: &Credentials| {
+            let head = head("POST", "/", headers);
+            let caller = directory.judge(&head, &shown(&head, &key, &all), service);
+            (caller.identity.map(|i| i.name), caller.why)
+        };
+        let signed = ("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00");
+        assert_eq!(who(&[signed], &huawei).0.as_deref(), Some("ci-keys"));
+        assert_eq!(who(&[signed], &codeup), (None, "this service verifies no credential of the kind SDK-HMAC-SHA256".to_owned()));
+        assert_eq!(who(&[("x-yunxiao-token", "pt-secret")], &codeup).0.as_deref(), Some("desk"));
+        assert_eq!(who(&[("x-yunxiao-token", "pt-secret")], &huawei).0, None);
+        assert_eq!(who(&[("x-auth-token", "pt-secret")], &codeup).0, None);
+        // Beside one that counts, too.
+        assert_eq!(who(&[signed, ("x-yunxiao-token", "pt-secret")], &huawei).0, None);
+        assert_eq!(who(&[("authorization", "Bearer pt-secret")], &huawei).0, None);
+        assert_eq!(who(&[("authorization", "pt-secret")], &huawei).0, None);
+    }
+
     #[test]
     fn a_signature_claims_and_a_token_proves() {
         let key = DigestKey::new([7; 32]);
         let directory = directory(&key);
-        let signed = directory.identify(&head("POST", "/", &[("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00")]), &key);
+        let signed = identify(&directory, &head("POST", "/", &[("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00")]), &key);
         assert_eq!((signed.identity.unwrap().name.as_str(), signed.assurance), ("ci-keys", Assurance::Claimed));
-        let derived = directory.identify(&head("POST", "/", &[("authorization", "V11-HMAC-SHA256 Credential=AK1/20261122/cn/kms, Signature=00")]), &key);
+        let derived = identify(&directory, &head("POST", "/", &[("authorization", "V11-HMAC-SHA256 Credential=AK1/20261122/cn/kms, Signature=00")]), &key);
         assert_eq!(derived.credential.key_id.as_deref(), Some("AK1"));
-        let bearer = directory.identify(&head("POST", "/", &[("x-yunxiao-token", "pt-secret")]), &key);
+        let bearer = identify(&directory, &head("POST", "/", &[("x-yunxiao-token", "pt-secret")]), &key);
         assert_eq!((bearer.identity.unwrap().name.as_str(), bearer.assurance), ("desk", Assurance::Token));
-        let in_query = directory.identify(&head("POST", "/x?accessToken=pt%2Dsecret", &[]), &key);
+        let in_query = identify(&directory, &head("POST", "/x?accessToken=pt%2Dsecret", &[]), &key);
         assert_eq!(in_query.identity.unwrap().name, "desk");
     }
 
@@ -329,7 +377,7 @@ mod tests {
             &[("authorization", "Bearer other")],
             &[("authorization", "SDK-HMAC-SHA256 Access=AK1, Signature=00"), ("x-yunxiao-token", "pt-secret")],
         ] {
-            let caller = directory.identify(&head("POST", "/", headers), &key);
+            let caller = identify(&directory, &head("POST", "/", headers), &key);
             assert_eq!((caller.identity, caller.assurance), (None, Assurance::None), "{headers:?}");
             assert!(!caller.why.is_empty());
         }
@@ -344,7 +392,7 @@ mod tests {
             let mut head = head("POST", "/", headers);
             let certificate = PeerCertificate { fingerprint: "sha256:00".to_owned(), names: names.iter().map(|n| (*n).to_owned()).collect() };
             head.tls = Some(PeerTls { server_name: None, version: "TLSv1_3", certificate: Some(certificate) });
-            let caller = directory.identify(&head, &key);
+            let caller = identify(&directory, &head, &key);
             (caller.identity.map(|i| i.name), caller.assurance)
         };
         let signed = |ak: &str| format!("SDK-HMAC-SHA256 Access={ak}, SignedHeaders=host, Signature=00");

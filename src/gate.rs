@@ -88,7 +88,7 @@ impl Gate {
         let mut stages = Stages::start(&self.metrics);
         let rules = self.rules.load_full();
         let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
-        let caller = rules.directory.identify(&head, &self.key);
+        let caller = rules.directory.identify(&head, &self.key, &self.catalog, &target);
         let retry_after = self.count_rate(&mut head, &caller);
         stages.end("head");
         let (inspected, facts) = inspect::read(&target, &head, body, self.body_bytes_max).await;

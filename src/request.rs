@@ -111,21 +111,30 @@ pub struct Authorization<'a> {
     pub parameters: &'a str,
 }
 
-/// Families of signature schemes, and the name under which each gives the access key's id.
-const SIGNATURES: &[(&str, &str)] = &[("SDK-", "Access"), ("V11-", "Credential"), ("ACS3-", "Credential"), ("AWS4-", "Credential")];
+/// Families of signature schemes (`SDK` of SDK-HMAC-SHA256), and the name under which each gives the access key's id.
+const FAMILIES: &[(&str, &str)] = &[("SDK", "Access"), ("V11", "Credential"), ("ACS3", "Credential"), ("AWS4", "Credential")];
 
 impl<'a> Authorization<'a> {
+    /// Schemes that are no signature.
+    pub const SCHEMES: &'static [&'static str] = &["Basic", "Bearer"];
+
+    /// The families of signatures that can be read.
+    pub fn families() -> impl Iterator<Item = &'static str> {
+        FAMILIES.iter().map(|(family, _)| *family)
+    }
+
     /// Reads the header. `None` for a scheme that is not known.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, parameters) = text.split_once(' ')?;
         let one = Self { scheme, parameters };
-        let bearer = ["Basic", "Bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        let bearer = Self::SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
         let sound = scheme.len() <= 32 && scheme.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-');
         (bearer || (sound && one.key_name().is_some())).then_some(one)
     }
 
     fn key_name(&self) -> Option<&'static str> {
-        SIGNATURES.iter().find(|(family, _)| self.scheme.starts_with(family)).map(|(_, name)| *name)
+        let (family, _) = self.scheme.split_once('-')?;
+        FAMILIES.iter().find(|(known, _)| *known == family).map(|(_, name)| *name)
     }
 
     /// The parameters of a signature, by name. `None` when one stands twice, is of another name, or is missing: which

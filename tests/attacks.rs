@@ -92,7 +92,8 @@ fn judge(method: &str, host: &str, target: &str, headers: &[(&str, &str)], body:
         map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     let method = method.parse().unwrap();
-    let fault = head::check(&Head { raw: None, method: &method, target: target.as_bytes(), host, headers: &map });
+    let version = http::Version::HTTP_11;
+    let fault = head::check(&Head { raw: None, version, method: &method, target: target.as_bytes(), host, authority: None, sni: None, headers: &map });
     let head = RequestHead {
         id: AuditId::new(),
         received: Timestamp::parse(NOW).unwrap(),
@@ -109,7 +110,7 @@ fn judge(method: &str, host: &str, target: &str, headers: &[(&str, &str)], body:
         fault,
     };
     let target = world.catalog.classify(None, &head.host_name(), &head.method, head.path());
-    let caller = world.directory.identify(&head, &world.key);
+    let caller = world.directory.identify(&head, &world.key, &world.catalog, &target);
     let (inspected, facts) = match &head.fault {
         Some(fault) => (
             inspect::Inspected { body: Bytes::new(), json: None, read_whole: false },

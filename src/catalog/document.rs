@@ -1,6 +1,7 @@
 //! One OpenAPI document becomes operations. Whatever is wrong with it is said with file and place.
 
-use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, Passing, ResourceSpec, Service};
+use super::credential::Credentials;
+use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, Passing, ProjectHeader, ResourceSpec, Service};
 use super::route::{HostPattern, Template};
 use super::schema::{self, Field, SchemaFault, escape};
 use super::source::{Source, Step};
@@ -86,8 +87,9 @@ impl Reader<'_> {
                 "acs" => ErrorShape::Acs,
                 _ => return Err(fault("/x-keyward-error-shape", "must be flat, ims, nova, codeup or acs")),
             },
+            credentials: Credentials::read(self.root)?,
         };
-        self.check_extensions("", self.root, &["x-keyward-service", "x-keyward-error-shape", "x-keyward-passing"])?;
+        self.check_extensions("", self.root, &["x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project"])?;
         let mut operations = Vec::new();
         for (path, item) in self.object("/paths")? {
             let pointer = format!("/paths/{}", escape(path));
@@ -123,6 +125,17 @@ impl Reader<'_> {
             }
         }
         Ok(hosts)
+    }
+
+    /// The header and the path parameter in which calls of this service name their project.
+    fn project_header(&self) -> Result<Option<ProjectHeader>, Fault> {
+        let pointer = "/x-keyward-project";
+        let Some(node) = self.root.pointer(pointer) else { return Ok(None) };
+        if node.as_object().is_none_or(|node| node.len() != 2) {
+            return Err(fault(pointer, "must be `{header: NAME, path: PARAMETER}`"));
+        }
+        let (header, parameter) = (self.text("/x-keyward-project/header")?, self.text("/x-keyward-project/path")?);
+        Ok(Some(ProjectHeader { header: header.to_ascii_lowercase(), parameter }))
     }
 
     fn passing(&self, service: &str) -> Result<Vec<(Template, Passing)>, Fault> {
@@ -181,6 +194,7 @@ impl Reader<'_> {
             raw_segments,
             query: fields.remove("query").unwrap_or_default(),
             headers: fields.remove("header").unwrap_or_default(),
+            project: self.project_header()?.filter(|project| used.contains(&project.parameter.as_str())),
             body: self.body(&at)?,
             resource,
             items: self.items(&at)?,

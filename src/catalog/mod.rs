@@ -1,5 +1,6 @@
 //! The catalogue: what keyward knows of the clouds, from OpenAPI documents (`docs/catalogue.md`).
 
+pub mod credential;
 pub mod document;
 pub mod operation;
 pub mod route;
@@ -7,6 +8,7 @@ pub mod schema;
 pub mod source;
 
 use crate::reason::Reason;
+use credential::Credentials;
 use document::{Document, DocumentError};
 use http::Method;
 use operation::{Operation, Passing, Service};
@@ -20,6 +22,7 @@ use std::sync::Arc;
 pub struct Catalog {
     services: Vec<ServiceRoutes>,
     operations: Vec<Arc<Operation>>,
+    credentials: Credentials,
     /// SHA-256 over the documents, in the order of their names.
     pub digest: String,
 }
@@ -39,8 +42,19 @@ pub enum Target {
     Operation(Arc<Operation>, Vec<(String, String)>),
     /// A family that passes unjudged.
     Passing(Arc<Passing>),
-    /// Nothing that the catalogue knows; with the service when the host is known, and why.
-    Unknown(Option<String>, Reason),
+    /// Nothing that the catalogue knows.
+    Unknown(Unknown),
+}
+
+/// A call that the catalogue does not know.
+#[derive(Clone, Debug)]
+pub struct Unknown {
+    /// The service, when the host is known.
+    pub service: Option<String>,
+    /// What is not known.
+    pub reason: Reason,
+    /// What the caller may have meant, for people.
+    pub hint: Option<String>,
 }
 
 impl Target {
@@ -58,7 +72,7 @@ impl Target {
         match self {
             Self::Operation(operation, _) => &operation.service,
             Self::Passing(passing) => &passing.service,
-            Self::Unknown(service, _) => service.as_deref().unwrap_or("unknown"),
+            Self::Unknown(unknown) => unknown.service.as_deref().unwrap_or("unknown"),
         }
     }
 }
@@ -103,7 +117,9 @@ impl Catalog {
         let digest = crate::secret::sha256(texts.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
         let services: Vec<_> = documents.into_iter().map(ServiceRoutes::new).collect();
         let operations = services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
-        Ok(Self { services, operations, digest })
+        let mut credentials = Credentials::default();
+        services.iter().for_each(|s| credentials.join(&s.service.credentials));
+        Ok(Self { services, operations, credentials, digest })
     }
 
     /// Adds an operator's hosts to a service. False when there is no such service.
@@ -135,6 +151,16 @@ impl Catalog {
         self.services.iter().map(|s| &s.service).find(|s| s.name == name)
     }
 
+    /// The credentials of all services.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The credentials that the target's service verifies; all, where no service is known and nothing is forwarded.
+    pub fn verified(&self, target: &Target) -> &Credentials {
+        self.service(target.service()).map_or(&self.credentials, |service| &service.credentials)
+    }
+
     /// What a call means. `bound_service` takes the place of the host where routing is by listener.
     /// `host` is in lower case and without port; `path` is raw and has passed the head check.
     pub fn classify(&self, bound_service: Option<&str>, host: &str, method: &Method, path: &str) -> Target {
@@ -144,9 +170,10 @@ impl Catalog {
         };
         let services: Vec<&ServiceRoutes> = self.services.iter().filter(mine).collect();
         let found = services.iter().find_map(|service| service.classify(method, path));
-        found.unwrap_or_else(|| match services.first() {
-            Some(first) => Target::Unknown(Some(first.service.name.clone()), Reason::OperationUnknown),
-            None => Target::Unknown(None, Reason::HostUnknown),
+        found.unwrap_or_else(|| {
+            let reason = if services.is_empty() { Reason::HostUnknown } else { Reason::OperationUnknown };
+            let hint = services.iter().find_map(|service| service.hint(path));
+            Target::Unknown(Unknown { service: services.first().map(|s| s.service.name.clone()), reason, hint })
         })
     }
 }
@@ -165,11 +192,22 @@ impl ServiceRoutes {
             let decode = |(name, raw): (&str, &str)| route::percent_decode(raw).map(|value| (name.to_owned(), value));
             return Some(match captured.into_iter().map(decode).collect::<Option<Vec<_>>>() {
                 Some(parameters) => Target::Operation(Arc::clone(operation), parameters),
-                None => Target::Unknown(Some(self.service.name.clone()), Reason::PathInvalid),
+                None => Target::Unknown(Unknown { service: Some(self.service.name.clone()), reason: Reason::PathInvalid, hint: None }),
             });
         }
         let passes = |(template, p): &&(Template, Arc<Passing>)| p.methods.contains(method) && template.capture(path).is_some();
         self.passing.iter().find(passes).map(|(_, p)| Target::Passing(Arc::clone(p)))
+    }
+
+    /// What a call to a path that is not known, or not with its method, may have meant.
+    fn hint(&self, path: &str) -> Option<String> {
+        let here = self.routes.iter().filter(|(template, _)| template.capture(path).is_some());
+        let methods: Vec<&str> = here.map(|(_, op)| op.method.as_str()).collect();
+        if !methods.is_empty() {
+            return Some(format!("this path takes {}", methods.join(", ")));
+        }
+        let near = self.routes.iter().find(|(template, _)| template.resembles(path));
+        near.map(|(_, op)| format!("`{}` is written so: in these letters, with nothing behind", op.template))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the catalogue says of one operation. Built once, at load; shared behind an `Arc`.
 
+use super::credential::Credentials;
 use super::schema::{Field, Shape};
 use super::source::{Source, Step};
 use http::Method;
@@ -30,6 +31,8 @@ pub struct Operation {
     pub query: Vec<Field>,
     /// Header parameters that the document names; the names are in lower case.
     pub headers: Vec<Field>,
+    /// The header that names the project again, and the path parameter that it must equal.
+    pub project: Option<ProjectHeader>,
     /// The JSON body, if the operation takes one.
     pub body: Option<BodySpec>,
     /// What is acted on. None for discovery.
@@ -40,6 +43,15 @@ pub struct Operation {
     pub outcome: OutcomeSpec,
     /// Answers by status text (`200`, `default`).
     pub answers: BTreeMap<String, AnswerSpec>,
+}
+
+/// Where a call names its project twice.
+#[derive(Clone, Debug)]
+pub struct ProjectHeader {
+    /// The header, in lower case: `x-project-id`.
+    pub header: String,
+    /// The path parameter: `project_id`.
+    pub parameter: String,
 }
 
 /// What an operation says of its body.
@@ -131,6 +143,8 @@ pub struct Service {
     pub file: String,
     /// How it words errors.
     pub errors: ErrorShape,
+    /// What it verifies.
+    pub credentials: Credentials,
 }
 
 impl Operation {

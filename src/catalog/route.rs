@@ -132,6 +132,23 @@ impl Template {
         self.0.iter().map(rank).cmp(other.0.iter().map(rank))
     }
 
+    /// Whether a path is this one but for letter case, slashes or a dot at its end, or a suffix: some servers take it for
+    /// the same. It is another one here.
+    pub fn resembles(&self, path: &str) -> bool {
+        let path = path.trim_end_matches(['/', '.']);
+        let stem = path.rsplit_once('.').filter(|(_, suffix)| suffix.bytes().all(|b| b.is_ascii_alphanumeric())).map_or(path, |(stem, _)| stem);
+        let fits = |path: &str| {
+            let segments: Vec<&str> = path.split('/').skip(1).collect();
+            segments.len() == self.0.len()
+                && self.0.iter().zip(segments).all(|(want, segment)| match want {
+                    Segment::Literal(text) => text.eq_ignore_ascii_case(segment),
+                    Segment::Parameter { .. } => !segment.is_empty(),
+                    Segment::Rest => false,
+                })
+        };
+        fits(path) || fits(stem)
+    }
+
     /// The raw parameter values of a raw path. `None` when the path is another.
     pub fn capture<'p>(&self, path: &'p str) -> Option<Vec<(&str, &'p str)>> {
         let mut segments = path.strip_prefix('/')?.split('/');
@@ -210,6 +227,17 @@ mod tests {
         assert_eq!(plain.capture("/repositories/60de%2fDemo/keys"), None);
         assert_eq!(plain.capture("/repositories/60de/keys/"), None);
         assert_eq!(plain.capture("/repositories//keys"), None);
+    }
+
+    #[test]
+    fn another_spelling_is_another_path() {
+        let template = Template::parse("/v3/{p}/keypairs", &[]).unwrap();
+        for path in ["/V3/a/keypairs", "/v3/a/KeyPairs", "/v3/a/keypairs/", "/v3/a/keypairs.", "/v3/a/keypairs.json"] {
+            assert!(template.capture(path).is_none() && template.resembles(path), "{path}");
+        }
+        for path in ["/v3/keypairs", "/v3/a/keypair", "/v3/a/keypairs/b", "/", ""] {
+            assert!(!template.resembles(path), "{path}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Items: the things that one call acts on, each of which is decided alone.
 
 use super::facts::{CallFacts, Fact, Facts, Item, Resource, Unreadable};
-use super::value;
+use super::{text, value};
 use crate::catalog::operation::{Operation, ResourceSpec};
 use crate::catalog::schema::Shape;
 use crate::catalog::source::{Source, Step, select};
@@ -29,7 +29,21 @@ pub fn items(operation: &Operation, head: &RequestHead, facts: &CallFacts, body:
     if items.is_empty() {
         return Err(Unreadable { reason: Reason::BodyValue, detail: "the call names nothing to act on".to_owned() });
     }
-    Ok(items.into_iter().map(|fields| Item { resource: Some(resolve(resource, &fields, head, facts, body)), fields }).collect())
+    items.into_iter().map(|fields| Item { resource: Some(resolve(resource, &fields, head, facts, body)), fields }).map(named_plainly).collect()
+}
+
+/// What policies name things by must be one name to every store: some fold case and accents of what is not ASCII, or cut
+/// blanks off.
+fn named_plainly(item: Item) -> Result<Item, Unreadable> {
+    let attribute = |(name, fact): (&'_ String, &'_ Fact)| matches!(fact, Fact::Text(text) if !text::is_identifier(text)).then(|| name.clone());
+    let thing = |resource: &Resource| {
+        let parent = resource.parent.as_ref().filter(|(_, id)| !text::is_identifier(id)).map(|(kind, _)| kind);
+        (!text::is_identifier(&resource.id)).then_some(&resource.kind).or(parent).map(|kind| format!("the {kind}"))
+    };
+    match item.fields.iter().find_map(attribute).or_else(|| item.resource.as_ref().and_then(thing)) {
+        None => Ok(item),
+        Some(what) => Err(Unreadable { reason: Reason::BodyValue, detail: format!("{what} is not named in visible ASCII without a blank at its ends") }),
+    }
 }
 
 /// Attributes whose sources run over the same array: they go together, an element at a time.

@@ -1,6 +1,8 @@
 //! Strict JSON: RFC 8259 by `serde_json`, and nothing that two parsers could read differently.
 
 use super::facts::Unreadable;
+use super::name::{self, printable};
+use super::text;
 use crate::reason::Reason;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -11,17 +13,17 @@ use std::fmt;
 pub const DEPTH_MAX: usize = 32;
 /// More values than this in one document are refused.
 pub const VALUES_MAX: usize = 20_000;
+/// Integers beyond this, either way, are not exact in parsers that keep numbers as floating point: 2^53 - 1.
+const INTEGER_MAX: u64 = 9_007_199_254_740_991;
 
 /// Reads one document.
 ///
 /// # Errors
-/// For bytes that are not UTF-8 or not JSON, for anything behind the document, for a name that an object
-/// holds twice (after unescaping), for NUL in a string, and for documents beyond the limits above.
+/// For bytes that are not UTF-8 or not JSON, for anything behind the document, for names that stand twice in an object or
+/// are not plain (`name`), for strings that are not plain (`text`), for numbers that parsers read as different values or
+/// types, and for documents beyond the limits above.
 pub fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Err(unreadable(Reason::BodyBom, "the body starts with a byte order mark: leave it out".to_owned()));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|e| unreadable(Reason::BodyNotUtf8, format!("byte {} of the body is not UTF-8", e.valid_up_to())))?;
+    let text = text::decode(bytes)?;
     let fault = Cell::new(Reason::BodyNotJson);
     let values = Cell::new(0);
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -69,7 +71,33 @@ impl Strict<'_> {
     }
 
     fn text<E: Error>(&self, text: &str) -> Result<(), E> {
-        if text.contains('\0') { Err(self.refuse(Reason::BodyControl, "NUL in a string")) } else { Ok(()) }
+        match text::unplain(text) {
+            Some(c) => Err(self.refuse(Reason::BodyControl, format_args!("U+{:04X} in a string: leave it out", u32::from(c)))),
+            None => Ok(()),
+        }
+    }
+
+    fn name<E: Error>(&self, name: &str, escaped: bool) -> Result<(), E> {
+        let escaped = escaped.then_some((Reason::BodyName, "is escaped: write it as it is"));
+        match name::fault(name).or(escaped) {
+            Some((reason, why)) => Err(self.refuse(reason, format_args!("the name `{}` {why}", printable(name)))),
+            None => Ok(()),
+        }
+    }
+
+    /// Two names that a lenient binder takes for one are one name that stands twice.
+    fn spelt_once<E: Error>(&self, mut folded: Vec<u64>, object: &Map<String, Value>) -> Result<(), E> {
+        folded.sort_unstable();
+        let Some(twice) = folded.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first().copied())?) else { return Ok(()) };
+        let names: Vec<_> = object.keys().filter(|name| name::fold_hash(name) == twice).map(|name| format!("`{}`", printable(name))).collect();
+        Err(self.refuse(Reason::BodyDuplicate, format_args!("{} are one name to a lenient reader: send one of them", names.join(" and "))))
+    }
+
+    fn integer<E: Error>(&self, number: impl Into<Number>, magnitude: u64) -> Result<Value, E> {
+        if magnitude > INTEGER_MAX {
+            return Err(self.refuse(Reason::BodyNumber, "an integer beyond 2^53, which parsers round: write it as a string, or a smaller one"));
+        }
+        Ok(Value::Number(number.into()))
     }
 }
 
@@ -101,14 +129,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
+        self.integer(number, number.unsigned_abs())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
+        self.integer(number, number)
     }
 
+    /// Also `-0`, `1.0`, `1e0` and integers of many digits come here: an integer to one parser, a float to another.
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        if number.fract() == 0.0 {
+            return Err(self.refuse(Reason::BodyNumber, "a number that some parsers read as an integer and others not: write it in digits alone, within 2^53"));
+        }
         Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number out of range"))
     }
 
@@ -129,23 +161,44 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
         let mut object = Map::new();
-        while let Some(name) = entries.next_key::<String>()? {
-            self.text(&name)?;
+        let mut folded = Vec::new();
+        while let Some((name, escaped)) = entries.next_key_seed(Name)? {
             if object.contains_key(&name) {
                 return Err(self.refuse(Reason::BodyDuplicate, format_args!("the name `{}` stands twice in one object", printable(&name))));
             }
+            self.name(&name, escaped)?;
+            folded.push(name::fold_hash(&name));
             object.insert(name, entries.next_value_seed(inner)?);
         }
+        self.spelt_once(folded, &object)?;
         Ok(Value::Object(object))
     }
 }
 
-/// A name from the wire, fit to be shown: escaped. A long one is not shown at all: the first part of a secret that was
-/// sent as a name would no longer be recognised as one.
-pub fn printable(name: &str) -> String {
-    match name.chars().count() {
-        0..=64 => name.chars().flat_map(char::escape_debug).collect(),
-        n => format!("(a name of {n} characters)"),
+/// A name of an object, and whether it was escaped: the parser lends only what it did not have to unescape.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = (String, bool);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = (String, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok((name.to_owned(), false))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok((name.to_owned(), true))
     }
 }
 
@@ -171,14 +224,97 @@ mod tests {
         assert_eq!(reason(br#"{"a":"\udc00"}"#), Reason::BodySurrogate);
         assert_eq!(reason(br#"{"a":"\u0000"}"#), Reason::BodyControl);
         assert_eq!(reason(b"{\"a\":\"\x01\"}"), Reason::BodyControl);
-        assert_eq!(reason(b"{\"a\":1e999}"), Reason::BodyNumber);
+        assert_eq!(reason(b"{\"a\":\"x\ny\"}"), Reason::BodyControl);
+        assert_eq!(reason(br#"{"a":"\u2028"}"#), Reason::BodyControl);
+        assert_eq!(reason(br#"{"a":"\udbff\udfff"}"#), Reason::BodyControl);
+        for number in [
+            "1e999",
+            "-1e999",
+            "-0",
+            "-0.0",
+            "0.0",
+            "1.0",
+            "1e0",
+            "1E2",
+            "100e-2",
+            "9007199254740992",
+            "-9007199254740992",
+            "18446744073709551616",
+            "9007199254740991.0",
+        ] {
+            assert_eq!(reason(format!("{{\"a\":{number}}}").as_bytes()), Reason::BodyNumber, "{number}");
+        }
+        for number in ["0", "-1", "9007199254740991", "-9007199254740991", "1.5", "15e-1"] {
+            assert!(parse(format!("{{\"a\":{number}}}").as_bytes()).is_ok(), "{number}");
+        }
         assert_eq!(reason(b"{\"a\":\"\xc0\xaf\"}"), Reason::BodyNotUtf8);
-        assert_eq!(reason("{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>().as_slice()), Reason::BodyNotJson);
-        for text in [&b"{'a':1}"[..], b"{a:1}", b"{\"a\":1,}", b"// c\n{}", b"{\"a\":01}", b"{\"a\":NaN}", b""] {
+        for text in [
+            &b"{'a':1}"[..],
+            b"{a:1}",
+            b"{\"a\":1,}",
+            b"// c\n{}",
+            b"{\"a\":01}",
+            b"{\"a\":NaN}",
+            b"",
+            b" ",
+            b"{\"a\":1",
+            b"{\"a\":.5}",
+            b"{\"a\":+1}",
+            b"{\"a\":1.}",
+            b"{\"a\":0x1}",
+            b"{\"a\":1_0}",
+            b"{\"a\":True}",
+            b"{\"a\":Infinity}",
+            b"{\"a\":-}",
+            b"{\"a\":\"\\x41\"}",
+            b"{\"a\":'b'}",
+            b"{\"a\" \"b\"}",
+            b"{,}",
+            b"{\"a\":1 \"b\":2}",
+            b"{\"a\":1,,\"b\":2}",
+            b"[1,]",
+            b"\x0c{}",
+            b"{\"a\":1/**/}",
+            b"{\"a\":undefined}",
+            b"\xc2\xa0{}",
+            b"{\"a\":1;}",
+            b"{1:2}",
+            b"{null:2}",
+        ] {
             assert_eq!(reason(text), Reason::BodyNotJson, "{}", String::from_utf8_lossy(text));
         }
         assert_eq!(reason("[".repeat(40).as_bytes()), Reason::BodyTooComplex);
         assert_eq!(reason(format!("[{}0]", "0,".repeat(VALUES_MAX)).as_bytes()), Reason::BodyTooComplex);
+    }
+
+    #[test]
+    fn names_have_one_spelling() {
+        for text in [r#"{"keyScope":"READ","KeyScope":"ALL"}"#, r#"{"a":{"key_scope":1,"b":2,"keyScope":3}}"#, r#"{"a-b":1,"ab":2}"#, r#"{"_":1,"-":2}"#] {
+            assert_eq!(reason(text.as_bytes()), Reason::BodyDuplicate, "{text}");
+        }
+        let detail = parse(br#"{"b":0,"KeyScope":1,"keyScope":2}"#).unwrap_err().detail;
+        assert!(detail.contains("`KeyScope` and `keyScope`"), "{detail}");
+        for text in [
+            r#"{"\u006beyScope":"READ"}"#,
+            r#"{"a":[{"b\/c":1}]}"#,
+            r#"{"\u200bkeyScope":1}"#,
+            "{\"\u{ff4b}eyScope\":1}",
+            r#"{"":1}"#,
+            r#"{"a ":1}"#,
+            r#"{"a":{"$ref":"$"}}"#,
+            r#"{"@type":"x"}"#,
+        ] {
+            assert_eq!(reason(text.as_bytes()), Reason::BodyName, "{text}");
+        }
+        assert_eq!(reason(br#"{"_method":"DELETE"}"#), Reason::MethodOverride);
+        assert_eq!(reason(br#"{"a\u0000":1}"#), Reason::BodyName);
+    }
+
+    /// Many names that all differ cost no more than sorting them.
+    #[test]
+    fn an_object_of_many_names_is_read() {
+        let pairs: Vec<String> = (0..VALUES_MAX - 1).map(|n| format!("\"n{n}\":0")).collect();
+        assert!(parse(format!("{{{}}}", pairs.join(",")).as_bytes()).is_ok());
     }
 
     proptest! {

@@ -1,20 +1,23 @@
 //! Reading a call whole and turning it into typed facts, or into the reason why that cannot be done.
 
+pub mod envelope;
 pub mod facts;
 pub mod items;
 pub mod json;
 pub mod key;
+pub mod name;
 pub mod query;
+pub mod text;
 pub mod value;
 
-use crate::catalog::Target;
 use crate::catalog::operation::Operation;
+use crate::catalog::{Target, Unknown};
 use crate::reason::Reason;
-use crate::request::{Authorization, BodyFault, BodySource, RequestHead};
+use crate::request::{BodyFault, BodySource, RequestHead};
 use bytes::Bytes;
 use facts::{CallFacts, Fact, Facts, Unreadable};
+use http::Method;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 /// A call, read whole.
 #[derive(Debug)]
@@ -50,8 +53,8 @@ pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     let mut json = None;
     let facts = match target {
         Target::Operation(operation, path) => call_facts(operation, path, head, &body, &mut json),
-        Target::Passing(_) => query::no_override(head.query()).map(|()| CallFacts::default()),
-        Target::Unknown(_, reason) => Err(refuse(*reason, reason.meaning().to_owned())),
+        Target::Passing(_) => passing(head, &body),
+        Target::Unknown(unknown) => Err(refuse(unknown.reason, said_of(unknown))),
     };
     (Inspected { body, json, read_whole: true }, facts)
 }
@@ -60,10 +63,25 @@ fn unreadable(reason: Reason, detail: String) -> Reading {
     (Inspected { body: Bytes::new(), json: None, read_whole: false }, Err(refuse(reason, detail)))
 }
 
+fn said_of(unknown: &Unknown) -> String {
+    let meaning = unknown.reason.meaning();
+    unknown.hint.as_ref().map_or_else(|| meaning.to_owned(), |hint| format!("{} ({hint})", meaning.trim_end_matches('.')))
+}
+
+/// What passes unjudged is plain, or it passes not at all.
+fn passing(head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
+    if !body.is_empty() && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
+        return Err(refuse(Reason::BodyNotExpected, format!("a {} of this family takes no body: leave it out", head.method)));
+    }
+    query::no_override(head.query()).map(|()| CallFacts::default())
+}
+
 fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHead, body: &Bytes, json: &mut Option<Value>) -> Result<CallFacts, Unreadable> {
-    *json = body_json(operation, head, body)?;
-    readable_answer(operation, head)?;
+    envelope::check(operation, head, body)?;
+    *json = if body.is_empty() { None } else { Some(json::parse(body)?) };
+    envelope::readable_answer(operation, head)?;
     header_values(operation, head)?;
+    one_project(operation, path, head)?;
     query::no_override(head.query())?;
     let pairs = query::split(head.query(), operation.is_write())?;
     let mut facts = CallFacts { path: path_facts(operation, path)?, query: query::facts(operation, &pairs)?, ..CallFacts::default() };
@@ -80,8 +98,8 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
     let mut facts = Facts::new();
     for (name, text) in path {
         let Some(field) = operation.path.iter().find(|f| f.name == *name) else { continue };
-        if text.chars().any(char::is_control) {
-            return Err(refuse(Reason::PathInvalid, format!("the path parameter `{name}` holds a control character")));
+        if text.chars().any(char::is_control) || text::unplain(text).is_some() {
+            return Err(refuse(Reason::PathInvalid, format!("the path parameter `{name}` holds a character that readers cut at or drop: leave it out")));
         }
         let fact = value::check_parameter(field, text, &format!("path.{name}")).map_err(|u| refuse(Reason::PathInvalid, u.detail))?;
         if let Some(fact) = fact {
@@ -89,21 +107,6 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
         }
     }
     Ok(facts)
-}
-
-/// The answer to a write says what was done. The gateway asks for it plain, unless that would break a signature.
-fn readable_answer(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
-    let Some(wanted) = head.headers.get(http::header::ACCEPT_ENCODING).filter(|v| operation.is_write() && !v.as_bytes().eq_ignore_ascii_case(b"identity"))
-    else {
-        return Ok(());
-    };
-    let signed = head.header("authorization").and_then(Authorization::parse).map(|a| a.signed_headers()).unwrap_or_default();
-    if signed.iter().any(|name| name.eq_ignore_ascii_case("accept-encoding")) {
-        let wanted = String::from_utf8_lossy(wanted.as_bytes());
-        let why = format!("the signature covers Accept-Encoding `{}`, so the answer could come unreadable: leave it unsigned", json::printable(&wanted));
-        return Err(refuse(Reason::AcceptEncoding, why));
-    }
-    Ok(())
 }
 
 /// Headers that the document describes: a value that it does not allow may make another call of it.
@@ -116,39 +119,15 @@ fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unread
     Ok(())
 }
 
-/// The body as JSON, if the operation takes one and it is there.
-fn body_json(operation: &Operation, head: &RequestHead, body: &Bytes) -> Result<Option<Value>, Unreadable> {
-    if head.headers.contains_key(http::header::CONTENT_ENCODING) {
-        return Err(refuse(Reason::ContentEncoding, "the call has a Content-Encoding: send the body plain".to_owned()));
-    }
-    let Some(spec) = &operation.body else {
-        return if body.is_empty() { Ok(None) } else { Err(refuse(Reason::BodyNotExpected, format!("{} takes no body", operation.action))) };
-    };
-    if body.is_empty() {
-        return if spec.required { Err(refuse(Reason::BodyMissing, format!("{} needs a JSON body", operation.action))) } else { Ok(None) };
-    }
-    content_type(head, &spec.media_type)?;
-    body_digest(operation, head, body)?;
-    json::parse(body).map(Some)
-}
-
-/// The operation's media type, with `charset=utf-8` or nothing behind it.
-fn content_type(head: &RequestHead, media_type: &str) -> Result<(), Unreadable> {
-    let refuse = || refuse(Reason::ContentType, format!("Content-Type must be {media_type}, with charset=utf-8 or no parameter"));
-    let text = head.header("content-type").ok_or_else(refuse)?.to_ascii_lowercase();
-    let (kind, parameter) = text.split_once(';').unwrap_or((&text, ""));
-    let charset = parameter.trim().replace('"', "");
-    if kind.trim() == media_type && ["", "charset=utf-8", "charset=utf8"].contains(&charset.as_str()) { Ok(()) } else { Err(refuse()) }
-}
-
-/// A write whose signature does not cover this very body could be changed behind the gateway.
-fn body_digest(operation: &Operation, head: &RequestHead, body: &[u8]) -> Result<(), Unreadable> {
-    if !operation.is_write() || !head.headers.contains_key("x-sdk-content-sha256") {
-        return Ok(());
-    }
-    match head.header("x-sdk-content-sha256") {
-        Some(claimed) if claimed.eq_ignore_ascii_case(&hex::encode(Sha256::digest(body))) => Ok(()),
-        _ => Err(refuse(Reason::BodyDigest, "X-Sdk-Content-Sha256 is not the SHA-256 of this body: sign the body itself".to_owned())),
+/// A header that names the project again must name the one of the path.
+fn one_project(operation: &Operation, path: &[(String, String)], head: &RequestHead) -> Result<(), Unreadable> {
+    let Some(project) = &operation.project else { return Ok(()) };
+    let named = path.iter().find(|(name, _)| *name == project.parameter).map(|(_, value)| value.as_bytes());
+    match head.headers.get(&project.header) {
+        Some(again) if Some(again.as_bytes()) != named => {
+            Err(refuse(Reason::HeadProject, format!("{} names another project than the path: send the path's, or leave it out", project.header)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,17 +1,16 @@
 //! The query: split once, decoded once, each parameter at most once.
 
 use super::facts::{Facts, Unreadable};
-use super::json::printable;
+use super::name::{alike, lookalike, overrides, printable};
+use super::refuse;
 use super::value;
 use crate::catalog::operation::Operation;
 use crate::catalog::route::percent_decode;
+use crate::catalog::schema::Shape;
 use crate::reason::Reason;
 
 /// More parameters than this are refused.
 const PARAMETERS_MAX: usize = 64;
-
-/// Parameters by which some servers take the method for another, in the form of [`value::loose`].
-const OVERRIDES: &[&str] = &["method", "xhttpmethod", "xhttpmethodoverride", "xmethodoverride"];
 
 /// Refuses a parameter that asks the upstream to take the method for another: a read would become a write.
 ///
@@ -19,8 +18,7 @@ const OVERRIDES: &[&str] = &["method", "xhttpmethod", "xhttpmethodoverride", "xm
 /// When there is one. Broken escapes are left to [`split`].
 pub fn no_override(raw: Option<&str>) -> Result<(), Unreadable> {
     let names = raw.into_iter().flat_map(|q| q.split(['&', ';'])).map(|part| part.split('=').next().unwrap_or_default());
-    let decoded = names.filter(|name| !name.eq_ignore_ascii_case("method")).filter_map(percent_decode);
-    match decoded.into_iter().find(|name| OVERRIDES.contains(&value::loose(name).as_str())) {
+    match names.filter_map(percent_decode).find(|name| overrides(name)) {
         Some(name) => Err(refuse(Reason::MethodOverride, format!("the query parameter `{}` could change the method upstream: leave it out", printable(&name)))),
         None => Ok(()),
     }
@@ -29,53 +27,62 @@ pub fn no_override(raw: Option<&str>) -> Result<(), Unreadable> {
 /// Splits and decodes a raw query.
 ///
 /// # Errors
-/// For empty, repeated, broken or too many parameters; for a `write` also for a raw `+`, which is a space to some
-/// readers, and a raw `;`, which is a separator to others.
+/// For empty, repeated, broken or too many parameters, for names that are not plain, and for a raw `;`, which is a
+/// separator to some readers; for a `write` also for a raw `+`, which is a space to some.
 pub fn split(raw: Option<&str>, write: bool) -> Result<Vec<(String, String)>, Unreadable> {
-    if write && raw.is_some_and(|q| q.contains(['+', ';'])) {
-        return Err(refuse(Reason::QueryMalformed, "the query holds `+` or `;`, which readers take differently: write %20, %2B or %3B".to_owned()));
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let malformed = |detail: &str| Err(refuse(Reason::QueryMalformed, detail.to_owned()));
+    if raw.contains(';') {
+        return malformed("the query holds `;`, at which some readers split it: write %3B");
+    }
+    if write && raw.contains('+') {
+        return malformed("the query holds `+`, which is a blank to some readers: write %20 or %2B");
     }
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for part in raw.into_iter().flat_map(|q| q.split('&')) {
+    for part in raw.split('&') {
         let (name, text) = part.split_once('=').unwrap_or((part, ""));
-        let decode = |text: &str| {
-            percent_decode(text)
-                .filter(|t| !t.contains('\0'))
-                .ok_or_else(|| refuse(Reason::QueryMalformed, "a query parameter has a broken escape: write % and two hexadecimal digits of UTF-8".to_owned()))
-        };
-        let (name, text) = (decode(name)?, decode(text)?);
-        if name.is_empty() {
-            return Err(refuse(Reason::QueryMalformed, "the query has a parameter without a name: leave out the needless `&` or `?`".to_owned()));
+        if escapes_plain(name) {
+            return malformed("the name of a query parameter escapes letters that need no escape: write it as it is");
         }
-        if pairs.iter().any(|(seen, _)| *seen == name) {
-            return Err(refuse(Reason::QueryRepeated, format!("the query parameter `{}` stands twice: send it once", printable(&name))));
+        let (Some(name), Some(text)) = (percent_decode(name), percent_decode(text)) else {
+            return malformed("a query parameter has a broken escape: write % and two hexadecimal digits, of UTF-8");
+        };
+        if name.is_empty() {
+            return malformed("the query has a parameter without a name: leave out the needless `&` or `?`");
+        }
+        if !name.bytes().all(|b| (0x20..0x7f).contains(&b)) || text.chars().any(char::is_control) || super::text::unplain(&text).is_some() {
+            return malformed("a query parameter holds a character that readers cut at or drop: leave it out");
+        }
+        if pairs.iter().any(|(seen, _)| *seen == name || alike(seen, &name)) {
+            return Err(refuse(
+                Reason::QueryRepeated,
+                format!("the query parameter `{}` stands twice, perhaps in two spellings: send it once", printable(&name)),
+            ));
+        }
+        if pairs.len() == PARAMETERS_MAX {
+            return malformed(&format!("the query has more than {PARAMETERS_MAX} parameters: send fewer"));
         }
         pairs.push((name, text));
     }
-    if pairs.len() > PARAMETERS_MAX {
-        return Err(refuse(Reason::QueryMalformed, format!("more than {PARAMETERS_MAX} query parameters")));
-    }
     Ok(pairs)
+}
+
+/// Whether a raw name holds an escape of a letter, a digit or `-._~`: it hides the name from whoever matches before decoding.
+fn escapes_plain(raw: &str) -> bool {
+    raw.split('%').skip(1).any(|after| {
+        let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_some_and(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    })
 }
 
 /// Checks the parameters against the operation. A write takes only documented ones; a read may have others.
 ///
 /// # Errors
-/// For missing, undocumented or wrong parameters, and for names that a lenient reader would take for documented ones.
+/// For missing, undocumented or wrong parameters, for fields of the body, and for names that a lenient reader would take
+/// for documented ones.
 pub fn facts(operation: &Operation, pairs: &[(String, String)]) -> Result<Facts, Unreadable> {
-    for (name, _) in pairs {
-        if operation.query.iter().any(|f| f.name == *name) {
-            continue;
-        }
-        if let Some(near) = operation.query.iter().find(|f| value::loose(&f.name) == value::loose(name)) {
-            return Err(refuse(
-                Reason::QueryUnknown,
-                format!("the query parameter `{}` is not the documented `{}`: write it exactly so", printable(name), near.name),
-            ));
-        }
-        if operation.is_write() {
-            return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{}` is not one of this operation: leave it out", printable(name))));
-        }
+    for (name, _) in pairs.iter().filter(|(name, _)| !operation.query.iter().any(|f| f.name == *name)) {
+        undocumented(operation, name)?;
     }
     let mut facts = Facts::new();
     for field in &operation.query {
@@ -91,8 +98,20 @@ pub fn facts(operation: &Operation, pairs: &[(String, String)]) -> Result<Facts,
     Ok(facts)
 }
 
-fn refuse(reason: Reason, detail: String) -> Unreadable {
-    Unreadable { reason, detail }
+fn undocumented(operation: &Operation, name: &str) -> Result<(), Unreadable> {
+    let shown = printable(name);
+    if let Some(near) = lookalike(operation.query.iter().map(|f| f.name.as_str()), name) {
+        return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{shown}` can be taken for the documented `{near}`: write it exactly so")));
+    }
+    if let Some(Shape::Object { fields, .. }) = operation.body.as_ref().map(|b| &b.shape)
+        && let Some(field) = lookalike(fields.iter().map(|f| f.name.as_str()), name)
+    {
+        return Err(refuse(Reason::QueryBodyField, format!("the query parameter `{shown}` can be taken for the body's `{field}`: send it in the body")));
+    }
+    if operation.is_write() {
+        return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{shown}` is not one of this operation: leave it out")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -113,14 +132,37 @@ mod tests {
     #[test]
     fn each_parameter_once() {
         assert_eq!(split(Some("a=1&b=%20x%2B"), true).unwrap(), [("a".into(), "1".into()), ("b".into(), " x+".into())]);
-        for raw in ["a=1&a=2", "a=1&%61=2"] {
+        for raw in ["a=1&a=2", "a=1&A=2", "a_b=1&aB=2", "a&a"] {
             assert_eq!(split(Some(raw), false).unwrap_err().reason, Reason::QueryRepeated, "{raw}");
         }
-        for raw in ["a=1&&b=2", "", "=1", "a=%zz", "a=%00", "a=%ff"] {
+        for raw in [
+            "a=1&&b=2",
+            "",
+            "=1",
+            "&",
+            "a=1&",
+            "a=%zz",
+            "a=%2",
+            "a=%+1",
+            "a=%00",
+            "a=%0d%0a",
+            "a=%e2%80%a8",
+            "a=%ff",
+            "a=%c0%af",
+            "%61=1",
+            "a%5Fb=1",
+            "%EF%BD%81=1",
+            "a%00=1",
+            "a=1;b=2",
+        ] {
             assert_eq!(split(Some(raw), false).unwrap_err().reason, Reason::QueryMalformed, "{raw}");
         }
         assert!(split(Some("a=b+c"), false).is_ok());
         assert!(split(Some("a=b+c"), true).is_err());
+        assert_eq!(split(Some("a%5B0%5D=%61&b"), true).unwrap(), [("a[0]".into(), "a".into()), ("b".into(), String::new())]);
+        let many = |n: usize| (0..n).map(|i| format!("a{i}=1")).collect::<Vec<_>>().join("&");
+        assert!(split(Some(&many(PARAMETERS_MAX)), false).is_ok());
+        assert_eq!(split(Some(&many(PARAMETERS_MAX + 1)), false).unwrap_err().reason, Reason::QueryMalformed);
         assert_eq!(split(None, true).unwrap(), []);
     }
 }

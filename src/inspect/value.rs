@@ -1,8 +1,9 @@
 //! One walk over a JSON value and its schema: every check, and the facts that policies see.
 
 use super::facts::{Fact, Facts, Unreadable};
-use super::json::printable;
 use super::key;
+use super::name::{lookalike, printable};
+use super::refuse;
 use crate::catalog::schema::{Field, Shape, TextMeaning};
 use crate::clock::Timestamp;
 use crate::reason::Reason;
@@ -67,21 +68,14 @@ fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>,
 /// refused even where others may occur.
 fn unknown_field(fields: &[Field], additional: bool, name: &str, place: &str) -> Result<(), Unreadable> {
     let shown = printable(name);
-    if let Some(near) = fields.iter().find(|f| loose(&f.name) == loose(name)) {
-        return Err(refuse(Reason::BodyLookalike, format!("`{place}.{shown}` is not the documented `{}`: write it exactly so", near.name)));
+    if let Some(near) = lookalike(fields.iter().map(|f| f.name.as_str()), name) {
+        return Err(refuse(Reason::BodyLookalike, format!("`{place}.{shown}` can be taken for the documented `{near}`: write it exactly so, or leave it out")));
     }
     if additional {
-        // Some readers fold `ſ` to `s` and full-width letters to narrow ones: documented names are ASCII, so are others.
-        let plain = name.bytes().all(|b| (0x20..0x7f).contains(&b));
-        return if plain { Ok(()) } else { Err(refuse(Reason::BodyName, format!("`{place}.{shown}`: a name may hold printable ASCII only"))) };
+        return Ok(());
     }
     let known: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
-    Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not a field of this operation; known are {}", known.join(", "))))
-}
-
-/// A name as the most lenient of binders would read it.
-pub fn loose(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` is not a field of this operation: leave it out; known are {}", known.join(", "))))
 }
 
 /// The fact of the vendor's default for a field that the call leaves out.
@@ -145,10 +139,6 @@ fn wrong_type(shape: &Shape, place: &str) -> Unreadable {
     refuse(Reason::BodyType, format!("`{place}` must be {wanted}"))
 }
 
-fn refuse(reason: Reason, detail: String) -> Unreadable {
-    Unreadable { reason, detail }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +198,7 @@ mod tests {
         for name in ["KeyScope", "key_scope", "KEY-SCOPE"] {
             let (reason, detail) = reason(json!({"keyScope": "READ", "title": "a", name: "ALL"}));
             assert_eq!(reason, Reason::BodyLookalike);
-            assert!(detail.contains("`keyScope`"), "{detail}");
+            assert!(detail.contains("documented `keyScope`"), "{detail}");
         }
     }
 }

@@ -48,10 +48,10 @@ impl Complaints {
 /// What a frame says of the client, when it is no ordinary end.
 fn complaint(frame: &[u8]) -> Option<Class> {
     let code = |at: usize| frame.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    match frame.get(3)? {
+    match *frame.get(3)? {
         // NO_ERROR and CANCEL are an early answer and a client that left.
-        &RST_STREAM if !matches!(code(FRAME_HEAD_BYTES)?, 0 | 8) => Some(Class::Http2Stream),
-        &GOAWAY if code(FRAME_HEAD_BYTES + 4)? != 0 => Some(Class::Http2Connection),
+        RST_STREAM if !matches!(code(FRAME_HEAD_BYTES)?, 0 | 8) => Some(Class::Http2Stream),
+        GOAWAY if code(FRAME_HEAD_BYTES + 4)? != 0 => Some(Class::Http2Connection),
         _ => None,
     }
 }

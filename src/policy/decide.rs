@@ -67,7 +67,7 @@ impl Bundle {
         match &question.target {
             Target::Operation(operation, _) => self.judge_operation(question, operation, facts),
             Target::Passing(passing) => self.decision(Verdict::Allow, Reason::Passing, passing.why.clone()),
-            Target::Unknown(_, reason) => self.deny(*reason, reason.meaning()),
+            Target::Unknown(unknown) => self.deny(unknown.reason, unknown.reason.meaning()),
         }
     }
 

@@ -272,7 +272,18 @@ impl Proxy {
         let raw = session.as_downstream().as_http1().is_some().then(|| call.head.clone());
         let header = session.req_header();
         let host = host_of(header).to_owned();
-        let fault = head::check(&head::Head { raw: raw.as_deref(), method: &header.method, target: header.raw_path(), host: &host, headers: &header.headers });
+        // A name of the gateway's own in TLS is no cloud's: so it is dialled by who signs the cloud's Host.
+        let sni = connection.peer.tls.as_ref().and_then(|tls| tls.server_name.as_deref()).filter(|sni| self.gate.catalog.serves(sni));
+        let fault = head::check(&head::Head {
+            raw: raw.as_deref(),
+            version: header.version,
+            method: &header.method,
+            target: header.raw_path(),
+            host: &host,
+            authority: header.uri.authority().map(|a| a.as_str()),
+            sni,
+            headers: &header.headers,
+        });
         let mut head = RequestHead {
             id: context.id,
             received: Timestamp::now(),
@@ -293,7 +304,6 @@ impl Proxy {
             fault,
         };
         self.forwarded(&mut head);
-        self.misdirected(&mut head);
         head
     }
 
@@ -309,18 +319,6 @@ impl Proxy {
             Err(detail) => {
                 head.fault.get_or_insert(HeadFault { reason: Reason::HeadSource, detail });
             }
-        }
-    }
-
-    /// Who asked TLS for one cloud and HTTP for another would be judged by the one and perhaps served by the other. A name
-    /// of the gateway's own in TLS is no cloud's.
-    fn misdirected(&self, head: &mut RequestHead) {
-        let asked = head.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-        if asked.is_some_and(|asked| asked != head.host_name() && self.gate.catalog.serves(asked)) {
-            head.fault.get_or_insert_with(|| HeadFault {
-                reason: Reason::HeadSni,
-                detail: "the TLS connection was made for another host: open one for this host".to_owned(),
-            });
         }
     }
 }

@@ -132,7 +132,7 @@ impl Sandbox {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
         let bound = self.settings.bound.get(host).map(String::as_str);
         let target = self.catalog.classify(bound, &name, request.method(), path);
-        if !matches!(target, Target::Unknown(None, _)) {
+        if !matches!(&target, Target::Unknown(unknown) if unknown.service.is_none()) {
             return target;
         }
         // A client that dials by address names no service in Host: the first one that knows the call takes it.

@@ -37,7 +37,9 @@ REQUEST_KEYWORDS = {
     "minLength", "maxLength", "pattern", "minimum", "maximum", "default", "format", "$ref",
     "x-keyward-secret", "x-keyward-as", "x-keyward-enum", "description",
 }  # fmt: skip
-DOCUMENT_EXTENSIONS = {"x-keyward-service", "x-keyward-error-shape", "x-keyward-passing"}
+DOCUMENT_EXTENSIONS = {"x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project"}
+# Families of signatures that each provider's clouds verify.
+SIGNATURES = {"huawei": ["SDK", "V11"], "alibaba": ["ACS3"]}
 OPERATION_EXTENSIONS = {
     "x-keyward-groups", "x-keyward-alias-of", "x-keyward-resource", "x-keyward-items", "x-keyward-outcome",
 }  # fmt: skip
@@ -437,6 +439,37 @@ def test_document_extensions_are_known(name):
     for entry in doc.get("x-keyward-passing", []):
         assert set(entry) == {"methods", "path", "reason"} and entry["methods"] == ["GET"]
         assert "**" not in entry["path"].removesuffix("/**")
+
+
+@each_document
+def test_credentials_are_those_of_the_provider(name):
+    doc = DOCUMENTS[name]
+    schemes = doc["components"]["securitySchemes"]
+    assert {used for requirement in doc["security"] for used in requirement} == set(schemes)
+    for key, scheme in schemes.items():
+        assert scheme["type"] == "apiKey" and scheme["description"], key
+        signed = (scheme["in"], scheme["name"]) == ("header", "Authorization")
+        assert extensions(scheme) == ({"x-keyward-signatures"} if signed else set()), key
+        if signed:
+            assert scheme["x-keyward-signatures"] == SIGNATURES[name.split("-")[0]], key
+        else:
+            assert scheme["name"].lower().replace("-", "_") in SECRET_NAMES, key
+
+
+@each_document
+def test_the_project_is_named_in_one_way(name):
+    expected = {"header": "X-Project-Id", "path": "project_id"} if name.startswith("huawei") else None
+    assert DOCUMENTS[name].get("x-keyward-project") == expected
+    assert not expected or any("{project_id}" in path for path in DOCUMENTS[name]["paths"])
+
+
+def test_ids_in_paths_have_no_suffix():
+    """`kp.json` and `kp` are one thing to a server that cuts suffixes off."""
+    for op in ALL:
+        for p in op.parameters:
+            if p["in"] == "path" and p["name"] not in ("repositoryId", "key", "tag"):
+                schema = p["schema"]
+                assert schema["type"] == "integer" or "enum" in schema or not re.search(schema["pattern"], "a.json"), f"{op}: {p['name']}"
 
 
 def test_names_of_value_sets_have_one_meaning():
