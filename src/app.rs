@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::background::background_service;
+use rustix::process::{Resource, Rlimit};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// Files that are open beside connections: the trail's, the admin listener's, logs.
+const FILES_BESIDE: u64 = 256;
 
 /// Time for the listeners to start, on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -135,6 +139,7 @@ impl Gateway {
         let Prepared { settings, catalog, rules } = prepared;
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
+        allow_files(settings.connections.all);
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
@@ -201,6 +206,16 @@ impl Gateway {
         let drained = wait_for_open(&running.gate, drain);
         running.turned_away.record(&running.gate.journal);
         Ok(finish(&running.gate, if drained { status } else { 1 }))
+    }
+}
+
+/// Lets the process open a file for each end of each connection, as far as the system allows it.
+fn allow_files(connections: usize) {
+    let wanted = connections as u64 * 2 + FILES_BESIDE;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let may = limit.maximum.unwrap_or(u64::MAX).min(wanted.max(limit.current.unwrap_or(u64::MAX)));
+    if rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(may), ..limit }).is_err() || may < wanted {
+        tracing::warn!(wanted, may, "too few files may be open for limits.connections_max: raise the limit of open files, or lower the bound");
     }
 }
 

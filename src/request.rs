@@ -167,6 +167,15 @@ impl<'a> Authorization<'a> {
     }
 }
 
+/// A name from the wire, fit to be shown: escaped. A long one is not shown at all: the first part of a secret that was
+/// sent as a name would no longer be recognised as one.
+pub fn printable(name: &str) -> String {
+    match name.chars().count() {
+        0..=64 => name.chars().flat_map(char::escape_debug).collect(),
+        n => format!("(a name of {n} characters)"),
+    }
+}
+
 /// A head that two parsers could read differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadFault {

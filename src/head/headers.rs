@@ -2,7 +2,7 @@
 
 use super::{Checked, refuse};
 use crate::reason::Reason;
-use crate::request::Authorization;
+use crate::request::{Authorization, printable};
 use http::{HeaderMap, HeaderValue, header};
 use std::cmp::Ordering;
 
@@ -11,8 +11,10 @@ use std::cmp::Ordering;
 enum Meaning {
     /// It says who asks, on what or how: one value, and no list.
     One,
-    /// It is told from its look-alikes, and nothing more is asked of it here.
-    Named,
+    /// It stands once. Its value is judged elsewhere, or not at all.
+    Once,
+    /// It is a list, which may stand on several lines.
+    List,
     /// It is refused, for this reason and in these words.
     Refused(Reason, &'static str),
 }
@@ -23,24 +25,31 @@ const UPGRADE: Meaning = Meaning::Refused(Reason::HeadUpgrade, "asks for another
 
 /// The headers that count. Sorted by name without its hyphens: so it is searched.
 const KNOWN: &[(&str, Meaning)] = &[
-    ("accept-encoding", Meaning::Named),
-    ("authorization", Meaning::Named),
-    ("connection", Meaning::Named),
-    ("content-encoding", Meaning::Named),
-    ("content-length", Meaning::Named),
-    ("content-type", Meaning::Named),
+    ("accept-encoding", Meaning::List),
+    ("authorization", Meaning::Once),
+    ("connection", Meaning::List),
+    ("content-encoding", Meaning::Once),
+    ("content-length", Meaning::Once),
+    ("content-md5", Meaning::Once),
+    ("content-range", Meaning::Once),
+    ("content-type", Meaning::Once),
+    ("date", Meaning::Once),
     ("early-data", Meaning::Refused(Reason::HeadEarlyData, "says that the request came as early data, which may be a replay")),
-    ("expect", Meaning::Named),
-    ("forwarded", Meaning::Named),
-    ("host", Meaning::Named),
+    ("expect", Meaning::Once),
+    ("forwarded", Meaning::List),
+    ("host", Meaning::Once),
     ("http2-settings", UPGRADE),
     ("openstack-api-version", Meaning::One),
+    ("origin", Meaning::Once),
     ("proxy-authorization", Meaning::One),
     ("proxy-connection", Meaning::Refused(Reason::HeadConnection, "is not of this connection")),
-    ("te", Meaning::Named),
+    ("range", Meaning::Once),
+    ("referer", Meaning::Once),
+    ("te", Meaning::List),
     ("trailer", Meaning::Refused(Reason::HeadTrailer, "announces trailers")),
-    ("transfer-encoding", Meaning::Named),
+    ("transfer-encoding", Meaning::Once),
     ("upgrade", UPGRADE),
+    ("user-agent", Meaning::Once),
     ("x-acs-action", Meaning::One),
     ("x-acs-content-sha256", Meaning::One),
     ("x-acs-content-sm3", Meaning::One),
@@ -51,27 +60,27 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-auth-token", Meaning::One),
     ("x-domain-id", Meaning::One),
     ("x-envoy-original-path", PATH),
-    ("x-forwarded-host", Meaning::Named),
+    ("x-forwarded-host", Meaning::Once),
     ("x-forwarded-method", METHOD),
     ("x-forwarded-path", PATH),
     ("x-forwarded-prefix", PATH),
     ("x-forwarded-uri", PATH),
-    ("x-host", Meaning::Named),
-    ("x-host-override", Meaning::Named),
+    ("x-host", Meaning::Once),
+    ("x-host-override", Meaning::Once),
     ("x-http-destinationurl", PATH),
-    ("x-http-host-override", Meaning::Named),
+    ("x-http-host-override", Meaning::Once),
     ("x-http-method", METHOD),
     ("x-http-method-override", METHOD),
     ("x-method", METHOD),
     ("x-method-override", METHOD),
     ("x-openstack-nova-api-version", Meaning::One),
-    ("x-original-host", Meaning::Named),
+    ("x-original-host", Meaning::Once),
     ("x-original-method", METHOD),
     ("x-original-path", PATH),
     ("x-original-uri", PATH),
     ("x-original-url", PATH),
     ("x-project-id", Meaning::One),
-    ("x-real-host", Meaning::Named),
+    ("x-real-host", Meaning::Once),
     ("x-request-uri", PATH),
     ("x-rewrite-uri", PATH),
     ("x-rewrite-url", PATH),
@@ -83,28 +92,6 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-yunxiao-token", Meaning::One),
 ];
 
-/// Headers that are lists, so that two lines of them are one list. All others stand once.
-const LISTS: &[&str] = &[
-    "accept",
-    "accept-charset",
-    "accept-encoding",
-    "accept-language",
-    "cache-control",
-    "connection",
-    "cookie",
-    "forwarded",
-    "if-match",
-    "if-none-match",
-    "pragma",
-    "prefer",
-    "te",
-    "tracestate",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-];
-
 pub(super) fn check(headers: &HeaderMap) -> Checked {
     // As many names as lines: nothing stands twice.
     if headers.keys_len() != headers.len() {
@@ -113,7 +100,7 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
     for (name, value) in headers {
         let name = name.as_str();
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return refuse(Reason::HeadName, format!("the name of the header {name} holds more than letters, digits and `-`: write it in these"));
+            return refuse(Reason::HeadName, format!("the header {} has more in its name than letters, digits and `-`: write it in these", printable(name)));
         }
         one_value(name, value)?;
         let Some((known, meaning)) = known(name) else { continue };
@@ -125,7 +112,7 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
             Meaning::One if value.as_bytes().contains(&b',') => {
                 return refuse(Reason::HeadRepeated, format!("the header {name} holds a list: send one value"));
             }
-            Meaning::One | Meaning::Named => {}
+            Meaning::One | Meaning::Once | Meaning::List => {}
         }
     }
     Ok(())
@@ -134,21 +121,24 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
 fn one_value(name: &str, value: &HeaderValue) -> Checked {
     let bytes = value.as_bytes();
     if !bytes.iter().all(|b| (0x20..0x7f).contains(b)) {
-        return refuse(Reason::HeadValue, format!("the header {name} holds a byte that is not visible ASCII: leave it out, or encode it"));
+        return refuse(Reason::HeadValue, format!("the header {} holds a byte that is not visible ASCII: leave it out, or encode it", printable(name)));
     }
     // HTTP/1 takes these blanks off; HTTP/2 carries them on.
     if bytes.trim_ascii().len() != bytes.len() {
-        return refuse(Reason::HeadValue, format!("the header {name} starts or ends with a blank: leave it out"));
+        return refuse(Reason::HeadValue, format!("the header {} starts or ends with a blank: leave it out", printable(name)));
     }
     Ok(())
 }
 
+/// What counts, and what the caller signed, stands once. A header that nobody knows may stand as often as it likes: it is
+/// forwarded as it came.
 fn repeated(headers: &HeaderMap) -> Checked {
     let signed = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(Authorization::parse).map(|a| a.signed_headers());
     let signed = signed.unwrap_or_default();
-    let may_repeat = |name: &str| LISTS.contains(&name) && !signed.iter().any(|signed| signed.eq_ignore_ascii_case(name));
-    match headers.keys().find(|name| headers.get_all(*name).iter().count() > 1 && !may_repeat(name.as_str())) {
-        Some(name) => refuse(Reason::HeadRepeated, format!("the header {name} stands twice: send it once")),
+    let counts =
+        |name: &str| known(name).is_some_and(|(_, meaning)| *meaning != Meaning::List) || signed.iter().any(|signed| signed.eq_ignore_ascii_case(name));
+    match headers.keys().find(|name| counts(name.as_str()) && headers.get_all(*name).iter().count() > 1) {
+        Some(name) => refuse(Reason::HeadRepeated, format!("the header {} stands twice: send it once", printable(name.as_str()))),
         None => Ok(()),
     }
 }
@@ -182,13 +172,13 @@ mod tests {
     #[test]
     fn a_header_that_counts_stands_once() {
         let of = |pairs: &[(&'static str, &str)]| reason(pairs);
-        for name in ["x-auth-token", "authorization", "content-type", "x-sdk-date", "user-agent", "x-anything", "content-encoding", "range"] {
+        for name in ["x-auth-token", "authorization", "content-type", "x-sdk-date", "user-agent", "content-encoding", "range", "x-acs-action"] {
             assert_eq!(of(&[(name, "a"), (name, "a")]), Some(Reason::HeadRepeated), "{name}");
         }
         for name in ["x-project-id", "x-auth-token", "x-sdk-content-sha256"] {
             assert_eq!(of(&[(name, "a, b")]), Some(Reason::HeadRepeated), "{name}");
         }
-        for name in ["accept", "via", "x-forwarded-for", "cookie"] {
+        for name in ["accept", "via", "x-forwarded-for", "cookie", "x-twice", "te"] {
             assert_eq!(of(&[(name, "a"), (name, "b")]), None, "{name}");
         }
         let signed = ("authorization", "SDK-HMAC-SHA256 Access=AK, SignedHeaders=accept;host, Signature=00");

@@ -1,9 +1,9 @@
 //! Strict JSON: RFC 8259 by `serde_json`, and nothing that two parsers could read differently.
 
 use super::facts::Unreadable;
-use super::name::{self, printable};
-use super::text;
+use super::{name, text};
 use crate::reason::Reason;
+use crate::request::printable;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;

@@ -59,15 +59,6 @@ fn is_getter(name: &str) -> bool {
     name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("is"))
 }
 
-/// A name from the wire, fit to be shown: escaped. A long one is not shown at all: the first part of a secret that was
-/// sent as a name would no longer be recognised as one.
-pub fn printable(name: &str) -> String {
-    match name.chars().count() {
-        0..=64 => name.chars().flat_map(char::escape_debug).collect(),
-        n => format!("(a name of {n} characters)"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,16 +1,31 @@
 //! The query: split once, decoded once, each parameter at most once.
 
 use super::facts::{Facts, Unreadable};
-use super::name::{alike, lookalike, overrides, printable};
+use super::name::{alike, lookalike, overrides};
 use super::refuse;
 use super::value;
 use crate::catalog::operation::Operation;
 use crate::catalog::route::percent_decode;
 use crate::catalog::schema::Shape;
 use crate::reason::Reason;
+use crate::request::printable;
 
 /// More parameters than this are refused.
 const PARAMETERS_MAX: usize = 64;
+
+/// Headers that say who asks and on what. Some servers take them from the query too, where they would name another caller
+/// than the one that was judged.
+const HEADERS: &[&str] = &[
+    "authorization",
+    "x-acs-security-token",
+    "x-auth-token",
+    "x-domain-id",
+    "x-project-id",
+    "x-sdk-date",
+    "x-security-token",
+    "x-subject-token",
+    "x-yunxiao-token",
+];
 
 /// Refuses a parameter that asks the upstream to take the method for another: a read would become a write.
 ///
@@ -107,6 +122,9 @@ fn undocumented(operation: &Operation, name: &str) -> Result<(), Unreadable> {
         && let Some(field) = lookalike(fields.iter().map(|f| f.name.as_str()), name)
     {
         return Err(refuse(Reason::QueryBodyField, format!("the query parameter `{shown}` can be taken for the body's `{field}`: send it in the body")));
+    }
+    if let Some(header) = HEADERS.iter().find(|header| alike(header, name)) {
+        return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{shown}` can be taken for the header {header}: send the header")));
     }
     if operation.is_write() {
         return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{shown}` is not one of this operation: leave it out")));

@@ -2,11 +2,12 @@
 
 use super::facts::{Fact, Facts, Unreadable};
 use super::key;
-use super::name::{lookalike, printable};
+use super::name::lookalike;
 use super::refuse;
 use crate::catalog::schema::{Field, Shape, TextMeaning};
 use crate::clock::Timestamp;
 use crate::reason::Reason;
+use crate::request::printable;
 use serde_json::{Map, Value};
 
 /// Checks a value against its shape and gives its fact. `place` is said in errors: `body.servers[2]`.

@@ -3,7 +3,6 @@
 use crate::answer;
 use crate::clock::AuditId;
 use crate::gate::Refusal;
-use crate::reason::Reason;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -48,7 +47,7 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal) -> Result<()> {
     }
     let retry_after = refusal.retry_after.map(|wait| wait.as_secs() + 1);
     write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id, retry_after).await?;
-    if refusal.reason == Reason::BodyTooLarge {
+    if !refusal.read_whole && !session.is_body_empty() {
         linger(session).await;
     }
     Ok(())

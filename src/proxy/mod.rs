@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use budget::{Budget, Held};
 use bytes::Bytes;
 use exchange::Exchange;
+use http::Method;
 use pingora::apps::HttpServerOptions;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v2::server::default_h2_options;
@@ -165,11 +166,13 @@ impl ProxyHttp for Proxy {
     async fn upstream_request_filter(&self, session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
         let length = context.body_length()?;
         let framed = [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].iter().any(|name| session.req_header().headers.contains_key(name));
+        // HTTP/2 needs neither; a method that usually has a body says in HTTP/1 that it has none.
+        let from_http2 = session.req_header().version == http::Version::HTTP_2 && matches!(upstream.method, Method::POST | Method::PUT | Method::PATCH);
         for name in ["expect", "transfer-encoding", "trailer", "te"] {
             upstream.remove_header(name);
         }
         // Framed by length whatever the client's framing was: nothing is left to disagree about.
-        if framed {
+        if framed || from_http2 || length > 0 {
             upstream.insert_header(http::header::CONTENT_LENGTH, length.to_string())?;
         }
         if !signs(upstream, "accept-encoding") {

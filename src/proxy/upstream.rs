@@ -3,7 +3,7 @@
 use crate::catalog::route::HostPattern;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ impl Upstreams {
         let addresses = self.resolve(name, upstream.port).await?;
         let unresolved = || PeerError::Resolve { name: name.to_owned(), why: "no address".to_owned() };
         let address = *addresses.get(attempt).ok_or_else(unresolved)?;
-        if self.own.contains(&address) {
+        if self.is_own(address) {
             return Err(PeerError::Loop { name: name.to_owned(), address });
         }
         // An empty name would switch verification off; a host pattern never matches one.
@@ -131,6 +131,12 @@ impl Upstreams {
         Ok((peer, attempt + 1 < addresses.len().min(ATTEMPTS_MAX)))
     }
 
+    /// Whether calls sent there would come back here.
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let everywhere = |own: &SocketAddr| own.ip().is_unspecified() && is_local(address.ip());
+        self.own.iter().any(|own| own.port() == address.port() && (own.ip() == address.ip() || everywhere(own)))
+    }
+
     async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, PeerError> {
         let key = (name.to_owned(), port);
         let cached = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
@@ -141,5 +147,23 @@ impl Upstreams {
         let addresses: Vec<_> = tokio::net::lookup_host((name, port)).await.map_err(|e| fail(e.to_string()))?.collect();
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), addresses.clone()));
         Ok(addresses)
+    }
+}
+
+/// Whether an address is one of this machine: nobody else's can be bound.
+fn is_local(address: IpAddr) -> bool {
+    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_found_on_each() {
+        let timeouts = Timeouts { connect: RESOLVED_FOR, read: RESOLVED_FOR, write: RESOLVED_FOR, idle: RESOLVED_FOR };
+        let own = |own: &str, address: &str| Upstreams::new(Vec::new(), timeouts, vec![own.parse().unwrap()]).is_own(address.parse().unwrap());
+        assert!(own("127.0.0.1:443", "127.0.0.1:443") && own("0.0.0.0:443", "127.0.0.2:443") && own("[::]:443", "127.0.0.1:443"));
+        assert!(!own("127.0.0.1:443", "127.0.0.1:80") && !own("127.0.0.1:443", "127.0.0.2:443") && !own("0.0.0.0:443", "192.0.2.1:443"));
     }
 }
