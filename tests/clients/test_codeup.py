@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import BUILD_BOT, ED25519, ORGANIZATION, in_days
 
+pytestmark = pytest.mark.roads("plain", "tls", "h2", "transparent")
 CENTRAL = ("openapi-rdc.aliyuncs.com", f"/oapi/v1/codeup/organizations/{ORGANIZATION}/keys")
 REGION = ("codeup.example.com", "/oapi/v1/codeup/keys")
 EDITIONS = pytest.mark.parametrize("edition", [CENTRAL, REGION], ids=["central", "region"])
