@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import zstandard
-from roads import CLOUD_NAMES, LOOPBACK, TLS_LISTENER, Certificates
+from roads import CLOUD_NAMES, LOOPBACK, Certificates
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30
@@ -171,7 +171,8 @@ address = "{LOOPBACK}:0"
 
 [[listener]]
 address = "{LOOPBACK}:{443 if CLOUD_NAMES else 0}"
-{f"[listener.tls]{chr(10)}certificates = [{certificates}]" if TLS_LISTENER else ""}
+[listener.tls]
+certificates = [{certificates}]
 
 {bound_listeners}
 [admin]

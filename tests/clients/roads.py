@@ -8,9 +8,6 @@ import trustme
 # Whether `with-cloud-names` has pointed the clouds' names at loopback.
 CLOUD_NAMES = os.environ.get("KEYWARD_CLOUD_NAMES") == "loopback"
 
-# Whether the gateway under test takes TLS.
-TLS_LISTENER = bool(os.environ.get("KEYWARD_TLS"))
-
 LOOPBACK = "127.0.0.1"
 HUAWEI_NAMES = ("*.cn-north-4.myhuaweicloud.com",)
 ALIBABA_NAMES = ("openapi-rdc.aliyuncs.com", "devops.cn-hangzhou.aliyuncs.com", "codeup.example.com")
