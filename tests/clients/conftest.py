@@ -75,7 +75,9 @@ def pytest_generate_tests(metafunc):
 def road(request):
     found = ROADS[request.param]
     if found.transparent and not CLOUD_NAMES:
-        pytest.skip("the clouds' names do not lead here: run by tests/clients/with-cloud-names where it may make namespaces")
+        pytest.skip(
+            "the clouds' names do not lead here: run by tests/clients/with-cloud-names where it may make namespaces"
+        )
     return found
 
 
@@ -171,7 +173,7 @@ def openstack(gateway, road):
         connection = sdk.connection.Connection(
             auth_type="admin_token",
             auth={"endpoint": nova},
-            # Here, and not in `auth`: versions 3.3 to 4.4 at least send the text `None` for a token there.
+            # Not in `auth`: from there, versions 3.3.0 and 4.4.0 send the text `None` in its place.
             token=caller.token,
             region_name=REGION,
             compute_endpoint_override=f"{nova}/v2.1/{PROJECT}",

@@ -17,7 +17,10 @@ def server(gateway, road, node, tmp_path):
         environment |= {"NODE_EXTRA_CA_CERTS": str(gateway.certificates.authority)}
     else:
         # The edition must be named: it takes every base URL but the central one for the region edition.
-        environment |= {"YUNXIAO_API_BASE_URL": f"http://{gateway.bound['alibaba.codeup']}", "YUNXIAO_EDITION": "central"}
+        environment |= {
+            "YUNXIAO_API_BASE_URL": f"http://{gateway.bound['alibaba.codeup']}",
+            "YUNXIAO_EDITION": "central",
+        }
     program = node.modules / "alibabacloud-devops-mcp-server" / "dist" / "index.js"
     session = mcp.Session([node.program, str(program)], environment, tmp_path / "log")
     yield session
@@ -54,7 +57,9 @@ def test_repositories_are_listed_and_shown(server, cloud, recorded):
 
 def test_a_branch_that_no_policy_permits_is_not_made(server, denied):
     denied(
-        lambda: server.call("create_branch", organizationId=ORGANIZATION, repositoryId="2835387", branch="topic", ref="main"),
+        lambda: server.call(
+            "create_branch", organizationId=ORGANIZATION, repositoryId="2835387", branch="topic", ref="main"
+        ),
         "alibaba.codeup.CreateBranch",
         "No policy permits alibaba.codeup.CreateBranch to `build-bot`.",
         "no-policy-permits",
