@@ -134,8 +134,8 @@ def refused(gateway, cloud):
 
 @pytest.fixture
 def huawei(gateway, road):
-    """A client of the Huawei SDK. Transparently it goes where its region says; else it signs for the real host and dials
-    the gateway. The project is given, so that the SDK asks IAM for nothing."""
+    """A client of the Huawei SDK. Transparently it goes where its region says; else it signs for the real host and
+    dials the gateway. The project is given, so that the SDK asks IAM for nothing."""
     from huaweicloudsdkcore.auth.credentials import BasicCredentials
     from huaweicloudsdkcore.http.http_config import HttpConfig
 

@@ -1,5 +1,5 @@
-"""The gateway under test: the built binary with the shipped catalogue and policies, in front of the sandbox clouds; what
-crosses its plain listeners, and what it leaves on disk."""
+"""The gateway under test: the built binary with the shipped catalogue and policies, in front of the sandbox clouds;
+what crosses in the clear, and what the gateway leaves on disk."""
 
 import http.client
 import json
@@ -139,8 +139,8 @@ class Sandbox:
 
 
 class Gateway:
-    """`keyward serve` in a folder of its own, in front of `keyward sandbox`: a plain listener, one with TLS, and a plain
-    one for each service of BOUND. On the clouds' own ports where their names lead here, else on free ones."""
+    """`keyward serve` in a folder of its own, in front of `keyward sandbox`: a plain listener, one with TLS, and a
+    plain one for each service of BOUND. On the clouds' own ports where their names lead here, else on free ones."""
 
     def __init__(self, binary, folder, callers):
         self.folder = Path(folder)

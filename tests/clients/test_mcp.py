@@ -1,5 +1,5 @@
-"""The Yunxiao MCP server, as an assistant runs it. It has no tool for SSH keys: what it calls are their neighbours, which
-codeup-repositories.yaml adds to the catalogue."""
+"""The Yunxiao MCP server, as an assistant runs it. It has no tool for SSH keys: what it calls are their neighbours,
+which codeup-repositories.yaml adds to the catalogue."""
 
 import os
 
@@ -70,6 +70,6 @@ def test_what_the_catalogue_does_not_know_is_refused(server, denied):
     denied(
         lambda: server.call("list_branches", organizationId=ORGANIZATION, repositoryId="2835387"),
         "unknown",
-        "The method and path match no operation of the catalogue, so the call is refused.",
+        "The method and path match no operation of the catalogue, so the call is refused (this path takes POST)",
         "operation-unknown",
     )
