@@ -40,7 +40,7 @@ doc: | cargo
 
 clients: build $(VENV)/.ready ## Drive real clients against the built gateway
 	@echo '==> clients'
-	PATH='$(abspath $(VENV)/bin)':"$$PATH" KEYWARD_BIN='$(KEYWARD_BIN)' $(VENV)/bin/python -m pytest -q tests/clients
+	PATH='$(abspath $(VENV)/bin)':"$$PATH" KEYWARD_BIN='$(KEYWARD_BIN)' tests/clients/with-cloud-names $(VENV)/bin/python -m pytest -q tests/clients
 
 demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
 	cargo run --release -- demo
@@ -49,9 +49,9 @@ bench: | cargo ## Measure the gateway with durable records beside bare pingora, 
 	cargo bench --bench gateway
 
 clean-clients: ## Remove what the client tests installed
-	rm -rf $(VENV)
+	rm -rf $(VENV) tests/clients/node_modules
 
-$(VENV)/.ready: tests/clients/requirements.txt tests/clients/setup
+$(VENV)/.ready: tests/clients/requirements.txt tests/clients/package-lock.json tests/clients/setup
 	@tests/clients/setup $(VENV)
 
 .PHONY: cargo

@@ -8,10 +8,18 @@ import pytest
 from conftest import IMAGE, IMAGEOPS, KEYADMIN, PHONELAB, RSA_2048
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcph import v1 as cph
+from huaweicloudsdkcph.v1.region.cph_region import CphRegion
 from huaweicloudsdkecs import v2 as ecs
+from huaweicloudsdkecs.v2.region.ecs_region import EcsRegion
 from huaweicloudsdkims import v2 as ims
+from huaweicloudsdkims.v2.region.ims_region import ImsRegion
 from huaweicloudsdkkps import v3 as kps
+from huaweicloudsdkkps.v3.region.kps_region import KpsRegion
 
+KPS = (kps.KpsClient, KpsRegion)
+ECS = (ecs.EcsClient, EcsRegion)
+IMS = (ims.ImsClient, ImsRegion)
+CPH = (cph.CphClient, CphRegion)
 CMK = "bd66a5d2-0b1c-4f6e-8a7d-3c2b1a0f9e8d"
 # The second one is frozen: in a batch with it the cloud does the rest.
 SERVERS = ("ae4d3b1c9f2e4a7d8c6b5a4f3e2d1c0b", "be5e4c2dad3f5b8e9d7c6b5a4f3e2d1c")
@@ -70,7 +78,7 @@ def denied(refused):
 
 
 def test_kps_v3_creates_and_lists(huawei, cloud, recorded):
-    client = huawei(kps.KpsClient, "kms", KEYADMIN)
+    client = huawei(*KPS, KEYADMIN)
     made = create(client, "client-sdk-2026")
     # The gateway hides the private key from its record, never from the caller.
     assert made.private_key.startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
@@ -83,13 +91,13 @@ def test_kps_v3_creates_and_lists(huawei, cloud, recorded):
 
 
 def test_kps_v3_create_is_denied_against_the_naming_rule(huawei, denied):
-    client = huawei(kps.KpsClient, "kms", KEYADMIN)
+    client = huawei(*KPS, KEYADMIN)
     sentence = "Key pair names follow team-purpose-year, for example lab-adb-2026."
     denied(lambda: create(client, "mykey"), "huawei.kps.CreateKeypair", sentence, "keypair-names")
 
 
 def test_kps_v2_copies_with_a_path_written_by_hand(huawei, cloud, recorded):
-    client = huawei(kps.KpsClient, "kms", KEYADMIN)
+    client = huawei(*KPS, KEYADMIN)
     answer = copy_keypairs(client, {"user_name": "kpsuser"})
     assert (answer["changed"], [failed["keypair"] for failed in answer["failed"]]) == (2, ["kp-b"])
     assert {"kp-a", "kp-c"} <= names(client)
@@ -97,14 +105,14 @@ def test_kps_v2_copies_with_a_path_written_by_hand(huawei, cloud, recorded):
 
 
 def test_kps_v2_copy_is_denied_with_force(huawei, denied):
-    client = huawei(kps.KpsClient, "kms", KEYADMIN)
+    client = huawei(*KPS, KEYADMIN)
     body = {"user_name": "kpsuser", "force": True}
     sentence = "Copying key pairs must not overwrite your own: leave force out."
     denied(lambda: copy_keypairs(client, body), "huawei.kps.CopyKeypairs", sentence, "kps-no-overwrite")
 
 
 def test_nova_lists_and_is_denied_a_weak_key_like_kps(huawei, denied):
-    client = huawei(ecs.EcsClient, "ecs", KEYADMIN)
+    client = huawei(*ECS, KEYADMIN)
     listed = client.nova_list_keypairs(ecs.NovaListKeypairsRequest()).keypairs
     assert "kp-ops" in {entry.keypair.name for entry in listed}
     option = ecs.NovaCreateKeypairOption(name="client-sdk-2026", public_key=RSA_2048)
@@ -114,7 +122,7 @@ def test_nova_lists_and_is_denied_a_weak_key_like_kps(huawei, denied):
 
 
 def test_ims_copies_an_image_under_a_key(huawei, cloud, recorded):
-    client = huawei(ims.ImsClient, "ims", IMAGEOPS)
+    client = huawei(*IMS, IMAGEOPS)
     # Not ASCII: the SDK sends it in escapes, and a body written anew would not fit its signature.
     assert copy_image(client, name="sdk-copy", cmk_id=CMK, description="复制 é").job_id
     assert [image.name for image in client.list_images(ims.ListImagesRequest(name="sdk-copy")).images] == ["sdk-copy"]
@@ -124,14 +132,14 @@ def test_ims_copies_an_image_under_a_key(huawei, cloud, recorded):
 
 
 def test_ims_copy_is_denied_without_a_key(huawei, denied):
-    client = huawei(ims.ImsClient, "ims", IMAGEOPS)
+    client = huawei(*IMS, IMAGEOPS)
     sentence = "A copy of an image must be encrypted: give cmk_id."
     denied(lambda: copy_image(client, name="sdk-copy"), "huawei.ims.CopyImageInRegion", sentence, "ims-encrypted-copy")
 
 
 def test_cph_changes_the_key_pair_of_phones(huawei, cloud, recorded):
-    create(huawei(kps.KpsClient, "kms", KEYADMIN), "lab-adb-2026")
-    client = huawei(cph.CphClient, "cph", PHONELAB)
+    create(huawei(*KPS, KEYADMIN), "lab-adb-2026")
+    client = huawei(*CPH, PHONELAB)
     done, frozen = open_access(client, "lab-adb-2026").jobs
     assert (done.server_id, frozen.server_id, frozen.error_code) == (*SERVERS, "CPS.0012")
     assert done.job_id
@@ -141,7 +149,7 @@ def test_cph_changes_the_key_pair_of_phones(huawei, cloud, recorded):
 
 
 def test_cph_change_is_denied_against_the_naming_rule(huawei, denied):
-    client = huawei(cph.CphClient, "cph", PHONELAB)
+    client = huawei(*CPH, PHONELAB)
     sentence = "Key pair names follow team-purpose-year, for example lab-adb-2026."
     denied(lambda: open_access(client, "mykey"), "huawei.cph.UpdateKeypair", sentence, "keypair-names")
 
@@ -151,9 +159,9 @@ def test_a_signature_that_does_not_verify_is_the_clouds_to_refuse(huawei, cloud,
     shows too that the sandbox does verify, without which the calls above would prove little."""
     forger = SimpleNamespace(key=KEYADMIN.key, secret="a guess")
     with pytest.raises(ClientRequestException) as raised:
-        create(huawei(kps.KpsClient, "kms", forger), "client-sdk-2026")
+        create(huawei(*KPS, forger), "client-sdk-2026")
     assert (raised.value.status_code, raised.value.error_code) == (401, "APIGW.0301")
     assert len(cloud.seen("huawei.kps.CreateKeypair")) == 1
     exchange = recorded("huawei.kps.CreateKeypair", "ci-keys", "failed")
     assert exchange["answer"]["record"]["caller_accepted"] is False
-    assert "client-sdk-2026" not in names(huawei(kps.KpsClient, "kms", KEYADMIN))
+    assert "client-sdk-2026" not in names(huawei(*KPS, KEYADMIN))

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from conftest import BUILD_BOT, ED25519, ORGANIZATION, in_days
 
+pytestmark = pytest.mark.roads("plain")
 PATH = ("openapi-rdc.aliyuncs.com", f"/oapi/v1/codeup/organizations/{ORGANIZATION}/keys")
 
 

@@ -5,6 +5,9 @@ import openstack.exceptions
 import pytest
 from conftest import ED25519, IMAGE, IMAGEOPS, KEYADMIN, PARTNER_PROJECT, RSA_2048
 
+# It has no setting for a Host other than that of its URL: so by base URL, or transparently.
+pytestmark = pytest.mark.roads("plain", "transparent")
+
 
 @pytest.fixture
 def denied(refused):

@@ -6,6 +6,10 @@ import pytest
 from alibabacloud_devops20210625.models import CreateUserKeyRequest
 from conftest import BUILD_BOT, ED25519, KEYADMIN, ORGANIZATION, RELEASE_DESK
 from huaweicloudsdkkps import v3 as kps
+from huaweicloudsdkkps.v3.region.kps_region import KpsRegion
+
+# What crosses in plain can be searched for.
+pytestmark = pytest.mark.roads("plain")
 
 # What is secret on the wire, by the kind of place in which clients and clouds put it.
 SECRET = {
@@ -26,7 +30,7 @@ SECRET_BYTES_MIN = 16
 def calls_with_secrets(huawei, openstack, yunxiao, curl, cloud):
     """One call of each kind at least, when this test runs alone."""
     action = kps.CreateKeypairAction(name="client-secret-2026")
-    huawei(kps.KpsClient, "kms", KEYADMIN).create_keypair(
+    huawei(kps.KpsClient, KpsRegion, KEYADMIN).create_keypair(
         kps.CreateKeypairRequest(body=kps.CreateKeypairRequestBody(keypair=action))
     )
     list(openstack(KEYADMIN).compute.keypairs())
@@ -44,7 +48,7 @@ def calls_with_secrets(huawei, openstack, yunxiao, curl, cloud):
 def test_no_secret_of_the_run_is_in_any_file(gateway, calls_with_secrets):
     secrets = {kind: set() for kind in SECRET}
     ids = set()
-    for stream in gateway.tap.streams():
+    for stream in gateway.streams():
         for kind, pattern in SECRET.items():
             for found in re.findall(pattern, stream):
                 secrets[kind].update(part for part in found.split(rb"\n") if len(part) >= SECRET_BYTES_MIN)
