@@ -95,7 +95,9 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
             };
             match accepted {
                 Ok((tcp, address)) => {
-                    tokio::spawn(Arc::clone(&self.door).serve(tcp, address, shutdown.clone()));
+                    // Places are taken in the order in which connections came.
+                    let place = self.door.place(address);
+                    tokio::spawn(Arc::clone(&self.door).serve(tcp, address, place, shutdown.clone()));
                 }
                 Err(error) => {
                     tracing::error!(%error, "no connection can be accepted");
@@ -112,6 +114,11 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
     }
 }
 
+/// Waits until the gateway stops.
+async fn stopping(mut shutdown: ShutdownWatch) {
+    while !*shutdown.borrow() && shutdown.changed().await.is_ok() {}
+}
+
 /// A connection that may become calls.
 struct Opened {
     wire: Wire,
@@ -120,9 +127,18 @@ struct Opened {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Door<A> {
+    /// A place for a connection; `None` as long as only its PROXY header can tell for whom.
+    fn place(&self, address: SocketAddr) -> Option<Result<Place, Full>> {
+        (!self.proxies.hold(address.ip())).then(|| self.shared.registry.enter(address.ip()))
+    }
+
     /// A connection's whole life.
-    async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, shutdown: ShutdownWatch) {
-        let opened = match tokio::time::timeout(self.shared.head_time, self.open(tcp, address)).await {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, place: Option<Result<Place, Full>>, shutdown: ShutdownWatch) {
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.shared.head_time, self.open(tcp, address, place)) => opened,
+            () = stopping(shutdown.clone()) => return,
+        };
+        let opened = match opened {
             Ok(Some(opened)) => opened,
             Ok(None) => return,
             Err(_) => return self.turn_away(Class::Silent, address),
@@ -146,10 +162,10 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     }
 
     /// Everything before the first request: the source, a place, TLS. `None` when it came to nothing, which is counted.
-    async fn open(&self, mut tcp: TcpStream, address: SocketAddr) -> Option<Opened> {
+    async fn open(&self, mut tcp: TcpStream, address: SocketAddr, place: Option<Result<Place, Full>>) -> Option<Opened> {
         tcp.set_nodelay(true).ok();
         let mut peer = Peer { address, via: None, tls: None };
-        if self.proxies.hold(address.ip()) {
+        if place.is_none() {
             match source::proxy_header(&mut tcp).await {
                 Ok(Some(source)) => peer = Peer { address: source, via: Some(address), tls: None },
                 Ok(None) => {}
@@ -161,7 +177,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
                 }
             }
         }
-        let place = match self.shared.registry.enter(peer.address.ip()) {
+        let place = match place.unwrap_or_else(|| self.shared.registry.enter(peer.address.ip())) {
             Ok(place) => place,
             Err(full) => return self.refuse_full(tcp, full, &peer).await,
         };

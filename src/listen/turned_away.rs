@@ -44,6 +44,21 @@ pub enum Class {
 }
 
 impl Class {
+    /// All, for the documentation.
+    pub const ALL: &'static [Self] = &[
+        Self::ConnectionsFull,
+        Self::SourceFull,
+        Self::MadeRoom,
+        Self::TlsOnPlain,
+        Self::PlainOnTls,
+        Self::Handshake,
+        Self::ProxyHeader,
+        Self::Silent,
+        Self::HeadCut,
+        Self::Http2Stream,
+        Self::Http2Connection,
+    ];
+
     /// The stable code, as it stands in records and metric labels.
     pub fn code(self) -> &'static str {
         match self {
@@ -117,6 +132,14 @@ fn report(counts: &BTreeMap<Class, Counts>) -> Value {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn the_documentation_lists_each_class() {
+        let page = include_str!("../../docs/listeners.md");
+        for class in Class::ALL {
+            assert!(page.contains(&format!("`{}`", class.code())), "{}", class.code());
+        }
+    }
 
     #[test]
     fn numbers_are_exact_when_sources_are_many() {

@@ -47,7 +47,7 @@ async fn read_all(session: &mut Session, held: &mut Held, announced: Option<u64>
         if body.len() + piece.len() > limit_bytes {
             return Err(BodyFault::TooLarge);
         }
-        if !held.reserve(body.len() + piece.len()).await {
+        if !held.reserve(body.len() + piece.len(), announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0)).await {
             return Err(BodyFault::NoRoom);
         }
         body.extend_from_slice(&piece);

@@ -29,41 +29,36 @@ impl Budget {
 
     /// Room for one body, of which nothing is held yet.
     pub fn body(&self) -> Held {
-        Held { budget: self.clone(), steps: Vec::new() }
-    }
-
-    async fn step(&self, long: bool) -> Option<Step> {
-        let take = async {
-            let long = match long {
-                true => Some(Arc::clone(&self.long).acquire_owned().await.ok()?),
-                false => None,
-            };
-            Some(Step { _all: Arc::clone(&self.all).acquire_owned().await.ok()?, _long: long })
-        };
-        tokio::time::timeout(PATIENCE, take).await.ok().flatten()
+        Held { budget: self.clone(), steps: Vec::new(), long: Vec::new() }
     }
 }
 
-#[derive(Debug)]
-struct Step {
-    _all: OwnedSemaphorePermit,
-    _long: Option<OwnedSemaphorePermit>,
+async fn take(from: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    tokio::time::timeout(PATIENCE, Arc::clone(from).acquire_owned()).await.ok()?.ok()
 }
 
 /// What one body holds of the budget; dropped, it is free.
 #[derive(Debug)]
 pub struct Held {
     budget: Budget,
-    steps: Vec<Step>,
+    steps: Vec<OwnedSemaphorePermit>,
+    /// One for each step of a long body.
+    long: Vec<OwnedSemaphorePermit>,
 }
 
 impl Held {
-    /// Makes sure that so many bytes may be held, waiting for a while if need be. False when there is no room.
-    pub async fn reserve(&mut self, bytes: usize) -> bool {
-        while self.steps.len() * STEP_BYTES < bytes {
-            let Some(step) = self.budget.step(!self.steps.is_empty()).await else { return false };
+    /// Makes sure that so many bytes of a body may be held, waiting for a while if need be; `announced` is its whole
+    /// length, if that is known. False when there is no room.
+    pub async fn reserve(&mut self, bytes: usize, announced: usize) -> bool {
+        let steps = bytes.div_ceil(STEP_BYTES);
+        while bytes.max(announced) > STEP_BYTES && self.long.len() < steps {
+            let Some(permit) = take(&self.budget.long).await else { return false };
+            self.long.push(permit);
+        }
+        while self.steps.len() < steps {
+            let Some(permit) = take(&self.budget.all).await else { return false };
             self.budget.metrics.buffered_bytes.add(STEP_BYTES as i64);
-            self.steps.push(step);
+            self.steps.push(permit);
         }
         true
     }
@@ -83,15 +78,16 @@ mod tests {
     async fn long_bodies_leave_room_for_short_ones() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let budget = Budget::new(8 * STEP_BYTES, 1, Arc::clone(&metrics));
-        let (mut long, mut more) = (budget.body(), budget.body());
-        assert!(long.reserve(6 * STEP_BYTES).await);
-        assert!(!more.reserve(3 * STEP_BYTES).await, "a second long body finds no room");
-        drop(more);
-        let mut short = budget.body();
-        assert!(short.reserve(1).await, "a short one does");
-        assert_eq!(metrics.buffered_bytes.get(), 7 * STEP_BYTES as i64);
-        drop((long, short));
+        let (mut long, mut announced, mut grown) = (budget.body(), budget.body(), budget.body());
+        assert!(long.reserve(6 * STEP_BYTES, 0).await);
+        assert!(!announced.reserve(1, 2 * STEP_BYTES).await, "a second long body finds no room for its first byte");
+        assert!(grown.reserve(STEP_BYTES, 0).await && !grown.reserve(STEP_BYTES + 1, 0).await, "nor does one that turns out to be long");
+        drop(grown);
+        let (mut short, mut other) = (budget.body(), budget.body());
+        assert!(short.reserve(1, 1).await && other.reserve(STEP_BYTES, 0).await, "short ones do");
+        assert_eq!(metrics.buffered_bytes.get(), 8 * STEP_BYTES as i64);
+        drop((long, announced, short, other));
         assert_eq!(metrics.buffered_bytes.get(), 0);
-        assert!(budget.body().reserve(7 * STEP_BYTES).await);
+        assert!(budget.body().reserve(6 * STEP_BYTES, 0).await);
     }
 }
