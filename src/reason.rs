@@ -127,7 +127,7 @@ reasons! {
     BodyTooLarge = "body-too-large", 413;
     /// The body did not arrive before the deadline.
     BodyTooSlow = "body-too-slow", 408;
-    /// The client left before its request was whole.
+    /// The request ended, or its chunks broke, before its body was whole.
     BodyCut = "body-cut", 400;
     /// The operation takes no body, but one was sent.
     BodyNotExpected = "body-not-expected", 400;
