@@ -17,7 +17,7 @@ pub(super) fn check(head: &Head) -> Checked {
         return refuse(Reason::HeadTooLarge, format!("the head is longer than {HEAD_BYTES_MAX} bytes: send fewer or shorter headers"));
     }
     if let Some(raw) = head.raw {
-        bytes_of_http1(raw)?;
+        bytes_of_http1(raw, head.target)?;
     }
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return refuse(Reason::HeadVersion, "only HTTP/1.1 and HTTP/2 are taken: send one of them");
@@ -33,17 +33,19 @@ fn length(headers: &HeaderMap) -> usize {
 }
 
 /// What only the bytes show: pingora's parser has already forgiven it.
-fn bytes_of_http1(raw: &[u8]) -> Checked {
+fn bytes_of_http1(raw: &[u8], target: &[u8]) -> Checked {
     let mut lines = raw.split_inclusive(|b| *b == b'\n');
     let first = lines.next().unwrap_or_default();
     if first.iter().all(u8::is_ascii_whitespace) {
         return refuse(Reason::HeadLine, "an empty line stands before the request line: leave it out");
     }
-    if first.contains(&b'#') {
-        return refuse(Reason::TargetByte, "the target has a fragment: leave out `#` and all behind it");
-    }
-    if first.iter().filter(|b| **b == b' ').count() != 2 {
-        return refuse(Reason::HeadLine, "the request line must be method, target and version with one blank between them");
+    let mut parts = first.split(|b| *b == b' ').skip(1);
+    // The parser escapes what it may not find in a target, blanks too, and cuts a fragment off.
+    if parts.next() != Some(target) || parts.count() != 1 {
+        return refuse(
+            Reason::TargetByte,
+            "the target holds a blank, a fragment or another byte that must be percent-encoded: write % and two hexadecimal digits",
+        );
     }
     for line in std::iter::once(first).chain(lines) {
         if !line.ends_with(b"\r\n") || line.iter().filter(|b| **b == b'\r').count() != 1 {
@@ -80,12 +82,21 @@ mod tests {
             " \r\nPOST /a HTTP/1.1\r\n\r\n",
             "POST /a HTTP/1.1\r\nA: 1\r\n 2\r\n\r\n",
             "POST /a HTTP/1.1\r\n\tA: 1\r\n\r\n",
-            "POST  /a HTTP/1.1\r\n\r\n",
-            "POST /a b HTTP/1.1\r\n\r\n",
         ] {
             assert_eq!(of_bytes(raw), Some(Reason::HeadLine), "{raw:?}");
         }
-        assert_eq!(of_bytes("POST /a#b HTTP/1.1\r\n\r\n"), Some(Reason::TargetByte));
+        for line in [
+            "POST /a#b HTTP/1.1",
+            "POST /a b HTTP/1.1",
+            "POST  /a HTTP/1.1",
+            "POST /a  HTTP/1.1",
+            "POST /a HTTP/1.1 HTTP/1.1",
+            "POST /a\"",
+            "POST /a",
+            "POST\t/a HTTP/1.1",
+        ] {
+            assert_eq!(of_bytes(&format!("{line}\r\nHost: h\r\n\r\n")), Some(Reason::TargetByte), "{line}");
+        }
         assert_eq!(of_bytes(&format!("POST /a HTTP/1.1\r\nA: {}\r\n\r\n", "y".repeat(super::HEAD_BYTES_MAX))), Some(Reason::HeadTooLarge));
     }
 
