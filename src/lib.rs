@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod policy;
 pub mod audit;
 pub mod rate;
+pub mod evidence;
 pub mod gate;
 pub mod answer;
 pub mod listen;

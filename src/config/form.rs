@@ -20,6 +20,7 @@ pub struct Form {
     pub callers: Callers,
     pub policies: Policies,
     pub audit: Audit,
+    pub evidence: Evidence,
     pub limits: Limits,
     pub upstreams: Upstreams,
     pub upstream: Vec<Upstream>,
@@ -157,6 +158,21 @@ pub struct Audit {
 impl Default for Audit {
     fn default() -> Self {
         Self { dir: "../data/audit".into(), digest_key_file: None, commit_deadline_ms: 5_000, free_bytes_min: 64 * 1024 * 1024, kept_body_bytes_max: 64 * 1024 }
+    }
+}
+
+/// `[evidence]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evidence {
+    pub origin: Option<String>,
+    pub key_file: Option<PathBuf>,
+    pub every_seconds: u64,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { origin: None, key_file: None, every_seconds: 1 }
     }
 }
 
