@@ -283,7 +283,7 @@ fn build_server(
         server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase), &settings.admin_hosts);
+    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(&running.evidence), Arc::clone(phase), &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);

@@ -168,12 +168,44 @@ pub struct Evidence {
     pub origin: Option<String>,
     pub key_file: Option<PathBuf>,
     pub every_seconds: u64,
+    pub off_host_every_seconds: u64,
+    pub directory: Option<PathBuf>,
+    pub webhook: Option<String>,
+    pub webhook_token_file: Option<PathBuf>,
+    pub syslog: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub witness: Vec<Witness>,
 }
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { origin: None, key_file: None, every_seconds: 1 }
+        Self {
+            origin: None,
+            key_file: None,
+            every_seconds: 1,
+            off_host_every_seconds: 1,
+            directory: None,
+            webhook: None,
+            webhook_token_file: None,
+            syslog: None,
+            ca_file: None,
+            witness: Vec::new(),
+        }
     }
+}
+
+/// `[[evidence.witness]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    pub url: String,
+    pub key: String,
+    #[serde(default = "ten")]
+    pub every_seconds: u64,
+}
+
+fn ten() -> u64 {
+    10
 }
 
 /// `[limits]`

@@ -1,5 +1,6 @@
 //! Configuration: as written (TOML, unknown keys are errors), and as meant ([`Settings`]).
 
+mod evidence;
 pub mod form;
 
 use crate::catalog::route::HostPattern;
@@ -161,7 +162,7 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
-        let evidence = evidence_settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
+        let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {
             listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
             evidence,
@@ -238,23 +239,6 @@ fn tls_settings(base: &Path, form: form::Tls) -> Result<tls::Settings, String> {
     };
     let certificates = form.certificates.into_iter().map(|c| tls::KeyPair { chain: base.join(c.chain), key: base.join(c.key) }).collect();
     Ok(tls::Settings { certificates, clients })
-}
-
-/// Where the signing key lies when nothing says where: beside the trail's folder, not in it, so that a copy of the trail
-/// does not carry it; or where systemd has put it.
-fn default_key_file(audit_dir: &Path) -> PathBuf {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| PathBuf::from(dir).join(crate::evidence::key::CREDENTIAL));
-    let beside = || audit_dir.parent().unwrap_or(Path::new(".")).join("evidence.key");
-    credential.filter(|path| path.exists()).unwrap_or_else(beside)
-}
-
-fn evidence_settings(form: &form::Evidence, base: &Path, audit_dir: &Path) -> Result<crate::evidence::Settings, (&'static str, String)> {
-    let key_file = form.key_file.as_ref().map_or_else(|| default_key_file(audit_dir), |file| base.join(file));
-    if key_file.starts_with(audit_dir) {
-        return Err(("evidence.key_file", format!("`{}` lies in the trail's own folder: whoever copies the trail would have its key too", key_file.display())));
-    }
-    let every = Duration::from_secs(form.every_seconds.max(1));
-    Ok(crate::evidence::Settings { key_file, origin: form.origin.clone(), every, accept: None })
 }
 
 /// `https://{host}`, `http://127.0.0.1:9000`: TLS or not, the fixed name, the port.

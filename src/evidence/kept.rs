@@ -127,12 +127,7 @@ impl Kept {
     /// When it cannot be read.
     pub fn history(&self) -> io::Result<Vec<Past>> {
         let text = read(&self.dir.join(HISTORY))?.unwrap_or_default();
-        let past = |line: &str| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            let text = |name: &str| Some(line.get(name)?.as_str()?.to_owned());
-            Some(Past { time: text("time")?, why: text("why")?, note: text("note")? })
-        };
-        Ok(String::from_utf8_lossy(&text).lines().filter_map(past).collect())
+        Ok(history(&String::from_utf8_lossy(&text)))
     }
 
     /// The keys that have signed, the first one first.
@@ -152,6 +147,16 @@ impl Kept {
     pub fn add_key(&self, key: &LogKey) -> io::Result<()> {
         append(&self.dir.join(KEYS), &key.to_string())
     }
+}
+
+/// The lines of a history. One that is none is left out.
+pub fn history(text: &str) -> Vec<Past> {
+    let past = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let text = |name: &str| Some(line.get(name)?.as_str()?.to_owned());
+        Some(Past { time: text("time")?, why: text("why")?, note: text("note")? })
+    };
+    text.lines().filter_map(past).collect()
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {

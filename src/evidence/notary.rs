@@ -3,7 +3,7 @@
 //! It never holds up the journal's writer: it is handed hashes and reads the store. When the disk fails it, it opens its
 //! files anew at the last checkpoint, and metrics tell how far behind it is.
 
-use super::board::Board;
+use super::board::{Board, Stage};
 use super::kept::{Kept, Why};
 use super::key::SigningKey;
 use super::note::Signed;
@@ -43,11 +43,11 @@ pub(super) struct Notary {
 }
 
 impl Notary {
-    /// Signs until the board closes, and once more then.
+    /// Signs until the end is near, and once more then.
     pub fn run(mut self) {
         let mut said = String::new();
         loop {
-            let closing = self.board.is_closing();
+            let closing = self.board.stage() >= Stage::Closing;
             match self.tick(closing) {
                 Ok(()) => said.clear(),
                 Err(error) => {
@@ -63,7 +63,7 @@ impl Notary {
             if closing {
                 return;
             }
-            self.board.sleep(self.every);
+            self.board.sleep(self.every, Stage::Closing);
         }
     }
 
