@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod evidence;
 mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};

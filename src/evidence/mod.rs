@@ -17,6 +17,9 @@ mod notary;
 pub mod publish;
 pub mod layout;
 mod serve;
+pub mod source;
+pub mod verify;
+pub mod proof;
 
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;

@@ -11,7 +11,10 @@ pub enum NoteError {
     /// The bytes are no note, or its text is no checkpoint.
     #[error("no checkpoint: {0}")]
     Form(String),
-    /// No known key has signed it, or a signature is wrong.
+    /// No known key has signed it.
+    #[error("the checkpoint is not signed by {0}")]
+    Unknown(String),
+    /// A signature in the name of a known key is wrong.
     #[error("the checkpoint is not signed by {keys}: {why}")]
     Signature {
         /// The keys that were tried.
@@ -85,15 +88,18 @@ impl Signed {
     /// # Errors
     /// When none has, a signature under one of their names is wrong, or it is of another log.
     pub fn signers<'a>(&self, keys: &'a [LogKey]) -> Result<Vec<&'a LogKey>, NoteError> {
-        let failed = |why: String| NoteError::Signature { keys: keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "), why };
+        let names = || keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
         let known = VerifierList::new(keys.iter().map(|key| Box::new(key.verifier().clone()) as Box<dyn Verifier>).collect());
-        let (signatures, _) = self.note.verify(&known).map_err(|error| failed(error.to_string()))?;
+        let (signatures, _) = self.note.verify(&known).map_err(|error| match error {
+            signed_note::NoteError::UnverifiedNote => NoteError::Unknown(names()),
+            wrong => NoteError::Signature { keys: names(), why: wrong.to_string() },
+        })?;
         let signers = keys.iter().filter(|key| signatures.iter().any(|s| s.name() == key.verifier().name() && s.id() == key.verifier().key_id()));
         let signers: Vec<_> = signers.collect();
         match signers.first() {
             Some(key) if key.origin() != self.origin() => Err(NoteError::Origin { found: self.origin().to_owned(), wanted: key.origin().to_owned() }),
             Some(_) => Ok(signers),
-            None => Err(failed("no signature by a known key".to_owned())),
+            None => Err(NoteError::Unknown(names())),
         }
     }
 
@@ -161,7 +167,7 @@ mod tests {
         let bytes = signed.bytes();
         assert!(String::from_utf8_lossy(&bytes).starts_with("example.com/log\n3\nBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n\n\u{2014} example.com/log "));
         assert_eq!(Signed::open(&bytes, &[own.verifier().clone()]).unwrap().size(), 3);
-        assert!(matches!(Signed::open(&bytes, &[other.verifier().clone()]), Err(NoteError::Signature { .. })));
+        assert!(matches!(Signed::open(&bytes, &[other.verifier().clone()]), Err(NoteError::Unknown(_))));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;

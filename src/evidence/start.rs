@@ -106,12 +106,9 @@ impl Start {
         let (tree, newest) = match (checked, &self.accept) {
             (Ok((tree, newest)), _) => (tree, newest),
             (Err(StartError::Broken(why)), Some(reason)) => {
-                for known in &known {
-                    kept.remember(Why::Disowned, &known.note).map_err(at("the history of checkpoints"))?;
-                }
-                kept.drop_newest().map_err(at("the newest checkpoint"))?;
                 let new = self.dir.join("new");
                 let tree = build(&new, store)?;
+                disown(&kept, &tree, &known)?;
                 put_in_place(&self.dir, &new)?;
                 let checkpoints: Vec<_> = known.iter().map(|k| String::from_utf8_lossy(&k.note).into_owned()).collect();
                 let root = tree::root(&*tree.levels(), tree.size()).map_err(broken_tree)?;
@@ -317,6 +314,21 @@ fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> R
         }
     }
     Ok(if expected < to { Some(expected) } else { None })
+}
+
+/// Marks every checkpoint that this tree does not grow from; they stay in the history.
+fn disown(kept: &Kept, tree: &Tree, known: &[Known]) -> Result<(), StartError> {
+    let levels = tree.levels();
+    let grows = |note: &[u8]| {
+        let signed = Signed::parse(note).ok().filter(|signed| signed.size() <= tree.size());
+        signed.is_some_and(|signed| tree::root(&*levels, signed.size()).is_ok_and(|root| root == signed.root()))
+    };
+    let past = kept.history().map_err(at("the history of checkpoints"))?;
+    let notes: std::collections::BTreeSet<_> = known.iter().map(|k| k.note.clone()).chain(past.into_iter().map(|past| past.note.into_bytes())).collect();
+    for note in notes.iter().filter(|note| !grows(note)) {
+        kept.remember(Why::Disowned, note).map_err(at("the history of checkpoints"))?;
+    }
+    kept.drop_newest().map_err(at("the newest checkpoint"))
 }
 
 /// The tree of all records, in a folder of its own.
