@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const NEWEST: &str = "checkpoint";
 const COSIGNED: &str = "checkpoint.cosigned";
@@ -58,12 +59,14 @@ pub struct Past {
 #[derive(Clone, Debug)]
 pub struct Kept {
     dir: PathBuf,
+    /// Several witnesses may answer at one time.
+    cosigning: Arc<Mutex<()>>,
 }
 
 impl Kept {
     /// What is kept in this folder, which must exist before anything is written.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), cosigning: Arc::default() }
     }
 
     /// The newest checkpoint.
@@ -95,6 +98,7 @@ impl Kept {
     /// # Errors
     /// When it cannot be written.
     pub fn put_cosigned(&self, note: &[u8]) -> io::Result<()> {
+        let _one = self.cosigning.lock().unwrap_or_else(PoisonError::into_inner);
         replace(&self.dir.join(COSIGNED), note)
     }
 
@@ -169,7 +173,8 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// A reader sees the old file or the new one, and a power cut leaves one of them.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_data()?;

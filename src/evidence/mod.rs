@@ -36,8 +36,11 @@ use start::{Known, Opened, Start};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tree::Levels;
+
+/// How long the last checkpoint may take to the places off the host: one that hangs does not keep the gateway from ending.
+const CARRY_LAST: Duration = Duration::from_secs(12);
 
 /// The tree's folder in the trail's.
 pub const TREE: &str = "tree";
@@ -258,7 +261,16 @@ impl Evidence {
         self.board.advance(Stage::Closing);
         join(self.notary.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.board.advance(Stage::Closed);
-        join(std::mem::take(&mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mut carriers = std::mem::take(&mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner));
+        let begun = Instant::now();
+        while carriers.iter().any(|carrier| !carrier.is_finished()) && begun.elapsed() < CARRY_LAST {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let away = carriers.extract_if(.., |carrier| !carrier.is_finished()).count();
+        if away > 0 {
+            tracing::error!(places = away, "the last checkpoint did not get everywhere in time");
+        }
+        join(carriers);
     }
 }
 

@@ -88,7 +88,10 @@ fn what_was_acknowledged_or_sent_survives_kill_9_under_load() {
         check(&trail, &told, &upstream);
         // Whatever the kill has left of it, the tree agrees with the records and with what was signed: the next start says so.
         let verified = verify(&site);
-        assert!(verified["integrity"]["verdict"] == "holds" && verified["completeness"]["verdict"] == "holds", "round {n}: {verified:#}");
+        // The first run may be killed before it has signed anything.
+        let never_signed = n == 0 && verified["checkpoints"].as_array().unwrap().is_empty();
+        assert!(verified["integrity"]["verdict"] == if never_signed { "unknown" } else { "holds" }, "round {n}: {verified:#}");
+        assert_eq!(verified["completeness"]["verdict"], "holds", "round {n}: {verified:#}");
         // What the round before had left open was closed by this round's start, and by nothing else.
         let answers: HashMap<_, _> = trail.0.iter().filter(|r| r.kind == Kind::Answer).map(|r| (r.id.clone(), r)).collect();
         for id in &open_before {
