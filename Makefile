@@ -7,7 +7,7 @@ SHELL := bash
 VENV := .venv
 KEYWARD_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/keyward)
 
-.PHONY: help build test lint tracer unit doc clients demo bench clean-clients
+.PHONY: help build test lint tracer verifier unit doc clients demo bench clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,7 +29,13 @@ tracer:
 	{ apt-get install -y strace || { apt-get update && apt-get install -y strace; }; } >/dev/null 2>&1; } || \
 	echo 'strace is missing: the tests of failing disks will be skipped; install it, for example with `apt-get install strace`' >&2
 
-unit: tracer | cargo
+# The independent verifier is Go, on Debian's package of golang.org/x/mod; without them its tests say that they are skipped.
+verifier:
+	@test -d /usr/share/gocode/src/golang.org/x/mod/sumdb && command -v go >/dev/null || { [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null && \
+	{ apt-get install -y golang-go golang-golang-x-mod-dev || { apt-get update && apt-get install -y golang-go golang-golang-x-mod-dev; }; } >/dev/null 2>&1; } || \
+	echo 'Go is missing: the trail will not be checked by an independent verifier; install golang-go and golang-golang-x-mod-dev' >&2
+
+unit: tracer verifier | cargo
 	@echo '==> unit'
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --no-fail-fast; \
 	else set -x; cargo test --lib --bins --tests --no-fail-fast; fi
@@ -47,6 +53,7 @@ demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of c
 
 bench: | cargo ## Measure the gateway with durable records beside bare pingora, in one run
 	cargo bench --bench gateway
+	cargo bench --bench journal
 
 clean-clients: ## Remove what the client tests installed
 	rm -rf $(VENV) tests/clients/node_modules

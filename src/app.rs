@@ -1,13 +1,14 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
 use crate::admin::{self, Phase};
-use crate::audit::journal::{self, Journal};
+use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
 use crate::audit::redact::Redactor;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
 use crate::config::Settings;
+use crate::evidence::{self, Evidence};
 use crate::gate::{Gate, Rules};
 use crate::listen::registry::Registry;
 use crate::listen::tls::Tls;
@@ -20,7 +21,7 @@ use crate::proxy::budget::Budget;
 use crate::proxy::upstream::{self, Upstreams};
 use crate::rate::Rates;
 use crate::secret::DigestKey;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
@@ -110,6 +111,8 @@ pub struct Running {
     pub admin: SocketAddr,
     turned_away: Arc<TurnedAway>,
     certificates: Vec<Arc<Tls>>,
+    /// What makes of the trail something that others can check.
+    pub evidence: Arc<Evidence>,
     stop: watch::Sender<Option<u8>>,
 }
 
@@ -149,8 +152,7 @@ impl Gateway {
             free_bytes_min: settings.free_bytes_min,
             ..journal::Settings::new(&settings.audit_dir)
         };
-        let (journal, recovery) =
-            Journal::open(journal, Arc::clone(&metrics)).map_err(|e| anyhow!(e).context(format!("audit log {}", settings.audit_dir.display())))?;
+        let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }
@@ -171,7 +173,8 @@ impl Gateway {
         let phase = Arc::new(Phase::default());
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
-        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, stop: watch::Sender::new(None), turned_away, certificates });
+        let evidence = Arc::new(evidence);
+        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, stop: watch::Sender::new(None), turned_away, certificates });
         let (starting, started) = std::sync::mpsc::channel();
         let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
         Ok(Self { server, starting, started, running, settings, phase })
@@ -190,7 +193,7 @@ impl Gateway {
         let Self { server, starting, started, running, settings, phase } = self;
         let event = leaf::event(
             "started",
-            json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest}),
+            json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest, "checkpoint_key": running.evidence.key().to_string()}),
         );
         running.gate.journal.append_detached(event);
         let (stopped, status) = std::sync::mpsc::channel();
@@ -205,7 +208,7 @@ impl Gateway {
         let status = status.recv().context("the server ended without a word")?;
         let drained = wait_for_open(&running.gate, drain);
         running.turned_away.record(&running.gate.journal);
-        Ok(finish(&running.gate, if drained { status } else { 1 }))
+        Ok(finish(&running, if drained { status } else { 1 }))
     }
 }
 
@@ -280,7 +283,7 @@ fn build_server(
         server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(phase), &settings.admin_hosts);
+    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(&running.evidence), Arc::clone(phase), &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);
@@ -397,10 +400,13 @@ fn wait_for_open(gate: &Gate, drain: Duration) -> bool {
     left == 0
 }
 
-/// Closes the journal. The exit status: the given one, or 1 when the last records could not be made durable.
-fn finish(gate: &Gate, status: u8) -> u8 {
+/// Closes the journal, and signs what it holds. The exit status: the given one, or 1 when the last records could not be made durable.
+fn finish(running: &Running, status: u8) -> u8 {
+    let gate = &running.gate;
     gate.journal.append_detached(leaf::event("stopped", json!({"open_exchanges": gate.metrics.open_exchanges.get()})));
-    match gate.journal.close() {
+    let closed = gate.journal.close();
+    running.evidence.close();
+    match closed {
         Ok(()) => {
             tracing::info!("the journal is closed");
             status

@@ -1,12 +1,17 @@
-//! A plain HTTP/1.1 client for the project's own use: the demo's calls, and the trail of a running gateway.
-//! The address that is dialled and the Host that is named are two things.
+//! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
+//! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
 
+use anyhow::{Context, ensure};
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// Time for one call, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -16,16 +21,135 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the connection fails, the answer breaks off, or a minute has passed.
 pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
-    tokio::time::timeout(DEADLINE, exchange(address, request)).await.map_err(|_| anyhow::anyhow!("no answer within {} s", DEADLINE.as_secs()))?
+    let call = async { exchange(TcpStream::connect(address).await?, request, usize::MAX).await };
+    tokio::time::timeout(DEADLINE, call).await.map_err(|_| anyhow::anyhow!("no answer within {} s", DEADLINE.as_secs()))?
 }
 
-async fn exchange(address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
+async fn exchange(stream: impl Stream + 'static, request: Request<Bytes>, answer_bytes_max: usize) -> anyhow::Result<Response<Bytes>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request.map(Full::new)).await?;
     let (parts, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let body = Limited::new(body, answer_bytes_max).collect().await.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?.to_bytes();
     connection.abort();
     Ok(Response::from_parts(parts, body))
+}
+
+/// A connection, encrypted or not.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where something is pushed: scheme, host, port, and path for HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// As in `https`.
+    pub scheme: String,
+    /// A name or an address.
+    pub host: String,
+    /// The port, or that of the scheme.
+    pub port: u16,
+    /// Path and query; `/` when there is none.
+    pub path: String,
+}
+
+impl Url {
+    /// Reads a URL. `schemes` are the allowed ones, each with its default port.
+    pub fn parse(text: &str, schemes: &[(&str, u16)]) -> Option<Self> {
+        let uri: http::Uri = text.parse().ok()?;
+        let (scheme, port) = schemes.iter().find(|(scheme, _)| uri.scheme_str() == Some(scheme))?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Some(Self { scheme: (*scheme).to_owned(), host, port: authority.port_u16().unwrap_or(*port), path })
+    }
+
+    /// Host and port as HTTP's Host names them.
+    fn authority(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority(), self.path)
+    }
+}
+
+/// Whom a TLS connection trusts.
+#[derive(Clone)]
+pub struct Tls(pingora_rustls::TlsConnector);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// Trusts the CA certificates of a file, or the system's.
+    ///
+    /// # Errors
+    /// When they cannot be read, or there are none.
+    pub fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        pingora_rustls::install_default_crypto_provider();
+        let mut roots = pingora_rustls::RootCertStore::empty();
+        match ca_file {
+            Some(file) => pingora_rustls::load_ca_file_into_store(file, &mut roots).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?,
+            None => pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots).map_err(|e| anyhow::anyhow!("the system's CA certificates: {e}"))?,
+        }
+        ensure!(!roots.is_empty(), "there are no CA certificates");
+        let config = pingora_rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Ok(Self(Arc::new(config).into()))
+    }
+}
+
+/// Connects; encrypted when `tls` is given.
+///
+/// # Errors
+/// When the name has no address, nobody listens, or the certificate is not one to trust.
+pub async fn connect(url: &Url, tls: Option<&Tls>) -> anyhow::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.with_context(|| format!("no connection to {}", url.authority()))?;
+    stream.set_nodelay(true)?;
+    match tls {
+        None => Ok(Box::new(stream)),
+        Some(Tls(connector)) => {
+            let name = pingora_rustls::ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
+            Ok(Box::new(connector.connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))?))
+        }
+    }
+}
+
+/// Posts a body, on a connection of its own.
+///
+/// # Errors
+/// When there is no connection, or no whole answer of at most `answer_bytes_max` bytes within `deadline`.
+pub async fn post(
+    url: &Url,
+    tls: Option<&Tls>,
+    headers: HeaderMap,
+    body: Bytes,
+    deadline: Duration,
+    answer_bytes_max: usize,
+) -> anyhow::Result<Response<Bytes>> {
+    let mut request = Request::post(url.path.as_str()).header("host", url.authority()).body(body)?;
+    request.headers_mut().extend(headers);
+    let call = async { exchange(connect(url, tls).await?, request, answer_bytes_max).await };
+    tokio::time::timeout(deadline, call).await.map_err(|_| anyhow::anyhow!("no answer of {} within {} s", url.authority(), deadline.as_secs()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_of_the_allowed_schemes() {
+        let schemes = [("https", 443), ("http", 80)];
+        let url = Url::parse("https://witness.example/a/b?c=d", &schemes).unwrap();
+        assert_eq!((url.port, url.path.as_str(), url.authority().as_str()), (443, "/a/b?c=d", "witness.example:443"));
+        assert_eq!(Url::parse("http://[::1]:8080", &schemes).unwrap().to_string(), "http://[::1]:8080/");
+        for text in ["", "witness.example", "ftp://a", "https://", "https://u:p@a/", "https:///a"] {
+            assert_eq!(Url::parse(text, &schemes), None, "{text}");
+        }
+    }
 }

@@ -42,6 +42,18 @@ pub struct Metrics {
     pub unknown_outcomes: IntCounter,
     /// Bytes free on the journal's disk, at the last commit.
     pub journal_free_bytes: IntGauge,
+    /// Records under the newest checkpoint.
+    pub checkpoint_size: IntGauge,
+    /// When the newest checkpoint was signed, in seconds since 1970.
+    pub checkpoint_time: IntGauge,
+    /// Durable records that no checkpoint covers yet, at the last look.
+    pub checkpoint_behind_records: IntGauge,
+    /// Checkpoints that could not be made, or not be brought to a place: `tree`, `directory`, `webhook`, `syslog`, `witness`.
+    pub checkpoint_failures: IntCounterVec,
+    /// Records under the newest checkpoint that a place has, by place.
+    pub checkpoint_place_size: IntGaugeVec,
+    /// Seconds for which a place has not had the newest checkpoint, by place; 0 when it has.
+    pub checkpoint_place_behind_seconds: IntGaugeVec,
     /// 1 for the bundle in force, by its hash.
     pub bundle: IntGaugeVec,
 }
@@ -78,6 +90,11 @@ impl Metrics {
         registry.register(Box::new(stage_seconds.clone()))?;
         let bundle = IntGaugeVec::new(Opts::new("bundle_info", "The policy bundle in force, by its hash; always 1."), &["hash"])?;
         registry.register(Box::new(bundle.clone()))?;
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
         let metrics = Self {
             requests: counter("requests_total", "Calls judged, by service, action, verdict and reason.", &["service", "action", "decision", "reason"])?,
             outcomes: counter("outcomes_total", "Outcomes of forwarded calls, by service, action and outcome.", &["service", "action", "outcome"])?,
@@ -100,6 +117,20 @@ impl Metrics {
             journal_healthy: gauge("journal_healthy", "1 while the journal takes records, else 0.")?,
             unknown_outcomes: single("unknown_outcomes_total", "Exchanges whose outcome was closed as unknown.")?,
             journal_free_bytes: gauge("journal_free_bytes", "Bytes free on the journal's disk at the last commit.")?,
+            checkpoint_size: gauge("checkpoint_size", "Records under the newest checkpoint.")?,
+            checkpoint_time: gauge("checkpoint_timestamp_seconds", "When the newest checkpoint was signed, in seconds since 1970.")?,
+            checkpoint_behind_records: gauge("checkpoint_behind_records", "Durable records that no checkpoint covers yet, at the last look.")?,
+            checkpoint_failures: counter(
+                "checkpoint_failures_total",
+                "Checkpoints that could not be made, or not be brought to a place, by place.",
+                &["place"],
+            )?,
+            checkpoint_place_size: gauges("checkpoint_place_size", "Records under the newest checkpoint that a place off the host has.", &["place"])?,
+            checkpoint_place_behind_seconds: gauges(
+                "checkpoint_place_behind_seconds",
+                "Seconds for which a place off the host has not had the newest checkpoint; 0 when it has.",
+                &["place"],
+            )?,
             stage_seconds,
             bundle,
             registry: registry.clone(),

@@ -1,8 +1,10 @@
 //! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and never writes.
 
+mod log;
 mod trail;
 
 use crate::audit::ask;
+use crate::evidence::Evidence;
 use crate::gate::Gate;
 use async_trait::async_trait;
 use axum::Router;
@@ -43,15 +45,17 @@ pub struct Admin {
 pub struct AdminState {
     /// The gate: its metrics, journal and rules.
     pub gate: Arc<Gate>,
+    /// The trail as a transparency log.
+    pub evidence: Arc<Evidence>,
     phase: Arc<Phase>,
     hosts: Vec<String>,
 }
 
 impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
-    pub fn new(listener: TcpListener, gate: Arc<Gate>, phase: Arc<Phase>, hosts: &[String]) -> Self {
+    pub fn new(listener: TcpListener, gate: Arc<Gate>, evidence: Arc<Evidence>, phase: Arc<Phase>, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, phase, hosts }) }
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, hosts }) }
     }
 }
 
@@ -66,6 +70,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(ask::EXCHANGES, get(trail::answer))
         .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
         .route(ask::COUNTS, get(trail::answer))
+        .merge(log::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
 }
@@ -103,7 +108,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 

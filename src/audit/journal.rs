@@ -5,6 +5,7 @@
 //! until the gateway is started anew. The gap between a request's record and its answer's has two owners: while the
 //! process lives, whoever holds the receipt; after a crash, the next [`Journal::open`].
 
+use super::feed::Feed;
 use super::queue::{Ack, Queue};
 use super::record::Record;
 use super::store::{Opened, SledStore, Store};
@@ -34,6 +35,7 @@ pub struct Journal {
     queue: Arc<Queue>,
     store: Arc<dyn Store>,
     durable: Arc<AtomicU64>,
+    feed: Arc<Feed>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -43,19 +45,34 @@ impl Journal {
     /// # Errors
     /// When the directory is in use, full, unreadable or written by another version, or when records are missing.
     pub fn open(settings: Settings, metrics: Arc<Metrics>) -> Result<(Self, Recovery), JournalError> {
+        Self::open_checked(settings, metrics, |_| Ok(())).map(|(journal, recovery, ())| (journal, recovery))
+    }
+
+    /// The same, after `check` has seen what is stored and before anything is added. What it finds comes along.
+    ///
+    /// # Errors
+    /// As above, or what `check` says.
+    pub fn open_checked<T>(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        check: impl FnOnce(&dyn Store) -> Result<T, String>,
+    ) -> Result<(Self, Recovery, T), JournalError> {
         let (store, opened) = SledStore::open(&settings.dir).map_err(|error| JournalError::Open(Arc::new(error)))?;
-        Self::start(Arc::new(store), opened, settings, metrics)
+        let found = check(&store).map_err(JournalError::Refused)?;
+        let (journal, recovery) = Self::start(Arc::new(store), opened, settings, metrics)?;
+        Ok((journal, recovery, found))
     }
 
     /// The same over any store.
     pub(super) fn start(store: Arc<dyn Store>, opened: Opened, settings: Settings, metrics: Arc<Metrics>) -> Result<(Self, Recovery), JournalError> {
         let queue = Arc::new(Queue::new(settings, metrics));
         let durable = Arc::new(AtomicU64::new(0));
-        let (writer, closed_unknown) = Writer::recover(queue.clone(), store.clone(), durable.clone())?;
+        let feed = Arc::new(Feed::default());
+        let (writer, closed_unknown) = Writer::recover(queue.clone(), store.clone(), durable.clone(), feed.clone())?;
         let recovery = Recovery { closed_unknown, next_seq: writer.next_seq(), torn: opened.torn, notes: opened.notes };
         let thread = std::thread::Builder::new().name("keyward-journal".to_owned()).spawn(|| writer.run());
         let thread = thread.map_err(|error| JournalError::Thread(Arc::new(error)))?;
-        Ok((Self { queue, store, durable, writer: Mutex::new(Some(thread)) }, recovery))
+        Ok((Self { queue, store, durable, feed, writer: Mutex::new(Some(thread)) }, recovery))
     }
 
     /// Makes a record durable. The receipt proves it.
@@ -71,6 +88,16 @@ impl Journal {
             self.queue.metrics.record_failures.inc();
         }
         result
+    }
+
+    /// The same for threads without a runtime, as at the start.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn append_blocking(&self, record: Record) -> Result<Receipt, JournalError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| JournalError::Thread(Arc::new(error)))?;
+        runtime.block_on(self.append(record))
     }
 
     async fn wait(&self, record: Record) -> Result<Receipt, JournalError> {
@@ -113,8 +140,13 @@ impl Journal {
         self.queue.failure().map_or(Ok(()), Err)
     }
 
+    /// The hashes of records, once they are durable.
+    pub fn feed(&self) -> Arc<Feed> {
+        self.feed.clone()
+    }
+
     /// For readers: the store, and the sequence number below which all is durable.
-    pub(super) fn parts(&self) -> (Arc<dyn Store>, Arc<AtomicU64>) {
+    pub fn parts(&self) -> (Arc<dyn Store>, Arc<AtomicU64>) {
         (self.store.clone(), self.durable.clone())
     }
 }

@@ -11,6 +11,7 @@ pub mod leaf;
 pub mod frame;
 pub mod store;
 mod open;
+pub mod feed;
 mod queue;
 mod writer;
 pub mod journal;

@@ -1,7 +1,7 @@
 //! The way to the writer: a bounded queue, acknowledgements, and the journal's state of health.
 
 use super::frame::FrameError;
-use super::record::{Kind, Record, unknown_outcome};
+use super::record::{Kind, LeafHash, Record, leaf_hash, unknown_outcome};
 use super::store::StoreError;
 use crate::clock::AuditId;
 use crate::metrics::Metrics;
@@ -77,6 +77,9 @@ pub enum JournalError {
     /// The trail could not be opened.
     #[error("the trail cannot be opened")]
     Open(#[source] Arc<StoreError>),
+    /// What is stored is not what it should be.
+    #[error("{0}")]
+    Refused(String),
     /// Records are missing in the trail.
     #[error("record {0} is missing in the trail: restore it before new records are written")]
     Gap(u64),
@@ -137,6 +140,8 @@ impl Drop for Ack {
 /// A record that waits for its commit.
 pub(super) struct Pending {
     pub record: Record,
+    /// Computed before the queue, where many threads share the work.
+    pub hash: LeafHash,
     pub since: Instant,
     bytes: usize,
     waiter: Option<oneshot::Sender<Result<Ack, JournalError>>>,
@@ -145,7 +150,7 @@ pub(super) struct Pending {
 impl Pending {
     pub fn new(record: Record, waiter: Option<oneshot::Sender<Result<Ack, JournalError>>>) -> Self {
         let bytes = record.leaf.len() + record.content.as_ref().map_or(0, |content| content.bytes.len());
-        Self { record, since: Instant::now(), bytes, waiter }
+        Self { hash: leaf_hash(&record.leaf), record, since: Instant::now(), bytes, waiter }
     }
 
     /// The record is durable at `seq`.

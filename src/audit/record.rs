@@ -23,6 +23,14 @@ pub struct Record {
     pub content: Option<Content>,
 }
 
+/// The hash of a leaf in the tree of RFC 6962.
+pub type LeafHash = [u8; 32];
+
+/// The hash of a leaf: of a zero byte and the record as stored.
+pub fn leaf_hash(leaf: &[u8]) -> LeafHash {
+    Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()
+}
+
 /// What a record records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -2,6 +2,7 @@
 //!
 //! There is no timer: while one commit is being synced the next group gathers.
 
+use super::feed::Feed;
 use super::frame::{self, Entry};
 use super::open::{Closing, OpenSet};
 use super::queue::{JournalError, Pending, Queue, Taken};
@@ -22,6 +23,7 @@ pub(super) struct Writer {
     store: Arc<dyn Store>,
     /// Records below are durable: what readers may show.
     durable: Arc<AtomicU64>,
+    feed: Arc<Feed>,
     open: OpenSet,
     open_floor: u64,
     next_seq: u64,
@@ -30,7 +32,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Reads where the trail ends and closes what the last run left open. Also the number of exchanges closed.
-    pub fn recover(queue: Arc<Queue>, store: Arc<dyn Store>, durable: Arc<AtomicU64>) -> Result<(Self, usize), JournalError> {
+    pub fn recover(queue: Arc<Queue>, store: Arc<dyn Store>, durable: Arc<AtomicU64>, feed: Arc<Feed>) -> Result<(Self, usize), JournalError> {
         let unreadable = |error| JournalError::Open(Arc::new(error));
         let open_floor = store.open_floor().map_err(unreadable)?;
         let mut open = OpenSet::default();
@@ -67,7 +69,7 @@ impl Writer {
             },
         };
         durable.store(next_seq, Ordering::Release);
-        let mut writer = Self { queue, store, durable, open, open_floor, next_seq, last_time };
+        let mut writer = Self { queue, store, durable, feed, open, open_floor, next_seq, last_time };
         let left_open = writer.open.ids();
         for ids in left_open.chunks(GROUP_RECORDS_MAX) {
             let close = |id: &_| Pending::new(unknown_outcome(*id, "the gateway stopped before the outcome was recorded"), None);
@@ -105,6 +107,7 @@ impl Writer {
         let disk_low = self.look_after_disk();
         let mut batch = Batch { first_seq: self.next_seq, ..Batch::default() };
         let mut accepted = Vec::with_capacity(group.len());
+        let mut hashes = Vec::with_capacity(group.len());
         for mut pending in group {
             let seq = self.next_seq.saturating_add(batch.entries.len() as u64);
             match self.admit(&pending.record, seq, disk_low) {
@@ -112,6 +115,7 @@ impl Writer {
                     if place == seq {
                         batch.contents.extend(pending.record.content.take().map(|content| (seq, content)));
                         batch.entries.push(self.entry(&pending.record));
+                        hashes.push(pending.hash);
                     }
                     accepted.push((place, pending));
                 }
@@ -127,6 +131,7 @@ impl Writer {
                 accepted.into_iter().for_each(|(_, pending)| pending.reject(error.clone(), &self.queue.metrics));
                 return Err(error);
             }
+            self.feed.put(batch.first_seq, &hashes);
             self.queue.set_slow(oldest.is_some_and(|since| since.elapsed() > self.queue.settings.commit_deadline));
         }
         for (place, pending) in accepted {

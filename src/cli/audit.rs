@@ -25,6 +25,16 @@ pub enum Audit {
         after_help = "Example:\n  keyward audit show 01a2043b-69db-752d-a7e3-7a867bd75517\n\nThe id is in every answer's X-Keyward-Audit-Id, and in every refusal's body."
     )]
     Show(ShowArgs),
+    /// Verifies that nothing in the trail was changed, and that nothing is missing.
+    #[command(after_help = super::evidence::VERIFY_HELP)]
+    Verify(super::evidence::VerifyArgs),
+    /// Writes a folder with an exchange's records and proofs, which anybody can check without keyward.
+    #[command(
+        after_help = "Example:\n  keyward audit prove 01a2043b-69db-752d-a7e3-7a867bd75517 --out for-the-auditor\n\nThe folder says how it is checked, with keyward and without."
+    )]
+    Prove(super::evidence::ProveArgs),
+    /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on record.
+    RotateKey(super::Configured),
 }
 
 /// Where the trail is.
@@ -128,6 +138,9 @@ pub struct QueryArgs {
 pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
     let (ask, trail) = match audit {
         Audit::Query(args) => (args.ask()?, args.trail),
+        Audit::Verify(args) => return super::evidence::run_verify(&args),
+        Audit::Prove(args) => return super::evidence::run_prove(&args),
+        Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
         Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail),
     };
     let form = trail.form();

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod evidence;
 mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};
@@ -40,7 +41,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  keyward serve --config config/keyward.toml --set limits.body_bytes_max=10485760\n\nSIGHUP reads callers and policies anew; SIGTERM finishes what is in flight and closes the journal."
     )]
-    Serve(Configured),
+    Serve(ServeArgs),
     /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a score of calls.
     #[command(
         after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should"
@@ -91,6 +92,15 @@ struct SandboxArgs {
     apis: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    configured: Configured,
+    /// Goes on with a trail that does not continue what was signed before. The reason becomes a record.
+    #[arg(long, value_name = "WHY")]
+    accept_trail: Option<String>,
+}
+
 /// The configuration that a command works with.
 #[derive(Debug, Args)]
 struct Configured {
@@ -123,7 +133,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(configured) => Ok(ExitCode::from(Gateway::open(Prepared::read(configured.settings()?)?)?.serve()?)),
+        Command::Serve(args) => serve(args),
         Command::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),
         Command::Sandbox(args) => run_sandbox(&args),
         Command::Check(configured) => check(&configured),
@@ -131,6 +141,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => policy::run(command),
         Command::Digest(configured) => digest(&configured),
     }
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut settings = args.configured.settings()?;
+    if args.accept_trail.as_ref().is_some_and(|why| why.trim().is_empty()) {
+        anyhow::bail!("--accept-trail: say why");
+    }
+    settings.evidence.accept = args.accept_trail;
+    Ok(ExitCode::from(Gateway::open(Prepared::read(settings)?)?.serve()?))
 }
 
 fn check(configured: &Configured) -> anyhow::Result<ExitCode> {

@@ -20,6 +20,7 @@ pub struct Form {
     pub callers: Callers,
     pub policies: Policies,
     pub audit: Audit,
+    pub evidence: Evidence,
     pub limits: Limits,
     pub upstreams: Upstreams,
     pub upstream: Vec<Upstream>,
@@ -158,6 +159,53 @@ impl Default for Audit {
     fn default() -> Self {
         Self { dir: "../data/audit".into(), digest_key_file: None, commit_deadline_ms: 5_000, free_bytes_min: 64 * 1024 * 1024, kept_body_bytes_max: 64 * 1024 }
     }
+}
+
+/// `[evidence]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evidence {
+    pub origin: Option<String>,
+    pub key_file: Option<PathBuf>,
+    pub every_seconds: u64,
+    pub off_host_every_seconds: u64,
+    pub directory: Option<PathBuf>,
+    pub webhook: Option<String>,
+    pub webhook_token_file: Option<PathBuf>,
+    pub syslog: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub witness: Vec<Witness>,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            origin: None,
+            key_file: None,
+            every_seconds: 1,
+            off_host_every_seconds: 1,
+            directory: None,
+            webhook: None,
+            webhook_token_file: None,
+            syslog: None,
+            ca_file: None,
+            witness: Vec::new(),
+        }
+    }
+}
+
+/// `[[evidence.witness]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    pub url: String,
+    pub key: String,
+    #[serde(default = "ten")]
+    pub every_seconds: u64,
+}
+
+fn ten() -> u64 {
+    10
 }
 
 /// `[limits]`

@@ -1,5 +1,6 @@
 //! Configuration: as written (TOML, unknown keys are errors), and as meant ([`Settings`]).
 
+mod evidence;
 pub mod form;
 
 use crate::catalog::route::HostPattern;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// Free bytes below which calls are refused before the disk is full.
     pub free_bytes_min: u64,
+    /// How the trail is made evidence.
+    pub evidence: crate::evidence::Settings,
     /// Bytes of a redacted body that a record keeps.
     pub kept_body_bytes_max: usize,
     /// Bodies longer than this are refused.
@@ -159,8 +162,10 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
+        let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {
             listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
+            evidence,
             threads: form.gateway.threads.max(1),
             drain: Duration::from_secs(form.gateway.drain_seconds),
             admin: form.admin.address,

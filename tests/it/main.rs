@@ -4,6 +4,7 @@
 
 mod support;
 
+mod evidence;
 mod listeners;
 mod metrics;
 mod no_record_no_call;

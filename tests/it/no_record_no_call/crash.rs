@@ -68,6 +68,13 @@ fn check(trail: &Trail, told: &Told, upstream: &Upstream) {
     }
 }
 
+/// The report of `audit verify` on what a run has left; of a trail that was never signed, what there is to say of it.
+fn verify(site: &Site) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keyward"));
+    let output = command.args(["audit", "verify", "--json", "--dir"]).arg(&site.audit).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
 #[test]
 fn what_was_acknowledged_or_sent_survives_kill_9_under_load() {
     let upstream = Upstream::always(&[ok()]);
@@ -79,6 +86,12 @@ fn what_was_acknowledged_or_sent_survives_kill_9_under_load() {
         told.extend(round(&site, n));
         let trail = site.trail();
         check(&trail, &told, &upstream);
+        // Whatever the kill has left of it, the tree agrees with the records and with what was signed: the next start says so.
+        let verified = verify(&site);
+        // The first run may be killed before it has signed anything.
+        let never_signed = n == 0 && verified["checkpoints"].as_array().unwrap().is_empty();
+        assert!(verified["integrity"]["verdict"] == if never_signed { "unknown" } else { "holds" }, "round {n}: {verified:#}");
+        assert_eq!(verified["completeness"]["verdict"], "holds", "round {n}: {verified:#}");
         // What the round before had left open was closed by this round's start, and by nothing else.
         let answers: HashMap<_, _> = trail.0.iter().filter(|r| r.kind == Kind::Answer).map(|r| (r.id.clone(), r)).collect();
         for id in &open_before {

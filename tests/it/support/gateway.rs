@@ -17,12 +17,14 @@ pub struct Gateway {
 
 impl Gateway {
     pub(super) fn start(site: &Site, sets: &[&str]) -> Self {
+        Self::start_args(site, &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>())
+    }
+
+    pub(super) fn start_args(site: &Site, args: &[&str]) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(site.path("stderr.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
         command.arg("serve").arg("--config").arg(site.path("keyward.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        for set in sets {
-            command.args(["--set", set]);
-        }
+        command.args(args);
         let mut gateway = Self { child: command.spawn().unwrap(), address: site.address, admin: site.admin };
         let started = Instant::now();
         while gateway.get("/readyz").is_none_or(|answer| answer.body == b"starting\n") {

@@ -122,6 +122,11 @@ url = "http://127.0.0.1:1"
         Gateway::start(self, sets)
     }
 
+    /// The same with other arguments of the command line.
+    pub fn serve_args(&self, args: &[&str]) -> Gateway {
+        Gateway::start_args(self, args)
+    }
+
     /// The trail of the stopped gateway.
     pub fn trail(&self) -> Trail {
         Trail::read(&self.audit)

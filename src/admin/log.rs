@@ -1,0 +1,50 @@
+//! The trail as a tiled transparency log, for anybody's verifier: checkpoint, tiles and records in C2SP's layout.
+
+use super::AdminState;
+use crate::evidence::layout::{self, Resource};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+/// A tile never changes.
+const FOR_EVER: &str = "max-age=31536000, immutable";
+
+/// The log's routes.
+pub fn routes() -> Router<Arc<AdminState>> {
+    Router::new()
+        .route(layout::CHECKPOINT, get(|State(state): State<Arc<AdminState>>| async move { note(state.evidence.checkpoint(false)) }))
+        .route(layout::COSIGNED, get(|State(state): State<Arc<AdminState>>| async move { note(state.evidence.checkpoint(true)) }))
+        .route(layout::HISTORY, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.history(), "application/x-ndjson") }))
+        .route(layout::KEYS, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.keys(), TEXT) }))
+        .route("/tile/{*path}", get(tile))
+}
+
+fn note(note: Option<Vec<u8>>) -> Response {
+    match note {
+        Some(note) => ([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], note).into_response(),
+        None => (StatusCode::NOT_FOUND, "there is no such checkpoint yet\n").into_response(),
+    }
+}
+
+fn text(text: std::io::Result<String>, media_type: &'static str) -> Response {
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn tile(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
+    let Some(resource) = Resource::parse(uri.path()) else {
+        return (StatusCode::BAD_REQUEST, "this is no path of a tile\n").into_response();
+    };
+    match tokio::task::spawn_blocking(move || state.evidence.resource(resource)).await {
+        Ok(Ok(Some(bytes))) => ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)], bytes).into_response(),
+        Ok(Ok(None)) => (StatusCode::NOT_FOUND, "no checkpoint covers it\n").into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,203 @@
+//! `keyward audit verify`, `prove` and `rotate-key`: the trail as evidence.
+
+use crate::audit::ask::{Ask, Form};
+use crate::audit::query::Reader;
+use crate::clock::AuditId;
+use crate::config::Settings;
+use crate::evidence::key::{LogKey, SigningKey, WitnessKey};
+use crate::evidence::source::{Copy, Dir, Export, Gateway, Source};
+use crate::evidence::start::old_key_file;
+use crate::evidence::verify::{Options, verify};
+use crate::evidence::{layout, proof};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `verify --help` says at its end.
+pub const VERIFY_HELP: &str = "Two verdicts: integrity, nothing was changed since it was signed; completeness, nothing is missing and every request has its
+outcome. What is wrong is named by its sequence number.
+
+Exit status:
+  0  both hold
+  1  it could not be verified: the trail cannot be read, or nobody answers
+  2  wrong arguments
+  3  integrity fails
+  4  completeness fails
+  5  both fail
+  6  neither fails, but one of them cannot be told: there is no checkpoint to compare with
+
+Examples:
+  keyward audit verify --dir data/audit --vkey audit.example.com+1a2b3c4d+AX…
+  keyward audit verify --quick
+  keyward audit verify --export exchanges.ndjson --checkpoint checkpoint --vkey audit.example.com+1a2b3c4d+AX…";
+
+/// What to verify, and by what.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The admin listener of a running gateway.
+    #[arg(long, default_value = "http://127.0.0.1:9901", conflicts_with_all = ["dir", "copy", "export", "proof"])]
+    url: String,
+    /// The audit folder of a stopped gateway.
+    #[arg(long, conflicts_with_all = ["copy", "export", "proof"])]
+    dir: Option<PathBuf>,
+    /// A folder in the layout of a tiled log: /checkpoint, /tile/….
+    #[arg(long, conflicts_with_all = ["export", "proof"])]
+    copy: Option<PathBuf>,
+    /// An export of exchanges as JSON lines.
+    #[arg(long, conflicts_with = "proof")]
+    export: Option<PathBuf>,
+    /// A folder that `audit prove` has written.
+    #[arg(long)]
+    proof: Option<PathBuf>,
+    /// The log's verifier key, from whoever gave it to you. Without it the trail's own word is taken.
+    #[arg(long, value_name = "KEY")]
+    vkey: Vec<String>,
+    /// A checkpoint that you kept: the trail must grow from it. May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// A witness' verifier key: its cosignatures are looked for.
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<String>,
+    /// Checks signatures, that the kept checkpoints grow from each other, and the last records; reads no others.
+    #[arg(long)]
+    quick: bool,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to prove.
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// The audit id of an exchange or an event.
+    id: String,
+    /// The admin listener of a running gateway.
+    #[arg(long, default_value = "http://127.0.0.1:9901", conflicts_with = "dir")]
+    url: String,
+    /// The audit folder of a stopped gateway.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The folder to write, which must not exist yet; by default `ID.proof`.
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+}
+
+/// Runs `verify`.
+///
+/// # Errors
+/// When it cannot be verified.
+pub fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let keys = args.vkey.iter().map(|key| LogKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(dir) = &args.proof {
+        return check_proof(dir, keys, args.json);
+    }
+    ensure!(args.checkpoint.is_empty() || !keys.is_empty() || args.export.is_none(), "--checkpoint: give the key that it must be signed by with --vkey");
+    let source = args.source()?;
+    let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), std::fs::read(path).with_context(|| path.display().to_string())?)));
+    let options = Options {
+        full: !args.quick,
+        keys,
+        checkpoints: checkpoints.collect::<anyhow::Result<_>>()?,
+        witnesses: args.witness.iter().map(|key| WitnessKey::parse(key)).collect::<Result<_, _>>()?,
+    };
+    let bar = progress_bar();
+    let report = verify(&*source, &options, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(ExitCode::from(report.status()))
+}
+
+impl VerifyArgs {
+    fn source(&self) -> anyhow::Result<Box<dyn Source>> {
+        Ok(match (&self.dir, &self.copy, &self.export) {
+            (Some(dir), ..) => Box::new(Dir::open(dir)?),
+            (_, Some(copy), _) => Box::new(Copy::open(copy)?),
+            (.., Some(export)) => Box::new(Export::open(export)?),
+            _ => Box::new(Gateway::open(&self.url)?),
+        })
+    }
+}
+
+fn check_proof(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<ExitCode> {
+    ensure!(keys.len() <= 1, "--proof: one --vkey is enough");
+    let own = keys.is_empty();
+    match proof::check(dir, keys.into_iter().next()) {
+        Ok(checked) if json => println!("{:#}", serde_json::json!({"proved": checked.lines, "key": checked.key.to_string(), "key_from_outside": !own})),
+        Ok(checked) => {
+            checked.lines.iter().for_each(|line| println!("{line}"));
+            println!("by the key {}{}", checked.key, if own { ", which came with the proof: give --vkey to be sure" } else { "" });
+        }
+        Err(error) => {
+            eprintln!("keyward: {error:#}");
+            return Ok(ExitCode::from(3));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// On a terminal only; drawn at most some times a second.
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} records, {per_sec}, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Runs `prove`.
+///
+/// # Errors
+/// When there is no such exchange, no checkpoint covers it, or the folder cannot be written.
+pub fn run_prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
+    let id = AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?;
+    let ask = Ask::Exchange(id);
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{id}.proof")));
+    let proved = match &args.dir {
+        Some(dir) => {
+            // One after the other: a folder is held by one reader at a time.
+            let exchange = ask.answer(&Reader::open(dir)?, Form::Json)?;
+            proof::prove(&Dir::open(dir)?, &exchange, &out)?
+        }
+        None => {
+            let gateway = Gateway::open(&args.url)?;
+            let Some(exchange) = gateway.ask(&ask.target(Form::Json))? else { bail!("the trail has no exchange {id}") };
+            proof::prove(&gateway, &String::from_utf8_lossy(&exchange), &out)?
+        }
+    };
+    let records: Vec<_> = proved.records.iter().map(ToString::to_string).collect();
+    let cosigned = if proved.cosigned { ", cosigned by a witness" } else { "" };
+    println!("{}: records {}, by a checkpoint over {} records{cosigned}", out.display(), records.join(" and "), proved.size);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a new signing key and puts the old one beside it, for the next start to endorse the new one with.
+///
+/// # Errors
+/// When there is no key, an old one still waits, or the folder cannot be written.
+pub fn run_rotate_key(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let path = &settings.evidence.key_file;
+    let old = SigningKey::read(path)?;
+    let aside = old_key_file(path);
+    ensure!(!aside.exists(), "`{}` is still there: if the new key has signed already, destroy the old one first", aside.display());
+    std::fs::rename(path, &aside).with_context(|| aside.display().to_string())?;
+    let new = match SigningKey::create(path, old.verifier().origin()) {
+        Ok(new) => new,
+        Err(error) => {
+            std::fs::rename(&aside, path).with_context(|| path.display().to_string())?;
+            return Err(error.into());
+        }
+    };
+    println!("new key  {}\nold key  {}, in `{}`", new.verifier(), old.verifier(), aside.display());
+    println!("Restart the gateway: both keys sign one checkpoint, {} tells when. Then destroy the old one.", layout::KEYS);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,289 @@
+//! The evidence: what makes of the trail something that others can check, with software that we did not write.
+//!
+//! Each record is a leaf of a Merkle tree (RFC 6962). A notary signs the tree's head every second when it has grown, as a
+//! checkpoint in the form of C2SP's signed notes, over durable records only; publishers carry it to places off the host.
+//! Tiles and checkpoint are served in the layout of C2SP's tiled logs. What a checkpoint covers and somebody else holds
+//! cannot be changed, removed or reordered without showing.
+//!
+//! The modules stand from the tree outwards; a module imports only from lines above its own.
+
+pub mod tree;
+pub mod key;
+pub mod note;
+pub mod kept;
+pub mod board;
+pub mod start;
+mod notary;
+pub mod publish;
+pub mod layout;
+mod serve;
+pub mod source;
+pub mod verify;
+pub mod proof;
+
+use crate::audit::journal::{self, Journal, JournalError, Recovery};
+use crate::audit::leaf;
+use crate::audit::store::Store;
+use crate::client::{Tls, Url};
+use crate::metrics::Metrics;
+use board::{Board, Stage};
+use kept::Kept;
+use key::{LogKey, WitnessKey};
+use notary::Notary;
+use note::Signed;
+use publish::{Directory, Place, Syslog, Webhook, Witness};
+use start::{Known, Opened, Start};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tree::Levels;
+
+/// How long the last checkpoint may take to the places off the host: one that hangs does not keep the gateway from ending.
+const CARRY_LAST: Duration = Duration::from_secs(12);
+
+/// The tree's folder in the trail's.
+pub const TREE: &str = "tree";
+
+/// How evidence is made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The signing key's file.
+    pub key_file: PathBuf,
+    /// The log's name, for a new key.
+    pub origin: Option<String>,
+    /// How often a grown tree is signed.
+    pub every: Duration,
+    /// Why an operator accepts a trail that does not continue what was signed.
+    pub accept: Option<String>,
+    /// Where checkpoints are carried.
+    pub off_host: OffHost,
+}
+
+/// Places off the host to which checkpoints are carried.
+#[derive(Clone, Debug, Default)]
+pub struct OffHost {
+    /// How often, but for witnesses.
+    pub every: Duration,
+    /// A folder, such as a mounted bucket.
+    pub directory: Option<PathBuf>,
+    /// A URL that takes a POST, `http` or `https`.
+    pub webhook: Option<Url>,
+    /// A file with the bearer token for it.
+    pub webhook_token_file: Option<PathBuf>,
+    /// A syslog server: `udp`, `tcp` or `tls`.
+    pub syslog: Option<Url>,
+    /// Witnesses.
+    pub witnesses: Vec<WitnessAt>,
+    /// CA certificates in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A witness, and where it is.
+#[derive(Clone, Debug)]
+pub struct WitnessAt {
+    /// Its submission prefix, `http` or `https`.
+    pub url: Url,
+    /// By which its cosignatures are verified.
+    pub key: WitnessKey,
+    /// How often it is asked.
+    pub every: Duration,
+}
+
+impl OffHost {
+    fn tls(&self, url: &Url) -> anyhow::Result<Option<Tls>> {
+        let encrypted = ["https", "tls"].contains(&url.scheme.as_str());
+        encrypted.then(|| Tls::new(self.ca_file.as_deref())).transpose()
+    }
+
+    /// The newest checkpoints that these places have, as far as they can be asked.
+    fn known(&self) -> Result<Vec<Known>, OpenError> {
+        let Some(dir) = &self.directory else { return Ok(Vec::new()) };
+        let known = Directory::known(dir).map_err(|source| OpenError::Directory { dir: dir.clone(), source })?;
+        Ok(known.into_iter().collect())
+    }
+
+    /// The places, each with its pace.
+    fn places(&self, levels: &Arc<Levels>, board: &Arc<Board>, kept: &Kept) -> anyhow::Result<Vec<(Box<dyn Place>, Duration)>> {
+        let mut places: Vec<(Box<dyn Place>, Duration)> = Vec::new();
+        if let Some(dir) = &self.directory {
+            places.push((Box::new(Directory::new(dir)), self.every));
+        }
+        if let Some(url) = &self.webhook {
+            places.push((Box::new(Webhook { url: url.clone(), tls: self.tls(url)?, token_file: self.webhook_token_file.clone() }), self.every));
+        }
+        if let Some(url) = &self.syslog {
+            places.push((Box::new(Syslog { url: url.clone(), tls: self.tls(url)? }), self.every));
+        }
+        for WitnessAt { url, key, every } in &self.witnesses {
+            let witness = Witness::new(url, key.clone(), self.tls(url)?, Arc::clone(levels), Arc::clone(board), kept.clone());
+            places.push((Box::new(witness), *every));
+        }
+        Ok(places)
+    }
+}
+
+/// The evidence of a running gateway.
+pub struct Evidence {
+    store: Arc<dyn Store>,
+    levels: Arc<Levels>,
+    board: Arc<Board>,
+    key: LogKey,
+    kept: Kept,
+    notary: Mutex<Option<JoinHandle<()>>>,
+    carriers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Why the trail could not be opened with its evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The trail.
+    #[error("audit log {dir}")]
+    Journal {
+        /// The folder.
+        dir: String,
+        /// Why.
+        source: JournalError,
+    },
+    /// The configured folder off the host.
+    #[error("evidence.directory {dir}: it must be there, and readable: what it holds binds this start")]
+    Directory {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A place off the host cannot be used as configured.
+    #[error("evidence: {0}")]
+    Place(String),
+    /// A thread could not be started.
+    #[error("the notary cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Opens the trail, compares it with what was signed before, and starts the notary and whoever carries checkpoints.
+///
+/// # Errors
+/// When the trail cannot be opened, or does not continue what was signed.
+pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metrics>) -> Result<(Journal, Recovery, Evidence), OpenError> {
+    let dir = journal.dir.clone();
+    let start = Start { dir: dir.join(TREE), key_file: evidence.key_file.clone(), origin: evidence.origin.clone(), accept: evidence.accept.clone() };
+    let known = evidence.off_host.known()?;
+    let check = |store: &dyn Store| start.check(store, known).map_err(|error| start::causes(&error));
+    let failed = |source| OpenError::Journal { dir: dir.display().to_string(), source };
+    let (journal, mut recovery, mut opened) = Journal::open_checked(journal, Arc::clone(&metrics), check).map_err(failed)?;
+    recovery.notes.append(&mut opened.notes);
+    let recorded = record(&journal, &opened).map_err(failed)?;
+    let board = board(&opened);
+    let places = evidence.off_host.places(&opened.tree.levels(), &board, &opened.kept).map_err(|error| OpenError::Place(format!("{error:#}")))?;
+    let mut started = Evidence {
+        store: journal.parts().0,
+        levels: opened.tree.levels(),
+        board,
+        key: opened.key.verifier().clone(),
+        kept: opened.kept.clone(),
+        notary: Mutex::default(),
+        carriers: Mutex::default(),
+    };
+    started.start_notary(&journal, opened, recorded, start.dir.clone(), evidence.every, &metrics).map_err(OpenError::Thread)?;
+    for (place, every) in places {
+        started.start_carrier(place, every, &metrics).map_err(OpenError::Thread)?;
+    }
+    Ok((journal, recovery, started))
+}
+
+/// Records what the start has found, durably. Where the trail then ends.
+fn record(journal: &Journal, opened: &Opened) -> Result<u64, JournalError> {
+    let mut end = 0;
+    for (event, detail) in &opened.events {
+        end = journal.append_blocking(leaf::event(event, detail.clone()))?.seq() + 1;
+    }
+    Ok(end)
+}
+
+/// The board, with what was signed before this run.
+fn board(opened: &Opened) -> Arc<Board> {
+    let board = Board::default();
+    let Some(newest) = &opened.newest else { return Arc::new(board) };
+    let parse = |note: &[u8]| Signed::parse(note).ok().map(Arc::new);
+    if let Some(newest) = parse(&newest.bytes()) {
+        board.show(newest);
+    }
+    let cosigned = opened.kept.cosigned().ok().flatten().and_then(|note| parse(&note));
+    if let Some(cosigned) = cosigned.filter(|cosigned| cosigned.size() <= newest.size()) {
+        board.show_cosigned(cosigned);
+    }
+    Arc::new(board)
+}
+
+impl Evidence {
+    fn start_notary(&mut self, journal: &Journal, opened: Opened, recorded: u64, dir: PathBuf, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
+        let notary = Notary {
+            dir,
+            store: Arc::clone(&self.store),
+            durable: journal.parts().1,
+            feed: journal.feed(),
+            kept: opened.kept,
+            key: opened.key,
+            endorsed_until: opened.old_key.map(|old| (old, recorded)),
+            board: Arc::clone(&self.board),
+            metrics: Arc::clone(metrics),
+            every,
+            levels: Arc::clone(&self.levels),
+            tree: Some(opened.tree),
+            signed: opened.newest.as_ref().map(Signed::size),
+            remembered: None,
+        };
+        let thread = std::thread::Builder::new().name("keyward-notary".to_owned()).spawn(|| notary.run())?;
+        *self.notary.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    fn start_carrier(&mut self, place: Box<dyn Place>, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
+        let (board, metrics) = (Arc::clone(&self.board), Arc::clone(metrics));
+        let thread = std::thread::Builder::new().name("keyward-carrier".to_owned()).spawn(move || publish::run(place, &board, &metrics, every))?;
+        self.carriers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// The key by which checkpoints are verified.
+    pub fn key(&self) -> &LogKey {
+        &self.key
+    }
+
+    /// The newest checkpoint.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Signs what is durable by now, carries it away and ends. Call it when the journal is closed.
+    pub fn close(&self) {
+        self.board.advance(Stage::Closing);
+        join(self.notary.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.board.advance(Stage::Closed);
+        let mut carriers = std::mem::take(&mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner));
+        let begun = Instant::now();
+        while carriers.iter().any(|carrier| !carrier.is_finished()) && begun.elapsed() < CARRY_LAST {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let away = carriers.extract_if(.., |carrier| !carrier.is_finished()).count();
+        if away > 0 {
+            tracing::error!(places = away, "the last checkpoint did not get everywhere in time");
+        }
+        join(carriers);
+    }
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the evidence did not end in order");
+        }
+    }
+}
+
+impl Drop for Evidence {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,85 @@
+//! Checkpoints, carried to places off the host. What somebody else holds cannot be taken back.
+//!
+//! Each place has a thread of its own, and takes the newest checkpoint when it is ready for one: a place that is slow or
+//! away holds up nobody, and misses only checkpoints that later ones cover.
+
+pub mod directory;
+mod syslog;
+mod webhook;
+pub mod witness;
+
+pub use directory::Directory;
+pub use syslog::Syslog;
+pub use webhook::Webhook;
+pub use witness::Witness;
+
+use super::board::{Board, Stage};
+use super::note::Signed;
+use crate::metrics::Metrics;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long one attempt may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest pause after failures.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Somewhere that keeps checkpoints.
+pub trait Place: Send {
+    /// What it is called in metrics and logs.
+    fn name(&self) -> &str;
+
+    /// Brings it a checkpoint. Blocks, for some seconds at most.
+    ///
+    /// # Errors
+    /// When it was not taken, as far as is known.
+    fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()>;
+}
+
+/// Brings checkpoints to a place until the board is closed.
+pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, every: Duration) {
+    let name = place.name().to_owned();
+    let size = metrics.checkpoint_place_size.with_label_values(&[&name]);
+    let behind = metrics.checkpoint_place_behind_seconds.with_label_values(&[&name]);
+    let mut brought = None;
+    let mut since: Option<Instant> = None;
+    let mut failures = 0_u32;
+    loop {
+        let stage = board.stage();
+        if let Some(signed) = board.next(brought, every.max(Duration::from_secs(1))) {
+            let waited = *since.get_or_insert_with(Instant::now);
+            match place.bring(&signed) {
+                Ok(()) => {
+                    if failures > 0 {
+                        tracing::info!(place = name, "the place takes checkpoints again");
+                    }
+                    (brought, since, failures) = (Some(signed.size()), None, 0);
+                    size.set(i64::try_from(signed.size()).unwrap_or(i64::MAX));
+                    behind.set(0);
+                    board.sleep(every, Stage::Closed);
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::error!(place = name, error = format!("{error:#}"), "a checkpoint could not be brought there; trying again");
+                    }
+                    failures = failures.saturating_add(1);
+                    metrics.checkpoint_failures.with_label_values(&[&name]).inc();
+                    behind.set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
+                    board.sleep(every.saturating_mul(1 << failures.min(6)).min(PAUSE_MAX), Stage::Closed);
+                }
+            }
+        }
+        // The last checkpoint was up before this round: one attempt at it has been made.
+        if stage == Stage::Closed {
+            return;
+        }
+    }
+}
+
+/// For places behind a network.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! A copy of a tiled log: a folder in the layout in which its resources are served.
+
+use super::super::kept::Past;
+use super::super::key::LogKey;
+use super::super::layout::{CHECKPOINT, Resource};
+use super::super::note::Signed;
+use super::super::tree::Tiles;
+use super::{Resources, Runs, Source, bundles, tile_of};
+use crate::audit::record::Content;
+use bytes::Bytes;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The folder.
+pub struct Copy {
+    dir: PathBuf,
+    end: u64,
+}
+
+impl Copy {
+    /// A copy, which must have a checkpoint.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(CHECKPOINT.trim_start_matches('/'));
+        let note = std::fs::read(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        // Whether it is signed is asked later; where the copy ends stands in it.
+        let end = Signed::parse(&note).map_or(0, |signed| signed.size());
+        Ok(Self { dir: dir.to_owned(), end })
+    }
+}
+
+impl Resources for Copy {
+    fn get(&self, resource: Resource) -> io::Result<Bytes> {
+        std::fs::read(self.dir.join(resource.path().trim_start_matches('/'))).map(Bytes::from)
+    }
+}
+
+impl Tiles for Copy {
+    fn tile(&self, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
+        tile_of(self, level, n, width)
+    }
+}
+
+impl Source for Copy {
+    fn name(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
+        std::fs::read(self.dir.join(CHECKPOINT.trim_start_matches('/'))).map(Some)
+    }
+
+    fn cosigned(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn history(&self) -> io::Result<Vec<Past>> {
+        Ok(Vec::new())
+    }
+
+    fn keys(&self) -> io::Result<Vec<LogKey>> {
+        Ok(Vec::new())
+    }
+
+    fn end(&self) -> io::Result<u64> {
+        Ok(self.end)
+    }
+
+    fn runs(&self, first: u64) -> Runs<'_> {
+        bundles(self, first, self.end)
+    }
+
+    fn has_tiles(&self) -> bool {
+        true
+    }
+
+    fn content(&self, _: u64) -> io::Result<Option<Content>> {
+        Ok(None)
+    }
+
+    fn has_content(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,92 @@
+//! The folder of a stopped gateway.
+
+use super::super::TREE;
+use super::super::kept::{Kept, Past};
+use super::super::key::LogKey;
+use super::super::tree::{Levels, Tiles};
+use super::{Head, Recorded, Run, Runs, Source, Unreadable};
+use crate::audit::record::Content;
+use crate::audit::store::{SledStore, Store, StoreError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The folder, opened. Nothing of the evidence is written.
+pub struct Dir {
+    dir: PathBuf,
+    store: SledStore,
+    levels: Option<Levels>,
+    kept: Kept,
+}
+
+impl Dir {
+    /// Opens an audit folder.
+    ///
+    /// # Errors
+    /// When there is no trail, another process has it, or it cannot be read.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(dir.join("trail").is_dir(), "there is no trail in `{}`", dir.display());
+        let store = SledStore::open(dir)?.0;
+        let tree = dir.join(TREE);
+        let kept = Kept::new(&tree);
+        Ok(Self { dir: dir.to_owned(), store, levels: Levels::open(&tree).ok(), kept })
+    }
+}
+
+impl Tiles for Dir {
+    fn tile(&self, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
+        self.levels.as_ref().ok_or(io::ErrorKind::NotFound)?.tile(level, n, width)
+    }
+}
+
+impl Source for Dir {
+    fn name(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
+        self.kept.newest()
+    }
+
+    fn cosigned(&self) -> io::Result<Option<Vec<u8>>> {
+        self.kept.cosigned()
+    }
+
+    fn history(&self) -> io::Result<Vec<Past>> {
+        self.kept.history()
+    }
+
+    fn keys(&self) -> io::Result<Vec<LogKey>> {
+        self.kept.keys()
+    }
+
+    fn end(&self) -> io::Result<u64> {
+        // A frame that cannot be read is told of when its turn comes.
+        Ok(self.store.newest_first(u64::MAX).find_map(Result::ok).map_or(0, |frame| frame.end()))
+    }
+
+    fn runs(&self, first: u64) -> Runs<'_> {
+        Box::new(self.store.oldest_first(first).map(|frame| {
+            let frame =
+                frame.map_err(|error| Unreadable { seq: if let StoreError::Frame { seq, .. } = &error { Some(*seq) } else { None }, why: causes(&error) })?;
+            let head = |entry: &crate::audit::frame::Entry| Head { time: entry.time, kind: entry.kind, id: entry.id };
+            let records = frame.entries.iter().map(|entry| Recorded { head: Some(head(entry)), leaf: entry.leaf.clone() }).collect();
+            Ok(Run { first: frame.first_seq, records })
+        }))
+    }
+
+    fn has_tiles(&self) -> bool {
+        self.levels.is_some()
+    }
+
+    fn content(&self, seq: u64) -> io::Result<Option<Content>> {
+        self.store.content(seq).map_err(io::Error::other)
+    }
+
+    fn has_content(&self) -> bool {
+        true
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    super::super::start::causes(error)
+}

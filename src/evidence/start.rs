@@ -1,0 +1,404 @@
+//! The start: does the trail still begin with what was signed before?
+//!
+//! The newest checkpoints that are known, here and off the host, must be of trees that this trail's tree grows from.
+//! A trail that is shorter, or other, is not continued unless an operator says why; that becomes a record.
+
+use super::kept::{Kept, Why};
+use super::key::{KeyError, LogKey, SigningKey};
+use super::note::Signed;
+use super::tree::{self, Levels, Tiles, Tree};
+use crate::audit::record::leaf_hash;
+use crate::audit::store::Store;
+use crate::clock::Timestamp;
+use std::io;
+use std::path::{Path, PathBuf};
+use tlog_tiles::{HASH_SIZE, Hash};
+
+/// Signed records before the end that are compared with their hashes at each start: some tens of milliseconds.
+const RECENT: u64 = 4096;
+/// Hashes that are added to the tree at a time.
+const PORTION: usize = 1 << 16;
+
+/// Why the trail is not continued.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The signing key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The trail does not continue what was signed.
+    #[error("{0}. If you know why and want to go on, start once with `--accept-trail \"WHY\"`: your reason becomes a record, and whoever verifies is shown it")]
+    Broken(String),
+    /// The trail cannot be read, or the tree not be written.
+    #[error("{what}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What there is to go on with.
+pub struct Opened {
+    /// The tree over all that is stored.
+    pub tree: Tree,
+    /// What is kept of checkpoints.
+    pub kept: Kept,
+    /// The key that signs.
+    pub key: SigningKey,
+    /// The key that signed before, when it endorses the new one.
+    pub old_key: Option<SigningKey>,
+    /// The newest checkpoint of this tree, when there is one.
+    pub newest: Option<Signed>,
+    /// What must be recorded before anything else: an event's name and its detail.
+    pub events: Vec<(&'static str, serde_json::Value)>,
+    /// Sentences for the operator.
+    pub notes: Vec<String>,
+}
+
+/// A checkpoint that somebody has.
+pub struct Known {
+    /// Where it was found.
+    pub place: String,
+    /// The note.
+    pub note: Vec<u8>,
+}
+
+/// What the start is given.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The folder of the tree.
+    pub dir: PathBuf,
+    /// The signing key's file.
+    pub key_file: PathBuf,
+    /// The log's name for a new key.
+    pub origin: Option<String>,
+    /// Why an operator accepts a trail that does not continue what was signed.
+    pub accept: Option<String>,
+}
+
+impl Start {
+    /// Compares what is stored with the newest known checkpoints, and brings the tree up to date.
+    ///
+    /// # Errors
+    /// When the trail does not continue them, the key cannot be used, or the disk fails.
+    pub fn check(&self, store: &dyn Store, elsewhere: Vec<Known>) -> Result<Opened, StartError> {
+        std::fs::create_dir_all(&self.dir).map_err(at("the tree's folder"))?;
+        let kept = Kept::new(&self.dir);
+        let mut notes = Vec::new();
+        let key = self.signing_key(&kept, &mut notes)?;
+        let mut events = Vec::new();
+        let (old_key, keys) = match self.old_key(&kept, &key) {
+            Ok(found) => found,
+            Err(why) => {
+                let reason = self.accept.as_ref().ok_or_else(|| StartError::Broken(why.clone()))?;
+                events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "key": key.verifier().to_string()})));
+                (None, vec![key.verifier().clone()])
+            }
+        };
+        let mut known = elsewhere;
+        let newest = kept.newest().map_err(at("the newest checkpoint"))?;
+        let local = newest.is_some();
+        if let Some(note) = newest {
+            known.insert(0, Known { place: self.dir.join("checkpoint").display().to_string(), note });
+        }
+        let checked = continues(&self.dir, store, local, &known, &keys, &mut notes);
+        let (tree, newest) = match (checked, &self.accept) {
+            (Ok((tree, newest)), _) => (tree, newest),
+            (Err(StartError::Broken(why)), Some(reason)) => {
+                let new = self.dir.join("new");
+                let tree = build(&new, store)?;
+                disown(&kept, &tree, &known)?;
+                put_in_place(&self.dir, &new)?;
+                let checkpoints: Vec<_> = known.iter().map(|k| String::from_utf8_lossy(&k.note).into_owned()).collect();
+                let root = tree::root(&*tree.levels(), tree.size()).map_err(broken_tree)?;
+                let found = serde_json::json!({"size": tree.size(), "root": root.to_string()});
+                events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "checkpoints": checkpoints, "found": found})));
+                (tree, None)
+            }
+            (Err(error), _) => return Err(error),
+        };
+        if self.accept.is_some() && events.is_empty() {
+            notes.push("`--accept-trail` was not needed: the trail continues what was signed".to_owned());
+        }
+        if let Some(old) = &old_key {
+            let detail = serde_json::json!({"from": old.verifier().to_string(), "to": key.verifier().to_string()});
+            events.push(("checkpoint-key-changed", detail));
+        } else if keys.last().is_none_or(|last| !kept.keys().is_ok_and(|kept| kept.contains(last))) {
+            kept.add_key(key.verifier()).map_err(at("the list of keys"))?;
+        }
+        Ok(Opened { tree, kept, key, old_key, newest, events, notes })
+    }
+
+    fn signing_key(&self, kept: &Kept, notes: &mut Vec<String>) -> Result<SigningKey, StartError> {
+        let key = if self.key_file.exists() {
+            SigningKey::read(&self.key_file)?
+        } else {
+            let name = match (&self.origin, kept.keys().map_err(at("the list of keys"))?.last()) {
+                (Some(origin), _) => origin.clone(),
+                (None, Some(last)) => last.origin().to_owned(),
+                (None, None) => default_origin()?,
+            };
+            let key = SigningKey::create(&self.key_file, &name)?;
+            let path = self.key_file.display();
+            notes.push(format!(
+                "a new key for signing checkpoints was made in `{path}`: keep it away from whoever may change the trail. Its verifier key, for whoever \
+                 verifies: {}",
+                key.verifier()
+            ));
+            key
+        };
+        match &self.origin {
+            Some(wanted) if wanted != key.verifier().origin() => {
+                Err(KeyError::Origin { path: self.key_file.clone(), found: key.verifier().origin().to_owned(), wanted: wanted.clone() }.into())
+            }
+            _ => Ok(key),
+        }
+    }
+
+    /// The key that signed last, when it is not the one that signs now, and all keys that have signed.
+    fn old_key(&self, kept: &Kept, key: &SigningKey) -> Result<(Option<SigningKey>, Vec<LogKey>), String> {
+        let mut keys = kept.keys().map_err(|error| format!("the list of keys in `{}` cannot be read: {error}", self.dir.display()))?;
+        let Some(last) = keys.last().filter(|last| *last != key.verifier()).cloned() else {
+            if keys.is_empty() {
+                keys.push(key.verifier().clone());
+            }
+            return Ok((None, keys));
+        };
+        let file = old_key_file(&self.key_file);
+        let sentence = |why: String| {
+            format!(
+                "the checkpoints so far are signed by {last}, the key in `{}` is another, and the old one does not endorse it: {why}",
+                self.key_file.display()
+            )
+        };
+        let old = SigningKey::read(&file).map_err(|error| sentence(causes(&error)))?;
+        if *old.verifier() != last {
+            return Err(sentence(format!("`{}` holds {}", file.display(), old.verifier())));
+        }
+        if last.origin() != key.verifier().origin() {
+            return Err(sentence(format!("it is for the log `{}`", key.verifier().origin())));
+        }
+        keys.push(key.verifier().clone());
+        Ok((Some(old), keys))
+    }
+}
+
+/// Where the key that signed before is looked for, beside the one that signs.
+pub fn old_key_file(key_file: &Path) -> PathBuf {
+    let mut name = key_file.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
+/// A name of its own for a log that was given none.
+fn default_origin() -> Result<String, KeyError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| KeyError::Random(error.to_string()))?;
+    Ok(format!("keyward.invalid/{}", hex::encode(random)))
+}
+
+/// The tree over all that is stored, if it grows from every known checkpoint; and the newest of them. `local` is the one
+/// that was stored with the tree.
+fn continues(
+    dir: &Path,
+    store: &dyn Store,
+    local: bool,
+    known: &[Known],
+    keys: &[LogKey],
+    notes: &mut Vec<String>,
+) -> Result<(Tree, Option<Signed>), StartError> {
+    let end = store.newest_first(u64::MAX).next().transpose().map_err(unreadable)?.map_or(0, |frame| frame.end());
+    let mut signed = Vec::new();
+    for known in known {
+        let opened = Signed::open(&known.note, keys);
+        let opened = opened.map_err(|error| StartError::Broken(format!("the checkpoint in `{}` cannot be used: {error}", known.place)))?;
+        if opened.size() > end {
+            return Err(StartError::Broken(format!(
+                "the trail has {end} records, but the checkpoint in `{}` was signed over {}: the last {} are missing",
+                known.place,
+                opened.size(),
+                opened.size() - end
+            )));
+        }
+        signed.push((known.place.as_str(), opened));
+    }
+    let stored = signed.first().filter(|_| local).map(|(_, signed)| signed);
+    let tree = match stored.map_or_else(|| Err("there is no checkpoint beside it".to_owned()), |stored| usable(dir, stored)) {
+        Ok(levels) => {
+            let size = stored.map_or(0, Signed::size);
+            if let Some(record) = first_difference(&levels, store, size.saturating_sub(RECENT), size)? {
+                return Err(StartError::Broken(format!("record {record} is not the one that was signed")));
+            }
+            drop(levels);
+            let mut tree = Tree::open(dir, size).map_err(at("the tree"))?;
+            catch_up(&mut tree, store, end)?;
+            agree(&tree, &signed)?;
+            tree
+        }
+        Err(why) => {
+            let new = dir.join("new");
+            let tree = build(&new, store)?;
+            agree(&tree, &signed)?;
+            put_in_place(dir, &new)?;
+            if tree.size() > 0 {
+                notes.push(format!("the tree was computed anew from all {} records: {why}", tree.size()));
+            }
+            tree
+        }
+    };
+    Ok((tree, signed.into_iter().map(|(_, signed)| signed).max_by_key(Signed::size)))
+}
+
+/// The tree's own files, when they are those over which the stored checkpoint was signed.
+fn usable(dir: &Path, stored: &Signed) -> Result<Levels, String> {
+    let levels = Levels::open(dir).map_err(|error| format!("its files cannot be opened ({error})"))?;
+    let unreadable = |error: &dyn std::fmt::Display| format!("its files could not be read ({error})");
+    let foreign = || "its files were not those that the checkpoint was signed over".to_owned();
+    let (size, root) = (stored.size(), stored.root());
+    if tree::root(&levels, size).map_err(|e| unreadable(&e))? != root {
+        return Err(foreign());
+    }
+    // The tiles that records are compared with must be the signed ones too: a proof from each leads to the root.
+    let width = u64::from(tree::TILE_WIDTH);
+    for n in size.saturating_sub(RECENT) / width..size.div_ceil(width) {
+        let first = levels.tile(0, n, 1).map_err(|e| unreadable(&e))?;
+        let first = first.first_chunk::<HASH_SIZE>().ok_or_else(foreign)?;
+        tree::inclusion(&levels, size, root, n * width, *first).map_err(|_| foreign())?;
+    }
+    Ok(levels)
+}
+
+fn agree(tree: &Tree, signed: &[(&str, Signed)]) -> Result<(), StartError> {
+    match disagreeing(&tree.levels(), signed)? {
+        Some(place) => Err(StartError::Broken(format!("the records are not those over which the checkpoint in `{place}` was signed"))),
+        None => Ok(()),
+    }
+}
+
+/// The place of a checkpoint whose root is not this tree's.
+fn disagreeing<'a>(levels: &Levels, signed: &[(&'a str, Signed)]) -> Result<Option<&'a str>, StartError> {
+    for (place, signed) in signed {
+        if tree::root(levels, signed.size()).map_err(broken_tree)? != signed.root() {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// The first record of `from..to` that does not have the hash that the tree has of it.
+fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> Result<Option<u64>, StartError> {
+    let width = u64::from(tree::TILE_WIDTH);
+    let mut tile: Option<(u64, Vec<Hash>)> = None;
+    let mut expected = from;
+    for frame in store.oldest_first(from) {
+        let frame = frame.map_err(unreadable)?;
+        for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= from) {
+            if seq >= to {
+                return Ok(None);
+            }
+            if seq != expected {
+                return Ok(Some(expected));
+            }
+            expected += 1;
+            let n = seq / width;
+            if tile.as_ref().is_none_or(|(held, _)| *held != n) {
+                let count = u32::try_from(width.min(to - n * width)).unwrap_or(tree::TILE_WIDTH);
+                let bytes = levels.tile(0, n, count).map_err(at("the tree"))?;
+                tile = Some((n, bytes.as_chunks::<HASH_SIZE>().0.iter().map(|hash| Hash(*hash)).collect()));
+            }
+            let at = usize::try_from(seq % width).unwrap_or_default();
+            if tile.as_ref().and_then(|(_, hashes)| hashes.get(at)).is_none_or(|hash| hash.0 != leaf_hash(&entry.leaf)) {
+                return Ok(Some(seq));
+            }
+        }
+    }
+    Ok(if expected < to { Some(expected) } else { None })
+}
+
+/// Marks every checkpoint that this tree does not grow from; they stay in the history.
+fn disown(kept: &Kept, tree: &Tree, known: &[Known]) -> Result<(), StartError> {
+    let levels = tree.levels();
+    let grows = |note: &[u8]| {
+        let signed = Signed::parse(note).ok().filter(|signed| signed.size() <= tree.size());
+        signed.is_some_and(|signed| tree::root(&*levels, signed.size()).is_ok_and(|root| root == signed.root()))
+    };
+    let past = kept.history().map_err(at("the history of checkpoints"))?;
+    let notes: std::collections::BTreeSet<_> = known.iter().map(|k| k.note.clone()).chain(past.into_iter().map(|past| past.note.into_bytes())).collect();
+    for note in notes.iter().filter(|note| !grows(note)) {
+        kept.remember(Why::Disowned, note).map_err(at("the history of checkpoints"))?;
+    }
+    kept.drop_newest().map_err(at("the newest checkpoint"))
+}
+
+/// The tree of all records, in a folder of its own.
+fn build(dir: &Path, store: &dyn Store) -> Result<Tree, StartError> {
+    std::fs::create_dir_all(dir).map_err(at("the folder of the new tree"))?;
+    let mut tree = Tree::open(dir, 0).map_err(at("the new tree"))?;
+    catch_up(&mut tree, store, u64::MAX)?;
+    Ok(tree)
+}
+
+/// Puts the old files aside, for whoever wants to see what was wrong with them, and the new ones in their place.
+fn put_in_place(dir: &Path, new: &Path) -> Result<(), StartError> {
+    let levels: Vec<_> = (0..8).map(|level| format!("level{level}")).collect();
+    if levels.iter().any(|level| dir.join(level).metadata().is_ok_and(|about| about.len() > 0)) {
+        let aside = dir.with_file_name("aside").join(format!("tree.{}", Timestamp::now().0));
+        std::fs::create_dir_all(&aside).map_err(at("the folder for what is put aside"))?;
+        for level in levels.iter().filter(|level| dir.join(level).exists()) {
+            std::fs::rename(dir.join(level), aside.join(level)).map_err(at("a file of the old tree"))?;
+        }
+    }
+    levels.iter().try_for_each(|level| std::fs::rename(new.join(level), dir.join(level))).map_err(at("a file of the new tree"))?;
+    std::fs::remove_dir(new).map_err(at("the folder of the new tree"))
+}
+
+/// Grows the tree over the stored records up to `end`.
+///
+/// # Errors
+/// When a record is missing, or the disk fails.
+pub fn catch_up(tree: &mut Tree, store: &dyn Store, end: u64) -> Result<(), StartError> {
+    let from = tree.size();
+    if from >= end {
+        return Ok(());
+    }
+    let mut hashes = Vec::new();
+    let mut expected = from;
+    for frame in store.oldest_first(from) {
+        let frame = frame.map_err(unreadable)?;
+        if frame.first_seq > expected {
+            return Err(StartError::Broken(format!("records {expected} to {} are missing in the trail", frame.first_seq - 1)));
+        }
+        let fresh = (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= from);
+        hashes.extend(fresh.map(|(_, entry)| leaf_hash(&entry.leaf)));
+        expected = frame.end().min(end);
+        if hashes.len() >= PORTION {
+            tree.extend(&hashes).map_err(at("the tree"))?;
+            hashes.clear();
+        }
+        if expected == end {
+            break;
+        }
+    }
+    tree.extend(&hashes).map_err(at("the tree"))
+}
+
+fn at(what: &str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Io { what: what.to_owned(), source }
+}
+
+fn unreadable(error: crate::audit::store::StoreError) -> StartError {
+    StartError::Io { what: "the trail cannot be read".to_owned(), source: io::Error::other(error) }
+}
+
+fn broken_tree(error: tlog_tiles::Error) -> StartError {
+    StartError::Io { what: "the tree cannot be read".to_owned(), source: io::Error::other(error.to_string()) }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests;

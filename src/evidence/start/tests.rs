@@ -1,0 +1,216 @@
+//! Trails that continue what was signed, and trails that do not.
+
+use super::*;
+use crate::audit::frame::Entry;
+use crate::audit::record::Kind;
+use crate::audit::store::{Batch, SledStore};
+use crate::clock::AuditId;
+use std::path::Path;
+
+struct Site {
+    dir: tempfile::TempDir,
+    accept: Option<String>,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), accept: None }
+    }
+
+    fn audit(&self) -> PathBuf {
+        self.dir.path().join("audit")
+    }
+
+    fn start(&self) -> Start {
+        let key_file = self.dir.path().join("evidence.key");
+        Start { dir: self.audit().join("tree"), key_file, origin: Some("example.com/log".to_owned()), accept: self.accept.clone() }
+    }
+
+    /// Appends records; the leaf of record n says n.
+    fn fill(&self, range: std::ops::Range<u64>) -> SledStore {
+        let store = SledStore::open(&self.audit()).unwrap().0;
+        fill(&store, range, "n");
+        store
+    }
+
+    fn check(&self, store: &SledStore) -> Result<Opened, StartError> {
+        self.start().check(store, Vec::new())
+    }
+
+    /// Opens, and signs what is there as the notary does.
+    fn sign(&self, store: &SledStore) -> Vec<u8> {
+        let opened = self.check(store).unwrap();
+        let root = tree::root(&*opened.tree.levels(), opened.tree.size()).unwrap();
+        let keys: Vec<_> = std::iter::once(&opened.key).chain(&opened.old_key).collect();
+        let note = Signed::sign(opened.tree.size(), root, &keys).unwrap().bytes();
+        opened.kept.put_newest(&note).unwrap();
+        note
+    }
+}
+
+fn fill(store: &SledStore, range: std::ops::Range<u64>, name: &str) {
+    let entry = |n: u64| Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: format!("{{\"{name}\":{n}}}").into() };
+    for first_seq in range.clone().step_by(100) {
+        let entries = (first_seq..range.end.min(first_seq + 100)).map(entry).collect();
+        store.append(&Batch { first_seq, entries, ..Batch::default() }).unwrap();
+    }
+}
+
+fn refusal(result: Result<Opened, StartError>) -> String {
+    match result {
+        Err(error @ StartError::Broken(_)) => error.to_string(),
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was accepted"),
+    }
+}
+
+fn level_bytes(dir: &Path, level: u32) -> u64 {
+    dir.join(format!("tree/level{level}")).metadata().unwrap().len()
+}
+
+#[test]
+fn a_trail_that_goes_on_is_opened_from_its_files_and_grown() {
+    let site = Site::new();
+    let store = site.fill(0..700);
+    let note = site.sign(&store);
+    fill(&store, 700..900, "n");
+    let opened = site.check(&store).unwrap();
+    assert_eq!((opened.tree.size(), opened.newest.unwrap().bytes()), (900, note));
+    assert!(opened.notes.is_empty() && opened.events.is_empty(), "{:?} {:?}", opened.notes, opened.events);
+    assert_eq!((level_bytes(&site.audit(), 0), level_bytes(&site.audit(), 1)), (900 * 32, 3 * 32));
+}
+
+#[test]
+fn a_shorter_trail_is_refused_until_an_operator_says_why() {
+    let mut site = Site::new();
+    let store = site.fill(0..600);
+    let note = site.sign(&store);
+    drop(store);
+    std::fs::remove_dir_all(site.audit().join("trail")).unwrap();
+    let store = site.fill(0..590);
+    let why = refusal(site.check(&store));
+    assert!(why.contains("590 records") && why.contains("over 600: the last 10 are missing") && why.contains("--accept-trail"), "{why}");
+    // Nothing was touched: the tree that was signed is still there.
+    assert_eq!(level_bytes(&site.audit(), 0), 600 * 32);
+    site.accept = Some("restored from the backup of Monday".to_owned());
+    let opened = site.check(&store).unwrap();
+    assert_eq!(opened.tree.size(), 590);
+    let (event, detail) = &opened.events[0];
+    assert_eq!(
+        (*event, detail["reason"].as_str().unwrap(), detail["found"]["size"].as_u64()),
+        ("trail-accepted", "restored from the backup of Monday", Some(590))
+    );
+    assert_eq!(detail["checkpoints"][0].as_str().unwrap().as_bytes(), note);
+    assert_eq!(opened.kept.history().unwrap()[0].note.as_bytes(), note);
+    drop(opened);
+    site.accept = None;
+    site.sign(&store);
+    fill(&store, 590..620, "n");
+    assert_eq!(site.check(&store).unwrap().tree.size(), 620);
+}
+
+#[test]
+fn other_records_are_refused_and_the_first_one_is_named() {
+    let site = Site::new();
+    let store = site.fill(0..6000);
+    site.sign(&store);
+    drop(store);
+    for (changed, named) in [(5000, true), (100, false)] {
+        std::fs::remove_dir_all(site.audit().join("trail")).unwrap();
+        let store = site.fill(0..changed);
+        fill(&store, changed..changed + 100, "m");
+        fill(&store, changed + 100..6000, "n");
+        // Only the last records are read at a start; all of them is what `audit verify` is for.
+        match site.check(&store) {
+            Err(error) => assert!(named && error.to_string().contains(&format!("record {changed} is not the one that was signed")), "{error}"),
+            Ok(_) => assert!(!named),
+        }
+        // Without the tree's files all are read.
+        let tree = site.audit().join("tree");
+        std::fs::copy(tree.join("level0"), tree.join("level0.kept")).unwrap();
+        std::fs::remove_file(tree.join("level0")).unwrap();
+        let why = refusal(site.check(&store));
+        assert!(why.contains("the records are not those over which the checkpoint in") && why.contains("tree/checkpoint"), "{why}");
+        std::fs::rename(tree.join("level0.kept"), tree.join("level0")).unwrap();
+    }
+}
+
+#[test]
+fn damaged_or_missing_files_of_the_tree_are_computed_anew() {
+    let site = Site::new();
+    let store = site.fill(0..1000);
+    site.sign(&store);
+    let level = site.audit().join("tree/level0");
+    for damage in ["cut", "flipped", "gone"] {
+        let bytes = std::fs::read(&level).unwrap();
+        match damage {
+            "cut" => std::fs::write(&level, &bytes[..100]).unwrap(),
+            "flipped" => std::fs::write(&level, [&[bytes[0] ^ 1], &bytes[1..]].concat()).unwrap(),
+            _ => std::fs::remove_file(&level).unwrap(),
+        }
+        let opened = site.check(&store).unwrap();
+        assert_eq!(opened.tree.size(), 1000);
+        assert!(opened.notes.iter().any(|note| note.contains("computed anew from all 1000 records")), "{damage}: {:?}", opened.notes);
+        assert_eq!(std::fs::read(&level).unwrap(), bytes, "{damage}");
+        assert!(site.check(&store).unwrap().notes.is_empty());
+    }
+}
+
+#[test]
+fn a_checkpoint_off_the_host_binds_too() {
+    let site = Site::new();
+    let store = site.fill(0..300);
+    let note = site.sign(&store);
+    let known = |note: &[u8]| vec![Known { place: "/mnt/bucket/checkpoint".to_owned(), note: note.to_owned() }];
+    drop(store);
+    // The trail and all that was kept beside it is set back to an earlier state.
+    std::fs::remove_dir_all(site.audit()).unwrap();
+    let store = site.fill(0..200);
+    site.sign(&store);
+    let why = refusal(site.start().check(&store, known(&note)));
+    assert!(why.contains("/mnt/bucket/checkpoint") && why.contains("the last 100 are missing"), "{why}");
+    fill(&store, 200..299, "n");
+    fill(&store, 299..310, "m");
+    let why = refusal(site.start().check(&store, known(&note)));
+    assert!(why.contains("the records are not those over which the checkpoint in `/mnt/bucket/checkpoint` was signed"), "{why}");
+    let why = refusal(site.start().check(&store, known(b"nonsense")));
+    assert!(why.contains("cannot be used"), "{why}");
+}
+
+#[test]
+fn a_new_key_must_be_endorsed_by_the_old_one() {
+    let mut site = Site::new();
+    let store = site.fill(0..10);
+    site.sign(&store);
+    let key_file = site.dir.path().join("evidence.key");
+    let old = old_key_file(&key_file);
+    std::fs::rename(&key_file, &old).unwrap();
+    let opened = site.check(&store).unwrap();
+    assert_eq!(opened.events[0].0, "checkpoint-key-changed");
+    assert_eq!(opened.events[0].1["to"].as_str().unwrap(), opened.key.verifier().to_string());
+    assert!(opened.old_key.is_some());
+    drop(opened);
+    std::fs::remove_file(&old).unwrap();
+    let why = refusal(site.check(&store));
+    assert!(why.contains("the old one does not endorse it"), "{why}");
+    SigningKey::create(&old, "example.com/log").unwrap();
+    assert!(refusal(site.check(&store)).contains("holds example.com/log+"));
+    site.accept = Some("the old key was lost".to_owned());
+    let opened = site.check(&store).unwrap();
+    assert_eq!((opened.events[0].0, opened.events.len()), ("trail-accepted", 2));
+    drop(opened);
+    site.accept = None;
+    site.sign(&store);
+    site.check(&store).unwrap();
+}
+
+#[test]
+fn a_log_keeps_its_name() {
+    let site = Site::new();
+    let store = site.fill(0..1);
+    site.sign(&store);
+    let start = Start { origin: Some("example.com/other".to_owned()), ..site.start() };
+    assert!(matches!(start.check(&store, Vec::new()), Err(StartError::Key(KeyError::Origin { .. }))));
+    let start = Start { origin: None, ..site.start() };
+    assert_eq!(start.check(&store, Vec::new()).unwrap().key.verifier().origin(), "example.com/log");
+}
