@@ -57,6 +57,15 @@ fn a_mistake_is_said_with_its_place_and_what_to_do() {
         ("policies/20-keys.cedar", "context.body.force", "context.body.forse", &["20-keys.cedar:", "forse", "force"]),
         ("policies/20-keys.cedar", "@message(", "@mesage(", &["20-keys.cedar:", "mesage"]),
         ("policies/patterns.toml", "regex = \"[a-z]", "regex = \"[a-z", &["patterns.toml"]),
+        ("config/apis/huawei-cph.yaml", "signatures: [SDK", "signatures: [SDk", &["huawei-cph.yaml", "/components/securitySchemes/signature", "SDK"]),
+        ("config/apis/huawei-cph.yaml", "x-keyward-signatures", "x-keyward-signature", &["huawei-cph.yaml", "`x-keyward-signature`"]),
+        (
+            "config/apis/huawei-cph.yaml",
+            "{header: X-Project-Id, path: project_id}",
+            "{header: X-Project-Id, path: project}",
+            &["/x-keyward-project", "no operation"],
+        ),
+        ("config/apis/huawei-cph.yaml", "{header: X-Project-Id, path: project_id}", "{header: X-Project-Id}", &["/x-keyward-project", "{header: NAME"]),
         ("config/apis/huawei-cph.yaml", "openapi: ", "openapi: 2", &["huawei-cph.yaml", "/openapi"]),
         ("config/apis/huawei-cph.yaml", "x-keyward-groups", "x-keyward-group", &["huawei-cph.yaml:/paths/", "x-keyward-group"]),
         (

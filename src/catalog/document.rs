@@ -101,6 +101,9 @@ impl Reader<'_> {
                 operations.push(self.operation(&service.name, path, &pointer, method)?);
             }
         }
+        if self.project_header()?.is_some() && operations.iter().all(|route| route.operation.project.is_none()) {
+            return Err(fault("/x-keyward-project", "`path` is a parameter of no operation"));
+        }
         let passing = self.passing(&service.name)?;
         Ok(Document { hosts: self.hosts()?, service, operations, passing })
     }

@@ -6,6 +6,7 @@ pub mod items;
 pub mod json;
 pub mod key;
 pub mod name;
+pub mod place;
 pub mod query;
 pub mod text;
 pub mod value;
@@ -17,6 +18,7 @@ use crate::request::{BodyFault, BodySource, RequestHead};
 use bytes::Bytes;
 use facts::{CallFacts, Fact, Facts, Unreadable};
 use http::Method;
+use place::Place;
 use serde_json::Value;
 
 /// A call, read whole.
@@ -86,7 +88,7 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
     let pairs = query::split(head.query(), operation.is_write())?;
     let mut facts = CallFacts { path: path_facts(operation, path)?, query: query::facts(operation, &pairs)?, ..CallFacts::default() };
     if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body)
-        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, "body")?
+        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, Place::Root("body"))?
     {
         facts.body = fields;
     }
@@ -101,7 +103,7 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
         if text.chars().any(char::is_control) || text::unplain(text).is_some() {
             return Err(refuse(Reason::PathInvalid, format!("the path parameter `{name}` holds a character that readers cut at or drop: leave it out")));
         }
-        let fact = value::check_parameter(field, text, &format!("path.{name}")).map_err(|u| refuse(Reason::PathInvalid, u.detail))?;
+        let fact = value::check_parameter(field, text, Place::Field(&Place::Root("path"), name)).map_err(|u| refuse(Reason::PathInvalid, u.detail))?;
         if let Some(fact) = fact {
             facts.insert(field.fact.clone(), fact);
         }
@@ -113,7 +115,7 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
 fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
     for field in operation.headers.iter().filter(|field| !field.secret) {
         for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
-            value::check_parameter(field, text, &format!("header.{}", field.name)).map_err(|u| refuse(Reason::HeaderInvalid, u.detail))?;
+            value::check_parameter(field, text, Place::Field(&Place::Root("header"), &field.name)).map_err(|u| refuse(Reason::HeaderInvalid, u.detail))?;
         }
     }
     Ok(())

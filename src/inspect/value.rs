@@ -3,6 +3,7 @@
 use super::facts::{Fact, Facts, Unreadable};
 use super::key;
 use super::name::lookalike;
+use super::place::Place;
 use super::refuse;
 use crate::catalog::schema::{Field, Shape, TextMeaning};
 use crate::clock::Timestamp;
@@ -15,7 +16,7 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// The first thing that does not fit, with its place; never with a value.
-pub fn check(shape: &Shape, value: &Value, place: &str) -> Result<Option<Fact>, Unreadable> {
+pub fn check(shape: &Shape, value: &Value, place: Place) -> Result<Option<Fact>, Unreadable> {
     match (shape, value) {
         (Shape::Any, _) => Ok(None),
         (Shape::Boolean, Value::Bool(flag)) => Ok(Some(Fact::Flag(*flag))),
@@ -35,7 +36,7 @@ pub fn check(shape: &Shape, value: &Value, place: &str) -> Result<Option<Fact>, 
         }
         (Shape::Array { element, min, max }, Value::Array(elements)) => {
             length(elements.len(), *min, *max, place, "elements")?;
-            let check = |(i, element_value)| check(element, element_value, &format!("{place}[{i}]"));
+            let check = |(i, element_value)| check(element, element_value, Place::Element(&place, i));
             let facts = elements.iter().enumerate().map(check).collect::<Result<Vec<_>, _>>()?;
             Ok(Some(Fact::List(facts.into_iter().flatten().collect())))
         }
@@ -46,15 +47,15 @@ pub fn check(shape: &Shape, value: &Value, place: &str) -> Result<Option<Fact>, 
     }
 }
 
-fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>, place: &str) -> Result<Facts, Unreadable> {
+fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>, place: Place) -> Result<Facts, Unreadable> {
     for name in object.keys().filter(|name| !fields.iter().any(|f| f.name == **name)) {
         unknown_field(fields, additional, name, place)?;
     }
     let mut facts = Facts::new();
     for field in fields {
-        let place = format!("{place}.{}", field.name);
+        let place = Place::Field(&place, &field.name);
         let fact = match object.get(&field.name) {
-            Some(value) => check(&field.shape, value, &place)?,
+            Some(value) => check(&field.shape, value, place)?,
             None if field.required => return Err(refuse(Reason::BodyMissingField, format!("`{place}` is required"))),
             None => default(field),
         };
@@ -67,7 +68,7 @@ fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>,
 
 /// A field that the document does not name. One that a lenient binder would take for a documented one is
 /// refused even where others may occur.
-fn unknown_field(fields: &[Field], additional: bool, name: &str, place: &str) -> Result<(), Unreadable> {
+fn unknown_field(fields: &[Field], additional: bool, name: &str, place: Place) -> Result<(), Unreadable> {
     let shown = printable(name);
     if let Some(near) = lookalike(fields.iter().map(|f| f.name.as_str()), name) {
         return Err(refuse(Reason::BodyLookalike, format!("`{place}.{shown}` can be taken for the documented `{near}`: write it exactly so, or leave it out")));
@@ -81,14 +82,14 @@ fn unknown_field(fields: &[Field], additional: bool, name: &str, place: &str) ->
 
 /// The fact of the vendor's default for a field that the call leaves out.
 pub fn default(field: &Field) -> Option<Fact> {
-    check(&field.shape, field.default.as_ref()?, &field.name).ok().flatten()
+    check(&field.shape, field.default.as_ref()?, Place::Root(&field.name)).ok().flatten()
 }
 
 /// Checks the text of a parameter, which has no JSON type of its own.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_parameter(field: &Field, text: &str, place: &str) -> Result<Option<Fact>, Unreadable> {
+pub fn check_parameter(field: &Field, text: &str, place: Place) -> Result<Option<Fact>, Unreadable> {
     let value = match field.shape {
         Shape::Integer { .. } => {
             // One spelling for one number: no sign, no leading zeros.
@@ -105,7 +106,7 @@ pub fn check_parameter(field: &Field, text: &str, place: &str) -> Result<Option<
     check(&field.shape, &value, place).map(|fact| fact.filter(|_| !field.secret))
 }
 
-fn text_fact(meaning: &TextMeaning, text: &str, place: &str) -> Result<Fact, Unreadable> {
+fn text_fact(meaning: &TextMeaning, text: &str, place: Place) -> Result<Fact, Unreadable> {
     match meaning {
         TextMeaning::Plain => Ok(Fact::Text(text.to_owned())),
         TextMeaning::Choice { name, values } if values.iter().any(|v| v == text) => Ok(Fact::Choice { kind: name.clone(), value: text.to_owned() }),
@@ -118,7 +119,7 @@ fn text_fact(meaning: &TextMeaning, text: &str, place: &str) -> Result<Fact, Unr
     }
 }
 
-fn length(count: usize, min: usize, max: usize, place: &str, unit: &str) -> Result<(), Unreadable> {
+fn length(count: usize, min: usize, max: usize, place: Place, unit: &str) -> Result<(), Unreadable> {
     if count < min {
         return Err(refuse(Reason::BodyValue, format!("`{place}` must have at least {min} {unit}")));
     }
@@ -128,7 +129,7 @@ fn length(count: usize, min: usize, max: usize, place: &str, unit: &str) -> Resu
     Ok(())
 }
 
-fn wrong_type(shape: &Shape, place: &str) -> Unreadable {
+fn wrong_type(shape: &Shape, place: Place) -> Unreadable {
     let wanted = match shape {
         Shape::Object { .. } => "an object",
         Shape::Array { .. } => "an array",
@@ -155,14 +156,14 @@ mod tests {
     }
 
     fn reason(value: Value) -> (Reason, String) {
-        let fault = check(&shape(), &value, "body").unwrap_err();
+        let fault = check(&shape(), &value, Place::Root("body")).unwrap_err();
         (fault.reason, fault.detail)
     }
 
     #[test]
     fn facts_have_defaults_and_no_secrets() {
         let value = json!({"keyScope": "READ", "title": "abc", "secret": "s", "at": "2026-12-31T00:00:00Z"});
-        let Some(Fact::Record(facts)) = check(&shape(), &value, "body").unwrap() else { panic!("a record") };
+        let Some(Fact::Record(facts)) = check(&shape(), &value, Place::Root("body")).unwrap() else { panic!("a record") };
         assert_eq!(facts.get("keyScope"), Some(&Fact::Choice { kind: "KeyScope".into(), value: "READ".into() }));
         assert_eq!(facts.get("force"), Some(&Fact::Flag(false)));
         assert!(matches!(facts.get("at"), Some(Fact::Time(_))));
