@@ -28,21 +28,31 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
     let values = Cell::new(0);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let strict = Strict { depth: 0, values: &values, fault: &fault };
-    let value = strict.deserialize(&mut deserializer).map_err(|e| unreadable(class(&e, fault.get()), e.to_string()))?;
-    deserializer.end().map_err(|e| unreadable(Reason::BodyTrailing, format!("data behind the JSON document at line {} column {}", e.line(), e.column())))?;
+    let value = strict.deserialize(&mut deserializer).map_err(|e| say(&e, fault.get()))?;
+    deserializer.end().map_err(|e| {
+        unreadable(Reason::BodyTrailing, format!("something follows the JSON document: send one document (line {}, column {})", e.line(), e.column()))
+    })?;
     Ok(value)
 }
 
-/// The class of what the parser found: its own errors are told apart by their words alone, which a test holds. They
-/// hold at most a character of the body, never a value.
-fn class(e: &serde_json::Error, fault: Reason) -> Reason {
+/// What the parser found: its own errors are told apart by their words alone, which a test holds. They hold at most a
+/// character of the body, never a value.
+fn say(e: &serde_json::Error, fault: Reason) -> Unreadable {
+    let (line, column) = (e.line(), e.column());
     let said = e.to_string();
-    match fault {
-        Reason::BodyNotJson if said.starts_with("control character") => Reason::BodyControl,
-        Reason::BodyNotJson if said.starts_with("lone leading surrogate") || said.starts_with("unexpected end of hex escape") => Reason::BodySurrogate,
-        Reason::BodyNotJson if said.starts_with("number out of range") => Reason::BodyNumber,
-        fault => fault,
-    }
+    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    let known = [
+        ("control character", Reason::BodyControl, "a control character stands raw in a string: escape it, or leave it out"),
+        ("lone leading surrogate", Reason::BodySurrogate, "half of a surrogate pair stands in a string: write the whole character"),
+        ("unexpected end of hex escape", Reason::BodySurrogate, "half of a surrogate pair stands in a string: write the whole character"),
+        ("number out of range", Reason::BodyNumber, "a number is out of range: write a smaller one"),
+    ];
+    let (reason, why) = match known.into_iter().find(|(start, ..)| fault == Reason::BodyNotJson && said.starts_with(start)) {
+        Some((_, reason, why)) => (reason, why.to_owned()),
+        None if fault == Reason::BodyNotJson => (fault, format!("the body is not JSON as RFC 8259 has it: {said}")),
+        None => (fault, said.to_owned()),
+    };
+    unreadable(reason, format!("{why} (line {line}, column {column})"))
 }
 
 fn unreadable(reason: Reason, detail: String) -> Unreadable {
@@ -65,7 +75,7 @@ impl Strict<'_> {
 
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth == DEPTH_MAX {
-            return Err(self.refuse(Reason::BodyTooComplex, format_args!("nested deeper than {DEPTH_MAX}")));
+            return Err(self.refuse(Reason::BodyTooComplex, format_args!("objects and arrays are nested deeper than {DEPTH_MAX}")));
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -107,7 +117,7 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         self.values.set(self.values.get() + 1);
         if self.values.get() > VALUES_MAX {
-            return Err(self.refuse(Reason::BodyTooComplex, format_args!("more than {VALUES_MAX} values")));
+            return Err(self.refuse(Reason::BodyTooComplex, format_args!("the body has more than {VALUES_MAX} values")));
         }
         deserializer.deserialize_any(self)
     }
@@ -164,7 +174,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut folded = Vec::new();
         while let Some((name, escaped)) = entries.next_key_seed(Name)? {
             if object.contains_key(&name) {
-                return Err(self.refuse(Reason::BodyDuplicate, format_args!("the name `{}` stands twice in one object", printable(&name))));
+                return Err(self.refuse(Reason::BodyDuplicate, format_args!("the name `{}` stands twice in one object: send it once", printable(&name))));
             }
             self.name(&name, escaped)?;
             folded.push(name::fold_hash(&name));

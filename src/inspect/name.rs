@@ -21,10 +21,10 @@ pub fn overrides(name: &str) -> bool {
 pub fn fault(name: &str) -> Option<(Reason, &'static str)> {
     if name.is_empty() || !name.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         // Some readers fold `ſ` to `s` and full-width letters to narrow ones: documented names are ASCII, so are others.
-        return Some((Reason::BodyName, "may hold printable ASCII only"));
+        return Some((Reason::BodyName, "is empty, or holds more than printable ASCII"));
     }
     if name.starts_with(' ') || name.ends_with(' ') {
-        return Some((Reason::BodyName, "may not start or end with a blank"));
+        return Some((Reason::BodyName, "starts or ends with a blank"));
     }
     if name.starts_with(['$', '@']) || INSTRUCTIONS.contains(&name) {
         return Some((Reason::BodyName, "is an instruction to some parsers"));
