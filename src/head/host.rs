@@ -14,6 +14,9 @@ pub(super) fn check(head: &Head) -> Checked {
     let Some(name) = name_of(head.host) else {
         return refuse(Reason::HeadHost, "Host must be one name, perhaps with a port, without a trailing dot: send the service's name");
     };
+    if head.scheme.is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return refuse(Reason::TargetForm, "`:scheme` names another protocol: send https");
+    }
     if head.authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(head.host)) {
         return refuse(Reason::HeadHost, "`:authority` and Host name different hosts: send one of them, or both alike");
     }
@@ -88,6 +91,13 @@ mod tests {
         }
         assert_eq!(of(&"h".repeat(64), None, None, &[]), Some(Reason::HeadHost));
         assert_eq!(of(&"h.".repeat(128), None, None, &[]), Some(Reason::HeadHost));
+    }
+
+    #[test]
+    fn the_scheme_is_one_of_the_web() {
+        let head = head("POST", "/a", &[]);
+        let of = |scheme| check(&Head { scheme: Some(scheme), ..testing::of(&head.method, &head.headers) }).map(|fault| fault.reason);
+        assert_eq!((of("https"), of("http"), of("ftp")), (None, None, Some(Reason::TargetForm)));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Head<'a> {
     pub target: &'a [u8],
     /// Host, or `:authority` where there is no Host; empty when both are missing.
     pub host: &'a str,
+    /// `:scheme`, on HTTP/2.
+    pub scheme: Option<&'a str>,
     /// `:authority`, on HTTP/2.
     pub authority: Option<&'a str>,
     /// The name for which the TLS connection was made, if it was made for one.
@@ -71,7 +73,7 @@ mod testing {
 
     /// A head without fault, but for what is given.
     pub fn of<'a>(method: &'a Method, headers: &'a HeaderMap) -> Head<'a> {
-        Head { raw: None, version: Version::HTTP_11, method, target: b"/a", host: "h.example", authority: None, sni: None, headers }
+        Head { raw: None, version: Version::HTTP_11, method, target: b"/a", host: "h.example", scheme: None, authority: None, sni: None, headers }
     }
 
     #[test]

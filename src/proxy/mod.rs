@@ -283,6 +283,7 @@ impl Proxy {
             method: &header.method,
             target: header.raw_path(),
             host: &host,
+            scheme: header.uri.scheme_str(),
             authority: header.uri.authority().map(|a| a.as_str()),
             sni,
             headers: &header.headers,

@@ -114,7 +114,7 @@ fn judge_over(wire: Wire, method: &str, host: &str, target: &str, headers: &[(&s
     }
     let method = method.parse().unwrap();
     let Wire { version, authority, sni } = wire;
-    let fault = head::check(&Head { raw: None, version, method: &method, target: target.as_bytes(), host, authority, sni, headers: &map });
+    let fault = head::check(&Head { raw: None, version, method: &method, target: target.as_bytes(), host, scheme: None, authority, sni, headers: &map });
     let head = RequestHead {
         id: AuditId::new(),
         received: Timestamp::parse(NOW).unwrap(),
