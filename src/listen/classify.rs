@@ -1,5 +1,6 @@
 //! What is wrong with a head that pingora's parser refuses. It says so to nobody; the bytes tell it.
 
+use crate::head;
 use crate::reason::Reason;
 use crate::request::HeadFault;
 
@@ -10,17 +11,29 @@ const FIELDS_MAX: usize = 256;
 pub fn classify(raw: &[u8]) -> HeadFault {
     let end = raw.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(raw.len());
     let head = raw.get(..end).unwrap_or(raw);
-    let mut lines = head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let line = lines.next().unwrap_or_default();
-    let fields: Vec<&[u8]> = lines.collect();
-    let found = request_line(line).or_else(|| fields.iter().find_map(|line| field(line))).or_else(|| together(&fields));
+    let lines: Vec<&[u8]> = head.split(|b| *b == b'\n').collect();
+    let mut whole = lines.iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let line = whole.next().unwrap_or_default();
+    let fields: Vec<&[u8]> = whole.collect();
+    let found = ends(&lines).or_else(|| request_line(line)).or_else(|| fields.iter().find_map(|line| field(line))).or_else(|| together(&fields));
     let (reason, detail) = found.unwrap_or((Reason::HeadUnreadable, "the request's head is not HTTP/1.1"));
     HeadFault { reason, detail: detail.to_owned() }
 }
 
 type Found = Option<(Reason, &'static str)>;
 
+/// How the lines end: the last one's end is where the head was cut off.
+fn ends(lines: &[&[u8]]) -> Found {
+    let (last, others) = lines.split_last()?;
+    let plain = |line: &&[u8]| line.strip_suffix(b"\r").is_some_and(|line| !line.contains(&b'\r'));
+    let odd = last.contains(&b'\r') || !others.iter().all(plain);
+    odd.then_some((Reason::HeadLine, "a line of the head does not end in CR LF: end each so, and use neither elsewhere"))
+}
+
 fn request_line(line: &[u8]) -> Found {
+    if line.first() == Some(&b' ') || line.last() == Some(&b' ') {
+        return Some((Reason::HeadLine, "the request line starts or ends with a blank: leave it out"));
+    }
     let parts: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let [method, target, version] = parts[..] else {
         return Some(match parts.len() {
@@ -34,6 +47,9 @@ fn request_line(line: &[u8]) -> Found {
     }
     if version != b"HTTP/1.1" {
         return Some((Reason::HeadVersion, "the version is not HTTP/1.1; HTTP/2 is taken by TLS"));
+    }
+    if target.len() > head::TARGET_BYTES_MAX {
+        return Some((Reason::TargetTooLong, "the target is longer than is taken: send fewer or shorter parameters"));
     }
     if target.iter().any(|b| !b.is_ascii_graphic() || br#"\"<>{}|^`"#.contains(b)) {
         return Some((Reason::TargetByte, "the target holds a byte that must be percent-encoded"));
@@ -94,6 +110,13 @@ mod tests {
             ("GET /a HTTP/1.2\r\nHost: h\r\n\r\n".to_owned(), Reason::HeadVersion),
             ("GET /\u{e4} HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Reason::TargetByte),
             ("GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Reason::TargetForm),
+            (format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "y".repeat(head::TARGET_BYTES_MAX)), Reason::TargetTooLong),
+            (" GET /a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Reason::HeadLine),
+            ("GET /a HTTP/1.1 \r\nHost: h\r\n\r\n".to_owned(), Reason::HeadLine),
+            ("GET /a HTTP/1.1\rHost: h\r\r".to_owned(), Reason::HeadLine),
+            (with("Host: h\r\nX-A: 1\r"), Reason::HeadLine),
+            (with("Host: h\r\nX-A: 1\nContent-Length: 0\r\nContent-Length: 5"), Reason::HeadLine),
+            (with("Host: h\r\nX-A: 1\rX-B: 2"), Reason::HeadLine),
             (with("Host: h\r\n folded"), Reason::HeadLine),
             (with("Host : h"), Reason::HeadName),
             (with("Host: h\r\nX-A: \u{0}"), Reason::HeadValue),
