@@ -127,8 +127,10 @@ reasons! {
     BodyTooLarge = "body-too-large", 413;
     /// The body did not arrive before the deadline.
     BodyTooSlow = "body-too-slow", 408;
-    /// The request ended, or its chunks broke, before its body was whole.
+    /// The request ended before its body was whole.
     BodyCut = "body-cut", 400;
+    /// The body's chunks are not plain lines of size and data: where the request ends would depend on the reader.
+    BodyFraming = "body-framing", 400;
     /// The operation takes no body, but one was sent.
     BodyNotExpected = "body-not-expected", 400;
     /// The operation needs a body, but none was sent.

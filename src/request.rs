@@ -202,8 +202,10 @@ pub enum BodyFault {
     TooLarge,
     /// Not whole before the deadline.
     TooSlow,
-    /// The client left, or its framing was broken.
+    /// The client left.
     Cut(String),
+    /// Its chunks end in different places for different readers.
+    Framing,
     /// There is no room for it in memory now.
     NoRoom,
 }

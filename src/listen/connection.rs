@@ -1,6 +1,7 @@
 //! One connection, as the listener knows it: where it comes from, what TLS showed, and whether it is in a call.
 //! pingora carries it to the hooks in the connection's digest.
 
+use super::chunks::{Chunks, Ends};
 use super::registry::Place;
 use super::turned_away::{Class, TurnedAway};
 use crate::request::Peer;
@@ -31,6 +32,8 @@ struct State {
     begun: u64,
     /// What has been read of a head that is not whole yet.
     head: BytesMut,
+    /// The chunks of the body of the call that is under way.
+    chunks: Option<Chunks>,
 }
 
 /// What a connection waits for.
@@ -67,10 +70,9 @@ impl Connection {
         state.calls += 1;
         state.begun += 1;
         let mut head = std::mem::take(&mut state.head);
-        // What was read with it is the body's.
         let end = head.windows(4).position(|four| four == b"\r\n\r\n").map_or(head.len(), |at| at + 4);
-        head.truncate(end);
-        Some(Call { connection: Arc::clone(self), head: head.freeze() })
+        let behind = head.split_off(end).freeze();
+        Some(Call { connection: Arc::clone(self), head: head.freeze(), behind })
     }
 
     /// What it waits for.
@@ -93,6 +95,25 @@ impl Connection {
             state.head.extend_from_slice(part);
         }
         state.head.len()
+    }
+
+    /// Looks at the chunks of a body from here on; `behind` is what was read with the head.
+    pub fn watch_chunks(&self, behind: &[u8]) {
+        let mut chunks = Chunks::default();
+        chunks.see(behind);
+        self.lock().chunks = Some(chunks);
+    }
+
+    /// Looks at the next bytes of a body, if it is in chunks.
+    pub fn read_body(&self, bytes: &[u8]) {
+        if let Some(chunks) = &mut self.lock().chunks {
+            chunks.see(bytes);
+        }
+    }
+
+    /// Where a body in chunks ends; `None` when it is in none.
+    pub fn chunks_end(&self) -> Option<Ends> {
+        self.lock().chunks.as_ref().map(Chunks::ends)
     }
 
     /// Takes what was read of a head that never became a call.
@@ -124,12 +145,15 @@ pub struct Call {
     connection: Arc<Connection>,
     /// Its head's bytes as the client sent them; empty on HTTP/2.
     pub head: Bytes,
+    /// What was read with the head: the body's first bytes.
+    pub behind: Bytes,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         let mut state = self.connection.lock();
         state.calls = state.calls.saturating_sub(1);
+        state.chunks = None;
         if state.calls == 0 {
             self.connection.place.waits();
         }

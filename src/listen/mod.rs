@@ -1,6 +1,7 @@
 //! The listeners: where connections come in, and what each must be before pingora gets it. Bounds of their number and
 //! time, TLS, the source's address; and what pingora's parser refuses is recorded and answered here.
 
+pub mod chunks;
 pub mod connection;
 mod classify;
 mod frames;

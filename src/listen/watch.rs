@@ -139,6 +139,9 @@ impl AsyncRead for Watched {
             return Poll::Pending;
         };
         let bytes = buf.filled().get(before..).unwrap_or_default();
+        if done.is_ok() && waits == Waits::InCall {
+            this.connection.read_body(bytes);
+        }
         if done.is_ok() && waits != Waits::InCall && !this.http2 && !bytes.is_empty() {
             if this.connection.read(bytes) >= HEAD_BYTES_READ_MAX {
                 this.ending = Ending::TooLong;

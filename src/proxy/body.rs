@@ -1,6 +1,8 @@
 //! Reading a client's body whole, before an upstream connection exists.
 
 use super::budget::Held;
+use crate::listen::chunks::Ends;
+use crate::listen::connection::Connection;
 use crate::request::{BodyFault, BodySource};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +17,8 @@ pub struct ClientBody<'a> {
     pub deadline: Duration,
     /// What the body holds of the budget of all bodies.
     pub held: &'a mut Held,
+    /// The connection, which looks at the body's chunks.
+    pub connection: &'a Connection,
 }
 
 #[async_trait]
@@ -25,11 +29,12 @@ impl BodySource for ClientBody<'_> {
         if announced.is_some_and(|length| length > limit_bytes as u64) {
             return Err(BodyFault::TooLarge);
         }
-        tokio::time::timeout(self.deadline, read_all(self.session, self.held, announced, limit_bytes)).await.unwrap_or(Err(BodyFault::TooSlow))
+        let whole = read_all(self.session, self.held, self.connection, announced, limit_bytes);
+        tokio::time::timeout(self.deadline, whole).await.unwrap_or(Err(BodyFault::TooSlow))
     }
 }
 
-async fn read_all(session: &mut Session, held: &mut Held, announced: Option<u64>, limit_bytes: usize) -> Result<Bytes, BodyFault> {
+async fn read_all(session: &mut Session, held: &mut Held, connection: &Connection, announced: Option<u64>, limit_bytes: usize) -> Result<Bytes, BodyFault> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
@@ -43,7 +48,11 @@ async fn read_all(session: &mut Session, held: &mut Held, announced: Option<u64>
     // What is announced is not yet here: a client that only announces costs little.
     let capacity = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0).clamp(1024, 64 * 1024);
     let mut body = BytesMut::with_capacity(capacity);
-    while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| cut(&e))? {
+    let odd = || connection.chunks_end() == Some(Ends::Oddly);
+    while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| if odd() { BodyFault::Framing } else { cut(&e) })? {
+        if odd() {
+            return Err(BodyFault::Framing);
+        }
         if body.len() + piece.len() > limit_bytes {
             return Err(BodyFault::TooLarge);
         }
@@ -52,5 +61,9 @@ async fn read_all(session: &mut Session, held: &mut Held, announced: Option<u64>
         }
         body.extend_from_slice(&piece);
     }
-    Ok(body.freeze())
+    match connection.chunks_end() {
+        // pingora has seen an end where there is none, or none that is everybody's.
+        Some(Ends::Oddly | Ends::NotYet) => Err(BodyFault::Framing),
+        Some(Ends::Plainly) | None => Ok(body.freeze()),
+    }
 }

@@ -116,12 +116,16 @@ impl ProxyHttp for Proxy {
         session.set_total_drain_timeout(Some(self.limits.idle));
         let connection = Connection::of(session.digest()).cloned();
         let call = connection.as_ref().and_then(Connection::call);
-        let (Some(connection), Some(call)) = (connection, call) else {
+        let (Some(connection), Some(mut call)) = (connection, call) else {
             return Err(Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down());
         };
         let head = self.head(session, context, &connection, &call);
+        let behind = std::mem::take(&mut call.behind);
+        if head.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            connection.watch_chunks(&behind);
+        }
         context.call = Some(call);
-        let mut body = body::ClientBody { session, deadline: self.limits.body, held: &mut context.body };
+        let mut body = body::ClientBody { session, deadline: self.limits.body, held: &mut context.body, connection: &connection };
         match self.gate.admit(head, &mut body).await {
             Ok(permit) => {
                 let body = permit.body().clone();

@@ -169,7 +169,7 @@ fn what_can_be_read_in_two_ways_is_refused_and_nothing_of_it_is_sent() {
         let record = trail.request(answer.id());
         assert_eq!((record.kind, record.text("/decision/reason")), (Kind::Refused, answer.code().as_str()), "{name}");
         let reason = record.text("/decision/reason");
-        assert!(reason == "body-cut" || reason.starts_with("head-") || reason.starts_with("target-") || reason.ends_with("-override"), "{name}: {reason}");
+        assert!(reason == "body-framing" || reason.starts_with("head-") || reason.starts_with("target-") || reason.ends_with("-override"), "{name}: {reason}");
     }
 }
 
