@@ -4,6 +4,7 @@
 
 mod support;
 
+mod corpus;
 mod evidence;
 mod listeners;
 mod metrics;

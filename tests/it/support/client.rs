@@ -99,6 +99,12 @@ impl Answer {
         body["error_code"].as_str().and_then(|code| code.strip_prefix("KEYWARD.")).unwrap_or_default().to_owned()
     }
 
+    /// What the gateway says of it; empty when the gateway did not answer itself.
+    pub fn message(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["error_msg"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Status and the gateway's own code.
     pub fn refusal(&self) -> (u16, String) {
         (self.status, self.code())

@@ -139,7 +139,7 @@ url = "http://127.0.0.1:1"
 }
 
 /// An address that is free now and that the system gives to nobody who does not ask for it.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // A stretch of its own for each process: until the gateway binds a port, another test would find it free too.
     let start = std::process::id() * 64;

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 /// A certificate and its key, as PEM.
@@ -49,26 +49,37 @@ pub struct Secure(StreamOwned<ClientConnection, TcpStream>);
 
 /// Connects and shakes hands: the server must show a certificate of the authority for this name.
 pub fn connect(gateway: &Gateway, authority: &Authority, name: &str, client: Option<&Tls>) -> io::Result<Secure> {
+    dial(gateway.address, &client_config(authority, client, &[]), name).map(Secure)
+}
+
+/// How a client shakes hands: whom it trusts, what it shows, and which protocols it offers.
+pub fn client_config(authority: &Authority, client: Option<&Tls>, protocols: &[&[u8]]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-    let config = match client {
+    let mut config = match client {
         None => config.with_no_client_auth(),
         Some(tls) => {
             let chain = CertificateDer::from_pem_slice(tls.chain.as_bytes()).unwrap();
             config.with_client_auth_cert(vec![chain], PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).unwrap()).unwrap()
         }
     };
-    let session = ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
-    let socket = TcpStream::connect(gateway.address)?;
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// Connects to an address and shakes hands with the server of this name.
+pub fn dial(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let session = ClientConnection::new(Arc::clone(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+    let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut stream = StreamOwned::new(session, socket);
     stream.flush()?;
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }
-    Ok(Secure(stream))
+    Ok(stream)
 }
 
 impl Secure {

@@ -114,6 +114,11 @@ impl Upstream {
         self.seen.lock().unwrap().requests.clone()
     }
 
+    /// Bytes that were no whole request when their connection ended.
+    pub fn remains(&self) -> Vec<Vec<u8>> {
+        self.seen.lock().unwrap().remains.clone()
+    }
+
     /// The only request that ever arrived; nothing else may have.
     #[track_caller]
     pub fn only(&self) -> Arrived {
