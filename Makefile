@@ -5,9 +5,13 @@ SHELL := bash
 .NOTPARALLEL:
 
 VENV := .venv
-KEYWARD_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/keyward)
+DEBUG := $(abspath $(or $(CARGO_TARGET_DIR),target)/debug)
+KEYWARD_BIN ?= $(DEBUG)/keyward
+# How long each fuzz target runs in `make fuzz`, and which ones do: all, unless they are named.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?=
 
-.PHONY: help build test lint tracer verifier unit doc clients demo bench clean-clients
+.PHONY: help build test lint tracer verifier unit doc clients examples readers differential fuzz-short fuzz demo bench clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,7 +21,7 @@ build: | cargo ## Build keyward
 
 # The clients call the binary of `cargo build`, with the features that users get: what the tests' own dependencies switch
 # on besides is left out, for which a cold run compiles keyward and two small crates once more, and nothing else.
-test: lint unit doc clients ## Run everything that CI runs
+test: lint unit doc clients readers fuzz-short ## Run everything that CI runs
 
 lint: | cargo ## Check format and lints
 	cargo fmt --check
@@ -48,6 +52,27 @@ clients: build $(VENV)/.ready ## Drive real clients against the built gateway
 	@echo '==> clients'
 	PATH='$(abspath $(VENV)/bin)':"$$PATH" KEYWARD_BIN='$(KEYWARD_BIN)' tests/clients/with-cloud-names $(VENV)/bin/python -m pytest -q tests/clients
 
+# The proof that other parsers and other servers read what the gateway read, in its short form and whole. The whole one
+# has more cases and Go, and writes what it saw of the refused shapes to target/differential.
+PYTEST = PATH='$(abspath $(VENV)/bin)':"$$PATH" KEYWARD_BIN='$(KEYWARD_BIN)' KEYWARD_EXAMPLES='$(DEBUG)/examples' $(VENV)/bin/python -m pytest -q
+
+examples: | cargo
+	cargo build --examples
+
+readers: build examples $(VENV)/.differential
+	@echo '==> readers'
+	$(PYTEST) tests/differential
+
+differential: build examples $(VENV)/.differential-full ## Compare with other parsers and servers, in full: some minutes
+	KEYWARD_DIFFERENTIAL=full $(PYTEST) tests/differential
+
+fuzz-short: | cargo
+	@echo '==> fuzz'
+	fuzz/run dev 10
+
+fuzz: | cargo ## Fuzz, FUZZ_SECONDS for each of FUZZ_TARGETS (all)
+	fuzz/run fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
 	cargo run --release -- demo
 
@@ -60,6 +85,9 @@ clean-clients: ## Remove what the client tests installed
 
 $(VENV)/.ready: tests/clients/requirements.txt tests/clients/package-lock.json tests/clients/setup
 	@tests/clients/setup $(VENV)
+
+$(VENV)/.differential $(VENV)/.differential-full: $(VENV)/.ready tests/differential/requirements.txt tests/differential/setup
+	@tests/differential/setup $(VENV) $(patsubst .differential-%,%,$(filter-out .differential,$(notdir $@)))
 
 .PHONY: cargo
 cargo:

@@ -352,7 +352,8 @@ fn resource_json(resource: &Resource) -> Value {
     out
 }
 
-fn facts_json(facts: &Facts) -> Value {
+/// Facts as JSON, as they stand in a leaf.
+pub fn facts_json(facts: &Facts) -> Value {
     facts.iter().map(|(name, fact)| (name.clone(), fact_json(fact))).collect::<Map<_, _>>().into()
 }
 
