@@ -5,6 +5,8 @@
 use keyward::audit::journal::{Journal, Settings};
 use keyward::audit::record::{Kind, Record, canonical, leaf_hash};
 use keyward::clock::{AuditId, Timestamp};
+use keyward::evidence::source::Dir;
+use keyward::evidence::verify::{Options, verify};
 use keyward::evidence::{self, Evidence, OffHost};
 use keyward::metrics::Metrics;
 use serde_json::json;
@@ -58,6 +60,24 @@ fn measure(journal: &Journal, producers: usize) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// What a start and a verification cost on what one round has left.
+fn read_back(dir: &Path) {
+    let begun = Instant::now();
+    let (journal, evidence) = open(dir, true);
+    let start = begun.elapsed();
+    let size = evidence.as_ref().unwrap().board().newest().unwrap().size();
+    drop((evidence, journal));
+    let source = Dir::open(&dir.join("audit")).unwrap();
+    for full in [false, true] {
+        let begun = Instant::now();
+        let report = verify(&source, &Options { full, ..Options::default() }, &mut |_, _| ()).unwrap();
+        assert_eq!(report.status(), 0, "{}", report.text());
+        let time = begun.elapsed().as_secs_f64();
+        println!("verify, {}: {} records read in {time:.3} s, {:.0} a second", if full { "full" } else { "quick" }, report.read, report.read as f64 / time);
+    }
+    println!("a start on {size} records takes {:.0} ms", start.as_secs_f64() * 1e3);
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -81,6 +101,9 @@ fn main() {
                 let rate = measure(&journal, producers);
                 journal.close().unwrap();
                 drop((evidence, journal));
+                if (producers, round, tree) == (64, ROUNDS - 1, true) {
+                    read_back(&dir);
+                }
                 std::fs::remove_dir_all(&dir).unwrap();
                 if tree { &mut with_tree } else { &mut plain }.push(rate);
             }

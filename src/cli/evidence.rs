@@ -94,7 +94,8 @@ pub fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     if let Some(dir) = &args.proof {
         return check_proof(dir, keys, args.json);
     }
-    ensure!(args.checkpoint.is_empty() || !keys.is_empty() || args.export.is_none(), "--checkpoint: give the key that it must be signed by with --vkey");
+    let no_key_of_its_own = args.copy.is_some() || args.export.is_some();
+    ensure!(!no_key_of_its_own || !keys.is_empty(), "give the log's verifier key with --vkey: a copy or an export has none of its own");
     let source = args.source()?;
     let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), std::fs::read(path).with_context(|| path.display().to_string())?)));
     let options = Options {

@@ -64,7 +64,11 @@ impl Source for Dir {
         Ok(self.store.newest_first(u64::MAX).find_map(Result::ok).map_or(0, |frame| frame.end()))
     }
 
-    fn runs(&self, first: u64) -> Runs<'_> {
+    fn ends_by_checkpoint(&self) -> bool {
+        false
+    }
+
+    fn runs(&self, first: u64, _: u64) -> Runs<'_> {
         Box::new(self.store.oldest_first(first).map(|frame| {
             let frame =
                 frame.map_err(|error| Unreadable { seq: if let StoreError::Frame { seq, .. } = &error { Some(*seq) } else { None }, why: causes(&error) })?;

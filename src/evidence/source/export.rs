@@ -126,7 +126,11 @@ impl Source for Export {
         Ok(self.records.last_key_value().map_or(0, |(seq, _)| seq + 1))
     }
 
-    fn runs(&self, first: u64) -> Runs<'_> {
+    fn ends_by_checkpoint(&self) -> bool {
+        false
+    }
+
+    fn runs(&self, first: u64, _: u64) -> Runs<'_> {
         let run = |(seq, record): (&u64, &Record)| Ok(Run { first: *seq, records: vec![Recorded { leaf: record.leaf.clone(), head: None }] });
         Box::new(self.records.range(first..).map(run))
     }

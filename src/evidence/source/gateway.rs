@@ -104,8 +104,12 @@ impl Source for Gateway {
         Ok(self.end)
     }
 
-    fn runs(&self, first: u64) -> Runs<'_> {
-        bundles(self, first, self.end)
+    fn ends_by_checkpoint(&self) -> bool {
+        true
+    }
+
+    fn runs(&self, first: u64, end: u64) -> Runs<'_> {
+        bundles(self, first, self.end.min(end))
     }
 
     fn has_tiles(&self) -> bool {

@@ -90,14 +90,17 @@ pub trait Source: Tiles {
     /// When they cannot be read.
     fn keys(&self) -> io::Result<Vec<LogKey>>;
 
-    /// Where its records end; those of a running gateway, where its checkpoint ends.
+    /// Where its records end; those of a tiled log, where its checkpoint says, whoever wrote that.
     ///
     /// # Errors
     /// When it cannot be read.
     fn end(&self) -> io::Result<u64>;
 
-    /// The records from `first` on.
-    fn runs(&self, first: u64) -> Runs<'_>;
+    /// Only its checkpoint says where it ends: one that is not signed says nothing.
+    fn ends_by_checkpoint(&self) -> bool;
+
+    /// The records from `first` on: up to `end`, and whatever is stored beyond.
+    fn runs(&self, first: u64, end: u64) -> Runs<'_>;
 
     /// Whether it has tiles, by which a changed record can be named.
     fn has_tiles(&self) -> bool;
@@ -112,6 +115,9 @@ pub trait Source: Tiles {
     fn has_content(&self) -> bool;
 }
 
+/// Bundles that cannot be read one after the other before it is given up.
+const FAILURES_MAX: u32 = 100;
+
 /// Something with resources of a tiled log.
 trait Resources {
     fn get(&self, resource: Resource) -> io::Result<Bytes>;
@@ -124,14 +130,19 @@ fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::Resu
     if bytes.len() == length { Ok(bytes.to_vec()) } else { Err(io::Error::other(format!("the tile has {} bytes, not {length}", bytes.len()))) }
 }
 
-/// The records of a tiled log, bundle by bundle.
+/// The records of a tiled log, bundle by bundle. When many cannot be read one after the other, none after them is tried.
 fn bundles<'a>(resources: &'a dyn Resources, first: u64, end: u64) -> Runs<'a> {
-    Box::new((first / BUNDLE_RECORDS..end.div_ceil(BUNDLE_RECORDS)).map(move |n| {
+    let mut failures = 0_u32;
+    let runs = (first / BUNDLE_RECORDS..end.div_ceil(BUNDLE_RECORDS)).map(move |n| {
         let first = n * BUNDLE_RECORDS;
         let width = u32::try_from(BUNDLE_RECORDS.min(end - first)).unwrap_or(TILE_WIDTH);
         let failed = |why: String| Unreadable { seq: Some(first), why: format!("bundle {n} of records: {why}") };
         let bundle = resources.get(Resource { level: None, n, width }).map_err(|error| failed(error.to_string()))?;
         let leaves = entries(bundle).ok_or_else(|| failed("it is cut, or its lengths are wrong".to_owned()))?;
         Ok(Run { first, records: leaves.into_iter().map(|leaf| Recorded { leaf, head: None }).collect() })
+    });
+    Box::new(runs.take_while(move |run| {
+        failures = if run.is_ok() { 0 } else { failures + 1 };
+        failures < FAILURES_MAX
     }))
 }

@@ -58,6 +58,11 @@ pub fn verify(source: &dyn Source, options: &Options, progress: &mut dyn FnMut(u
     report.end = source.end()?;
     let claims = claims(source, options, &mut report)?;
     let tiled = claims.iter().find(|claim| claim.newest).map_or(0, |claim| claim.signed.size());
+    if tiled == 0 && source.ends_by_checkpoint() {
+        // Whoever wrote it may have written any number of records into it.
+        report.end = 0;
+        report.notes.push("no record was read: there is no checkpoint of this log that a known key has signed".to_owned());
+    }
     let claimed = claims.iter().map(|claim| claim.signed.size()).max().unwrap_or(0);
     let end = report.end.max(claimed);
     let wanted: Vec<_> = claims.iter().map(|claim| Wanted { size: claim.signed.size(), root: claim.signed.root() }).collect();

@@ -1,7 +1,7 @@
 //! A trail that the journal and the notary have made, and copies of it on which somebody has laid hands.
 
 use super::super::key::SigningKey;
-use super::super::source::{Dir, Export};
+use super::super::source::{Copy, Dir, Export};
 use super::super::{OffHost, Settings, open};
 use super::*;
 use crate::audit::filter::Filter;
@@ -333,6 +333,20 @@ fn a_rotated_key_is_believed_because_of_the_one_before_it() {
     let report = site.verify(&Dir::open(&site.audit()).unwrap());
     assert!(report.findings.iter().any(|f| f.kind == "signature"), "{}", report.text());
     let _ = SigningKey::read(&key_file).unwrap();
+}
+
+#[test]
+fn a_checkpoint_over_more_records_than_there_can_be_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, other) = (SigningKey::generate("example.com/log").unwrap().0, SigningKey::generate("example.com/log").unwrap().0);
+    for (signer, kind) in [(&other, "signature"), (&own, "tile")] {
+        let note = Signed::sign(u64::MAX - 1, tlog_tiles::Hash([7; 32]), &[signer]).unwrap();
+        std::fs::write(dir.path().join("checkpoint"), note.bytes()).unwrap();
+        let options = Options { full: true, keys: vec![own.verifier().clone()], ..Options::default() };
+        let report = verify(&Copy::open(dir.path()).unwrap(), &options, &mut |_, _| ()).unwrap();
+        assert!(report.findings.iter().any(|f| f.kind == kind) && report.read == 0, "{}", report.text());
+        assert_ne!(report.status(), 0);
+    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ use tlog_tiles::{HASH_SIZE, Hash};
 /// Records with another hash than the tree's that are looked into, at most.
 const DIFFERING_MAX: usize = 10_000;
 
+/// Tiles that are wrong or cannot be read, before no more are asked for.
+const WRONG_TILES_MAX: usize = 100;
+
 /// A root that is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -90,7 +93,7 @@ impl<'a> Walk<'a> {
     pub fn go(&mut self, end: u64, report: &mut Report, progress: &mut dyn FnMut(u64)) {
         let mut held: Option<Run> = None;
         let mut unreadable = Vec::new();
-        for run in self.source.runs(self.next) {
+        for run in self.source.runs(self.next, end) {
             match run {
                 Ok(mut run) => {
                     if run.first < self.next && held.is_none() {
@@ -180,6 +183,12 @@ impl<'a> Walk<'a> {
         );
         self.meaning.gap = true;
         while self.next < until {
+            if self.records.is_none() && self.next >= self.tiled {
+                // Nothing can be computed any more: a large gap costs nothing.
+                self.next = until;
+                self.compare();
+                break;
+            }
             let tile = self.tile_hash(self.next);
             self.lost.extend(tile.filter(|_| self.lost.len() < DIFFERING_MAX).map(|tile| (self.next, tile)));
             self.advance(tile, tile);
@@ -223,6 +232,10 @@ impl<'a> Walk<'a> {
         let width = u64::from(TILE_WIDTH);
         let n = seq / width;
         if self.tile.as_ref().is_none_or(|(held, _)| *held != n) {
+            if self.wrong_tiles.len() >= WRONG_TILES_MAX {
+                self.tiled = seq;
+                return None;
+            }
             let count = u32::try_from(width.min(self.tiled - n * width)).unwrap_or(TILE_WIDTH);
             // A tile that cannot be read tells nothing; that it cannot is told at the end.
             let bytes = self.source.tile(0, n, count).unwrap_or_else(|_| {
