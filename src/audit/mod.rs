@@ -20,6 +20,7 @@ pub mod field;
 pub mod filter;
 pub mod query;
 pub mod present;
+pub mod form;
 pub mod ask;
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn row(exchange: &Exchange) -> [String; 7] {
     [time, exchange.id.to_string(), text("/caller/name"), action, text("/resource/id"), decision, clean(&outcome)]
 }
 
-fn sentence(exchange: &Exchange) -> String {
+pub(super) fn sentence(exchange: &Exchange) -> String {
     let [_, _, caller, action, resource, decision, outcome] = row(exchange);
     if exchange.request.kind == Kind::Event {
         return format!("{action}, an event of the gateway");
@@ -215,7 +215,7 @@ fn inline(value: &Value) -> Option<String> {
 }
 
 /// Text that cannot steer a terminal: control characters, and those that turn the reading direction, are spelt out.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().fold(String::with_capacity(text.len()), |mut clean, c| {
         if steers(c) {
