@@ -21,6 +21,7 @@ pub mod filter;
 pub mod query;
 pub mod present;
 pub mod form;
+pub mod export;
 pub mod ask;
 
 #[cfg(test)]

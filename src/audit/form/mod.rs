@@ -7,6 +7,7 @@ mod rest;
 mod verb;
 
 use super::exchange::Exchange;
+use super::present;
 use super::record::canonical;
 
 /// The form of an export.
@@ -14,6 +15,8 @@ use super::record::canonical;
 pub enum RecordForm {
     /// Records byte for byte, one on each line.
     Ndjson,
+    /// Exchanges as `audit show` gives them as JSON, with the bodies beside their records, one on each line.
+    Exchange,
     /// OCSF events of class API Activity, one exchange on each line.
     Ocsf,
     /// CADF events, one exchange on each line.
@@ -24,12 +27,15 @@ pub enum RecordForm {
 
 impl RecordForm {
     /// Every form.
-    pub const ALL: [Self; 4] = [Self::Ndjson, Self::Ocsf, Self::Cadf, Self::Csv];
+    pub const ALL: [Self; 5] = [Self::Ndjson, Self::Exchange, Self::Ocsf, Self::Cadf, Self::Csv];
+    /// Their names, for people.
+    pub const NAMES: &'static str = "`ndjson`, `exchange`, `ocsf`, `cadf` or `csv`";
 
     /// As it is named on the command line, in URLs and in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ndjson => "ndjson",
+            Self::Exchange => "exchange",
             Self::Ocsf => "ocsf",
             Self::Cadf => "cadf",
             Self::Csv => "csv",
@@ -44,7 +50,7 @@ impl RecordForm {
     /// The media type of a whole export.
     pub fn media_type(self) -> &'static str {
         match self {
-            Self::Ndjson | Self::Ocsf | Self::Cadf => "application/x-ndjson",
+            Self::Ndjson | Self::Exchange | Self::Ocsf | Self::Cadf => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8; header=present",
         }
     }
@@ -52,7 +58,7 @@ impl RecordForm {
     /// What stands before the first line.
     pub fn header(self) -> &'static str {
         match self {
-            Self::Ndjson | Self::Ocsf | Self::Cadf => "",
+            Self::Ndjson | Self::Exchange | Self::Ocsf | Self::Cadf => "",
             Self::Csv => csv::HEADER,
         }
     }
@@ -62,19 +68,19 @@ impl RecordForm {
         match self {
             Self::Ndjson => {
                 for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
-                    out.extend_from_slice(&part.leaf);
-                    out.push(b'\n');
+                    line(&part.leaf, out);
                 }
             }
-            Self::Ocsf => line(&ocsf::event(exchange), out),
-            Self::Cadf => line(&cadf::event(exchange), out),
+            Self::Exchange => line(present::exchange_json(exchange).as_bytes(), out),
+            Self::Ocsf => line(&canonical(&ocsf::event(exchange)), out),
+            Self::Cadf => line(&canonical(&cadf::event(exchange)), out),
             Self::Csv => out.extend_from_slice(csv::row(exchange).as_bytes()),
         }
     }
 }
 
-fn line(event: &serde_json::Value, out: &mut Vec<u8>) {
-    out.extend_from_slice(&canonical(event));
+fn line(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(text);
     out.push(b'\n');
 }
 

@@ -16,7 +16,7 @@ const GOLDEN: &str = "src/audit/form/golden";
 
 /// Exchanges of the demo, of a gateway that was killed, and the gateway's own events.
 fn samples() -> Vec<Exchange> {
-    let lines = include_str!("golden/exchanges.ndjson").lines();
+    let lines = include_str!("golden/trail.exchange").lines();
     lines.map(|line| Exchange::read(line).unwrap()).collect()
 }
 
