@@ -4,7 +4,8 @@
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// Time for one call, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -26,13 +28,53 @@ pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Resul
 }
 
 async fn exchange(stream: impl Stream + 'static, request: Request<Bytes>, answer_bytes_max: usize) -> anyhow::Result<Response<Bytes>> {
+    let (parts, mut body) = open(stream, request).await?.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await.context("the answer cannot be read")? {
+        ensure!(bytes.len() + piece.len() <= answer_bytes_max, "the answer is longer than {answer_bytes_max} bytes");
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Response::from_parts(parts, bytes.into()))
+}
+
+/// Sends one request on a connection of its own; the answer's body comes piece by piece, however long it takes.
+///
+/// # Errors
+/// When the connection breaks before the head of the answer is there.
+pub async fn open(stream: impl Stream + 'static, request: Request<Bytes>) -> anyhow::Result<Response<Body>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    let connection = Connection(tokio::spawn(connection));
     let response = sender.send_request(request.map(Full::new)).await?;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, answer_bytes_max).collect().await.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?.to_bytes();
-    connection.abort();
-    Ok(Response::from_parts(parts, body))
+    Ok(response.map(|incoming| Body { incoming, _connection: connection }))
+}
+
+/// The body of an answer as it comes in. Dropped, it ends its connection.
+pub struct Body {
+    incoming: Incoming,
+    _connection: Connection,
+}
+
+impl Body {
+    /// The next bytes; `None` when the body is whole.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
+        while let Some(frame) = self.incoming.frame().await {
+            if let Ok(bytes) = frame?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+struct Connection(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A connection, encrypted or not.

@@ -4,6 +4,8 @@
 //! `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
 
 pub mod clock;
+pub mod durable;
+pub mod client;
 pub mod reason;
 pub mod secret;
 pub mod metrics;

@@ -24,7 +24,7 @@ pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs)
     }
 }
 
-fn problem(status: u16, message: &str) -> Response {
+pub(super) fn problem(status: u16, message: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = json!({"error": message}).to_string() + "\n";
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()

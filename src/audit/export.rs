@@ -17,6 +17,8 @@ use std::collections::HashMap;
 
 /// Where exports are answered on the admin listener.
 pub const EXPORT: &str = "/api/v1/export";
+/// The last line of a numbered export that is whole: the only one without a cursor.
+pub const WHOLE: &str = "whole";
 
 const BOUNDS: Bounds = Bounds { step_records: 1024, step_bytes: 1024 * 1024, open_bytes: 4 * 1024 * 1024 };
 

@@ -35,6 +35,11 @@ pub fn table(page: &Page, width: u16) -> String {
     format!("{}\n{next}", table.trim_fmt())
 }
 
+/// An exchange as one line to read, for whoever watches.
+pub fn line(exchange: &Exchange) -> String {
+    summary(exchange).into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("  ") + "\n"
+}
+
 /// Counts as a table.
 pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
     let mut text = String::new();

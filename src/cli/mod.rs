@@ -2,6 +2,8 @@
 
 mod audit;
 mod evidence;
+mod export;
+mod output;
 mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};

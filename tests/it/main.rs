@@ -5,6 +5,7 @@
 mod support;
 
 mod evidence;
+mod exports;
 mod listeners;
 mod metrics;
 mod no_record_no_call;

@@ -1,5 +1,6 @@
 //! What the tests work with: the real binary as a child, real sockets on both sides of it, and the trail it leaves.
 
+pub mod cli;
 pub mod client;
 pub mod gateway;
 pub mod site;
@@ -11,7 +12,7 @@ pub mod upstream;
 pub use client::{Answer, Client, Request};
 pub use gateway::Gateway;
 pub use site::{Site, TOKEN};
-pub use trail::Trail;
+pub use trail::{Stored, Trail};
 pub use upstream::{Act, Latch, Upstream};
 
 use std::time::{Duration, Instant};
