@@ -3,6 +3,7 @@
 use crate::admin::{self, Phase};
 use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
+use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
@@ -19,6 +20,7 @@ use crate::policy::Bundle;
 use crate::proxy::Proxy;
 use crate::proxy::budget::Budget;
 use crate::proxy::upstream::{self, Upstreams};
+use crate::push::{self, Pushes};
 use crate::rate::Rates;
 use crate::secret::DigestKey;
 use anyhow::Context;
@@ -50,6 +52,8 @@ pub struct Prepared {
     pub catalog: Arc<Catalog>,
     /// Callers and policies.
     pub rules: Rules,
+    /// Where the trail is sent on to.
+    pub pushes: Vec<push::Prepared>,
 }
 
 /// All that is wrong, a line each.
@@ -66,7 +70,8 @@ impl Prepared {
         upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).map_err(|why| Problems(vec![why]))?;
         let catalog = Arc::new(read_catalog(&settings)?);
         let rules = read_rules(&settings, &catalog)?;
-        Ok(Self { settings, catalog, rules })
+        let pushes = push::prepare(&settings.pushes).map_err(Problems)?;
+        Ok(Self { settings, catalog, rules, pushes })
     }
 }
 
@@ -113,6 +118,8 @@ pub struct Running {
     certificates: Vec<Arc<Tls>>,
     /// What makes of the trail something that others can check.
     pub evidence: Arc<Evidence>,
+    /// What sends the trail on.
+    pub pushes: Arc<Pushes>,
     stop: watch::Sender<Option<u8>>,
 }
 
@@ -139,7 +146,7 @@ impl Gateway {
     /// # Errors
     /// When a port is taken, or the journal cannot be opened.
     pub fn open(prepared: Prepared) -> anyhow::Result<Self> {
-        let Prepared { settings, catalog, rules } = prepared;
+        let Prepared { settings, catalog, rules, pushes } = prepared;
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
         allow_files(settings.connections.all);
@@ -171,10 +178,11 @@ impl Gateway {
             rates: Rates::new(settings.rates),
         });
         let phase = Arc::new(Phase::default());
+        let pushes = Arc::new(Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))?);
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
-        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, stop: watch::Sender::new(None), turned_away, certificates });
+        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, pushes, stop: watch::Sender::new(None), turned_away, certificates });
         let (starting, started) = std::sync::mpsc::channel();
         let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
         Ok(Self { server, starting, started, running, settings, phase })
@@ -283,7 +291,7 @@ fn build_server(
         server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(&running.evidence), Arc::clone(phase), &settings.admin_hosts);
+    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(&running.evidence), Arc::clone(phase), Arc::clone(&running.pushes), &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);

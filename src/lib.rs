@@ -25,6 +25,7 @@ pub mod listen;
 pub mod proxy;
 pub mod signing;
 pub mod sandbox;
+pub mod push;
 pub mod config;
 pub mod admin;
 pub mod app;

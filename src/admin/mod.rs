@@ -9,6 +9,7 @@ use crate::audit::ask;
 use crate::audit::export::EXPORT;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
+use crate::push::{PUSHES, Pushes};
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -57,16 +58,17 @@ pub struct AdminState {
     /// The trail as a transparency log.
     pub evidence: Arc<Evidence>,
     phase: Arc<Phase>,
+    pushes: Arc<Pushes>,
     hosts: Vec<String>,
     exports: Arc<Semaphore>,
 }
 
 impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
-    pub fn new(listener: TcpListener, gate: Arc<Gate>, evidence: Arc<Evidence>, phase: Arc<Phase>, hosts: &[String]) -> Self {
+    pub fn new(listener: TcpListener, gate: Arc<Gate>, evidence: Arc<Evidence>, phase: Arc<Phase>, pushes: Arc<Pushes>, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
         let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, hosts, exports }) }
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, hosts, exports }) }
     }
 }
 
@@ -82,6 +84,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
         .route(ask::COUNTS, get(trail::answer))
         .route(EXPORT, get(export::export))
+        .route(PUSHES, get(pushes))
         .merge(log::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
@@ -121,7 +124,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 
@@ -130,6 +133,11 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// How far each push has come, and why one fails.
+async fn pushes(State(state): State<Arc<AdminState>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], state.pushes.state().to_string() + "\n").into_response()
 }
 
 async fn openapi() -> impl IntoResponse {

@@ -217,6 +217,12 @@ impl Exporter {
         })
     }
 
+    /// Ends steps after so many bytes of lines.
+    pub fn with_step_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.step_bytes = bytes;
+        self
+    }
+
     /// The cursor: the next record to look at.
     pub fn next(&self) -> u64 {
         self.next

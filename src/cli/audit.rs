@@ -161,9 +161,7 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
             return export::follow(&FollowArgs { filter: args.filter.filter()?, cursor: args.cursor, lines, trail: args.trail });
         }
         Audit::Query(args) => (args.ask()?, args.trail, args.format),
-        Audit::Show(args) => {
-            (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail, args.format)
-        }
+        Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail, args.format),
         Audit::Export(args) => return export::run(*args),
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),

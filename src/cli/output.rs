@@ -66,7 +66,9 @@ impl Output {
             Some(path) => {
                 let name = || path.display().to_string();
                 let mut file = match (saved, append) {
-                    (None, false) => File::create_new(path).with_context(|| format!("{}: it must be new, or come with the --cursor-file of its export", name()))?,
+                    (None, false) => {
+                        File::create_new(path).with_context(|| format!("{}: it must be new, or come with the --cursor-file of its export", name()))?
+                    }
                     _ => File::options().create(saved.is_none()).truncate(false).write(true).open(path).with_context(name)?,
                 };
                 let length = file.metadata().with_context(name)?.len();

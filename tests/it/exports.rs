@@ -1,14 +1,11 @@
 //! Exports of a real gateway: byte for byte, on record themselves, and for a follower without gap or repetition.
 
 use crate::support::cli::{Running, keyward, keyward_fails};
-use crate::support::{Client, Gateway, Request, Site, Stored, Trail, Upstream, eventually, json_of};
+use crate::support::load::Load;
+use crate::support::{Gateway, Request, Site, Stored, Trail, Upstream, eventually, json_of};
 use keyward::audit::record::Kind;
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 fn url(site: &Site) -> String {
     format!("http://{}", site.admin)
@@ -87,50 +84,6 @@ fn what_cannot_be_exported_is_said_in_words() {
     assert!(gone.contains("no gateway answers"), "{gone}");
     let follow = keyward_fails(&["audit", "export", "--follow", "--dir", site.audit.to_str().unwrap()]);
     assert!(follow.contains("--follow follows a running gateway"), "{follow}");
-}
-
-/// Callers that go on whatever becomes of the gateway.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    callers: Vec<JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(site: &Site) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let caller = |n: usize| {
-            let (stop, answered, address) = (Arc::clone(&stop), Arc::clone(&answered), site.address);
-            std::thread::spawn(move || {
-                // Bounded, whatever becomes of the test.
-                for _ in 0..20_000 {
-                    if stop.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    match Client::try_new(address) {
-                        Ok(mut client) => {
-                            let answer = client.call(&Request::new("POST", "/v1/blobs/x").json(json_of(60 + n)));
-                            answered.fetch_add(u64::from(answer.status == 200), Ordering::SeqCst);
-                        }
-                        Err(_) => std::thread::sleep(Duration::from_millis(20)),
-                    }
-                }
-            })
-        };
-        let callers = (0..4).map(caller).collect();
-        Self { stop, answered, callers }
-    }
-
-    /// Waits until so many more calls were answered.
-    fn more(&self, calls: u64) {
-        let wanted = self.answered.load(Ordering::SeqCst) + calls;
-        eventually("calls are answered", || self.answered.load(Ordering::SeqCst) >= wanted);
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.callers.into_iter().for_each(|caller| caller.join().unwrap());
-    }
 }
 
 /// The gateway crashes and stops under load; the follower crashes, ends and begins again. What it has written is the trail.

@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod client;
 pub mod gateway;
+pub mod load;
+pub mod receiver;
 pub mod site;
 pub mod strace;
 pub mod tls;
