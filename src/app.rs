@@ -5,6 +5,7 @@ use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
 use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
+use crate::audit::texts::Text;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
@@ -106,6 +107,14 @@ fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems>
     Ok(Rules { directory, policies })
 }
 
+/// Keeps what calls will be judged by, before the first one is.
+fn keep_texts(settings: &Settings, catalog: &Catalog, rules: &Rules) -> anyhow::Result<()> {
+    for text in [Text::catalog(&catalog.documents), Text::bundle(&rules.policies.source)] {
+        text.keep(&settings.audit_dir).with_context(|| format!("the texts in force cannot be kept in {}", settings.audit_dir.display()))?;
+    }
+    Ok(())
+}
+
 /// A running gateway, as far as others in the process need it.
 pub struct Running {
     /// The gate.
@@ -154,6 +163,7 @@ impl Gateway {
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
+        keep_texts(&settings, &catalog, &rules)?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
             free_bytes_min: settings.free_bytes_min,
@@ -291,7 +301,14 @@ fn build_server(
         server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(&running.evidence), Arc::clone(phase), Arc::clone(&running.pushes), &settings.admin_hosts);
+    let parts = admin::Parts {
+        gate: Arc::clone(&running.gate),
+        evidence: Arc::clone(&running.evidence),
+        phase: Arc::clone(phase),
+        pushes: Arc::clone(&running.pushes),
+        audit_dir: settings.audit_dir.clone(),
+    };
+    let admin = admin::Admin::new(admin, parts, &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);
@@ -368,7 +385,11 @@ impl Signals {
 
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
-    match read_rules(settings, &gate.catalog) {
+    let kept = |rules: Rules| match keep_texts(settings, &gate.catalog, &rules) {
+        Ok(()) => Ok(rules),
+        Err(error) => Err(Problems(vec![format!("{error:#}")])),
+    };
+    match read_rules(settings, &gate.catalog).and_then(kept) {
         Ok(rules) => {
             let (old, new) = (gate.rules.load().policies.hash.to_owned(), rules.policies.hash.to_owned());
             gate.metrics.bundle.reset();

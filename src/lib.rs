@@ -29,5 +29,6 @@ pub mod push;
 pub mod config;
 pub mod admin;
 pub mod app;
+pub mod pack;
 pub mod demo;
 pub mod cli;

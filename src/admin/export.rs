@@ -22,6 +22,8 @@ use tokio::sync::OwnedSemaphorePermit;
 pub const EXPORTS_MAX: usize = 16;
 /// A name that the caller gives itself.
 const AUDITOR: &str = "x-keyward-auditor";
+/// What the export is for, as the caller says.
+const PURPOSE: &str = "x-keyward-purpose";
 /// How often a follower looks for new records.
 const POLL: Duration = Duration::from_millis(100);
 /// How often a follower is told that there is nothing new.
@@ -69,7 +71,7 @@ pub async fn export(
 /// Who asks. There is no login here, so the name is what the caller says.
 fn who(from: SocketAddr, headers: &HeaderMap) -> Value {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect::<String>());
-    json!({"address": from.ip().to_string(), "name_claimed": text(AUDITOR), "agent": text("user-agent")})
+    json!({"address": from.ip().to_string(), "name_claimed": text(AUDITOR), "agent": text("user-agent"), "purpose_claimed": text(PURPOSE)})
 }
 
 fn begun(export: &Export, exporter: &Exporter, by: Value) -> Value {

@@ -7,6 +7,7 @@ mod trail;
 
 use crate::audit::ask;
 use crate::audit::export::EXPORT;
+use crate::audit::texts;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
 use crate::push::{PUSHES, Pushes};
@@ -20,6 +21,7 @@ use axum::routing::get;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -51,6 +53,20 @@ pub struct Admin {
     state: Arc<AdminState>,
 }
 
+/// Parts of the gateway that the admin shows.
+pub struct Parts {
+    /// The gate: its metrics, journal and rules.
+    pub gate: Arc<Gate>,
+    /// The trail as a transparency log.
+    pub evidence: Arc<Evidence>,
+    /// Where the gateway is in its life.
+    pub phase: Arc<Phase>,
+    /// What sends the trail on.
+    pub pushes: Arc<Pushes>,
+    /// The trail's folder.
+    pub audit_dir: PathBuf,
+}
+
 /// What the handlers read.
 pub struct AdminState {
     /// The gate: its metrics, journal and rules.
@@ -59,16 +75,18 @@ pub struct AdminState {
     pub evidence: Arc<Evidence>,
     phase: Arc<Phase>,
     pushes: Arc<Pushes>,
+    audit_dir: PathBuf,
     hosts: Vec<String>,
     exports: Arc<Semaphore>,
 }
 
 impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
-    pub fn new(listener: TcpListener, gate: Arc<Gate>, evidence: Arc<Evidence>, phase: Arc<Phase>, pushes: Arc<Pushes>, hosts: &[String]) -> Self {
+    pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
+        let Parts { gate, evidence, phase, pushes, audit_dir } = parts;
         let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, hosts, exports }) }
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, audit_dir, hosts, exports }) }
     }
 }
 
@@ -85,6 +103,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(ask::COUNTS, get(trail::answer))
         .route(EXPORT, get(export::export))
         .route(PUSHES, get(pushes))
+        .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
         .merge(log::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
@@ -124,7 +143,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 

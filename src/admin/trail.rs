@@ -3,7 +3,9 @@
 use super::AdminState;
 use crate::audit::ask::{Ask, AskError};
 use crate::audit::query::Reader;
-use axum::extract::{Query, State};
+use crate::audit::texts;
+use axum::Json;
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -20,6 +22,15 @@ pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs)
     match answered.await {
         Ok(Ok((form, text))) => ([(header::CONTENT_TYPE, form.media_type())], text).into_response(),
         Ok(Err(error)) => problem(error.status(), &error.to_string()),
+        Err(error) => problem(500, &error.to_string()),
+    }
+}
+
+/// The policies, or the catalogue, that records name by this hash.
+pub async fn text(State(state): State<Arc<AdminState>>, Path(hash): Path<String>) -> Response {
+    match texts::read(&state.audit_dir, &hash) {
+        Ok(Some(text)) => Json(text).into_response(),
+        Ok(None) => problem(404, &format!("no text is kept under `{hash}`")),
         Err(error) => problem(500, &error.to_string()),
     }
 }

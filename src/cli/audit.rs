@@ -1,6 +1,7 @@
 //! `keyward audit`: questions to the trail of a running gateway, or of a stopped one's folder.
 
 use super::export::{self, ExportArgs, FollowArgs};
+use super::pack::{self, PackArgs};
 use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
 use crate::audit::filter::Filter;
 use crate::audit::query::Reader;
@@ -31,6 +32,11 @@ pub enum Audit {
         after_help = "Examples:\n  keyward audit export > trail.ndjson                              every record, byte for byte\n  keyward audit export --form csv --since 30d --decision deny --out denials.csv\n  keyward audit export --form ocsf --follow --out siem.ndjson --cursor-file siem.cursor\n\nWith --out and --cursor-file an export that was cut off, even by a power cut, goes on where it ended."
     )]
     Export(Box<ExportArgs>),
+    /// Makes an evidence pack: records and bodies, the policies in force, a report, and how to check all of it.
+    #[command(
+        after_help = "Example:\n  keyward audit pack --since 2026-10-01 --until 2026-11-01 --action 'huawei.kps.*' --out october.zip\n\nOf a running gateway the export behind it is on record: who, when, and what was asked."
+    )]
+    Pack(Box<PackArgs>),
     /// Verifies that nothing in the trail was changed, and that nothing is missing.
     #[command(after_help = super::evidence::VERIFY_HELP)]
     Verify(super::evidence::VerifyArgs),
@@ -163,6 +169,7 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Query(args) => (args.ask()?, args.trail, args.format),
         Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail, args.format),
         Audit::Export(args) => return export::run(*args),
+        Audit::Pack(args) => return pack::run(&args),
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
@@ -242,7 +249,7 @@ impl Trail {
 }
 
 /// Asks a running gateway.
-fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String> {
+pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String> {
     let (address, host) = trail.address()?;
     let request = http::Request::get(target).header("host", host).body(bytes::Bytes::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,7 +1,7 @@
 //! `keyward audit export`, and whatever follows the trail of a running gateway.
 
 use super::audit::{FilterArgs, Trail, problem, unreachable};
-use super::output::{Output, Saved};
+use super::output::{Output, Saved, Sink};
 use crate::audit::export::{Export, Exporter, Start, State, WHOLE};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
@@ -109,40 +109,10 @@ fn export_to(trail: &Trail, export: Export, output: &mut Output) -> anyhow::Resu
     if !matches!(export.start, Start::At(_)) {
         output.head(export.form.header())?;
     }
-    match &trail.dir {
-        Some(dir) => from_folder(dir, export, output)?,
-        None => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(from_gateway(trail, export, output))?,
-    }
-    Ok(())
-}
-
-fn from_folder(dir: &Path, export: Export, output: &mut Output) -> anyhow::Result<()> {
-    let mut exporter = Exporter::new(Reader::open(dir)?, export)?;
-    output.end = exporter.end();
-    loop {
-        let step = exporter.step()?;
-        for line in &step.lines {
-            output.put(&line.bytes, line.next)?;
-        }
-        output.put(b"", step.next)?;
-        output.flush()?;
-        if step.state == State::Ended {
-            return output.finish();
-        }
-    }
-}
-
-/// Until the export is whole, or somebody ends it.
-async fn from_gateway(trail: &Trail, export: Export, output: &mut Output) -> anyhow::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let follows = export.follow;
-    let result = tokio::select! {
-        result = receive(trail, export, output) => result,
-        _ = term.recv() => Ok(false),
-        _ = int.recv() => Ok(false),
-    };
+    let result = export_into(trail, export, None, output);
     output.finish()?;
-    match (result, output.next) {
+    match (result, output.next()) {
         (Ok(true), _) => Ok(()),
         (Ok(false), Some(next)) if follows => {
             eprintln!("keyward: to go on from here: --cursor {next}");
@@ -154,14 +124,48 @@ async fn from_gateway(trail: &Trail, export: Export, output: &mut Output) -> any
     }
 }
 
-/// Receives all of it; when it follows, connects anew whenever the connection breaks. True when it is whole.
-async fn receive(trail: &Trail, mut export: Export, output: &mut Output) -> anyhow::Result<bool> {
+/// Exports into anything. False when somebody ended it before it was whole. `purpose` stands in the record of the export.
+pub(super) fn export_into(trail: &Trail, export: Export, purpose: Option<&str>, sink: &mut dyn Sink) -> anyhow::Result<bool> {
+    match &trail.dir {
+        Some(dir) => from_folder(dir, export, sink),
+        None => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(from_gateway(trail, export, purpose, sink)),
+    }
+}
+
+fn from_folder(dir: &Path, export: Export, sink: &mut dyn Sink) -> anyhow::Result<bool> {
+    let mut exporter = Exporter::new(Reader::open(dir)?, export)?;
+    sink.ends_at(exporter.end());
+    loop {
+        let step = exporter.step()?;
+        for line in &step.lines {
+            sink.put(&line.bytes, line.next)?;
+        }
+        sink.put(b"", step.next)?;
+        sink.flush()?;
+        if step.state == State::Ended {
+            return Ok(true);
+        }
+    }
+}
+
+/// Until the export is whole, or somebody ends it.
+async fn from_gateway(trail: &Trail, export: Export, purpose: Option<&str>, sink: &mut dyn Sink) -> anyhow::Result<bool> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        result = receive(trail, export, purpose, sink) => result.map(|()| true),
+        _ = term.recv() => Ok(false),
+        _ = int.recv() => Ok(false),
+    }
+}
+
+/// Receives all of it; when it follows, connects anew whenever the connection breaks.
+async fn receive(trail: &Trail, mut export: Export, purpose: Option<&str>, sink: &mut dyn Sink) -> anyhow::Result<()> {
     let mut retry = RETRY_FIRST;
     loop {
-        let before = output.next;
-        let error = match connect(trail, &export, output).await {
-            Ok(mut stream) => match read_lines(&mut stream, output).await {
-                Ok(()) => return Ok(true),
+        let before = sink.next();
+        let error = match connect(trail, &export, purpose, sink).await {
+            Ok(mut stream) => match read_lines(&mut stream, sink).await {
+                Ok(()) => return Ok(()),
                 Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => return Err(error),
                 Err(error) => error,
             },
@@ -169,8 +173,8 @@ async fn receive(trail: &Trail, mut export: Export, output: &mut Output) -> anyh
             Err(Refusal::Passing(error)) if before.is_none() => return Err(error),
             Err(Refusal::Passing(error)) => error,
         };
-        let (true, Some(next)) = (export.follow, output.next) else { return Err(error) };
-        if output.next != before {
+        let (true, Some(next)) = (export.follow, sink.next()) else { return Err(error) };
+        if sink.next() != before {
             retry = RETRY_FIRST;
         }
         if retry == RETRY_FIRST {
@@ -190,10 +194,11 @@ enum Refusal {
     Final(anyhow::Error),
 }
 
-async fn connect(trail: &Trail, export: &Export, output: &mut Output) -> Result<Body, Refusal> {
+async fn connect(trail: &Trail, export: &Export, purpose: Option<&str>, sink: &mut dyn Sink) -> Result<Body, Refusal> {
     let (address, host) = trail.address().map_err(Refusal::Final)?;
     let auditor = std::env::var("USER").unwrap_or_default();
     let request = http::Request::get(export.target()).header("host", host).header("user-agent", concat!("keyward/", env!("CARGO_PKG_VERSION")));
+    let request = purpose.into_iter().fold(request, |request, purpose| request.header("x-keyward-purpose", purpose));
     let request = match http::HeaderValue::from_str(&auditor) {
         Ok(name) if !auditor.is_empty() => request.header("x-keyward-auditor", name),
         _ => request,
@@ -203,8 +208,7 @@ async fn connect(trail: &Trail, export: &Export, output: &mut Output) -> Result<
     let opened = tokio::time::timeout(SILENCE, opening).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer")));
     let (head, mut stream) = opened.with_context(|| unreachable(&trail.url)).map_err(Refusal::Passing)?.into_parts();
     if head.status.is_success() {
-        let end = head.headers.get("x-keyward-end").and_then(|end| end.to_str().ok()?.parse().ok());
-        output.end = end;
+        sink.ends_at(head.headers.get("x-keyward-end").and_then(|end| end.to_str().ok()?.parse().ok()));
         return Ok(stream);
     }
     let mut text = Vec::new();
@@ -216,7 +220,7 @@ async fn connect(trail: &Trail, export: &Export, output: &mut Output) -> Result<
 }
 
 /// Reads lines, each after its cursor and a tab, up to the one that says that this is all.
-async fn read_lines(stream: &mut Body, output: &mut Output) -> anyhow::Result<()> {
+async fn read_lines(stream: &mut Body, sink: &mut dyn Sink) -> anyhow::Result<()> {
     let mut rest: Vec<u8> = Vec::new();
     loop {
         let piece = tokio::time::timeout(SILENCE, stream.next()).await.context("the gateway has fallen silent")??;
@@ -228,9 +232,9 @@ async fn read_lines(stream: &mut Body, output: &mut Output) -> anyhow::Result<()
                 return Ok(());
             }
             let (next, text) = numbered(line).context("the gateway answers in another form")?;
-            output.put(if text == b"\n" { b"" } else { text }, next)?;
+            sink.put(if text == b"\n" { b"" } else { text }, next)?;
         }
-        output.flush()?;
+        sink.flush()?;
     }
 }
 

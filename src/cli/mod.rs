@@ -4,6 +4,7 @@ mod audit;
 mod evidence;
 mod export;
 mod output;
+mod pack;
 mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};

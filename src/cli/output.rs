@@ -39,16 +39,29 @@ enum To {
     Stdout(BufWriter<std::io::Stdout>),
 }
 
+/// What takes the lines of an export.
+pub(super) trait Sink {
+    /// Takes a line, with its end, behind which the cursor is `next`. An empty one moves the cursor.
+    fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()>;
+
+    /// Comes after a batch of lines.
+    fn flush(&mut self) -> anyhow::Result<()>;
+
+    /// Where the export ends, when that is known.
+    fn ends_at(&mut self, end: Option<u64>);
+
+    /// The cursor.
+    fn next(&self) -> Option<u64>;
+}
+
 /// The output of an export.
 pub(super) struct Output {
     to: To,
     cursor_file: Option<PathBuf>,
     /// One line to read for each exchange, in place of its JSON.
     pub readable: bool,
-    /// The next record.
-    pub next: Option<u64>,
-    /// Where the export ends, when that is known.
-    pub end: Option<u64>,
+    next: Option<u64>,
+    end: Option<u64>,
     lines: u64,
     bytes: u64,
     saved: Instant,
@@ -88,32 +101,6 @@ impl Output {
     /// Writes what stands before the first line.
     pub fn head(&mut self, header: &str) -> std::io::Result<()> {
         self.write(header.as_bytes())
-    }
-
-    /// Writes a line, with its end, behind which the cursor is `next`. An empty one moves the cursor.
-    pub fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
-        if !line.is_empty() {
-            self.lines += 1;
-            match std::str::from_utf8(line).ok().filter(|_| self.readable).and_then(Exchange::read) {
-                Some(exchange) => self.write(present::line(&exchange).as_bytes())?,
-                None => self.write(line)?,
-            }
-        }
-        self.next = Some(next);
-        Ok(())
-    }
-
-    /// After a batch of lines: hands them on, and now and then keeps the cursor.
-    pub fn flush(&mut self) -> anyhow::Result<()> {
-        match &mut self.to {
-            To::File(file) => file.flush()?,
-            To::Stdout(stdout) => stdout.flush()?,
-        }
-        if self.saved.elapsed() >= OFTEN {
-            self.save()?;
-            self.show();
-        }
-        Ok(())
     }
 
     /// Makes the output durable, then its cursor.
@@ -159,5 +146,40 @@ impl Output {
             To::File(file) => file.write_all(bytes),
             To::Stdout(stdout) => stdout.write_all(bytes),
         }
+    }
+}
+
+impl Sink for Output {
+    fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
+        if !line.is_empty() {
+            self.lines += 1;
+            match std::str::from_utf8(line).ok().filter(|_| self.readable).and_then(Exchange::read) {
+                Some(exchange) => self.write(present::line(&exchange).as_bytes())?,
+                None => self.write(line)?,
+            }
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+
+    /// Hands the lines on, and now and then keeps the cursor.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        match &mut self.to {
+            To::File(file) => file.flush()?,
+            To::Stdout(stdout) => stdout.flush()?,
+        }
+        if self.saved.elapsed() >= OFTEN {
+            self.save()?;
+            self.show();
+        }
+        Ok(())
+    }
+
+    fn ends_at(&mut self, end: Option<u64>) {
+        self.end = end;
+    }
+
+    fn next(&self) -> Option<u64> {
+        self.next
     }
 }

@@ -9,6 +9,7 @@ mod exports;
 mod listeners;
 mod metrics;
 mod no_record_no_call;
+mod packs;
 mod pushes;
 mod reload;
 mod routing;
