@@ -5,7 +5,7 @@ use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
 use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
-use crate::audit::texts::Text;
+use crate::audit::texts;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
@@ -107,14 +107,6 @@ fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems>
     Ok(Rules { directory, policies })
 }
 
-/// Keeps what calls will be judged by, before the first one is.
-fn keep_texts(settings: &Settings, catalog: &Catalog, rules: &Rules) -> anyhow::Result<()> {
-    for text in [Text::catalog(&catalog.documents), Text::bundle(&rules.policies.source)] {
-        text.keep(&settings.audit_dir).with_context(|| format!("the texts in force cannot be kept in {}", settings.audit_dir.display()))?;
-    }
-    Ok(())
-}
-
 /// A running gateway, as far as others in the process need it.
 pub struct Running {
     /// The gate.
@@ -163,7 +155,7 @@ impl Gateway {
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
-        keep_texts(&settings, &catalog, &rules)?;
+        texts::keep(&settings.audit_dir, &catalog, &rules.policies).context("the texts of policies and catalogue cannot be kept")?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
             free_bytes_min: settings.free_bytes_min,
@@ -385,9 +377,9 @@ impl Signals {
 
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
-    let kept = |rules: Rules| match keep_texts(settings, &gate.catalog, &rules) {
+    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
         Ok(()) => Ok(rules),
-        Err(error) => Err(Problems(vec![format!("{error:#}")])),
+        Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
     };
     match read_rules(settings, &gate.catalog).and_then(kept) {
         Ok(rules) => {

@@ -1,6 +1,7 @@
 //! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
 //! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
 
+use crate::secret::check_private;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -134,6 +135,14 @@ impl Tls {
     /// # Errors
     /// When they cannot be read, or there are none.
     pub fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::with_identity(ca_file, None)
+    }
+
+    /// The same, with a certificate to show, and the file of its key.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or others can read the key.
+    pub fn with_identity(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
         pingora_rustls::install_default_crypto_provider();
         let mut roots = pingora_rustls::RootCertStore::empty();
         match ca_file {
@@ -141,7 +150,17 @@ impl Tls {
             None => pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots).map_err(|e| anyhow::anyhow!("the system's CA certificates: {e}"))?,
         }
         ensure!(!roots.is_empty(), "there are no CA certificates");
-        let config = pingora_rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let builder = pingora_rustls::ClientConfig::builder().with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                check_private(key).map_err(|why| anyhow::anyhow!("{}: {why}", key.display()))?;
+                let names = format!("{}, {}", certificate.display(), key.display());
+                let read = pingora_rustls::load_certs_and_key_files(&certificate.to_string_lossy(), &key.to_string_lossy());
+                let (certificates, key) = read.map_err(|e| anyhow::anyhow!("{names}: {e}"))?.with_context(|| format!("{names}: no certificate, or no key"))?;
+                builder.with_client_auth_cert(certificates, key).with_context(|| names)?
+            }
+        };
         Ok(Self(Arc::new(config).into()))
     }
 }

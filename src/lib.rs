@@ -5,7 +5,6 @@
 
 pub mod clock;
 pub mod durable;
-pub mod client;
 pub mod reason;
 pub mod secret;
 pub mod metrics;

@@ -3,9 +3,9 @@
 //! The hashes stand in every record, so the texts need no proof of their own: whoever has a text can hash it. They are
 //! written before the first call is judged by them, and never removed.
 
-use crate::catalog;
+use crate::catalog::{self, Catalog};
 use crate::durable;
-use crate::policy::Source;
+use crate::policy::{Bundle, Source};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,14 @@ impl Text {
         std::fs::File::open(audit_dir)?.sync_all()?;
         durable::replace(&path, &serde_json::to_vec_pretty(self)?)
     }
+}
+
+/// Keeps what calls will be judged by, before the first one is.
+///
+/// # Errors
+/// When it cannot be written: nothing may then be judged by it.
+pub fn keep(audit_dir: &Path, catalog: &Catalog, policies: &Bundle) -> io::Result<()> {
+    [Text::catalog(&catalog.documents), Text::bundle(&policies.source)].iter().try_for_each(|text| text.keep(audit_dir))
 }
 
 /// The text of this hash; `None` when it was not kept, or is not what its hash says.

@@ -3,17 +3,19 @@
 //! The cursor file says how long the output was when the cursor was right. Whoever goes on cuts the output there, so that
 //! nothing is missing and nothing stands twice, even after a power cut.
 
+use super::evidence::progress_bar;
 use crate::audit::exchange::Exchange;
 use crate::audit::present;
 use crate::durable;
 use anyhow::{Context, ensure};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often cursor and progress are brought up to date.
+/// How often the cursor is kept.
 const OFTEN: Duration = Duration::from_secs(1);
 
 /// What a cursor file holds.
@@ -61,8 +63,7 @@ pub(super) struct Output {
     /// One line to read for each exchange, in place of its JSON.
     pub readable: bool,
     next: Option<u64>,
-    end: Option<u64>,
-    lines: u64,
+    bar: ProgressBar,
     bytes: u64,
     saved: Instant,
 }
@@ -73,6 +74,7 @@ impl Output {
     /// # Errors
     /// When the file exists already, is shorter than it was, or cannot be opened.
     pub fn open(out: Option<&Path>, cursor_file: Option<PathBuf>, saved: Option<Saved>, append: bool) -> anyhow::Result<Self> {
+        let bar = if out.is_some() || !std::io::stdout().is_terminal() { progress_bar() } else { ProgressBar::hidden() };
         let mut bytes = saved.map_or(0, |saved| saved.bytes);
         let to = match out {
             None => To::Stdout(BufWriter::new(std::io::stdout())),
@@ -95,7 +97,7 @@ impl Output {
                 To::File(BufWriter::new(file))
             }
         };
-        Ok(Self { to, cursor_file, readable: false, next: saved.map(|saved| saved.cursor), end: None, lines: 0, bytes, saved: Instant::now() })
+        Ok(Self { to, cursor_file, readable: false, next: saved.map(|saved| saved.cursor), bar, bytes, saved: Instant::now() })
     }
 
     /// Writes what stands before the first line.
@@ -117,27 +119,11 @@ impl Output {
         Ok(())
     }
 
-    /// What has been exported, on a terminal; the last word when `done`.
-    pub fn show(&self) {
-        if !self.readable && self.watched() {
-            let of = self.end.map_or_else(String::new, |end| format!(" of {end}"));
-            eprint!("\r\x1b[K{} lines, {:.1} MB, at record {}{of}", self.lines, self.bytes as f64 / 1e6, self.next.unwrap_or(0));
-        }
-    }
-
-    /// The last word on a terminal.
+    /// The last word.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         self.save()?;
-        self.show();
-        if !self.readable && self.watched() {
-            eprintln!();
-        }
+        self.bar.finish_and_clear();
         Ok(())
-    }
-
-    /// Somebody sees standard error, and the lines go elsewhere.
-    fn watched(&self) -> bool {
-        std::io::stderr().is_terminal() && (matches!(self.to, To::File(_)) || !std::io::stdout().is_terminal())
     }
 
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -152,13 +138,13 @@ impl Output {
 impl Sink for Output {
     fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
         if !line.is_empty() {
-            self.lines += 1;
             match std::str::from_utf8(line).ok().filter(|_| self.readable).and_then(Exchange::read) {
                 Some(exchange) => self.write(present::line(&exchange).as_bytes())?,
                 None => self.write(line)?,
             }
         }
         self.next = Some(next);
+        self.bar.set_position(next);
         Ok(())
     }
 
@@ -170,13 +156,12 @@ impl Sink for Output {
         }
         if self.saved.elapsed() >= OFTEN {
             self.save()?;
-            self.show();
         }
         Ok(())
     }
 
     fn ends_at(&mut self, end: Option<u64>) {
-        self.end = end;
+        end.into_iter().for_each(|end| self.bar.set_length(end));
     }
 
     fn next(&self) -> Option<u64> {

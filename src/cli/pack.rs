@@ -1,6 +1,7 @@
 //! `keyward audit pack`: an auditor's question, and an archive that answers it.
 
 use super::audit::{FilterArgs, Trail, ask_gateway};
+use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
 use crate::audit::ask::{Ask, Form};
@@ -11,13 +12,17 @@ use crate::audit::form::RecordForm;
 use crate::audit::query::{PAGE_EXCHANGES_MAX, Reader};
 use crate::audit::texts::{self, TEXTS, Text};
 use crate::clock::Timestamp;
+use crate::evidence::source::{Dir, Gateway, Source};
 use crate::pack::{InForce, Pack, Question};
 use anyhow::ensure;
 use clap::Args;
-use std::io::IsTerminal;
+use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// How long the last records may wait for a checkpoint.
+const SIGNED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What the pack is to hold.
 #[derive(Debug, Args)]
@@ -44,10 +49,11 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
         by: std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "an unnamed user".to_owned()),
         at: Timestamp::now(),
     };
-    let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, exchanges: 0, shown: Instant::now() };
+    let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, bar: progress_bar() };
     let export = Export { form: RecordForm::Exchange, filter: filter.clone(), start: Start::Oldest, follow: false };
     ensure!(export_into(trail, export, Some("evidence pack"), &mut intake)?, "interrupted: no pack is made");
-    let Intake { mut pack, end, .. } = intake;
+    let Intake { mut pack, end, bar, .. } = intake;
+    bar.finish_and_clear();
     let in_force = in_force(trail, &filter)?;
     let mut hashes: Vec<String> = pack.hashes().map(str::to_owned).collect();
     hashes.extend(in_force.iter().flat_map(|rules| [rules.bundle.clone(), rules.catalog.clone()]).filter(|hash| !hash.is_empty()));
@@ -56,10 +62,10 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
     for hash in hashes {
         pack.add_text(&hash, text(trail, &hash)?.as_ref())?;
     }
-    let made = pack.finish(&in_force, end, &args.out)?;
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
+    if let Err(error) = prove(trail, &mut pack) {
+        eprintln!("keyward: the pack holds no proofs: {error:#}");
     }
+    let made = pack.finish(&in_force, end, &args.out)?;
     println!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256);
     Ok(ExitCode::SUCCESS)
 }
@@ -69,36 +75,46 @@ struct Intake {
     pack: Pack,
     next: Option<u64>,
     end: Option<u64>,
-    exchanges: u64,
-    shown: Instant,
+    bar: ProgressBar,
 }
 
 impl Sink for Intake {
     fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
         self.next = Some(next);
+        self.bar.set_position(next);
         if line.is_empty() {
             return Ok(());
         }
-        self.exchanges += 1;
         self.pack.add(line)
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        if self.shown.elapsed() > Duration::from_secs(1) && std::io::stderr().is_terminal() {
-            self.shown = Instant::now();
-            let of = self.end.map_or_else(String::new, |end| format!(" of {end}"));
-            eprint!("\r\x1b[K{} exchanges, at record {}{of}", self.exchanges, self.next.unwrap_or(0));
-        }
         Ok(())
     }
 
     fn ends_at(&mut self, end: Option<u64>) {
+        end.into_iter().for_each(|end| self.bar.set_length(end));
         self.end = end;
     }
 
     fn next(&self) -> Option<u64> {
         self.next
     }
+}
+
+/// Adds proofs. A running gateway signs every second: the last records may have to wait for it.
+fn prove(trail: &Trail, pack: &mut Pack) -> anyhow::Result<()> {
+    let Some(dir) = &trail.dir else {
+        let deadline = Instant::now() + SIGNED_WITHIN;
+        loop {
+            let gateway = Gateway::open(&trail.url)?;
+            if gateway.end()? >= pack.end() || Instant::now() > deadline {
+                return pack.prove(&gateway);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    pack.prove(&Dir::open(dir)?)
 }
 
 /// Policies or catalogue of a hash; `None` when the gateway has not kept them.

@@ -2,7 +2,8 @@
 
 use super::form;
 use crate::audit::form::RecordForm;
-use crate::push::{Destination, Settings};
+use crate::client::Url;
+use crate::push::{SCHEMES, Settings};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -19,8 +20,9 @@ pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>
         if !names.insert(push.name.clone()) {
             return Err(wrong("name", format!("`{}` is the name of two pushes, which would share a cursor", push.name)));
         }
-        let Some(to) = Destination::parse(&push.url) else {
-            let why = format!("`{}` must be syslog+tls://NAME[:PORT] or https://NAME[:PORT][/PATH], without a login", push.url);
+        let webhook = push.url.starts_with("https://");
+        let Some(to) = Url::parse(&push.url, SCHEMES).filter(|to| webhook || to.path == "/") else {
+            let why = format!("`{}` must be tls://NAME[:PORT], for syslog, or https://NAME[:PORT][/PATH], without a login", push.url);
             return Err(wrong("url", why));
         };
         let form = match RecordForm::parse(&push.form) {
@@ -32,7 +34,6 @@ pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>
             (Some(certificate), Some(key)) => Some((base.join(certificate), base.join(key))),
             _ => return Err(wrong("key_file", "a client certificate needs both `certificate_file` and `key_file`".to_owned())),
         };
-        let webhook = matches!(to, Destination::Webhook { .. });
         if !webhook && push.token_file.is_some() {
             return Err(wrong("token_file", "syslog knows no token: use a client certificate".to_owned()));
         }

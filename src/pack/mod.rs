@@ -3,18 +3,24 @@
 //! Records go through in the order in which they come and are written to files at once, so a pack may be larger than the
 //! memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML.
 
-pub mod report;
+mod proofs;
+mod report;
 mod spool;
 mod summary;
 
 use crate::audit::exchange::Exchange;
+use crate::audit::record::leaf_hash;
 use crate::audit::texts::Text;
 use crate::clock::Timestamp;
+use crate::evidence::source::Source;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use spool::Spool;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use summary::Summary;
+
+pub use proofs::{Checked, check};
 
 /// What was asked, by whom, and of what.
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ pub struct Pack {
     spool: Spool,
     summary: Summary,
     lines: u64,
+    /// The record after the last one.
+    end: u64,
 }
 
 /// A pack that is made.
@@ -73,7 +81,7 @@ impl Pack {
         spool.write("bodies.ndjson", b"")?;
         spool.write("records.csv", b"line,record,exchange,kind,time,leaf_hash\r\n")?;
         spool.write("exchanges.csv", crate::audit::form::csv::HEADER.as_bytes())?;
-        Ok(Self { question, spool, summary: Summary::default(), lines: 0 })
+        Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0 })
     }
 
     /// Takes an exchange with its bodies, as one line of JSON.
@@ -84,10 +92,11 @@ impl Pack {
         let exchange = std::str::from_utf8(line).ok().and_then(Exchange::read).context("the trail gave out something that is no exchange")?;
         for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
             self.lines += 1;
+            self.end = self.end.max(part.seq.saturating_add(1));
             self.spool.write("records.ndjson", &part.leaf)?;
             self.spool.write("records.ndjson", b"\n")?;
             let kind = part.text("/kind").unwrap_or("unreadable");
-            let row = format!("{},{},{},{kind},{},{}\r\n", self.lines, part.seq, exchange.id, part.time.rfc3339(), leaf_hash(&part.leaf));
+            let row = format!("{},{},{},{kind},{},{}\r\n", self.lines, part.seq, exchange.id, part.time.rfc3339(), hex::encode(leaf_hash(&part.leaf)));
             self.spool.write("records.csv", row.as_bytes())?;
             if let Some(content) = &part.content {
                 let body = match std::str::from_utf8(&content.bytes) {
@@ -102,6 +111,11 @@ impl Pack {
         self.spool.write("exchanges.csv", crate::audit::form::csv::row(&exchange).as_bytes())?;
         self.summary.add(&exchange);
         Ok(())
+    }
+
+    /// The number of the record after its last one.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// The hashes of policies and catalogues that the records name.
@@ -130,12 +144,21 @@ impl Pack {
         self.spool.write(&format!("{folder}/{short}.json"), &serde_json::to_vec_pretty(text)?)
     }
 
-    /// Adds a file as it is.
+    /// Adds a proof for each record.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn add_file(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        self.spool.write(name, bytes)
+    /// When the newest checkpoint does not cover all of them, a proof does not hold, or something cannot be written.
+    pub fn prove(&mut self, source: &dyn Source) -> anyhow::Result<()> {
+        let table = BufReader::new(self.spool.read("records.csv")?);
+        let records = table.lines().skip(1).map(|row| {
+            let row = row?;
+            let (head, hash) = row.rsplit_once(',').context("a row without a hash")?;
+            let record = head.split(',').nth(1).context("a row without a record")?.parse()?;
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(hash, &mut bytes)?;
+            Ok((record, bytes))
+        });
+        proofs::prove(source, records, |name, bytes| self.spool.write(name, bytes))
     }
 
     /// Writes report, manifest and instructions, and then the archive. `end` is the number of records in the trail.
@@ -143,8 +166,8 @@ impl Pack {
     /// # Errors
     /// When something cannot be written.
     pub fn finish(mut self, in_force: &[InForce], end: Option<u64>, out: &Path) -> anyhow::Result<Made> {
-        let Self { question, spool, summary, lines } = &mut self;
-        let proofs = spool.has("proofs/");
+        let Self { question, spool, summary, lines, .. } = &mut self;
+        let proofs = spool.has(proofs::DIR);
         let report = report::render(question, summary, in_force, *lines, end, proofs)?;
         spool.write("report.html", report.as_bytes())?;
         spool.write("README.txt", report::instructions(proofs).as_bytes())?;
@@ -164,12 +187,6 @@ fn manifest(question: &Question, summary: &Summary, in_force: &[InForce], lines:
         "filter": filter, "exchanges": summary.exchanges, "records": lines, "records_in_trail": end,
         "rules_in_force": rules, "texts": summary.texts, "texts_not_kept": summary.missing,
     })
-}
-
-/// The hash of a leaf in the tree of RFC 6962, as hexadecimal digits.
-fn leaf_hash(leaf: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    hex::encode(Sha256::new().chain_update([0]).chain_update(leaf).finalize())
 }
 
 /// A file's name without what an archive could misread.

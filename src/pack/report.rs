@@ -146,8 +146,27 @@ trail, and for proofs against them.
 ";
 
 const PROOFS: &str = "\
-5. That the records are in the trail that the gateway has signed: see the files
-   in proofs/, and proofs/README.txt.
+5. That each record is one of the log that the gateway signs, and stands where
+   records.csv says. proofs/checkpoint is the signed head of the log
+   (C2SP tlog-checkpoint, over the RFC 6962 tree of all records), and each line of
+   proofs/inclusion.ndjson the inclusion proof of the record in the same line of
+   records.ndjson. KEY is the log's verifier key: take it from whoever runs the
+   gateway, by another way than this archive; proofs/log.vkey is only what the
+   archive says that it is. With keyward, in the folder of this file:
+
+     keyward audit verify --pack . --vkey KEY
+
+   Without keyward: with the program in the folder tests/verify-go of keyward's
+   sources, some 400 lines on Go's own golang.org/x/mod/sumdb, or with one of your
+   own (note.Open, tlog.RecordHash, tlog.CheckRecord):
+
+     verify-go pack . KEY
+
+WHAT IT DOES NOT PROVE
+
+That no call was left out which the question should have found: whoever made the
+pack asked the question. The numbers in records.csv have no gaps in the log
+itself; `keyward audit verify` on the whole trail tells whether one is missing.
 ";
 
 #[cfg(test)]

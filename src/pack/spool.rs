@@ -47,6 +47,13 @@ impl Spool {
         Ok(())
     }
 
+    /// A file, to be read from its beginning.
+    pub fn read(&mut self, name: &str) -> anyhow::Result<File> {
+        let spooled = self.files.get_mut(name).with_context(|| format!("there is no {name}"))?;
+        spooled.file.flush()?;
+        Ok(File::open(&spooled.path)?)
+    }
+
     /// Whether there is a file whose name begins so.
     pub fn has(&self, prefix: &str) -> bool {
         self.files.keys().any(|name| name.starts_with(prefix))

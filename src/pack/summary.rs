@@ -42,7 +42,7 @@ pub(super) struct Row {
     pub action: String,
     pub resource: String,
     pub result: String,
-    /// The policies that decided, or what went wrong.
+    /// In the policies' words, or what went wrong.
     pub why: String,
     /// It did not go as asked.
     pub notable: bool,
@@ -51,14 +51,11 @@ pub(super) struct Row {
 impl Row {
     fn of(exchange: &Exchange) -> Self {
         let [time, id, caller, action, resource, result] = present::summary(exchange);
-        let policies = exchange.request.json.pointer("/decision/policies").and_then(Value::as_array);
-        let policies: Vec<_> = policies.into_iter().flatten().filter_map(|policy| policy.get("id")?.as_str()).collect();
-        let detail = match &exchange.answer {
+        let why = match &exchange.answer {
             Some(answer) => answer.text("/detail"),
             None => exchange.request.text("/decision/message"),
         };
-        let why = if exchange.request.kind == Kind::Forwarded { Vec::new() } else { policies };
-        let why = why.into_iter().chain(detail).map(present::clean).collect::<Vec<_>>().join(": ");
+        let why = present::clean(why.unwrap_or_default());
         let notable = !matches!(exchange.outcome(), "succeeded" | "accepted" | "event");
         Self { time, id, caller, action, resource, result, why, notable }
     }

@@ -1,15 +1,16 @@
 //! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later, for ever.
 
 use super::syslog::{self, Origin};
-use super::webhook::Post;
-use super::{Destination, Prepared};
+use super::{Prepared, webhook};
 use crate::audit::export::{Export, Exporter, Line, Start, State};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
 use crate::audit::query::Reader;
+use crate::client::Url;
 use crate::clock::Timestamp;
 use crate::durable;
 use crate::metrics::Metrics;
+use anyhow::Context;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -79,7 +80,7 @@ impl Follower {
     pub fn new(push: Prepared, reader: Reader, metrics: Arc<Metrics>, dir: &Path) -> Self {
         let settings = &push.settings;
         let board =
-            Board { name: settings.name.clone(), to: settings.to.to_string(), form: settings.form.name(), reader: reader.clone(), state: Mutex::default() };
+            Board { name: settings.name.clone(), to: without_query(&settings.to), form: settings.form.name(), reader: reader.clone(), state: Mutex::default() };
         let cursor_file = dir.join(format!("{}.cursor", settings.name));
         let origin = Origin::new(settings.form == RecordForm::Ndjson);
         Self { origin, reader, metrics, cursor_file, board: Arc::new(board), push }
@@ -128,7 +129,7 @@ impl Follower {
         loop {
             let step = exporter.step().map_err(|error| self.with_file(&error))?;
             if !step.lines.is_empty() {
-                self.send(&step.lines).await?;
+                self.send(&step.lines).await.map_err(|error| format!("{error:#}"))?;
                 durable::replace(&self.cursor_file, format!("{}\n", step.next).as_bytes()).map_err(|error| self.with_file(&error))?;
                 self.succeeded(step.lines.len());
                 *retry = RETRY_FIRST;
@@ -141,17 +142,13 @@ impl Follower {
         }
     }
 
-    async fn send(&self, lines: &[Line]) -> Result<(), String> {
+    async fn send(&self, lines: &[Line]) -> anyhow::Result<()> {
         let Prepared { settings, tls } = &self.push;
-        let sending = async {
-            match &settings.to {
-                Destination::Syslog { .. } => syslog::deliver(tls, &self.origin, lines, settings.accept_bare_close).await,
-                Destination::Webhook { host, port, target } => {
-                    Post { host, port: *port, target, token_file: settings.token_file.as_deref() }.deliver(tls, lines).await
-                }
-            }
-        };
-        tokio::time::timeout(DEADLINE, sending).await.unwrap_or_else(|_| Err(format!("no confirmation within {} s", DEADLINE.as_secs())))
+        if settings.is_webhook() {
+            return webhook::deliver(&settings.to, tls, settings.token_file.as_deref(), lines, DEADLINE).await;
+        }
+        let sending = syslog::deliver(&settings.to, tls, &self.origin, lines, settings.accept_bare_close);
+        tokio::time::timeout(DEADLINE, sending).await.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))?
     }
 
     /// The next record; `None` before the first.
@@ -199,6 +196,11 @@ impl Follower {
             shown.failing = Some((since, error.to_owned()));
         });
     }
+}
+
+/// Some receivers want a token in the query.
+fn without_query(url: &Url) -> String {
+    url.to_string().split('?').next().unwrap_or_default().to_owned()
 }
 
 /// Between half of a time and all of it, so that many who wait for one receiver do not come back together.

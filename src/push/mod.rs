@@ -5,11 +5,11 @@
 
 mod follower;
 mod syslog;
-mod tls;
 mod webhook;
 
 use crate::audit::form::RecordForm;
 use crate::audit::query::Reader;
+use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use follower::{Board, Follower};
 use serde_json::Value;
@@ -26,8 +26,8 @@ pub const PUSHES: &str = "/api/v1/pushes";
 pub struct Settings {
     /// Its name: in metrics, and of the file that keeps its cursor.
     pub name: String,
-    /// Where to.
-    pub to: Destination,
+    /// Where to: one of [`SCHEMES`].
+    pub to: Url,
     /// In which form: one with a JSON document on each line.
     pub form: RecordForm,
     /// CA certificates for the receiver, in place of the system's.
@@ -40,63 +40,19 @@ pub struct Settings {
     pub accept_bare_close: bool,
 }
 
-/// A receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// Syslog (RFC 5424) over TLS (RFC 5425).
-    Syslog {
-        /// Its name, or address.
-        host: String,
-        /// Its port.
-        port: u16,
-    },
-    /// Batches of lines by POST over TLS.
-    Webhook {
-        /// Its name, or address.
-        host: String,
-        /// Its port.
-        port: u16,
-        /// Path and query.
-        target: String,
-    },
-}
+/// Syslog (RFC 5424) over TLS (RFC 5425), and batches of lines by POST over TLS; each with its port.
+pub const SCHEMES: &[(&str, u16)] = &[("tls", 6514), ("https", 443)];
 
-impl Destination {
-    /// Reads `syslog+tls://host[:port]` or `https://host[:port][/path]`. `None` for anything else.
-    pub fn parse(url: &str) -> Option<Self> {
-        let uri: http::Uri = url.replacen("syslog+tls://", "syslog://", 1).parse().ok()?;
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = |default| authority.port_u16().or((authority.port().is_none()).then_some(default));
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        match url.split_once("://")?.0 {
-            "syslog+tls" if target == "/" => Some(Self::Syslog { host, port: port(6514)? }),
-            "https" => Some(Self::Webhook { host, port: port(443)?, target: target.to_owned() }),
-            _ => None,
-        }
-    }
-
-    fn host(&self) -> (&str, u16) {
-        match self {
-            Self::Syslog { host, port } | Self::Webhook { host, port, .. } => (host, *port),
-        }
-    }
-}
-
-impl std::fmt::Display for Destination {
-    /// Without the query, in which some receivers want a token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Syslog { host, port } => write!(f, "syslog+tls://{host}:{port}"),
-            Self::Webhook { host, port, target } => write!(f, "https://{host}:{port}{}", target.split('?').next().unwrap_or_default()),
-        }
+impl Settings {
+    fn is_webhook(&self) -> bool {
+        self.to.scheme == "https"
     }
 }
 
 /// A push that can begin.
 pub struct Prepared {
     settings: Settings,
-    tls: tls::Connector,
+    tls: Tls,
 }
 
 /// Reads certificates and keys of all pushes.
@@ -106,13 +62,14 @@ pub struct Prepared {
 pub fn prepare(pushes: &[Settings]) -> Result<Vec<Prepared>, Vec<String>> {
     let (mut prepared, mut problems) = (Vec::new(), Vec::new());
     for settings in pushes {
-        let checked = tls::Connector::new(settings).and_then(|tls| {
+        let identity = settings.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+        let checked = Tls::with_identity(settings.ca_file.as_deref(), identity).and_then(|tls| {
             settings.token_file.as_deref().map(webhook::read_token).transpose()?;
             Ok(tls)
         });
         match checked {
             Ok(tls) => prepared.push(Prepared { settings: settings.clone(), tls }),
-            Err(why) => problems.push(format!("configuration: push `{}`: {why}", settings.name)),
+            Err(why) => problems.push(format!("configuration: push `{}`: {why:#}", settings.name)),
         }
     }
     if problems.is_empty() { Ok(prepared) } else { Err(problems) }
@@ -157,24 +114,6 @@ impl Drop for Pushes {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             thread.join().ok();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn receivers_are_named_by_urls() {
-        let syslog = |host: &str, port| Some(Destination::Syslog { host: host.to_owned(), port });
-        assert_eq!(Destination::parse("syslog+tls://logs.internal"), syslog("logs.internal", 6514));
-        assert_eq!(Destination::parse("syslog+tls://[::1]:16514"), syslog("::1", 16514));
-        let webhook = Destination::parse("https://siem.internal/ingest?token=s3cret").unwrap();
-        assert_eq!(webhook, Destination::Webhook { host: "siem.internal".to_owned(), port: 443, target: "/ingest?token=s3cret".to_owned() });
-        assert_eq!(webhook.to_string(), "https://siem.internal:443/ingest");
-        for wrong in ["http://a", "syslog://a", "syslog+tls://a/b", "https://user:pass@a", "a:6514", "https://a:99999", "https://", ""] {
-            assert_eq!(Destination::parse(wrong), None, "{wrong}");
         }
     }
 }

@@ -4,10 +4,12 @@
 //! says is the end of a connection: RFC 5425 has it answer our `close_notify` with its own, which it can only do when it
 //! has read all that came before. So each batch is a connection, and confirmed by its orderly end.
 
-use super::tls::Connector;
 use crate::audit::export::Line;
 use crate::audit::record::Kind;
+use crate::client::{Tls, Url, connect};
+use anyhow::{Context, bail};
 use std::fmt::Write;
+use std::io::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Facility 13, log audit.
@@ -50,26 +52,25 @@ impl Origin {
 }
 
 /// Sends lines on a connection of their own, and waits for its end.
-pub(super) async fn deliver(connector: &Connector, origin: &Origin, lines: &[Line], accept_bare_close: bool) -> Result<(), String> {
-    let mut stream = connector.connect().await?;
-    let broken = |error: std::io::Error| format!("the connection broke: {error}");
+pub(super) async fn deliver(to: &Url, tls: &Tls, origin: &Origin, lines: &[Line], accept_bare_close: bool) -> anyhow::Result<()> {
+    let mut stream = connect(to, Some(tls)).await?;
+    const BROKEN: &str = "the connection broke";
     for line in lines {
-        stream.write_all(&origin.message(line)).await.map_err(broken)?;
+        stream.write_all(&origin.message(line)).await.context(BROKEN)?;
     }
-    stream.shutdown().await.map_err(broken)?;
+    stream.shutdown().await.context(BROKEN)?;
     let mut rest = [0; 1024];
     loop {
         match stream.read(&mut rest).await {
             Ok(0) => return Ok(()),
             // A receiver has nothing to say; whatever it does say is no confirmation.
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && accept_bare_close => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err("the receiver closed without TLS close_notify, as one that dies does, so nobody knows what it took; \
-                     if it always closes so (as rsyslog's `gtls` driver does, unlike `ossl`), set `accept_bare_close = true`"
-                    .to_owned());
-            }
-            Err(error) => return Err(broken(error)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && accept_bare_close => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!(
+                "the receiver closed without TLS close_notify, as one that dies does, so nobody knows what it took; if it \
+                 always closes so (as rsyslog's `gtls` driver does, unlike `ossl`), set `accept_bare_close = true`"
+            ),
+            Err(error) => return Err(error).context(BROKEN),
         }
     }
 }

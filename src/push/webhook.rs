@@ -1,47 +1,40 @@
 //! Webhooks: batches of JSON lines by POST over TLS. A status of 2xx confirms the whole batch.
 
-use super::tls::Connector;
 use crate::audit::export::Line;
-use crate::client;
+use crate::client::{Tls, Url, post};
 use crate::secret::check_private;
-use http::HeaderValue;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use anyhow::{Context, ensure};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use std::path::Path;
+use std::time::Duration;
 
-/// Where to, on a connection that is there.
-#[derive(Clone, Debug)]
-pub(super) struct Post<'a> {
-    pub host: &'a str,
-    pub port: u16,
-    pub target: &'a str,
-    pub token_file: Option<&'a Path>,
-}
+/// Bytes of an answer that are read, and thrown away.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-impl Post<'_> {
-    /// Posts lines.
-    pub async fn deliver(&self, connector: &Connector, lines: &[Line]) -> Result<(), String> {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_owned() };
-        let host = if self.port == 443 { host } else { format!("{host}:{}", self.port) };
-        let body: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
-        let mut request = http::Request::post(self.target).header(HOST, host).header(CONTENT_TYPE, "application/x-ndjson");
-        request = request.header(USER_AGENT, concat!("keyward/", env!("CARGO_PKG_VERSION")));
-        if let Some(file) = self.token_file {
-            // Read each time, so that it can be renewed.
-            request = request.header(AUTHORIZATION, read_token(file)?);
-        }
-        let request = request.body(body.into()).map_err(|error| error.to_string())?;
-        let response = client::over(connector.connect().await?, request).await.map_err(|error| format!("the connection broke: {error}"))?;
-        // What it says may repeat what it was sent, the token too: its status is enough.
-        if response.status().is_success() { Ok(()) } else { Err(format!("the receiver answered {}", response.status())) }
+/// Posts lines.
+pub(super) async fn deliver(to: &Url, tls: &Tls, token_file: Option<&Path>, lines: &[Line], deadline: Duration) -> anyhow::Result<()> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("keyward/", env!("CARGO_PKG_VERSION"))));
+    if let Some(file) = token_file {
+        // Read each time, so that it can be renewed.
+        headers.insert(AUTHORIZATION, read_token(file)?);
     }
+    let body: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
+    let answer = post(to, Some(tls), headers, body.into(), deadline, ANSWER_BYTES_MAX).await?;
+    // What it says may repeat what it was sent, the token too: its status is enough.
+    ensure!(answer.status().is_success(), "the receiver answered {}", answer.status());
+    Ok(())
 }
 
 /// The header that shows a token.
-pub(super) fn read_token(file: &Path) -> Result<HeaderValue, String> {
-    let name = file.display();
-    check_private(file).map_err(|error| format!("token_file {name}: {error}"))?;
-    let token = std::fs::read_to_string(file).map_err(|error| format!("token_file {name}: {error}"))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| format!("token_file {name} holds no token"))?;
+pub(super) fn read_token(file: &Path) -> anyhow::Result<HeaderValue> {
+    let name = || format!("token_file {}", file.display());
+    check_private(file).map_err(anyhow::Error::msg).with_context(name)?;
+    let token = std::fs::read_to_string(file).with_context(name)?;
+    ensure!(!token.trim().is_empty(), "{} is empty", name());
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).with_context(name)?;
     value.set_sensitive(true);
-    if token.trim().is_empty() { Err(format!("token_file {name} is empty")) } else { Ok(value) }
+    Ok(value)
 }

@@ -1,5 +1,6 @@
 //! Evidence packs of a real gateway: opened and checked by whoever has only a zip reader and a hash function.
 
+use crate::evidence::go;
 use crate::support::cli::{keyward, keyward_fails};
 use crate::support::{Gateway, Request, Site, Trail, Upstream, eventually, json_of, sha256};
 use serde_json::Value;
@@ -24,6 +25,14 @@ fn open(path: &Path) -> BTreeMap<String, Vec<u8>> {
         files.insert(name, bytes);
     }
     files
+}
+
+fn unpack(files: &BTreeMap<String, Vec<u8>>, dir: &Path) {
+    for (name, bytes) in files {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
 }
 
 fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> &'a str {
@@ -166,11 +175,7 @@ fn a_stopped_gateways_folder_makes_the_same_pack() {
 
     // The README's own commands, as they stand there.
     let dir = site.path("opened");
-    for (name, bytes) in &files {
-        let path = dir.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
+    unpack(&files, &dir);
     let run = |command: &str| Command::new("bash").args(["-euo", "pipefail", "-c", command]).current_dir(&dir).output().unwrap();
     let readme = text(&files, "README.txt");
     let commands: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix("     ")).filter(|line| line.contains("sha256sum")).collect();
@@ -179,4 +184,52 @@ fn a_stopped_gateways_folder_makes_the_same_pack() {
     let line = run(commands[1]);
     let seventh = text(&files, "records.csv").lines().nth(7).unwrap();
     assert_eq!(String::from_utf8_lossy(&line.stdout).split(' ').next(), seventh.rsplit(',').next(), "{} {seventh}", commands[1]);
+}
+
+/// The proofs of a pack hold for keyward and for Go's own packages, and not for a pack in which something was changed.
+#[test]
+fn a_pack_proves_its_records() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = traffic(&site);
+    let (url, out, dir) = (format!("http://{}", site.admin), site.path("pack.zip"), site.path("opened"));
+    keyward(&["audit", "pack", "--url", &url, "--outcome", "succeeded", "--out", out.to_str().unwrap()]);
+    let files = open(&out);
+    assert!(text(&files, "README.txt").contains("keyward audit verify --pack . --vkey KEY") && text(&files, "report.html").contains("proofs/"));
+    unpack(&files, &dir);
+    gateway.stop();
+    let key = text(&files, "proofs/log.vkey").trim();
+    let verify = ["audit", "verify", "--pack", dir.to_str().unwrap(), "--vkey", key];
+    let said = String::from_utf8(keyward(&verify)).unwrap();
+    assert!(said.contains("all 2 records stand in the log where the pack says"), "{said}");
+    let go = go::program("a_pack_proves_its_records");
+    let go_verify = ["pack", dir.to_str().unwrap(), key];
+    if let Some(go) = &go {
+        assert!(go::content(go, &go_verify).contains("2 records stand in the log"));
+    }
+    let records = text(&files, "records.ndjson");
+    let (first, second) = records.trim_end().split_once('\n').unwrap();
+    for (changed, wanted) in [
+        (records.replacen("tester", "taster", 1), "line 1"),
+        (format!("{second}\n{first}\n"), "line 1"),
+        (format!("{first}\n"), ""),
+        (format!("{records}{first}\n"), ""),
+    ] {
+        assert_ne!(changed, records);
+        std::fs::write(dir.join("records.ndjson"), changed).unwrap();
+        let error = keyward_fails(&verify);
+        assert!(error.contains(wanted) && error.contains("records.ndjson"), "{error}");
+        if let Some(go) = &go {
+            assert!(go::complaint(go, &go_verify).contains(wanted));
+        }
+    }
+    // A log that somebody else has signed is none.
+    std::fs::write(dir.join("records.ndjson"), records).unwrap();
+    let other = Site::new(upstream.address);
+    let gateway = other.serve();
+    assert_eq!(call(&gateway, "/v1/blobs/x", &json_of(90)), 200);
+    gateway.stop();
+    keyward(&["audit", "pack", "--dir", other.audit.to_str().unwrap(), "--out", other.path("p.zip").to_str().unwrap()]);
+    let foreign = open(&other.path("p.zip"));
+    assert!(keyward_fails(&["audit", "verify", "--pack", dir.to_str().unwrap(), "--vkey", text(&foreign, "proofs/log.vkey").trim()]).contains("checkpoint"));
 }

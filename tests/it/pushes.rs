@@ -25,7 +25,7 @@ fn site(upstream: &Upstream) -> (Site, Receiver, Receiver) {
     std::fs::write(&token, "the-token-x\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     site.append(&format!(
-        "[[push]]\nname = \"logs\"\nurl = \"syslog+tls://localhost:{}\"\nca_file = \"syslog.pem\"\n\
+        "[[push]]\nname = \"logs\"\nurl = \"tls://localhost:{}\"\nca_file = \"syslog.pem\"\n\
          [[push]]\nname = \"siem\"\nurl = \"https://localhost:{}/in?key=the-token-x\"\nca_file = \"webhook.pem\"\ntoken_file = \"token\"\n",
         syslog.address.port(),
         webhook.address.port()
@@ -178,8 +178,8 @@ fn what_cannot_be_pushed_is_an_error_before_anything_starts() {
         ("name = \"a\"\nurl = \"https://x\"\nform = \"csv\"", "push.form"),
         ("name = \"a\"\nurl = \"https://x\"\nca_file = \"none.pem\"", "none.pem"),
         ("name = \"a\"\nurl = \"https://x\"\ntoken_file = \"callers.toml\"", "readable by others"),
-        ("name = \"a\"\nurl = \"syslog+tls://x\"\ntoken_file = \"callers.toml\"", "push.token_file"),
-        ("name = \"a\"\nurl = \"syslog+tls://x\"\nkey_file = \"callers.toml\"", "push.key_file"),
+        ("name = \"a\"\nurl = \"tls://x\"\ntoken_file = \"callers.toml\"", "push.token_file"),
+        ("name = \"a\"\nurl = \"tls://x\"\nkey_file = \"callers.toml\"", "push.key_file"),
         ("name = \"a\"\nurl = \"https://x\"\ntoken = \"x\"", "unknown key `token`"),
     ] {
         let site = Site::new(upstream.address);
@@ -241,7 +241,7 @@ fn rsyslog_has_every_record() {
     std::fs::write(site.path("rsyslog/cert.pem"), cert.pem()).unwrap();
     std::fs::write(site.path("rsyslog/key.pem"), signing_key.serialize_pem()).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    site.append(&format!("[[push]]\nname = \"logs\"\nurl = \"syslog+tls://localhost:{port}\"\nca_file = \"rsyslog/cert.pem\"\n"));
+    site.append(&format!("[[push]]\nname = \"logs\"\nurl = \"tls://localhost:{port}\"\nca_file = \"rsyslog/cert.pem\"\n"));
     let received = || std::fs::read_to_string(site.path("rsyslog/received")).unwrap_or_default();
 
     let gateway = site.serve();
