@@ -3,7 +3,9 @@
 use crate::admin::{self, Phase};
 use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
+use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
+use crate::audit::texts;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
@@ -19,6 +21,7 @@ use crate::policy::Bundle;
 use crate::proxy::Proxy;
 use crate::proxy::budget::Budget;
 use crate::proxy::upstream::{self, Upstreams};
+use crate::push::{self, Pushes};
 use crate::rate::Rates;
 use crate::secret::DigestKey;
 use anyhow::Context;
@@ -50,6 +53,8 @@ pub struct Prepared {
     pub catalog: Arc<Catalog>,
     /// Callers and policies.
     pub rules: Rules,
+    /// Where the trail is sent on to.
+    pub pushes: Vec<push::Prepared>,
 }
 
 /// All that is wrong, a line each.
@@ -66,7 +71,8 @@ impl Prepared {
         upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).map_err(|why| Problems(vec![why]))?;
         let catalog = Arc::new(read_catalog(&settings)?);
         let rules = read_rules(&settings, &catalog)?;
-        Ok(Self { settings, catalog, rules })
+        let pushes = push::prepare(&settings.pushes).map_err(Problems)?;
+        Ok(Self { settings, catalog, rules, pushes })
     }
 }
 
@@ -113,6 +119,8 @@ pub struct Running {
     certificates: Vec<Arc<Tls>>,
     /// What makes of the trail something that others can check.
     pub evidence: Arc<Evidence>,
+    /// What sends the trail on.
+    pub pushes: Arc<Pushes>,
     stop: watch::Sender<Option<u8>>,
 }
 
@@ -139,7 +147,7 @@ impl Gateway {
     /// # Errors
     /// When a port is taken, or the journal cannot be opened.
     pub fn open(prepared: Prepared) -> anyhow::Result<Self> {
-        let Prepared { settings, catalog, rules } = prepared;
+        let Prepared { settings, catalog, rules, pushes } = prepared;
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
         allow_files(settings.connections.all);
@@ -147,6 +155,7 @@ impl Gateway {
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
+        texts::keep(&settings.audit_dir, &catalog, &rules.policies).context("the texts of policies and catalogue cannot be kept")?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
             free_bytes_min: settings.free_bytes_min,
@@ -171,10 +180,11 @@ impl Gateway {
             rates: Rates::new(settings.rates),
         });
         let phase = Arc::new(Phase::default());
+        let pushes = Arc::new(Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))?);
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
-        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, stop: watch::Sender::new(None), turned_away, certificates });
+        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, pushes, stop: watch::Sender::new(None), turned_away, certificates });
         let (starting, started) = std::sync::mpsc::channel();
         let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
         Ok(Self { server, starting, started, running, settings, phase })
@@ -283,7 +293,14 @@ fn build_server(
         server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
     }
     admin.set_nonblocking(true)?;
-    let admin = admin::Admin::new(admin, Arc::clone(&running.gate), Arc::clone(&running.evidence), Arc::clone(phase), &settings.admin_hosts);
+    let parts = admin::Parts {
+        gate: Arc::clone(&running.gate),
+        evidence: Arc::clone(&running.evidence),
+        phase: Arc::clone(phase),
+        pushes: Arc::clone(&running.pushes),
+        audit_dir: settings.audit_dir.clone(),
+    };
+    let admin = admin::Admin::new(admin, parts, &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);
@@ -360,7 +377,11 @@ impl Signals {
 
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
-    match read_rules(settings, &gate.catalog) {
+    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
+        Ok(()) => Ok(rules),
+        Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
+    };
+    match read_rules(settings, &gate.catalog).and_then(kept) {
         Ok(rules) => {
             let (old, new) = (gate.rules.load().policies.hash.to_owned(), rules.policies.hash.to_owned());
             gate.metrics.bundle.reset();

@@ -1,10 +1,12 @@
 //! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
 //! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
 
+use crate::secret::check_private;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// Time for one call, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -26,13 +29,53 @@ pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Resul
 }
 
 async fn exchange(stream: impl Stream + 'static, request: Request<Bytes>, answer_bytes_max: usize) -> anyhow::Result<Response<Bytes>> {
+    let (parts, mut body) = open(stream, request).await?.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await.context("the answer cannot be read")? {
+        ensure!(bytes.len() + piece.len() <= answer_bytes_max, "the answer is longer than {answer_bytes_max} bytes");
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Response::from_parts(parts, bytes.into()))
+}
+
+/// Sends one request on a connection of its own; the answer's body comes piece by piece, however long it takes.
+///
+/// # Errors
+/// When the connection breaks before the head of the answer is there.
+pub async fn open(stream: impl Stream + 'static, request: Request<Bytes>) -> anyhow::Result<Response<Body>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    let connection = Connection(tokio::spawn(connection));
     let response = sender.send_request(request.map(Full::new)).await?;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, answer_bytes_max).collect().await.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?.to_bytes();
-    connection.abort();
-    Ok(Response::from_parts(parts, body))
+    Ok(response.map(|incoming| Body { incoming, _connection: connection }))
+}
+
+/// The body of an answer as it comes in. Dropped, it ends its connection.
+pub struct Body {
+    incoming: Incoming,
+    _connection: Connection,
+}
+
+impl Body {
+    /// The next bytes; `None` when the body is whole.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
+        while let Some(frame) = self.incoming.frame().await {
+            if let Ok(bytes) = frame?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+struct Connection(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A connection, encrypted or not.
@@ -92,6 +135,14 @@ impl Tls {
     /// # Errors
     /// When they cannot be read, or there are none.
     pub fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::with_identity(ca_file, None)
+    }
+
+    /// The same, with a certificate to show, and the file of its key.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or others can read the key.
+    pub fn with_identity(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
         pingora_rustls::install_default_crypto_provider();
         let mut roots = pingora_rustls::RootCertStore::empty();
         match ca_file {
@@ -99,7 +150,17 @@ impl Tls {
             None => pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots).map_err(|e| anyhow::anyhow!("the system's CA certificates: {e}"))?,
         }
         ensure!(!roots.is_empty(), "there are no CA certificates");
-        let config = pingora_rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let builder = pingora_rustls::ClientConfig::builder().with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                check_private(key).map_err(|why| anyhow::anyhow!("{}: {why}", key.display()))?;
+                let names = format!("{}, {}", certificate.display(), key.display());
+                let read = pingora_rustls::load_certs_and_key_files(&certificate.to_string_lossy(), &key.to_string_lossy());
+                let (certificates, key) = read.map_err(|e| anyhow::anyhow!("{names}: {e}"))?.with_context(|| format!("{names}: no certificate, or no key"))?;
+                builder.with_client_auth_cert(certificates, key).with_context(|| names)?
+            }
+        };
         Ok(Self(Arc::new(config).into()))
     }
 }

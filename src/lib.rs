@@ -4,6 +4,7 @@
 //! `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
 
 pub mod clock;
+pub mod durable;
 pub mod reason;
 pub mod secret;
 pub mod metrics;
@@ -23,8 +24,10 @@ pub mod listen;
 pub mod proxy;
 pub mod signing;
 pub mod sandbox;
+pub mod push;
 pub mod config;
 pub mod admin;
 pub mod app;
+pub mod pack;
 pub mod demo;
 pub mod cli;

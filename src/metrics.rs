@@ -56,6 +56,14 @@ pub struct Metrics {
     pub checkpoint_place_behind_seconds: IntGaugeVec,
     /// 1 for the bundle in force, by its hash.
     pub bundle: IntGaugeVec,
+    /// Durable records that a push has not sent yet, by push.
+    pub push_lag: IntGaugeVec,
+    /// Lines confirmed by their receiver, by push.
+    pub push_lines: IntCounterVec,
+    /// Tries that were not confirmed, by push.
+    pub push_failures: IntCounterVec,
+    /// When a batch was last confirmed, in seconds since 1970, by push.
+    pub push_success: IntGaugeVec,
 }
 
 impl Metrics {
@@ -88,8 +96,6 @@ impl Metrics {
         let stage_seconds =
             HistogramVec::new(HistogramOpts::new("stage_seconds", "Seconds spent in each stage of an exchange.").buckets(SECONDS.to_vec()), &["stage"])?;
         registry.register(Box::new(stage_seconds.clone()))?;
-        let bundle = IntGaugeVec::new(Opts::new("bundle_info", "The policy bundle in force, by its hash; always 1."), &["hash"])?;
-        registry.register(Box::new(bundle.clone()))?;
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone()))?;
@@ -132,7 +138,11 @@ impl Metrics {
                 &["place"],
             )?,
             stage_seconds,
-            bundle,
+            bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
+            push_lag: gauges("push_lag_records", "Durable records that a push has not sent yet, by push.", &["push"])?,
+            push_lines: counter("push_lines_total", "Lines confirmed by their receiver, by push.", &["push"])?,
+            push_failures: counter("push_failures_total", "Tries that were not confirmed, by push.", &["push"])?,
+            push_success: gauges("push_last_success_timestamp_seconds", "When a batch was last confirmed, by push.", &["push"])?,
             registry: registry.clone(),
         };
         #[cfg(target_os = "linux")]

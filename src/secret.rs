@@ -77,8 +77,7 @@ impl DigestKey {
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let name = || path.display().to_string();
         let io = |source| KeyError::Io { path: name(), source };
-        let mode = std::fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if let Some(mode) = open_to_others(path).map_err(io)? {
             return Err(KeyError::Mode { path: name(), mode });
         }
         let text = std::fs::read_to_string(path).map_err(io)?;
@@ -95,6 +94,24 @@ impl DigestKey {
         };
         mac.update(secret);
         format!("hmac-sha256:{}", hex::encode(mac.finalize().into_bytes()))
+    }
+}
+
+/// The permission bits of a file that others than its owner may touch; `None` when nobody may.
+fn open_to_others(path: &Path) -> std::io::Result<Option<u32>> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
+/// Whether a file that holds a secret is for its owner alone.
+///
+/// # Errors
+/// When it is not, or is not there, in words that go behind its name.
+pub fn check_private(path: &Path) -> Result<(), String> {
+    match open_to_others(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(mode)) => Err(format!("it is readable by others (mode {mode:o}): run `chmod 600 {}`", path.display())),
+        Err(error) => Err(error.to_string()),
     }
 }
 

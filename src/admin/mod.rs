@@ -1,11 +1,16 @@
-//! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and never writes.
+//! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and writes nothing but the
+//! record of what it gave out.
 
+mod export;
 mod log;
 mod trail;
 
 use crate::audit::ask;
+use crate::audit::export::EXPORT;
+use crate::audit::texts;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
+use crate::push::{PUSHES, Pushes};
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,9 +20,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Where the gateway is in its life.
 #[derive(Debug, Default)]
@@ -33,12 +40,31 @@ impl Phase {
     pub fn stopping(&self) {
         self.0.store(2, Ordering::SeqCst);
     }
+
+    /// Whether they are.
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 2
+    }
 }
 
 /// The admin service.
 pub struct Admin {
     listener: Mutex<Option<TcpListener>>,
     state: Arc<AdminState>,
+}
+
+/// Parts of the gateway that the admin shows.
+pub struct Parts {
+    /// The gate: its metrics, journal and rules.
+    pub gate: Arc<Gate>,
+    /// The trail as a transparency log.
+    pub evidence: Arc<Evidence>,
+    /// Where the gateway is in its life.
+    pub phase: Arc<Phase>,
+    /// What sends the trail on.
+    pub pushes: Arc<Pushes>,
+    /// The trail's folder.
+    pub audit_dir: PathBuf,
 }
 
 /// What the handlers read.
@@ -48,14 +74,19 @@ pub struct AdminState {
     /// The trail as a transparency log.
     pub evidence: Arc<Evidence>,
     phase: Arc<Phase>,
+    pushes: Arc<Pushes>,
+    audit_dir: PathBuf,
     hosts: Vec<String>,
+    exports: Arc<Semaphore>,
 }
 
 impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
-    pub fn new(listener: TcpListener, gate: Arc<Gate>, evidence: Arc<Evidence>, phase: Arc<Phase>, hosts: &[String]) -> Self {
+    pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, hosts }) }
+        let Parts { gate, evidence, phase, pushes, audit_dir } = parts;
+        let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, audit_dir, hosts, exports }) }
     }
 }
 
@@ -70,6 +101,9 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(ask::EXCHANGES, get(trail::answer))
         .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
         .route(ask::COUNTS, get(trail::answer))
+        .route(EXPORT, get(export::export))
+        .route(PUSHES, get(pushes))
+        .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
         .merge(log::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
@@ -101,14 +135,15 @@ impl BackgroundService for Admin {
         let stop = async move {
             shutdown.changed().await.ok();
         };
-        if let Err(error) = axum::serve(listener, router(Arc::clone(&self.state))).with_graceful_shutdown(stop).await {
+        let app = router(Arc::clone(&self.state)).into_make_service_with_connect_info::<SocketAddr>();
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
             tracing::error!(%error, "the admin listener failed");
         }
     }
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 
@@ -117,6 +152,11 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// How far each push has come, and why one fails.
+async fn pushes(State(state): State<Arc<AdminState>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], state.pushes.state().to_string() + "\n").into_response()
 }
 
 async fn openapi() -> impl IntoResponse {

@@ -3,7 +3,9 @@
 use super::AdminState;
 use crate::audit::ask::{Ask, AskError};
 use crate::audit::query::Reader;
-use axum::extract::{Query, State};
+use crate::audit::texts;
+use axum::Json;
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -24,7 +26,16 @@ pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs)
     }
 }
 
-fn problem(status: u16, message: &str) -> Response {
+/// The policies, or the catalogue, that records name by this hash.
+pub async fn text(State(state): State<Arc<AdminState>>, Path(hash): Path<String>) -> Response {
+    match texts::read(&state.audit_dir, &hash) {
+        Ok(Some(text)) => Json(text).into_response(),
+        Ok(None) => problem(404, &format!("no text is kept under `{hash}`")),
+        Err(error) => problem(500, &error.to_string()),
+    }
+}
+
+pub(super) fn problem(status: u16, message: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = json!({"error": message}).to_string() + "\n";
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()

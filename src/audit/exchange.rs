@@ -5,7 +5,9 @@ use super::record::{Content, Kind};
 use crate::clock::{AuditId, Timestamp};
 use crate::reason::Reason;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A request's record with its answer's. The gateway's own events stand alone, in `request`.
 #[derive(Clone, Debug)]
@@ -54,7 +56,67 @@ impl Part {
     }
 }
 
+/// An exchange as one line of JSON, as it is exported.
+#[derive(Deserialize)]
+struct Line<'a> {
+    id: String,
+    #[serde(borrow)]
+    request: PartLine<'a>,
+    answer: Option<PartLine<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PartLine<'a> {
+    seq: u64,
+    time: String,
+    #[serde(borrow)]
+    record: &'a RawValue,
+    content: Option<ContentLine>,
+}
+
+#[derive(Deserialize)]
+struct ContentLine {
+    salt: String,
+    text: Option<String>,
+    hex: Option<String>,
+}
+
+impl PartLine<'_> {
+    fn read(self, answer: bool) -> Option<Part> {
+        let json: Value = serde_json::from_str(self.record.get()).ok()?;
+        let kind = match (json.get("kind").and_then(Value::as_str), json.pointer("/decision/verdict").and_then(Value::as_str)) {
+            _ if answer => Kind::Answer,
+            (Some("event"), _) => Kind::Event,
+            (_, Some("deny")) => Kind::Refused,
+            _ => Kind::Forwarded,
+        };
+        let content = self.content.map(ContentLine::read).map_or(Some(None), |content| content.map(Some))?;
+        let leaf = Bytes::copy_from_slice(self.record.get().as_bytes());
+        Some(Part { seq: self.seq, time: Timestamp::parse(&self.time)?, kind, leaf, json, content })
+    }
+}
+
+impl ContentLine {
+    fn read(self) -> Option<Content> {
+        let mut salt = [0; 32];
+        hex::decode_to_slice(&self.salt, &mut salt).ok()?;
+        let bytes = match (self.text, self.hex) {
+            (Some(text), _) => text.into_bytes(),
+            (None, Some(digits)) => hex::decode(digits).ok()?,
+            (None, None) => return None,
+        };
+        Some(Content { salt, bytes: bytes.into() })
+    }
+}
+
 impl Exchange {
+    /// Reads one exchange as a line of JSON, the way the trail gives it out; records byte for byte. `None` when it is none.
+    pub fn read(line: &str) -> Option<Self> {
+        let line: Line = serde_json::from_str(line).ok()?;
+        let answer = line.answer.map(|answer| answer.read(true)).map_or(Some(None), |answer| answer.map(Some))?;
+        Some(Self { id: AuditId::parse(&line.id)?, request: line.request.read(false)?, answer })
+    }
+
     /// What came of it: the answer's outcome, `refused`, `open`, or `event`.
     pub fn outcome(&self) -> &str {
         match (&self.answer, self.request.kind) {

@@ -128,7 +128,7 @@ impl Filter {
     }
 
     /// The times between which it looks, the later one excluded, by the trail's own time.
-    pub(super) fn bounds(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+    pub fn bounds(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         let at = |when: &When| match when {
             When::At(time) => *time,
             When::Ago(nanos) => Timestamp(now.0.saturating_sub(*nanos)),

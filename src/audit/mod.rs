@@ -8,6 +8,7 @@ pub mod redact;
 pub mod outcome;
 pub mod bound;
 pub mod leaf;
+pub mod texts;
 pub mod frame;
 pub mod store;
 mod open;
@@ -20,6 +21,8 @@ pub mod field;
 pub mod filter;
 pub mod query;
 pub mod present;
+pub mod form;
+pub mod export;
 pub mod ask;
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ pub fn table(page: &Page, width: u16) -> String {
     format!("{}\n{next}", table.trim_fmt())
 }
 
+/// An exchange as one line to read, for whoever watches.
+pub fn line(exchange: &Exchange) -> String {
+    summary(exchange).into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("  ") + "\n"
+}
+
 /// Counts as a table.
 pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
     let mut text = String::new();
@@ -107,8 +112,8 @@ fn stack(lines: &[String]) -> String {
     lines.iter().filter(|line| !line.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
-/// A row of the table: what became of a call in a few words, its reason only where it was refused.
-fn summary(exchange: &Exchange) -> [String; 6] {
+/// Time, id, caller, action, resource, and what became of it in a few words: its reason only where it was refused.
+pub fn summary(exchange: &Exchange) -> [String; 6] {
     let [time, id, caller, action, resource, _, outcome] = row(exchange);
     let reason = if exchange.request.kind == Kind::Refused { clean(exchange.request.text("/decision/reason").unwrap_or_default()) } else { String::new() };
     let words = [outcome, reason].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
@@ -128,7 +133,7 @@ fn row(exchange: &Exchange) -> [String; 7] {
     [time, exchange.id.to_string(), text("/caller/name"), action, text("/resource/id"), decision, clean(&outcome)]
 }
 
-fn sentence(exchange: &Exchange) -> String {
+pub(super) fn sentence(exchange: &Exchange) -> String {
     let [_, _, caller, action, resource, decision, outcome] = row(exchange);
     if exchange.request.kind == Kind::Event {
         return format!("{action}, an event of the gateway");
@@ -215,7 +220,7 @@ fn inline(value: &Value) -> Option<String> {
 }
 
 /// Text that cannot steer a terminal: control characters, and those that turn the reading direction, are spelt out.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().fold(String::with_capacity(text.len()), |mut clean, c| {
         if steers(c) {

@@ -126,6 +126,21 @@ impl Reader {
         Ok(Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(end)) })
     }
 
+    /// Reads records below `durable` of a store.
+    #[cfg(test)]
+    pub(super) fn over(store: impl Store + 'static, durable: u64) -> Self {
+        Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(durable)) }
+    }
+
+    /// The number of records that are durable.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// Up to `limit` exchanges that match, from the newest or from where `cursor` points.
     ///
     /// # Errors
@@ -207,7 +222,7 @@ impl Reader {
         Ok(exchange)
     }
 
-    fn load_content(&self, exchange: &mut Exchange) -> Result<(), StoreError> {
+    pub(super) fn load_content(&self, exchange: &mut Exchange) -> Result<(), StoreError> {
         exchange.request.content = self.store.content(exchange.request.seq)?;
         if let Some(answer) = &mut exchange.answer {
             answer.content = self.store.content(answer.seq)?;
@@ -262,7 +277,7 @@ impl Reader {
     }
 
     /// The exchange without bodies. An id tells when it was made, so the search begins there.
-    fn find(&self, id: AuditId) -> Result<Option<Exchange>, QueryError> {
+    pub(super) fn find(&self, id: AuditId) -> Result<Option<Exchange>, QueryError> {
         let durable = self.durable.load(Ordering::Acquire);
         let made = id.0.get_timestamp().map_or(0, |time| time.to_unix().0.saturating_sub(1).saturating_mul(1_000_000_000));
         let begin = self.first_at(Timestamp(made), durable)?;
@@ -281,7 +296,7 @@ impl Reader {
     }
 
     /// The first record not before `time`, or `durable`. The trail's time never goes back, so halving finds it.
-    fn first_at(&self, time: Timestamp, durable: u64) -> Result<u64, StoreError> {
+    pub(super) fn first_at(&self, time: Timestamp, durable: u64) -> Result<u64, StoreError> {
         let (mut low, mut high) = (0, durable);
         while low < high {
             let middle = low + (high - low) / 2;

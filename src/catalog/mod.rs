@@ -25,6 +25,8 @@ pub struct Catalog {
     credentials: Credentials,
     /// SHA-256 over the documents, in the order of their names.
     pub digest: String,
+    /// The documents, each as (file name, text).
+    pub documents: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,11 @@ impl Target {
     }
 }
 
+/// The digest of documents given as (file name, text).
+pub fn digest(documents: &[(String, String)]) -> String {
+    crate::secret::sha256(documents.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes())
+}
+
 impl Catalog {
     /// Reads every `*.yaml` of a folder.
     ///
@@ -114,12 +121,12 @@ impl Catalog {
         }
         join_aliases(&mut documents)?;
         check_collisions(&documents)?;
-        let digest = crate::secret::sha256(texts.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
+        let digest = digest(texts);
         let services: Vec<_> = documents.into_iter().map(ServiceRoutes::new).collect();
         let operations = services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
         let mut credentials = Credentials::default();
         services.iter().for_each(|s| credentials.join(&s.service.credentials));
-        Ok(Self { services, operations, credentials, digest })
+        Ok(Self { services, operations, credentials, digest, documents: texts.to_vec() })
     }
 
     /// Adds an operator's hosts to a service. False when there is no such service.

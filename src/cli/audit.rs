@@ -1,5 +1,7 @@
 //! `keyward audit`: questions to the trail of a running gateway, or of a stopped one's folder.
 
+use super::export::{self, ExportArgs, FollowArgs};
+use super::pack::{self, PackArgs};
 use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
 use crate::audit::filter::Filter;
 use crate::audit::query::Reader;
@@ -8,7 +10,7 @@ use crate::clock::AuditId;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::IsTerminal;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,6 +27,16 @@ pub enum Audit {
         after_help = "Example:\n  keyward audit show 01a2043b-69db-752d-a7e3-7a867bd75517\n\nThe id is in every answer's X-Keyward-Audit-Id, and in every refusal's body."
     )]
     Show(ShowArgs),
+    /// Exports the trail, oldest first: as it is, or as OCSF, CADF or CSV.
+    #[command(
+        after_help = "Examples:\n  keyward audit export > trail.ndjson                              every record, byte for byte\n  keyward audit export --form csv --since 30d --decision deny --out denials.csv\n  keyward audit export --form ocsf --follow --out siem.ndjson --cursor-file siem.cursor\n\nWith --out and --cursor-file an export that was cut off, even by a power cut, goes on where it ended."
+    )]
+    Export(Box<ExportArgs>),
+    /// Makes an evidence pack: records and bodies, the policies in force, a report, and how to check all of it.
+    #[command(
+        after_help = "Example:\n  keyward audit pack --since 2026-10-01 --until 2026-11-01 --action 'huawei.kps.*' --out october.zip\n\nOf a running gateway the export behind it is on record: who, when, and what was asked."
+    )]
+    Pack(Box<PackArgs>),
     /// Verifies that nothing in the trail was changed, and that nothing is missing.
     #[command(after_help = super::evidence::VERIFY_HELP)]
     Verify(super::evidence::VerifyArgs),
@@ -39,20 +51,17 @@ pub enum Audit {
 
 /// Where the trail is.
 #[derive(Debug, Args)]
-struct Trail {
+pub(super) struct Trail {
     /// The admin listener of a running gateway.
     #[arg(long, default_value = "http://127.0.0.1:9901", conflicts_with = "dir")]
-    url: String,
+    pub url: String,
     /// The audit folder of a stopped gateway.
     #[arg(long)]
-    dir: Option<PathBuf>,
-    /// The form of the answer; a table on a terminal, else JSON.
-    #[arg(long, value_enum)]
-    format: Option<Format>,
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Table,
     Json,
     Ndjson,
@@ -63,13 +72,16 @@ enum Format {
 pub struct ShowArgs {
     /// Its audit id.
     id: String,
+    /// The form of the answer; a table on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     #[command(flatten)]
     trail: Trail,
 }
 
 /// Conditions that must all hold.
 #[derive(Debug, Args)]
-pub struct QueryArgs {
+pub(super) struct FilterArgs {
     /// Not before: RFC 3339, or ago, as in 30m, 2h, 7d.
     #[arg(long)]
     since: Option<String>,
@@ -115,10 +127,17 @@ pub struct QueryArgs {
     /// Any field of the records or the stored bodies, as in request.call.method=POST; may be given more than once.
     #[arg(long = "where", value_name = "PATH=VALUE")]
     fields: Vec<String>,
+}
+
+/// A page, or counts, of the exchanges that match.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
     /// How many exchanges at most.
     #[arg(long, default_value_t = LIMIT_DEFAULT)]
     limit: usize,
-    /// The next page: what the page before printed.
+    /// The next page: what the page before printed. With --follow: where it ended.
     #[arg(long)]
     cursor: Option<String>,
     /// Counts instead of listing.
@@ -127,6 +146,12 @@ pub struct QueryArgs {
     /// Counts by a filter's name or a field.
     #[arg(long, requires = "count", value_name = "FIELD")]
     by: Option<String>,
+    /// Stays and lists exchanges as they end, from now on or from --since or --cursor, until Ctrl-C.
+    #[arg(long, conflicts_with_all = ["count", "limit"])]
+    follow: bool,
+    /// The form of the answer; a table on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     #[command(flatten)]
     trail: Trail,
 }
@@ -136,24 +161,30 @@ pub struct QueryArgs {
 /// # Errors
 /// When the question cannot be, or the trail cannot be reached.
 pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
-    let (ask, trail) = match audit {
-        Audit::Query(args) => (args.ask()?, args.trail),
+    let (ask, trail, format) = match audit {
+        Audit::Query(args) if args.follow => {
+            let lines = !matches!((args.format, std::io::stdout().is_terminal()), (Some(Format::Table), _) | (None, true));
+            return export::follow(&FollowArgs { filter: args.filter.filter()?, cursor: args.cursor, lines, trail: args.trail });
+        }
+        Audit::Query(args) => (args.ask()?, args.trail, args.format),
+        Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail, args.format),
+        Audit::Export(args) => return export::run(*args),
+        Audit::Pack(args) => return pack::run(&args),
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
-        Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail),
     };
-    let form = trail.form();
+    let form = form(format);
     let text = match &trail.dir {
         Some(dir) => ask.answer(&Reader::open(dir)?, form)?,
-        None => ask_gateway(&trail.url, &ask.target(form))?,
+        None => ask_gateway(&trail, &ask.target(form))?,
     };
     print!("{text}");
     Ok(ExitCode::SUCCESS)
 }
 
-impl QueryArgs {
-    fn ask(&self) -> anyhow::Result<Ask> {
+impl FilterArgs {
+    pub(super) fn filter(&self) -> anyhow::Result<Filter> {
         let mut filter = Filter::default();
         let named = [
             ("since", &self.since),
@@ -180,6 +211,13 @@ impl QueryArgs {
             let (path, value) = field.split_once('=').with_context(|| format!("--where {field}: write PATH=VALUE"))?;
             filter.add(path, value)?;
         }
+        Ok(filter)
+    }
+}
+
+impl QueryArgs {
+    fn ask(&self) -> anyhow::Result<Ask> {
+        let filter = self.filter.filter()?;
         if self.count {
             return Ok(Ask::Counts { filter, by: self.by.clone() });
         }
@@ -187,32 +225,48 @@ impl QueryArgs {
     }
 }
 
+fn form(format: Option<Format>) -> Form {
+    let terminal = std::io::stdout().is_terminal();
+    match format {
+        Some(Format::Json) => Form::Json,
+        Some(Format::Ndjson) => Form::Ndjson,
+        None if !terminal => Form::Json,
+        Some(Format::Table) | None => Form::Table(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(150, |size| size.ws_col.max(60))),
+    }
+}
+
 impl Trail {
-    fn form(&self) -> Form {
-        let terminal = std::io::stdout().is_terminal();
-        match self.format {
-            Some(Format::Json) => Form::Json,
-            Some(Format::Ndjson) => Form::Ndjson,
-            None if !terminal => Form::Json,
-            Some(Format::Table) | None => Form::Table(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(150, |size| size.ws_col.max(60))),
-        }
+    /// The address of the gateway's admin listener, and the Host to ask by.
+    pub(super) fn address(&self) -> anyhow::Result<(SocketAddr, &str)> {
+        let url = &self.url;
+        let authority = url
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'))
+            .with_context(|| format!("--url {url}: write http://ADDRESS:PORT of the admin listener"))?;
+        let address = authority.to_socket_addrs().with_context(|| format!("--url {url}"))?.next().with_context(|| format!("--url {url}: no address"))?;
+        Ok((address, authority))
     }
 }
 
 /// Asks a running gateway.
-fn ask_gateway(url: &str, target: &str) -> anyhow::Result<String> {
-    let authority = url
-        .strip_prefix("http://")
-        .map(|rest| rest.trim_end_matches('/'))
-        .with_context(|| format!("--url {url}: write http://ADDRESS:PORT of the admin listener"))?;
-    let address = authority.to_socket_addrs().with_context(|| format!("--url {url}"))?.next().with_context(|| format!("--url {url}: no address"))?;
-    let request = http::Request::get(target).header("host", authority).body(bytes::Bytes::new())?;
+pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String> {
+    let (address, host) = trail.address()?;
+    let request = http::Request::get(target).header("host", host).body(bytes::Bytes::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(client::send(address, request)).with_context(|| format!("no gateway answers at {url}; for a stopped one give --dir"))?;
+    let answer = runtime.block_on(client::send(address, request)).with_context(|| unreachable(&trail.url))?;
     let text = String::from_utf8_lossy(answer.body()).into_owned();
     if !answer.status().is_success() {
-        let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        bail!("{}", problem.get("error").and_then(serde_json::Value::as_str).unwrap_or(&text));
+        bail!("{}", problem(&text));
     }
     Ok(text)
+}
+
+pub(super) fn unreachable(url: &str) -> String {
+    format!("no gateway answers at {url}; for a stopped one give --dir")
+}
+
+/// The sentence in a refusal of the admin listener.
+pub(super) fn problem(text: &str) -> String {
+    let problem: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    problem.get("error").and_then(serde_json::Value::as_str).unwrap_or(text).to_owned()
 }

@@ -9,6 +9,7 @@ use crate::evidence::source::{Copy, Dir, Export, Gateway, Source};
 use crate::evidence::start::old_key_file;
 use crate::evidence::verify::{Options, verify};
 use crate::evidence::{layout, proof};
+use crate::pack;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,20 +39,23 @@ Examples:
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// The admin listener of a running gateway.
-    #[arg(long, default_value = "http://127.0.0.1:9901", conflicts_with_all = ["dir", "copy", "export", "proof"])]
+    #[arg(long, default_value = "http://127.0.0.1:9901", conflicts_with_all = ["dir", "copy", "export", "proof", "pack"])]
     url: String,
     /// The audit folder of a stopped gateway.
-    #[arg(long, conflicts_with_all = ["copy", "export", "proof"])]
+    #[arg(long, conflicts_with_all = ["copy", "export", "proof", "pack"])]
     dir: Option<PathBuf>,
     /// A folder in the layout of a tiled log: /checkpoint, /tile/….
-    #[arg(long, conflicts_with_all = ["export", "proof"])]
+    #[arg(long, conflicts_with_all = ["export", "proof", "pack"])]
     copy: Option<PathBuf>,
     /// An export of exchanges as JSON lines.
-    #[arg(long, conflicts_with = "proof")]
+    #[arg(long, conflicts_with_all = ["proof", "pack"])]
     export: Option<PathBuf>,
     /// A folder that `audit prove` has written.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pack")]
     proof: Option<PathBuf>,
+    /// The folder of an opened evidence pack.
+    #[arg(long)]
+    pack: Option<PathBuf>,
     /// The log's verifier key, from whoever gave it to you. Without it the trail's own word is taken.
     #[arg(long, value_name = "KEY")]
     vkey: Vec<String>,
@@ -93,6 +97,9 @@ pub fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let keys = args.vkey.iter().map(|key| LogKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
     if let Some(dir) = &args.proof {
         return check_proof(dir, keys, args.json);
+    }
+    if let Some(dir) = &args.pack {
+        return check_pack(dir, keys, args.json);
     }
     let no_key_of_its_own = args.copy.is_some() || args.export.is_some();
     ensure!(!no_key_of_its_own || !keys.is_empty(), "give the log's verifier key with --vkey: a copy or an export has none of its own");
@@ -146,8 +153,27 @@ fn check_proof(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+fn check_pack(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<ExitCode> {
+    ensure!(keys.len() <= 1, "--pack: one --vkey is enough");
+    let own = keys.is_empty();
+    match pack::check(dir, keys.into_iter().next()) {
+        Ok(checked) if json => {
+            println!("{:#}", serde_json::json!({"records": checked.records, "of": checked.size, "key": checked.key.to_string(), "key_from_outside": !own}));
+        }
+        Ok(checked) => {
+            println!("all {} records stand in the log where the pack says, among the {} that its checkpoint covers", checked.records, checked.size);
+            println!("by the key {}{}", checked.key, if own { ", which came with the pack: give --vkey to be sure" } else { "" });
+        }
+        Err(error) => {
+            eprintln!("keyward: {error:#}");
+            return Ok(ExitCode::from(3));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// On a terminal only; drawn at most some times a second.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

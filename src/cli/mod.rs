@@ -2,6 +2,9 @@
 
 mod audit;
 mod evidence;
+mod export;
+mod output;
+mod pack;
 mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};

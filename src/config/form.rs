@@ -24,6 +24,7 @@ pub struct Form {
     pub limits: Limits,
     pub upstreams: Upstreams,
     pub upstream: Vec<Upstream>,
+    pub push: Vec<Push>,
 }
 
 /// `[gateway]`
@@ -266,6 +267,26 @@ pub struct Upstream {
     pub hosts: Vec<String>,
     pub service: Option<String>,
     pub url: String,
+}
+
+/// `[[push]]`: the trail sent on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    pub name: String,
+    pub url: String,
+    #[serde(default = "native")]
+    pub form: String,
+    pub ca_file: Option<PathBuf>,
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub accept_bare_close: bool,
+}
+
+fn native() -> String {
+    "ndjson".to_owned()
 }
 
 /// Reads the text of a file, then lays `section.key=value` over it.

@@ -2,6 +2,7 @@
 
 mod evidence;
 pub mod form;
+mod push;
 
 use crate::catalog::route::HostPattern;
 use crate::listen::source::Peers;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// The upstreams, in the order in which they are tried.
     pub upstreams: Vec<Upstream>,
+    /// Where the trail is sent on to.
+    pub pushes: Vec<crate::push::Settings>,
 }
 
 /// One listener.
@@ -200,6 +203,7 @@ impl Settings {
             },
             ca_file: form.upstreams.ca_file.map(|f| base.join(f)),
             upstreams: form.upstream.iter().map(upstream).collect::<Result<_, ConfigError>>()?,
+            pushes: push::read(base, form.push).map_err(|(key, why)| value(&key, why))?,
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use cedar_policy::{
     ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -20,15 +21,43 @@ const ANNOTATIONS: &[&str] = &["id", "owner", "message", "mode", "severity"];
 /// Everything that a decision needs. Immutable; a new one replaces it whole.
 #[derive(Debug)]
 pub struct Bundle {
-    /// `sha256:…` over schema, policies, patterns and groups: stands in every record.
+    /// `sha256:…` over its source: stands in every record.
     pub hash: String,
+    /// What it was made of.
+    pub source: Source,
     pub(super) authorizer: Authorizer,
     pub(super) schema: Schema,
-    schema_text: String,
     pub(super) actions: HashMap<String, Action>,
     pub(super) types: BTreeMap<String, EntityTypeName>,
     pub(super) patterns: Patterns,
     pub(super) rules: BTreeMap<PolicyId, Rule>,
+}
+
+/// All that a bundle says, as text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Source {
+    /// The schema that was made from the catalogue, in Cedar's own syntax.
+    pub schema: String,
+    /// Policy files, each as (name, text).
+    pub policies: Vec<(String, String)>,
+    /// The patterns file.
+    pub patterns: Option<(String, String)>,
+    /// The groups of callers.
+    pub groups: Vec<String>,
+}
+
+impl Source {
+    /// The bundle's hash: over the texts, each with its length, so that nothing can move from one to the next unseen.
+    pub fn hash(&self) -> String {
+        let texts = std::iter::once(&self.schema).chain(self.policies.iter().map(|(_, text)| text));
+        let texts = texts.chain(self.patterns.iter().map(|(_, text)| text)).chain(&self.groups);
+        let mut bytes = Vec::new();
+        for text in texts {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        crate::secret::sha256(&bytes)
+    }
 }
 
 /// What is ready for one action before the first call comes.
@@ -126,23 +155,19 @@ impl Bundle {
         let schema = model.text.parse::<Schema>().map_err(|e| vec![PolicyError::from_cedar("generated schema", &model.text, &e)])?;
         let rules = read_rules(files)?;
         check(&rules, &schema, files)?;
-        let mut hashed = vec![model.text.as_str()];
-        hashed.extend(files.iter().map(|(_, text)| text.as_str()));
-        hashed.extend(patterns_file.map(|(_, text)| text.as_str()));
-        hashed.extend(directory.groups.iter().map(String::as_str));
-        let hash = digest(&hashed);
-        let Model { text: schema_text, actions, types } = model;
+        let Model { text, actions, types } = model;
+        let source = Source { schema: text, policies: files.to_vec(), patterns: patterns_file.cloned(), groups: directory.groups.clone() };
         let actions = actions.into_iter().map(|(id, model)| {
             let action = Action::new(&id, model, &schema, &rules).map_err(|why| vec![PolicyError::new("generated schema", why)])?;
             Ok((id, action))
         });
         let actions = actions.collect::<Result<_, Vec<PolicyError>>>()?;
-        Ok(Self { hash, authorizer: Authorizer::new(), schema, schema_text, actions, types, patterns, rules })
+        Ok(Self { hash: source.hash(), source, authorizer: Authorizer::new(), schema, actions, types, patterns, rules })
     }
 
     /// The schema in Cedar's own syntax.
     pub fn schema_text(&self) -> &str {
-        &self.schema_text
+        &self.source.schema
     }
 
     /// Every policy, by id.
@@ -304,14 +329,4 @@ fn suggest_action(schema: &Schema, found: &ValidationError, error: PolicyError) 
     };
     let nearest = schema.actions().max_by_key(|action| alike(action.id().unescaped())).map(|action| format!("did you mean `{action}`?"));
     PolicyError { help: nearest.or(error.help), ..error }
-}
-
-/// One digest over texts, each with its length, so that nothing can move from one to the next unseen.
-fn digest(texts: &[&str]) -> String {
-    let mut bytes = Vec::new();
-    for text in texts {
-        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    crate::secret::sha256(&bytes)
 }

@@ -12,7 +12,7 @@ pub mod question;
 pub mod schema;
 pub mod types;
 
-pub use bundle::{Bundle, Listing, Mode};
+pub use bundle::{Bundle, Listing, Mode, Source};
 pub use decision::{Deciding, Decision, Effect, Verdict};
 pub use error::PolicyError;
 pub use question::Question;

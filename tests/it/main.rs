@@ -6,9 +6,12 @@ mod support;
 
 mod corpus;
 mod evidence;
+mod exports;
 mod listeners;
 mod metrics;
 mod no_record_no_call;
+mod packs;
+mod pushes;
 mod reload;
 mod routing;
 mod same_bytes;

@@ -4,6 +4,7 @@
 //	verify-go log SOURCE VKEY                    every record is the one that the checkpoint was signed over
 //	verify-go grown SOURCE VKEY CHECKPOINT       the log grows from a checkpoint that was kept before
 //	verify-go proof FOLDER VKEY                  a folder that `keyward audit prove` has written
+//	verify-go pack FOLDER VKEY                   an opened evidence pack of `keyward audit pack`
 //	verify-go copy URL FOLDER                    copies a log into a folder, which then is a SOURCE
 //	verify-go witness NAME VKEY                  runs a witness for the log on a free port of 127.0.0.1
 //
@@ -18,6 +19,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +50,7 @@ func run(args []string) error {
 		"log":     {2, func(a []string) error { return checkLog(source(a[0]), a[1]) }},
 		"grown":   {3, func(a []string) error { return checkGrown(source(a[0]), a[1], a[2]) }},
 		"proof":   {2, func(a []string) error { return checkProofs(a[0], a[1]) }},
+		"pack":    {2, func(a []string) error { return checkPack(a[0], a[1]) }},
 		"copy":    {2, func(a []string) error { return copyLog(source(a[0]), a[1]) }},
 		"witness": {2, func(a []string) error { return witness(a[0], a[1]) }},
 	}
@@ -56,7 +59,7 @@ func run(args []string) error {
 			return command.run(args[1:])
 		}
 	}
-	return errors.New("give log, grown, proof, copy or witness, and what each needs: see the head of main.go")
+	return errors.New("give log, grown, proof, pack, copy or witness, and what each needs: see the head of main.go")
 }
 
 // A source gives the bytes of a path such as "checkpoint" or "tile/0/000".
@@ -324,6 +327,58 @@ func checkProof(file, vkey string) error {
 		return err
 	}
 	fmt.Printf("%s is record %d of %d\n", filepath.Base(file), at, tree.N)
+	return nil
+}
+
+// checkPack checks that each line of records.ndjson is the record of the log that the same line of records.csv says, by the
+// proof in the same line of proofs/inclusion.ndjson.
+func checkPack(folder, vkey string) error {
+	signed, err := os.ReadFile(filepath.Join(folder, "proofs", "checkpoint"))
+	if err != nil {
+		return err
+	}
+	tree, _, err := openCheckpoint(signed, vkey)
+	if err != nil {
+		return err
+	}
+	var lines [3][]string
+	for i, name := range []string{"records.ndjson", "records.csv", "proofs/inclusion.ndjson"} {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			return err
+		}
+		if len(text) > 0 {
+			lines[i] = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+		}
+	}
+	records, rows, proofs := lines[0], lines[1][1:], lines[2]
+	if len(records) != len(rows) || len(records) != len(proofs) {
+		return fmt.Errorf("%d records, %d rows, %d proofs", len(records), len(rows), len(proofs))
+	}
+	for i, record := range records {
+		var line struct {
+			Record int64
+			Hashes []string
+		}
+		if err := json.Unmarshal([]byte(proofs[i]), &line); err != nil {
+			return fmt.Errorf("line %d: %w", i+1, err)
+		}
+		if fields := strings.Split(rows[i], ","); len(fields) < 2 || fields[1] != strconv.FormatInt(line.Record, 10) {
+			return fmt.Errorf("line %d: its proof is of another record", i+1)
+		}
+		var proof tlog.RecordProof
+		for _, text := range line.Hashes {
+			hash, err := tlog.ParseHash(text)
+			if err != nil {
+				return fmt.Errorf("line %d: %w", i+1, err)
+			}
+			proof = append(proof, hash)
+		}
+		if err := tlog.CheckRecord(proof, tree.N, tree.Hash, line.Record, tlog.RecordHash([]byte(record))); err != nil {
+			return fmt.Errorf("line %d: %w", i+1, err)
+		}
+	}
+	fmt.Printf("%d records stand in the log of %d\n", len(records), tree.N)
 	return nil
 }
 

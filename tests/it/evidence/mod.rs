@@ -1,7 +1,7 @@
 //! Evidence, not just logs: what a real gateway has signed is checked by Go's own packages, and what somebody has done to
 //! a copy is caught and named, by them and by `keyward audit verify`.
 
-mod go;
+pub mod go;
 mod start;
 mod tampered;
 mod witnessed;

@@ -68,10 +68,14 @@ impl Gateway {
         String::from_utf8(self.get("/metrics").unwrap().body).unwrap()
     }
 
+    /// What the admin answers, as JSON; `Null` when it is none.
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.get(path).unwrap().body).unwrap_or_default()
+    }
+
     /// What an auditor is shown of one exchange; `Null` when there is none.
     pub fn exchange(&self, id: &str) -> serde_json::Value {
-        let answer = self.get(&format!("/api/v1/exchanges/{id}")).unwrap();
-        serde_json::from_slice(&answer.body).unwrap_or_default()
+        self.json(&format!("/api/v1/exchanges/{id}"))
     }
 
     /// The value of one series, written as in the scrape; 0 when it is not there.

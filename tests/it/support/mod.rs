@@ -1,7 +1,10 @@
 //! What the tests work with: the real binary as a child, real sockets on both sides of it, and the trail it leaves.
 
+pub mod cli;
 pub mod client;
 pub mod gateway;
+pub mod load;
+pub mod receiver;
 pub mod site;
 pub mod strace;
 pub mod tls;
@@ -11,7 +14,7 @@ pub mod upstream;
 pub use client::{Answer, Client, Request};
 pub use gateway::Gateway;
 pub use site::{Site, TOKEN};
-pub use trail::Trail;
+pub use trail::{Stored, Trail};
 pub use upstream::{Act, Latch, Upstream};
 
 use std::time::{Duration, Instant};

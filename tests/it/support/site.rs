@@ -107,6 +107,12 @@ url = "http://127.0.0.1:1"
         std::fs::write(self.path("keyward.toml"), text.replacen(from, to, 1)).unwrap();
     }
 
+    /// Adds to the configuration.
+    pub fn append(&self, text: &str) {
+        let before = std::fs::read_to_string(self.path("keyward.toml")).unwrap();
+        std::fs::write(self.path("keyward.toml"), before + text).unwrap();
+    }
+
     /// A file of the site.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -1,0 +1,171 @@
+//! Exports on the admin listener: a stream of lines, as long as the trail, or without end for whoever follows it.
+//!
+//! What leaves the trail is itself on record: who asked for what, before the first byte; how much it was, at the end.
+
+use super::AdminState;
+use super::trail::problem;
+use crate::audit::export::{Export, Exporter, Start, State as Progress, Step, WHOLE};
+use crate::audit::leaf;
+use crate::audit::query::Reader;
+use crate::gate::Gate;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Exports under way at one time. Each holds some MiB and, while there is something to read, a thread.
+pub const EXPORTS_MAX: usize = 16;
+/// A name that the caller gives itself.
+const AUDITOR: &str = "x-keyward-auditor";
+/// What the export is for, as the caller says.
+const PURPOSE: &str = "x-keyward-purpose";
+/// How often a follower looks for new records.
+const POLL: Duration = Duration::from_millis(100);
+/// How often a follower is told that there is nothing new.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Begins an export, once it is on record.
+pub async fn export(
+    State(state): State<Arc<AdminState>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let (export, numbered) = match Export::read(&pairs) {
+        Ok(read) => read,
+        Err(error) => return problem(400, &error.to_string()),
+    };
+    let Ok(place) = Arc::clone(&state.exports).try_acquire_owned() else {
+        return problem(503, &format!("{EXPORTS_MAX} exports are under way already: try again when one has ended"));
+    };
+    let reader = Reader::of(&state.gate.journal);
+    let asked = export.clone();
+    let exporter = match tokio::task::spawn_blocking(move || Exporter::new(reader, asked)).await {
+        Ok(Ok(exporter)) => exporter,
+        Ok(Err(error)) => return problem(409, &error.to_string()),
+        Err(error) => return problem(500, &error.to_string()),
+    };
+    let begun = leaf::event("export-begun", begun(&export, &exporter, who(from, &headers)));
+    let id = begun.id.to_string();
+    if let Err(error) = state.gate.journal.append(begun).await {
+        return problem(503, &format!("the export cannot be recorded, so it is not made: {error}; a stopped gateway's trail can be read with --dir"));
+    }
+    let end = exporter.end();
+    let account = Account { gate: Arc::clone(&state.gate), export: id, lines: 0, bytes: 0, next: exporter.next(), whole: false };
+    let header = if numbered || matches!(export.start, Start::At(_)) { "" } else { export.form.header() };
+    let stream = Stream { exporter: Some(exporter), state, numbered, header, told: None, account, _place: place };
+    let body = Body::from_stream(futures::stream::unfold(stream, |mut stream| async { stream.next().await.map(|piece| (piece, stream)) }));
+    let media_type = if numbered { "text/plain; charset=utf-8" } else { export.form.media_type() };
+    let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
+    if let Some(end) = end {
+        response.headers_mut().insert("x-keyward-end", end.into());
+    }
+    response
+}
+
+/// Who asks. There is no login here, so the name is what the caller says.
+fn who(from: SocketAddr, headers: &HeaderMap) -> Value {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect::<String>());
+    json!({"address": from.ip().to_string(), "name_claimed": text(AUDITOR), "agent": text("user-agent"), "purpose_claimed": text(PURPOSE)})
+}
+
+fn begun(export: &Export, exporter: &Exporter, by: Value) -> Value {
+    let filter: Vec<_> = export.filter.pairs().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    json!({"by": by, "form": export.form.name(), "filter": filter, "follow": export.follow, "cursor": exporter.next(), "end": exporter.end()})
+}
+
+/// An export on its way to whoever asked.
+struct Stream {
+    /// `None` when it has ended.
+    exporter: Option<Exporter>,
+    state: Arc<AdminState>,
+    /// Each line begins with the cursor behind it and a tab.
+    numbered: bool,
+    header: &'static str,
+    /// When a follower last heard of the cursor.
+    told: Option<Instant>,
+    account: Account,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// The next piece; the stream breaks off when the trail cannot be read further.
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        let mut piece = std::mem::take(&mut self.header).as_bytes().to_vec();
+        loop {
+            let mut exporter = self.exporter.take()?;
+            let stepped = tokio::task::spawn_blocking(move || {
+                let step = exporter.step();
+                (exporter, step)
+            });
+            let (exporter, step) = match stepped.await {
+                Ok((exporter, Ok(step))) => (exporter, step),
+                Ok((_, Err(error))) => return Some(Err(self.broken(&error.to_string()))),
+                Err(error) => return Some(Err(self.broken(&error.to_string()))),
+            };
+            self.write(&step, &mut piece);
+            match step.state {
+                Progress::Ended => {
+                    self.account.whole = true;
+                    if self.numbered {
+                        piece.extend_from_slice(format!("{WHOLE}\n").as_bytes());
+                    }
+                }
+                Progress::Later if self.state.phase.is_stopping() => {}
+                Progress::More | Progress::Later => self.exporter = Some(exporter),
+            }
+            if !piece.is_empty() || self.exporter.is_none() {
+                return Some(Ok(piece.into()));
+            }
+            if step.state == Progress::Later {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    fn write(&mut self, step: &Step, piece: &mut Vec<u8>) {
+        for line in &step.lines {
+            if self.numbered {
+                piece.extend_from_slice(format!("{}\t", line.next).as_bytes());
+            }
+            piece.extend_from_slice(&line.bytes);
+            self.account.lines += 1;
+            self.account.bytes += line.bytes.len() as u64;
+        }
+        self.account.next = step.next;
+        // A cursor that goes on without lines is worth telling, and so is that the connection lives.
+        let due = self.told.is_none_or(|told| told.elapsed() >= HEARTBEAT) || step.state == Progress::Ended;
+        if self.numbered && (due || !piece.is_empty()) {
+            piece.extend_from_slice(format!("{}\t\n", step.next).as_bytes());
+            self.told = Some(Instant::now());
+        }
+    }
+
+    fn broken(&self, error: &str) -> String {
+        tracing::error!(export = self.account.export, error, "an export broke off");
+        error.to_owned()
+    }
+}
+
+/// What was handed over. On record when the export ends, however it does.
+struct Account {
+    gate: Arc<Gate>,
+    export: String,
+    lines: u64,
+    bytes: u64,
+    next: u64,
+    whole: bool,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let Self { export, lines, bytes, next, whole, .. } = self;
+        let detail = json!({"export": export, "lines": lines, "bytes": bytes, "cursor": next, "whole": whole});
+        self.gate.journal.append_detached(leaf::event("export-ended", detail));
+    }
+}

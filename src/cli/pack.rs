@@ -1,0 +1,176 @@
+//! `keyward audit pack`: an auditor's question, and an archive that answers it.
+
+use super::audit::{FilterArgs, Trail, ask_gateway};
+use super::evidence::progress_bar;
+use super::export::export_into;
+use super::output::Sink;
+use crate::audit::ask::{Ask, Form};
+use crate::audit::exchange::Exchange;
+use crate::audit::export::{Export, Start};
+use crate::audit::filter::Filter;
+use crate::audit::form::RecordForm;
+use crate::audit::query::{PAGE_EXCHANGES_MAX, Reader};
+use crate::audit::texts::{self, TEXTS, Text};
+use crate::clock::Timestamp;
+use crate::evidence::source::{Dir, Gateway, Source};
+use crate::pack::{InForce, Pack, Question};
+use anyhow::ensure;
+use clap::Args;
+use indicatif::ProgressBar;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long the last records may wait for a checkpoint.
+const SIGNED_WITHIN: Duration = Duration::from_secs(15);
+
+/// What the pack is to hold.
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// The archive to make, a zip file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    trail: Trail,
+}
+
+/// Makes a pack.
+///
+/// # Errors
+/// When the trail cannot be reached or read, or the archive cannot be written.
+pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
+    let filter = args.filter.filter()?;
+    let trail = &args.trail;
+    let question = Question {
+        filter: filter.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        source: trail.dir.as_ref().map_or_else(|| trail.url.clone(), |dir| dir.display().to_string()),
+        by: std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "an unnamed user".to_owned()),
+        at: Timestamp::now(),
+    };
+    let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, bar: progress_bar() };
+    let export = Export { form: RecordForm::Exchange, filter: filter.clone(), start: Start::Oldest, follow: false };
+    ensure!(export_into(trail, export, Some("evidence pack"), &mut intake)?, "interrupted: no pack is made");
+    let Intake { mut pack, end, bar, .. } = intake;
+    bar.finish_and_clear();
+    let in_force = in_force(trail, &filter)?;
+    let mut hashes: Vec<String> = pack.hashes().map(str::to_owned).collect();
+    hashes.extend(in_force.iter().flat_map(|rules| [rules.bundle.clone(), rules.catalog.clone()]).filter(|hash| !hash.is_empty()));
+    hashes.sort();
+    hashes.dedup();
+    for hash in hashes {
+        pack.add_text(&hash, text(trail, &hash)?.as_ref())?;
+    }
+    if let Err(error) = prove(trail, &mut pack) {
+        eprintln!("keyward: the pack holds no proofs: {error:#}");
+    }
+    let made = pack.finish(&in_force, end, &args.out)?;
+    println!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes exchanges into the pack.
+struct Intake {
+    pack: Pack,
+    next: Option<u64>,
+    end: Option<u64>,
+    bar: ProgressBar,
+}
+
+impl Sink for Intake {
+    fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
+        self.next = Some(next);
+        self.bar.set_position(next);
+        if line.is_empty() {
+            return Ok(());
+        }
+        self.pack.add(line)
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn ends_at(&mut self, end: Option<u64>) {
+        end.into_iter().for_each(|end| self.bar.set_length(end));
+        self.end = end;
+    }
+
+    fn next(&self) -> Option<u64> {
+        self.next
+    }
+}
+
+/// Adds proofs. A running gateway signs every second: the last records may have to wait for it.
+fn prove(trail: &Trail, pack: &mut Pack) -> anyhow::Result<()> {
+    let Some(dir) = &trail.dir else {
+        let deadline = Instant::now() + SIGNED_WITHIN;
+        loop {
+            let gateway = Gateway::open(&trail.url)?;
+            if gateway.end()? >= pack.end() || Instant::now() > deadline {
+                return pack.prove(&gateway);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    pack.prove(&Dir::open(dir)?)
+}
+
+/// Policies or catalogue of a hash; `None` when the gateway has not kept them.
+fn text(trail: &Trail, hash: &str) -> anyhow::Result<Option<Text>> {
+    match &trail.dir {
+        Some(dir) => Ok(texts::read(dir, hash)?),
+        None => Ok(texts::parse(ask_gateway(trail, &format!("{TEXTS}/{hash}")).unwrap_or_default().as_bytes(), hash)),
+    }
+}
+
+/// Which rules were in force at the filter's times, from what the trail says of starts and reloads.
+fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
+    let (since, _) = filter.bounds(Timestamp::now());
+    let mut events = Vec::new();
+    for event in ["started", "rules-loaded"] {
+        let mut wanted = Filter::parse([("event", event)])?;
+        filter.pairs().filter(|(name, _)| *name == "until").try_for_each(|(name, value)| wanted.add(name, value))?;
+        events.extend(loaded(trail, &wanted, since)?);
+    }
+    events.sort_by(|a, b| (a.request.time, a.request.seq).cmp(&(b.request.time, b.request.seq)));
+    // Of those before the time asked for, the last one was in force when it began.
+    let before = events.iter().filter(|event| event.request.time < since).count();
+    let mut rules: Vec<InForce> = Vec::new();
+    for event in events.iter().skip(before.saturating_sub(1)) {
+        let text = |pointer| event.request.text(pointer).unwrap_or_default().to_owned();
+        let mut next = InForce { from: text("/time"), until: None, bundle: text("/detail/bundle"), catalog: text("/detail/catalog") };
+        if let Some(last) = rules.last_mut() {
+            if next.catalog.is_empty() {
+                next.catalog.clone_from(&last.catalog);
+            }
+            if (&next.bundle, &next.catalog) == (&last.bundle, &last.catalog) {
+                continue;
+            }
+            last.until = Some(next.from.clone());
+        }
+        rules.push(next);
+    }
+    Ok(rules)
+}
+
+/// Events that match, the newest first, down to the first one before `since`.
+fn loaded(trail: &Trail, filter: &Filter, since: Timestamp) -> anyhow::Result<Vec<Exchange>> {
+    let reader = trail.dir.as_deref().map(Reader::open).transpose()?;
+    let (mut events, mut cursor) = (Vec::new(), None);
+    loop {
+        let ask = Ask::Exchanges { filter: filter.clone(), limit: PAGE_EXCHANGES_MAX, cursor };
+        let page = match &reader {
+            Some(reader) => ask.answer(reader, Form::Json)?,
+            None => ask_gateway(trail, &ask.target(Form::Json))?,
+        };
+        let page: serde_json::Value = serde_json::from_str(&page)?;
+        let exchanges = page.get("exchanges").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+        events.extend(exchanges.iter().filter_map(|exchange| Exchange::read(&exchange.to_string())));
+        cursor = page.get("next").and_then(serde_json::Value::as_str).map(str::parse).transpose()?;
+        if cursor.is_none() || events.last().is_some_and(|event| event.request.time < since) {
+            return Ok(events);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `[[push]]` as meant.
+
+use super::form;
+use crate::audit::form::RecordForm;
+use crate::client::Url;
+use crate::push::{SCHEMES, Settings};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Checks every push. An error names the key.
+pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>, (String, String)> {
+    let mut names = BTreeSet::new();
+    let wrong = |key: &str, why: String| (format!("push.{key}"), why);
+    let mut read = Vec::new();
+    for push in pushes {
+        let plain = !push.name.is_empty() && push.name.len() <= 64 && push.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !plain {
+            return Err(wrong("name", format!("`{}` names a file and a metric: use a to z, 0 to 9 and `-`, at most 64 of them", push.name)));
+        }
+        if !names.insert(push.name.clone()) {
+            return Err(wrong("name", format!("`{}` is the name of two pushes, which would share a cursor", push.name)));
+        }
+        let webhook = push.url.starts_with("https://");
+        let Some(to) = Url::parse(&push.url, SCHEMES).filter(|to| webhook || to.path == "/") else {
+            let why = format!("`{}` must be tls://NAME[:PORT], for syslog, or https://NAME[:PORT][/PATH], without a login", push.url);
+            return Err(wrong("url", why));
+        };
+        let form = match RecordForm::parse(&push.form) {
+            Some(form) if form != RecordForm::Csv => form,
+            _ => return Err(wrong("form", format!("`{}` cannot be pushed: use `ndjson`, `exchange`, `ocsf` or `cadf`", push.form))),
+        };
+        let identity = match (push.certificate_file, push.key_file) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((base.join(certificate), base.join(key))),
+            _ => return Err(wrong("key_file", "a client certificate needs both `certificate_file` and `key_file`".to_owned())),
+        };
+        if !webhook && push.token_file.is_some() {
+            return Err(wrong("token_file", "syslog knows no token: use a client certificate".to_owned()));
+        }
+        if webhook && push.accept_bare_close {
+            return Err(wrong("accept_bare_close", "a webhook confirms by its status".to_owned()));
+        }
+        read.push(Settings {
+            name: push.name,
+            to,
+            form,
+            ca_file: push.ca_file.map(|file| base.join(file)),
+            identity,
+            token_file: push.token_file.map(|file| base.join(file)),
+            accept_bare_close: push.accept_bare_close,
+        });
+    }
+    Ok(read)
+}

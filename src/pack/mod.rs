@@ -1,0 +1,196 @@
+//! The evidence pack: one archive that answers an auditor's question, with what is needed to check the answer.
+//!
+//! Records go through in the order in which they come and are written to files at once, so a pack may be larger than the
+//! memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML.
+
+mod proofs;
+mod report;
+mod spool;
+mod summary;
+
+use crate::audit::exchange::Exchange;
+use crate::audit::record::leaf_hash;
+use crate::audit::texts::Text;
+use crate::clock::Timestamp;
+use crate::evidence::source::Source;
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use spool::Spool;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use summary::Summary;
+
+pub use proofs::{Checked, check};
+
+/// What was asked, by whom, and of what.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Names and values of the filter, times among them, as they were given.
+    pub filter: Vec<(String, String)>,
+    /// The address of the gateway, or the folder.
+    pub source: String,
+    /// Who asks, as the system knows them.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Rules that were in force for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// From when on.
+    pub from: String,
+    /// Until when; `None` while nothing else has come into force.
+    pub until: Option<String>,
+    /// The policies' hash.
+    pub bundle: String,
+    /// The catalogue's hash; empty when it was not said, and so stayed as it was.
+    pub catalog: String,
+}
+
+/// A pack in the making.
+pub struct Pack {
+    question: Question,
+    spool: Spool,
+    summary: Summary,
+    lines: u64,
+    /// The record after the last one.
+    end: u64,
+}
+
+/// A pack that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Exchanges in it.
+    pub exchanges: u64,
+    /// Records in it.
+    pub records: u64,
+    /// `sha256:` of the archive.
+    pub sha256: String,
+}
+
+impl Pack {
+    /// Begins, with a folder for its files beside `out`, which must not exist.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or `out` exists.
+    pub fn new(question: Question, out: &Path) -> anyhow::Result<Self> {
+        ensure!(!out.exists(), "{} exists already", out.display());
+        let mut spool = Spool::new(out)?;
+        spool.write("records.ndjson", b"")?;
+        spool.write("bodies.ndjson", b"")?;
+        spool.write("records.csv", b"line,record,exchange,kind,time,leaf_hash\r\n")?;
+        spool.write("exchanges.csv", crate::audit::form::csv::HEADER.as_bytes())?;
+        Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0 })
+    }
+
+    /// Takes an exchange with its bodies, as one line of JSON.
+    ///
+    /// # Errors
+    /// When it is none, or cannot be written.
+    pub fn add(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        let exchange = std::str::from_utf8(line).ok().and_then(Exchange::read).context("the trail gave out something that is no exchange")?;
+        for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
+            self.lines += 1;
+            self.end = self.end.max(part.seq.saturating_add(1));
+            self.spool.write("records.ndjson", &part.leaf)?;
+            self.spool.write("records.ndjson", b"\n")?;
+            let kind = part.text("/kind").unwrap_or("unreadable");
+            let row = format!("{},{},{},{kind},{},{}\r\n", self.lines, part.seq, exchange.id, part.time.rfc3339(), hex::encode(leaf_hash(&part.leaf)));
+            self.spool.write("records.csv", row.as_bytes())?;
+            if let Some(content) = &part.content {
+                let body = match std::str::from_utf8(&content.bytes) {
+                    Ok(text) => json!({"record": part.seq, "commit": content.commitment(), "salt": hex::encode(content.salt), "text": text}),
+                    Err(_) => {
+                        json!({"record": part.seq, "commit": content.commitment(), "salt": hex::encode(content.salt), "hex": hex::encode(&content.bytes)})
+                    }
+                };
+                self.spool.write("bodies.ndjson", format!("{body}\n").as_bytes())?;
+            }
+        }
+        self.spool.write("exchanges.csv", crate::audit::form::csv::row(&exchange).as_bytes())?;
+        self.summary.add(&exchange);
+        Ok(())
+    }
+
+    /// The number of the record after its last one.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The hashes of policies and catalogues that the records name.
+    pub fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.summary.texts.iter().map(String::as_str)
+    }
+
+    /// Adds the policies, or the catalogue, of a hash; or says that they were not kept.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn add_text(&mut self, hash: &str, text: Option<&Text>) -> anyhow::Result<()> {
+        let short = hash.trim_start_matches("sha256:").chars().take(16).collect::<String>();
+        let Some(text) = text else {
+            self.summary.missing.insert(hash.to_owned());
+            return Ok(());
+        };
+        let folder = match text {
+            Text::Bundle(_) => "policies",
+            Text::Catalog { .. } => "catalogue",
+        };
+        for (name, text) in text.files() {
+            self.spool.write(&format!("{folder}/{short}/{}", sound(&name)), text.as_bytes())?;
+        }
+        // As one document, from which the hash can be made again.
+        self.spool.write(&format!("{folder}/{short}.json"), &serde_json::to_vec_pretty(text)?)
+    }
+
+    /// Adds a proof for each record.
+    ///
+    /// # Errors
+    /// When the newest checkpoint does not cover all of them, a proof does not hold, or something cannot be written.
+    pub fn prove(&mut self, source: &dyn Source) -> anyhow::Result<()> {
+        let table = BufReader::new(self.spool.read("records.csv")?);
+        let records = table.lines().skip(1).map(|row| {
+            let row = row?;
+            let (head, hash) = row.rsplit_once(',').context("a row without a hash")?;
+            let record = head.split(',').nth(1).context("a row without a record")?.parse()?;
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(hash, &mut bytes)?;
+            Ok((record, bytes))
+        });
+        proofs::prove(source, records, |name, bytes| self.spool.write(name, bytes))
+    }
+
+    /// Writes report, manifest and instructions, and then the archive. `end` is the number of records in the trail.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    pub fn finish(mut self, in_force: &[InForce], end: Option<u64>, out: &Path) -> anyhow::Result<Made> {
+        let Self { question, spool, summary, lines, .. } = &mut self;
+        let proofs = spool.has(proofs::DIR);
+        let report = report::render(question, summary, in_force, *lines, end, proofs)?;
+        spool.write("report.html", report.as_bytes())?;
+        spool.write("README.txt", report::instructions(proofs).as_bytes())?;
+        let manifest = manifest(question, summary, in_force, *lines, end);
+        spool.write("manifest.json", format!("{manifest:#}\n").as_bytes())?;
+        let made = Made { exchanges: summary.exchanges, records: *lines, sha256: spool.archive(out)? };
+        Ok(made)
+    }
+}
+
+fn manifest(question: &Question, summary: &Summary, in_force: &[InForce], lines: u64, end: Option<u64>) -> Value {
+    let filter: Vec<_> = question.filter.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let rules: Vec<_> =
+        in_force.iter().map(|rules| json!({"from": rules.from, "until": rules.until, "bundle": rules.bundle, "catalog": rules.catalog})).collect();
+    json!({
+        "made": question.at.rfc3339(), "by": question.by, "of": question.source, "keyward": env!("CARGO_PKG_VERSION"),
+        "filter": filter, "exchanges": summary.exchanges, "records": lines, "records_in_trail": end,
+        "rules_in_force": rules, "texts": summary.texts, "texts_not_kept": summary.missing,
+    })
+}
+
+/// A file's name without what an archive could misread.
+fn sound(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
+    if name.trim_matches('.').is_empty() { "unnamed".to_owned() } else { name }
+}

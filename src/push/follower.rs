@@ -1,0 +1,210 @@
+//! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later, for ever.
+
+use super::syslog::{self, Origin};
+use super::{Prepared, webhook};
+use crate::audit::export::{Export, Exporter, Line, Start, State};
+use crate::audit::filter::Filter;
+use crate::audit::form::RecordForm;
+use crate::audit::query::Reader;
+use crate::client::Url;
+use crate::clock::Timestamp;
+use crate::durable;
+use crate::metrics::Metrics;
+use anyhow::Context;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Time for one batch, all in all.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How long records gather before they are sent.
+const GATHER: Duration = Duration::from_millis(500);
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LAST: Duration = Duration::from_secs(60);
+/// Bytes of lines in a batch, at most, beside its last line. Receivers as they come take a MiB.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// What is shown of a push.
+pub(super) struct Board {
+    name: String,
+    to: String,
+    form: &'static str,
+    reader: Reader,
+    state: Mutex<Shown>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    cursor: u64,
+    last_success: Option<Timestamp>,
+    /// Since when it fails, and why.
+    failing: Option<(Timestamp, String)>,
+}
+
+impl Board {
+    pub fn json(&self) -> Value {
+        let shown = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({
+            "name": self.name, "to": self.to, "form": self.form,
+            "cursor": shown.cursor, "lag_records": self.lag(shown.cursor),
+            "last_success": shown.last_success.map(Timestamp::rfc3339),
+            "failing_since": shown.failing.as_ref().map(|(since, _)| since.rfc3339()), "error": shown.failing.map(|(_, error)| error),
+        })
+    }
+
+    /// Durable records from the cursor on.
+    fn lag(&self, cursor: u64) -> u64 {
+        self.reader.durable().saturating_sub(cursor)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A push under way.
+pub(super) struct Follower {
+    push: Prepared,
+    origin: Origin,
+    reader: Reader,
+    metrics: Arc<Metrics>,
+    cursor_file: PathBuf,
+    board: Arc<Board>,
+}
+
+impl Follower {
+    pub fn new(push: Prepared, reader: Reader, metrics: Arc<Metrics>, dir: &Path) -> Self {
+        let settings = &push.settings;
+        let board =
+            Board { name: settings.name.clone(), to: without_query(&settings.to), form: settings.form.name(), reader: reader.clone(), state: Mutex::default() };
+        let cursor_file = dir.join(format!("{}.cursor", settings.name));
+        let origin = Origin::new(settings.form == RecordForm::Ndjson);
+        Self { origin, reader, metrics, cursor_file, board: Arc::new(board), push }
+    }
+
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// Until it is told to stop. What is not confirmed by then is sent again at the next start.
+    pub fn run(self, mut stop: watch::Receiver<bool>) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    () = self.go_on() => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+            }),
+            Err(error) => self.failed(&format!("no runtime: {error}")),
+        }
+    }
+
+    async fn go_on(&self) {
+        let mut retry = RETRY_FIRST;
+        loop {
+            let Err(error) = self.follow(&mut retry).await;
+            self.failed(&error);
+            let mut wait = jitter(retry);
+            while !wait.is_zero() {
+                let part = wait.min(Duration::from_secs(1));
+                tokio::time::sleep(part).await;
+                wait -= part;
+                // The lag grows while nothing goes out.
+                self.show(None);
+            }
+            retry = (retry * 2).min(RETRY_LAST);
+        }
+    }
+
+    /// From the cursor on, until something fails.
+    async fn follow(&self, retry: &mut Duration) -> Result<Infallible, String> {
+        let start = self.cursor()?.map_or(Start::Oldest, Start::At);
+        let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
+        let exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
+        let mut exporter = exporter.with_step_bytes(BATCH_BYTES);
+        loop {
+            let step = exporter.step().map_err(|error| self.with_file(&error))?;
+            if !step.lines.is_empty() {
+                self.send(&step.lines).await.map_err(|error| format!("{error:#}"))?;
+                durable::replace(&self.cursor_file, format!("{}\n", step.next).as_bytes()).map_err(|error| self.with_file(&error))?;
+                self.succeeded(step.lines.len());
+                *retry = RETRY_FIRST;
+            }
+            // Records without a line are passed, and looked at again after a restart.
+            self.show(Some(step.next));
+            if step.state != State::More {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+    }
+
+    async fn send(&self, lines: &[Line]) -> anyhow::Result<()> {
+        let Prepared { settings, tls } = &self.push;
+        if settings.is_webhook() {
+            return webhook::deliver(&settings.to, tls, settings.token_file.as_deref(), lines, DEADLINE).await;
+        }
+        let sending = syslog::deliver(&settings.to, tls, &self.origin, lines, settings.accept_bare_close);
+        tokio::time::timeout(DEADLINE, sending).await.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))?
+    }
+
+    /// The next record; `None` before the first.
+    fn cursor(&self) -> Result<Option<u64>, String> {
+        match std::fs::read_to_string(&self.cursor_file) {
+            Ok(text) => text.trim().parse().map(Some).map_err(|_| self.with_file(&"it holds no number of a record")),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.with_file(&error)),
+        }
+    }
+
+    /// Whoever has to mend the cursor must know where it is.
+    fn with_file(&self, error: &dyn std::fmt::Display) -> String {
+        format!("{error} (the cursor is kept in {})", self.cursor_file.display())
+    }
+
+    fn show(&self, cursor: Option<u64>) {
+        self.board.change(|shown| {
+            shown.cursor = cursor.unwrap_or(shown.cursor);
+            let lag = i64::try_from(self.board.lag(shown.cursor)).unwrap_or(i64::MAX);
+            self.metrics.push_lag.with_label_values(&[&self.board.name]).set(lag);
+        });
+    }
+
+    fn succeeded(&self, lines: usize) {
+        let now = Timestamp::now();
+        self.metrics.push_lines.with_label_values(&[&self.board.name]).inc_by(lines as u64);
+        self.metrics.push_success.with_label_values(&[&self.board.name]).set(now.millis() / 1000);
+        self.board.change(|shown| {
+            shown.last_success = Some(now);
+            if shown.failing.take().is_some() {
+                tracing::info!(push = self.board.name, "the push goes on");
+            }
+        });
+    }
+
+    fn failed(&self, error: &str) {
+        self.metrics.push_failures.with_label_values(&[&self.board.name]).inc();
+        self.board.change(|shown| {
+            let known = shown.failing.as_ref().is_some_and(|(_, before)| before == error);
+            if !known {
+                tracing::warn!(push = self.board.name, to = self.board.to, error, "the push fails; it is tried again until it succeeds");
+            }
+            let since = shown.failing.take().map_or_else(Timestamp::now, |(since, _)| since);
+            shown.failing = Some((since, error.to_owned()));
+        });
+    }
+}
+
+/// Some receivers want a token in the query.
+fn without_query(url: &Url) -> String {
+    url.to_string().split('?').next().unwrap_or_default().to_owned()
+}
+
+/// Between half of a time and all of it, so that many who wait for one receiver do not come back together.
+fn jitter(time: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(0);
+    time.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}

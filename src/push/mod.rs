@@ -1,0 +1,119 @@
+//! Pushes: the trail sent on to others as it grows, each by a follower of its own.
+//!
+//! A follower reads what is durable, at its own pace, and keeps its own cursor: it never holds up a call, and never passes
+//! over a record. What was not confirmed is sent again, so lines may come twice; the ids in them tell.
+
+mod follower;
+mod syslog;
+mod webhook;
+
+use crate::audit::form::RecordForm;
+use crate::audit::query::Reader;
+use crate::client::{Tls, Url};
+use crate::metrics::Metrics;
+use follower::{Board, Follower};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// Where the state of pushes is shown on the admin listener.
+pub const PUSHES: &str = "/api/v1/pushes";
+
+/// One push, as configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name: in metrics, and of the file that keeps its cursor.
+    pub name: String,
+    /// Where to: one of [`SCHEMES`].
+    pub to: Url,
+    /// In which form: one with a JSON document on each line.
+    pub form: RecordForm,
+    /// CA certificates for the receiver, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show to the receiver, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// A file with the token that a webhook wants.
+    pub token_file: Option<PathBuf>,
+    /// Takes the bare end of a syslog connection for a confirmation.
+    pub accept_bare_close: bool,
+}
+
+/// Syslog (RFC 5424) over TLS (RFC 5425), and batches of lines by POST over TLS; each with its port.
+pub const SCHEMES: &[(&str, u16)] = &[("tls", 6514), ("https", 443)];
+
+impl Settings {
+    fn is_webhook(&self) -> bool {
+        self.to.scheme == "https"
+    }
+}
+
+/// A push that can begin.
+pub struct Prepared {
+    settings: Settings,
+    tls: Tls,
+}
+
+/// Reads certificates and keys of all pushes.
+///
+/// # Errors
+/// All that is wrong, a line each.
+pub fn prepare(pushes: &[Settings]) -> Result<Vec<Prepared>, Vec<String>> {
+    let (mut prepared, mut problems) = (Vec::new(), Vec::new());
+    for settings in pushes {
+        let identity = settings.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+        let checked = Tls::with_identity(settings.ca_file.as_deref(), identity).and_then(|tls| {
+            settings.token_file.as_deref().map(webhook::read_token).transpose()?;
+            Ok(tls)
+        });
+        match checked {
+            Ok(tls) => prepared.push(Prepared { settings: settings.clone(), tls }),
+            Err(why) => problems.push(format!("configuration: push `{}`: {why:#}", settings.name)),
+        }
+    }
+    if problems.is_empty() { Ok(prepared) } else { Err(problems) }
+}
+
+/// All pushes under way. Dropped, they end; what was not confirmed is sent again at the next start.
+#[derive(Default)]
+pub struct Pushes {
+    boards: Vec<Arc<Board>>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pushes {
+    /// Begins, each push on a thread of its own. Cursors are kept in `dir`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or a thread cannot be started.
+    pub fn start(prepared: Vec<Prepared>, reader: &Reader, metrics: &Arc<Metrics>, dir: &Path) -> std::io::Result<Self> {
+        let mut pushes = Self::default();
+        if !prepared.is_empty() {
+            std::fs::create_dir_all(dir)?;
+        }
+        for push in prepared {
+            let name = format!("push-{}", push.settings.name);
+            let follower = Follower::new(push, reader.clone(), Arc::clone(metrics), dir);
+            pushes.boards.push(follower.board());
+            let stop = pushes.stop.subscribe();
+            pushes.threads.push(std::thread::Builder::new().name(name).spawn(|| follower.run(stop))?);
+        }
+        Ok(pushes)
+    }
+
+    /// The state of each, for people and programs.
+    pub fn state(&self) -> Value {
+        self.boards.iter().map(|board| board.json()).collect()
+    }
+}
+
+impl Drop for Pushes {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Syslog (RFC 5424) over TLS (RFC 5425).
+//!
+//! Syslog has no acknowledgement, and what TCP took may still be lost with the receiver. The one thing that a receiver
+//! says is the end of a connection: RFC 5425 has it answer our `close_notify` with its own, which it can only do when it
+//! has read all that came before. So each batch is a connection, and confirmed by its orderly end.
+
+use crate::audit::export::Line;
+use crate::audit::record::Kind;
+use crate::client::{Tls, Url, connect};
+use anyhow::{Context, bail};
+use std::fmt::Write;
+use std::io::ErrorKind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Facility 13, log audit.
+const FACILITY: u32 = 13;
+/// RFC 5424's `sequenceId` runs from 1 to here, and begins anew.
+const SEQUENCE_MAX: u64 = 2_147_483_647;
+
+/// What is the same in all messages.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    host: String,
+    process: u32,
+    /// Lines are records, whose numbers have no gaps.
+    numbered: bool,
+}
+
+impl Origin {
+    pub fn new(numbered: bool) -> Self {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let sound = !name.is_empty() && name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_graphic());
+        Self { host: if sound { name } else { "-".to_owned() }, process: std::process::id(), numbered }
+    }
+
+    /// One message with its frame. The text is JSON in UTF-8 without the mark that RFC 5424 puts before UTF-8: receivers
+    /// would take the mark for a part of the JSON. So it counts as MSG-ANY.
+    fn message(&self, line: &Line) -> Vec<u8> {
+        let (kind, severity) = match line.kind {
+            Kind::Forwarded => ("forwarded", 6),
+            Kind::Refused => ("refused", 4),
+            Kind::Answer => ("answer", 6),
+            Kind::Event => ("event", 5),
+        };
+        let sequence = if self.numbered { format!("[meta sequenceId=\"{}\"]", line.next.saturating_sub(1) % SEQUENCE_MAX + 1) } else { String::new() };
+        let mut head = String::new();
+        let _ = write!(head, "<{}>1 {} {} keyward {} {kind} ", FACILITY * 8 + severity, line.time.rfc3339(), self.host, self.process);
+        let _ = write!(head, "[origin software=\"keyward\" swVersion=\"{}\"]{sequence} ", env!("CARGO_PKG_VERSION"));
+        let text = line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes);
+        [format!("{} {head}", head.len() + text.len()).as_bytes(), text].concat()
+    }
+}
+
+/// Sends lines on a connection of their own, and waits for its end.
+pub(super) async fn deliver(to: &Url, tls: &Tls, origin: &Origin, lines: &[Line], accept_bare_close: bool) -> anyhow::Result<()> {
+    let mut stream = connect(to, Some(tls)).await?;
+    const BROKEN: &str = "the connection broke";
+    for line in lines {
+        stream.write_all(&origin.message(line)).await.context(BROKEN)?;
+    }
+    stream.shutdown().await.context(BROKEN)?;
+    let mut rest = [0; 1024];
+    loop {
+        match stream.read(&mut rest).await {
+            Ok(0) => return Ok(()),
+            // A receiver has nothing to say; whatever it does say is no confirmation.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && accept_bare_close => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!(
+                "the receiver closed without TLS close_notify, as one that dies does, so nobody knows what it took; if it \
+                 always closes so (as rsyslog's `gtls` driver does, unlike `ossl`), set `accept_bare_close = true`"
+            ),
+            Err(error) => return Err(error).context(BROKEN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{AuditId, Timestamp};
+
+    #[test]
+    fn a_message_is_framed_numbered_and_graded() {
+        let origin = Origin { host: "gw-1".to_owned(), process: 42, numbered: true };
+        let line = |kind, next, bytes: &[u8]| Line { next, id: AuditId::new(), kind, time: Timestamp(1_795_357_250_123_456_000), bytes: bytes.to_vec() };
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!(
+            "<108>1 2026-11-22T14:20:50.123456Z gw-1 keyward 42 refused [origin software=\"keyward\" swVersion=\"{version}\"][meta sequenceId=\"8\"] {{\"\u{e9}\":1}}"
+        );
+        let message = origin.message(&line(Kind::Refused, 8, "{\"\u{e9}\":1}\n".as_bytes()));
+        assert_eq!(String::from_utf8(message).unwrap(), format!("{} {text}", text.len()));
+        let wrapped = String::from_utf8(origin.message(&line(Kind::Event, SEQUENCE_MAX + 1, b"{}\n"))).unwrap();
+        assert!(wrapped.contains("<109>1") && wrapped.contains("sequenceId=\"1\""), "{wrapped}");
+        let exchange = Origin { numbered: false, ..origin }.message(&line(Kind::Forwarded, 3, b"{}\n"));
+        assert!(!String::from_utf8(exchange).unwrap().contains("sequenceId"));
+    }
+}

@@ -1,0 +1,40 @@
+//! Webhooks: batches of JSON lines by POST over TLS. A status of 2xx confirms the whole batch.
+
+use crate::audit::export::Line;
+use crate::client::{Tls, Url, post};
+use crate::secret::check_private;
+use anyhow::{Context, ensure};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use std::path::Path;
+use std::time::Duration;
+
+/// Bytes of an answer that are read, and thrown away.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Posts lines.
+pub(super) async fn deliver(to: &Url, tls: &Tls, token_file: Option<&Path>, lines: &[Line], deadline: Duration) -> anyhow::Result<()> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("keyward/", env!("CARGO_PKG_VERSION"))));
+    if let Some(file) = token_file {
+        // Read each time, so that it can be renewed.
+        headers.insert(AUTHORIZATION, read_token(file)?);
+    }
+    let body: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
+    let answer = post(to, Some(tls), headers, body.into(), deadline, ANSWER_BYTES_MAX).await?;
+    // What it says may repeat what it was sent, the token too: its status is enough.
+    ensure!(answer.status().is_success(), "the receiver answered {}", answer.status());
+    Ok(())
+}
+
+/// The header that shows a token.
+pub(super) fn read_token(file: &Path) -> anyhow::Result<HeaderValue> {
+    let name = || format!("token_file {}", file.display());
+    check_private(file).map_err(anyhow::Error::msg).with_context(name)?;
+    let token = std::fs::read_to_string(file).with_context(name)?;
+    ensure!(!token.trim().is_empty(), "{} is empty", name());
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).with_context(name)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
