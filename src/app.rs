@@ -184,7 +184,8 @@ impl Gateway {
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
-        let running = Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, pushes, stop: watch::Sender::new(None), turned_away, certificates });
+        let running =
+            Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, pushes, stop: watch::Sender::new(None), turned_away, certificates });
         let (starting, started) = std::sync::mpsc::channel();
         let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
         Ok(Self { server, starting, started, running, settings, phase })

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod canaries;
 mod corpus;
 mod evidence;
 mod exports;

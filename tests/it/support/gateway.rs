@@ -68,6 +68,11 @@ impl Gateway {
         String::from_utf8(self.get("/metrics").unwrap().body).unwrap()
     }
 
+    /// What the admin answers, byte for byte.
+    pub fn answer(&self, path: &str) -> Vec<u8> {
+        self.get(path).unwrap().body
+    }
+
     /// What the admin answers, as JSON; `Null` when it is none.
     pub fn json(&self, path: &str) -> serde_json::Value {
         serde_json::from_slice(&self.get(path).unwrap().body).unwrap_or_default()

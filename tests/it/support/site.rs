@@ -49,6 +49,18 @@ impl Site {
         site
     }
 
+    /// A site with the catalogue that ships, and no rule: what a cloud may answer reaches the caller.
+    pub fn without_rules(upstream: SocketAddr) -> Self {
+        let site = Self::empty();
+        let policies = site.path("policies");
+        std::fs::create_dir_all(&policies).unwrap();
+        let policy = "@id(\"all\")\n@message(\"All may.\")\npermit (principal, action, resource);\n";
+        std::fs::write(policies.join("all.cedar"), policy).unwrap();
+        let hosts = r#"["*.*.myhuaweicloud.com", "openapi-rdc.aliyuncs.com", "devops.*.aliyuncs.com", "codeup.example.com"]"#;
+        site.configure(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/apis"), &policies, &["platform-admins"], hosts, upstream);
+        site
+    }
+
     fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = "0123456789abcdef".repeat(4);
