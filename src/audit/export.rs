@@ -283,7 +283,7 @@ impl Exporter {
         let wanted = self.since <= entry.time && entry.time < self.until;
         if self.records {
             let bytes = [entry.leaf.as_ref(), b"\n"].concat();
-            return Ok(wanted.then(|| Line { next: self.next, id: entry.id, kind: entry.kind, time: entry.time, bytes }));
+            return Ok(wanted.then_some(Line { next: self.next, id: entry.id, kind: entry.kind, time: entry.time, bytes }));
         }
         let exchange = match entry.kind {
             Kind::Forwarded => {

@@ -134,7 +134,7 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
         filter.pairs().filter(|(name, _)| *name == "until").try_for_each(|(name, value)| wanted.add(name, value))?;
         events.extend(loaded(trail, &wanted, since)?);
     }
-    events.sort_by(|a, b| (a.request.time, a.request.seq).cmp(&(b.request.time, b.request.seq)));
+    events.sort_by_key(|event| (event.request.time, event.request.seq));
     // Of those before the time asked for, the last one was in force when it began.
     let before = events.iter().filter(|event| event.request.time < since).count();
     let mut rules: Vec<InForce> = Vec::new();

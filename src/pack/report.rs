@@ -7,6 +7,9 @@ use askama::Template;
 /// Values in one of the small tables.
 const TOP: usize = 20;
 
+/// Its title, what it counts, the counts by value, and how many values there are.
+type Table = (&'static str, &'static str, Vec<(String, u64)>, usize);
+
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Report<'a> {
@@ -19,7 +22,7 @@ struct Report<'a> {
     end: Option<u64>,
     summary: &'a Summary,
     figures: Vec<(&'static str, u64)>,
-    tables: Vec<(&'static str, &'static str, Vec<(String, u64)>, usize)>,
+    tables: Vec<Table>,
     policies: Vec<(&'a String, &'a Decided)>,
     in_force: &'a [InForce],
     notable: &'a [Row],
