@@ -43,7 +43,7 @@ pub fn fuzz(data: &[u8]) {
 
 /// A head as the gateway checks it, of HTTP/1.1.
 pub fn checked<'a>(raw: Option<&'a [u8]>, method: &'a Method, target: &'a [u8], host: &'a str, headers: &'a HeaderMap) -> Head<'a> {
-    Head { raw, version: http::Version::HTTP_11, method, target, host, authority: None, sni: None, headers }
+    Head { raw, version: http::Version::HTTP_11, method, target, host, scheme: None, authority: None, sni: None, headers }
 }
 
 struct Call {
