@@ -157,7 +157,7 @@ impl Composer {
         let time = Timestamp::now();
         let plain = !answer.headers.contains_key(http::header::CONTENT_ENCODING);
         let examined_whole = answer.whole && answer.body_length == answer.body.len() as u64;
-        let json = (plain && examined_whole).then(|| crate::inspect::json::parse(&answer.body).ok()).flatten();
+        let json = (plain && examined_whole).then(|| crate::inspect::json::parse_answer(&answer.body).ok()).flatten();
         let status = answer.status.unwrap_or(0);
         let success = (200..300).contains(&status);
         // A success whose body would say more, but cannot be read, is not known to be one.
@@ -379,7 +379,7 @@ fn set(object: &mut Value, name: &str, value: Value) {
 fn tells_more(target: &Target) -> bool {
     let Target::Operation(operation, _) = target else { return false };
     let outcome = &operation.outcome;
-    outcome.failed.is_some() || outcome.failed_if.is_some() || outcome.succeeded.is_some()
+    outcome.accepted.is_some() || outcome.failed.is_some() || outcome.failed_if.is_some() || outcome.succeeded.is_some()
 }
 
 /// At most so many characters.

@@ -23,11 +23,24 @@ const INTEGER_MAX: u64 = 9_007_199_254_740_991;
 /// are not plain (`name`), for strings that are not plain (`text`), for numbers that parsers read as different values or
 /// types, and for documents beyond the limits above.
 pub fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
+    read(bytes, true)
+}
+
+/// Reads a document that a cloud has answered. It is read for its outcome and its secrets, and judged by nobody: names,
+/// texts and numbers are as the cloud writes them. A name that stands twice is still none that could be read.
+///
+/// # Errors
+/// As for [`parse`], without its rules of names, strings and numbers.
+pub fn parse_answer(bytes: &[u8]) -> Result<Value, Unreadable> {
+    read(bytes, false)
+}
+
+fn read(bytes: &[u8], plain: bool) -> Result<Value, Unreadable> {
     let text = text::decode(bytes)?;
     let fault = Cell::new(Reason::BodyNotJson);
     let values = Cell::new(0);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let strict = Strict { depth: 0, values: &values, fault: &fault };
+    let strict = Strict { depth: 0, plain, values: &values, fault: &fault };
     let value = strict.deserialize(&mut deserializer).map_err(|e| say(&e, fault.get()))?;
     deserializer.end().map_err(|e| {
         unreadable(Reason::BodyTrailing, format!("something follows the JSON document: send one document (line {}, column {})", e.line(), e.column()))
@@ -63,6 +76,8 @@ fn unreadable(reason: Reason, detail: String) -> Unreadable {
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth: usize,
+    /// Names, strings and numbers must be plain, as in a call.
+    plain: bool,
     values: &'a Cell<usize>,
     fault: &'a Cell<Reason>,
 }
@@ -81,7 +96,7 @@ impl Strict<'_> {
     }
 
     fn text<E: Error>(&self, text: &str) -> Result<(), E> {
-        match text::unplain(text) {
+        match text::unplain(text).filter(|_| self.plain) {
             Some(c) => Err(self.refuse(Reason::BodyControl, format_args!("U+{:04X} in a string: leave it out", u32::from(c)))),
             None => Ok(()),
         }
@@ -89,7 +104,7 @@ impl Strict<'_> {
 
     fn name<E: Error>(&self, name: &str, escaped: bool) -> Result<(), E> {
         let escaped = escaped.then_some((Reason::BodyName, "is escaped: write it as it is"));
-        match name::fault(name).or(escaped) {
+        match name::fault(name).or(escaped).filter(|_| self.plain) {
             Some((reason, why)) => Err(self.refuse(reason, format_args!("the name `{}` {why}", printable(name)))),
             None => Ok(()),
         }
@@ -104,7 +119,7 @@ impl Strict<'_> {
     }
 
     fn integer<E: Error>(&self, number: impl Into<Number>, magnitude: u64) -> Result<Value, E> {
-        if magnitude > INTEGER_MAX {
+        if self.plain && magnitude > INTEGER_MAX {
             return Err(self.refuse(Reason::BodyNumber, "an integer beyond 2^53, which parsers round: write it as a string, or a smaller one"));
         }
         Ok(Value::Number(number.into()))
@@ -148,7 +163,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     /// Also `-0`, `1.0`, `1e0` and integers of many digits come here: an integer to one parser, a float to another.
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        if number.fract() == 0.0 {
+        if self.plain && number.fract() == 0.0 {
             return Err(self.refuse(Reason::BodyNumber, "a number that some parsers read as an integer and others not: write it in digits alone, within 2^53"));
         }
         Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number out of range"))
@@ -180,7 +195,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
             folded.push(name::fold_hash(&name));
             object.insert(name, entries.next_value_seed(inner)?);
         }
-        self.spelt_once(folded, &object)?;
+        if self.plain {
+            self.spelt_once(folded, &object)?;
+        }
         Ok(Value::Object(object))
     }
 }
@@ -325,6 +342,17 @@ mod tests {
     fn an_object_of_many_names_is_read() {
         let pairs: Vec<String> = (0..VALUES_MAX - 1).map(|n| format!("\"n{n}\":0")).collect();
         assert!(parse(format!("{{{}}}", pairs.join(",")).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_answer_is_read_as_the_cloud_writes_it() {
+        for text in
+            [r#"{"job_id":"j1","size":1.0}"#, r#"{"id":1234567890123456789}"#, r#"{"__os_version":"a","os_version":"b"}"#, "{\"\\u006aob_id\":\"a\\u2028\"}"]
+        {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+            assert_eq!(parse_answer(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+        }
+        assert!(parse_answer(br#"{"job_id":"a","job_id":"b"}"#).is_err());
     }
 
     proptest! {
