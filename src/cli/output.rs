@@ -108,9 +108,12 @@ impl Output {
     /// Makes the output durable, then its cursor.
     pub fn save(&mut self) -> anyhow::Result<()> {
         self.saved = Instant::now();
-        if let To::File(file) = &mut self.to {
-            file.flush()?;
-            file.get_ref().sync_data()?;
+        match &mut self.to {
+            To::File(file) => {
+                file.flush()?;
+                file.get_ref().sync_data()?;
+            }
+            To::Stdout(stdout) => stdout.flush()?,
         }
         if let (Some(path), Some(cursor)) = (&self.cursor_file, self.next) {
             let saved = serde_json::to_vec(&Saved { cursor, bytes: self.bytes })?;
