@@ -5,6 +5,8 @@ use super::connection::Connection;
 use super::turned_away::Class;
 
 const FRAME_HEAD_BYTES: usize = 9;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
 
@@ -45,8 +47,16 @@ impl Complaints {
     }
 }
 
+/// Bytes of a status and nothing else. Every answer of the gateway and of a cloud has more headers.
+const BARE_STATUS_BYTES_MAX: u8 = 8;
+
 /// What a frame says of the client, when it is no ordinary end.
 fn complaint(frame: &[u8]) -> Option<Class> {
+    if let [0, 0, 1..=BARE_STATUS_BYTES_MAX, HEADERS, flags, ..] = frame
+        && flags & END_STREAM != 0
+    {
+        return Some(Class::Http2Request);
+    }
     let code = |at: usize| frame.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
     match *frame.get(3)? {
         // NO_ERROR and CANCEL are an early answer and a client that left.
@@ -69,6 +79,9 @@ mod tests {
             (frame(GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 11]), Some(Class::Http2Connection)),
             (frame(GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0]), None),
             (frame(0, b"hello"), None),
+            ([&[0, 0, 1, HEADERS, 5, 0, 0, 0, 1][..], &[0x8c]].concat(), Some(Class::Http2Request)),
+            ([&[0, 0, 1, HEADERS, 4, 0, 0, 0, 1][..], &[0x88]].concat(), None),
+            ([&[0, 0, 40, HEADERS, 5, 0, 0, 0, 1][..], &[0x8c; 40]].concat(), None),
             (frame(GOAWAY, &[]), None),
         ] {
             assert_eq!(complaint(&bytes), class, "{bytes:?}");

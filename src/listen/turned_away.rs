@@ -37,6 +37,8 @@ pub enum Class {
     Silent,
     /// The client left before its head was whole.
     HeadCut,
+    /// HTTP/2 answered a request itself: without a host, with two, or with too long a head.
+    Http2Request,
     /// HTTP/2 reset a malformed stream.
     Http2Stream,
     /// HTTP/2 ended the connection for an error.
@@ -55,6 +57,7 @@ impl Class {
         Self::ProxyHeader,
         Self::Silent,
         Self::HeadCut,
+        Self::Http2Request,
         Self::Http2Stream,
         Self::Http2Connection,
     ];
@@ -71,6 +74,7 @@ impl Class {
             Self::ProxyHeader => "proxy-header",
             Self::Silent => "silent",
             Self::HeadCut => "head-cut",
+            Self::Http2Request => "http2-request",
             Self::Http2Stream => "http2-stream",
             Self::Http2Connection => "http2-connection",
         }
