@@ -66,6 +66,8 @@ pub(super) struct Output {
     bar: ProgressBar,
     bytes: u64,
     saved: Instant,
+    /// There is a cursor to go on from.
+    kept: bool,
 }
 
 impl Output {
@@ -80,13 +82,10 @@ impl Output {
             None => To::Stdout(BufWriter::new(std::io::stdout())),
             Some(path) => {
                 let name = || path.display().to_string();
-                let mut file = match (saved, append) {
-                    (None, false) => {
-                        File::create_new(path).with_context(|| format!("{}: it must be new, or come with the --cursor-file of its export", name()))?
-                    }
-                    _ => File::options().create(saved.is_none()).truncate(false).write(true).open(path).with_context(name)?,
-                };
+                let mut file = File::options().create(saved.is_none()).truncate(false).write(true).open(path).with_context(name)?;
                 let length = file.metadata().with_context(name)?.len();
+                // An empty one is what an export leaves that was ended before its first line.
+                ensure!(saved.is_some() || append || length == 0, "{}: it must be new, or come with the --cursor-file of its export", name());
                 if saved.is_some() {
                     ensure!(length >= bytes, "{}: {length} bytes, but the cursor file says {bytes}: it is not the output that belongs to it", name());
                     file.set_len(bytes).with_context(name)?;
@@ -97,7 +96,7 @@ impl Output {
                 To::File(BufWriter::new(file))
             }
         };
-        Ok(Self { to, cursor_file, readable: false, next: saved.map(|saved| saved.cursor), bar, bytes, saved: Instant::now() })
+        Ok(Self { to, cursor_file, readable: false, next: saved.map(|saved| saved.cursor), bar, bytes, saved: Instant::now(), kept: saved.is_some() })
     }
 
     /// Writes what stands before the first line.
@@ -118,6 +117,7 @@ impl Output {
         if let (Some(path), Some(cursor)) = (&self.cursor_file, self.next) {
             let saved = serde_json::to_vec(&Saved { cursor, bytes: self.bytes })?;
             durable::replace(path, &saved).with_context(|| format!("cursor file {}", path.display()))?;
+            self.kept = true;
         }
         Ok(())
     }
@@ -151,14 +151,14 @@ impl Sink for Output {
         Ok(())
     }
 
-    /// Hands the lines on, and now and then keeps the cursor.
+    /// Hands the lines on, and keeps the cursor: with the first of them, then now and then.
     fn flush(&mut self) -> anyhow::Result<()> {
+        if self.saved.elapsed() >= OFTEN || (self.cursor_file.is_some() && !self.kept) {
+            return self.save();
+        }
         match &mut self.to {
             To::File(file) => file.flush()?,
             To::Stdout(stdout) => stdout.flush()?,
-        }
-        if self.saved.elapsed() >= OFTEN {
-            self.save()?;
         }
         Ok(())
     }

@@ -107,9 +107,12 @@ fn prove(trail: &Trail, pack: &mut Pack) -> anyhow::Result<()> {
     let Some(dir) = &trail.dir else {
         let deadline = Instant::now() + SIGNED_WITHIN;
         loop {
-            let gateway = Gateway::open(&trail.url)?;
-            if gateway.end()? >= pack.end() || Instant::now() > deadline {
-                return pack.prove(&gateway);
+            let late = Instant::now() > deadline;
+            match Gateway::open(&trail.url).and_then(|gateway| Ok((gateway.end()?, gateway))) {
+                Ok((end, gateway)) if late || end >= pack.end() => return pack.prove(&gateway),
+                // A gateway that has just started has signed nothing yet.
+                Err(error) if late => return Err(error),
+                _ => {}
             }
             std::thread::sleep(Duration::from_millis(200));
         }

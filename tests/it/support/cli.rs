@@ -2,7 +2,7 @@
 
 use super::eventually;
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 fn command(arguments: &[&str]) -> Command {
@@ -28,13 +28,13 @@ pub fn keyward_fails(arguments: &[&str]) -> String {
 }
 
 /// A command that stays. Dropped, it is killed.
-pub struct Running(Child);
+pub struct Running(Child, PathBuf);
 
 impl Running {
     /// Starts it; both outputs go to a file.
     pub fn start(arguments: &[&str], output: &Path) -> Self {
         let file = std::fs::File::options().create(true).append(true).open(output).unwrap();
-        Self(command(arguments).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap())
+        Self(command(arguments).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap(), output.to_owned())
     }
 
     /// What Ctrl-C does; it must then end well.
@@ -46,7 +46,7 @@ impl Running {
             status = self.0.try_wait().unwrap();
             status.is_some()
         });
-        assert!(status.unwrap().success(), "{status:?}");
+        assert!(status.unwrap().success(), "{status:?} {}", std::fs::read_to_string(&self.1).unwrap());
     }
 
     /// Ends it as a crash would.
