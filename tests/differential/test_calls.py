@@ -183,7 +183,9 @@ def test_what_is_refused_is_read_in_many_ways(cases, trail, behind, report):
     reasons = {}
     for exchange in (exchange for exchanges in trail.values() for exchange in exchanges):
         record = exchange["request"]["record"]
-        number = record["call"]["headers"].get("x-case", [""])[0].rpartition("-")[2]
+        headers = record["call"]["headers"]
+        # Of a head that is too long for its record not all headers are kept: then they are no table.
+        number = headers.get("x-case", [""])[0].rpartition("-")[2] if isinstance(headers, dict) else ""
         why = record["decision"]["reason"]
         if exchange["outcome"] == "refused" and number.isdigit() and why.startswith(FORMS):
             reasons[int(number)] = why, record["decision"]["message"]
@@ -206,7 +208,7 @@ def test_what_is_refused_is_read_in_many_ways(cases, trail, behind, report):
     (report / "requests.md").write_text("\n".join(text))
 
 
-FORMS = ("head-", "target-", "query-", "method-", "path-", "body-cut")
+FORMS = ("head-", "target-", "query-", "method-", "path-", "body-cut", "body-framing")
 DIRECT = 40
 
 
