@@ -224,9 +224,12 @@ impl Client {
         silent && self.buffer.is_empty()
     }
 
-    /// Says that nothing more will be sent, and stays to listen.
+    /// Says that nothing more will be sent, and stays to listen. The other side may have closed already, at once for a TLS hello.
     pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        match self.stream.shutdown(Shutdown::Write) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotConnected => {}
+            done => done.unwrap(),
+        }
     }
 
     /// Leaves at once: the other side gets a reset.
