@@ -134,6 +134,20 @@ fn query(dir: &Path, arguments: &[&str]) -> Value {
 }
 
 #[test]
+fn a_generated_trail_is_made_in_an_empty_folder_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let trail = dir.path().join("trail");
+    let generate = || keyward(&["audit", "generate", "--records", "300", "--dir", trail.to_str().unwrap()]);
+    assert!(generate().status.success());
+    let counts = query(&trail, &["--count", "--by", "decision"]);
+    assert!(counts["total"].as_u64().unwrap() > 140, "{counts}");
+    let again = generate();
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("is not empty"), "{}", text(&again.stderr));
+    assert_eq!(query(&trail, &["--count"])["total"], counts["total"]);
+}
+
+#[test]
 fn the_demo_goes_as_it_should_and_leaves_a_trail_that_answers() {
     let dir = tempfile::tempdir().unwrap();
     let output = keyward(&["demo", "--once", "--listen", &free_port(), "--admin", &free_port(), "--dir", dir.path().to_str().unwrap()]);

@@ -24,6 +24,7 @@ pub mod present;
 pub mod form;
 pub mod export;
 pub mod ask;
+pub mod generate;
 
 #[cfg(test)]
 mod testing;

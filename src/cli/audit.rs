@@ -2,6 +2,7 @@
 
 use super::export::{self, ExportArgs, FollowArgs};
 use super::pack::{self, PackArgs};
+use super::generate::{self, GenerateArgs};
 use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
 use crate::audit::filter::Filter;
 use crate::audit::query::Reader;
@@ -47,6 +48,11 @@ pub enum Audit {
     Prove(super::evidence::ProveArgs),
     /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on record.
     RotateKey(super::Configured),
+    /// Makes a trail to try things on, of the form that a gateway writes.
+    #[command(
+        after_help = "Example:\n  keyward audit generate --records 1000000 --dir trail\n  keyward audit query --dir trail --decision deny --count --by policy"
+    )]
+    Generate(GenerateArgs),
 }
 
 /// Where the trail is.
@@ -173,6 +179,7 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
+        Audit::Generate(args) => return generate::run(&args),
     };
     let form = form(format);
     let text = match &trail.dir {

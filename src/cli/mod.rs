@@ -5,6 +5,7 @@ mod evidence;
 mod export;
 mod output;
 mod pack;
+mod generate;
 mod policy;
 
 use crate::app::{Gateway, Prepared, Problems};
