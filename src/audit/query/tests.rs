@@ -1,10 +1,16 @@
 //! Pages, cursors and counts, over real sled.
 
+use super::super::exchange::Exchange;
+use super::super::frame::Entry;
+use super::super::record::Kind;
 use super::super::record::{Content, canonical};
-use super::super::store::Batch;
+use super::super::store::{Batch, SledStore};
+use super::scan::LOOK_AHEAD;
 use super::*;
+use crate::clock::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::Mutex;
 
 /// A call as the model knows it.
 #[derive(Clone, Debug)]
@@ -54,7 +60,7 @@ impl Call {
             "caller": {"name": self.pick(0, CALLERS)},
             "source": {"address": self.pick(3, SOURCES), "port": 4711},
             "call": {"service": self.pick(1, ACTIONS).rsplit_once('.').unwrap().0, "action": self.pick(1, ACTIONS), "method": "POST"},
-            "resource": {"type": "KeyPair", "id": format!("kp-{}", self.pick[4])},
+            "resource": {"type": "KeyPair", "id": format!("kp-{}", self.pick[4]), "parent": {"type": "Project", "id": format!("pr-{}", self.pick[3])}},
             "items": [{"resource": {"id": format!("item-{}", self.pick[5])}}],
             "body": {"digest": if self.pick[4] == 2 { json!(self.digest()) } else { Value::Null }, "cut": false},
             "decision": {
@@ -98,6 +104,7 @@ const FILTERS: &[(&str, &str, Meaning)] = &[
     ("resource", "kp-1", |c| c.pick[4] == 1),
     ("resource", "item-2", |c| c.pick[5] == 2),
     ("resource", "item-*", |_| true),
+    ("project", "pr-1", |c| c.pick[3] == 1),
     ("decision", "deny", |c| c.denied()),
     ("decision", "allow", |c| !c.denied()),
     ("decision", "pass", |_| false),
@@ -140,6 +147,102 @@ fn any_calls() -> impl Strategy<Value = Vec<Call>> {
 
 fn content(text: &str) -> Option<Content> {
     Some(Content { salt: [7; 32], bytes: text.to_owned().into() })
+}
+
+/// An expression as the model knows it.
+#[derive(Clone, Debug)]
+enum Tree {
+    Test(usize),
+    Written(usize),
+    Not(Box<Tree>),
+    All(Vec<Tree>),
+    Any(Vec<Tree>),
+}
+
+/// Conditions in words that only expressions have.
+const WRITTEN: &[(&str, Meaning)] = &[
+    ("status >= 400", |c| c.status().is_some_and(|s| s >= 400)),
+    ("status < 300 ", |c| c.status().is_some_and(|s| s < 300)),
+    ("caller in (deploy, \"Zoë\")", |c| c.pick[0] != 1),
+    ("caller not in (deploy)", |c| c.pick[0] != 0),
+    ("caller = de*", |c| c.pick[0] == 0),
+    ("outcome != open", |c| c.outcome() != "open"),
+    ("reason = body-*", |c| c.denied() && c.pick[3] == 2),
+    ("time >= 1970-01-01T00:00:40Z", |c| c.time >= 40 * SECOND),
+    ("time <= 1970-01-01T00:00:40Z", |c| c.time <= 40 * SECOND),
+    // Each record has its second.
+    ("seq < 33", |c| c.time / SECOND <= 33),
+    ("seq > 31", |c| c.time / SECOND > 32),
+    ("request.source.port > 5000", |_| false),
+    ("answer.status <= 202", |c| c.answered && c.pick[3] < 2),
+];
+
+impl Tree {
+    fn holds(&self, call: &Call) -> bool {
+        match self {
+            Self::Test(n) => FILTERS[*n].2(call),
+            Self::Written(n) => WRITTEN[*n].1(call),
+            Self::Not(part) => !part.holds(call),
+            Self::All(parts) => parts.iter().all(|part| part.holds(call)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(call)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let join = |parts: &[Self], by: &str| format!("({})", parts.iter().map(Self::text).collect::<Vec<_>>().join(by));
+        match self {
+            Self::Test(n) => format!("{} = \"{}\"", FILTERS[*n].0, FILTERS[*n].1.replace('"', "\\\"")),
+            Self::Written(n) => WRITTEN[*n].0.to_owned(),
+            Self::Not(part) => format!("not {}", part.text()),
+            Self::All(parts) => join(parts, " and "),
+            Self::Any(parts) => join(parts, " or "),
+        }
+    }
+}
+
+fn any_tree() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![(0..FILTERS.len()).prop_map(Tree::Test), (0..WRITTEN.len()).prop_map(Tree::Written)];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|part| Tree::Not(Box::new(part))),
+            prop::collection::vec(inner.clone(), 1..4).prop_map(Tree::All),
+            prop::collection::vec(inner, 1..4).prop_map(Tree::Any),
+        ]
+    })
+}
+
+/// Writes to a store without an index and to one with, which it seals now and then.
+struct Both {
+    plain: Arc<dyn Store>,
+    tiered: Arc<TieredStore>,
+    seal: Mutex<Box<dyn FnMut() -> bool + Send>>,
+}
+
+impl Store for Both {
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        // What is open stays open for the sealing, whatever comes later.
+        let floor = batch.first_seq / 2;
+        let again = Batch { first_seq: batch.first_seq, entries: batch.entries.clone(), contents: batch.contents.clone(), open_floor: Some(floor) };
+        self.plain.append(batch)?;
+        self.tiered.append(&again)?;
+        if (self.seal.lock().unwrap())() { self.tiered.seal() } else { Ok(()) }
+    }
+
+    fn newest_first(&self, end: u64) -> super::super::store::Frames<'_> {
+        self.plain.newest_first(end)
+    }
+
+    fn oldest_first(&self, from: u64) -> super::super::store::Frames<'_> {
+        self.plain.oldest_first(from)
+    }
+
+    fn content(&self, seq: u64) -> Result<Option<Content>, StoreError> {
+        self.plain.content(seq)
+    }
+
+    fn open_floor(&self) -> Result<u64, StoreError> {
+        self.plain.open_floor()
+    }
 }
 
 /// Writes the calls, interleaved; the model then knows their times and whether they were answered.
@@ -244,10 +347,57 @@ proptest! {
         }
     }
 
+    /// The index against the model and against a store without one, which reads everything: any expression, segments
+    /// sealed at any moment.
+    #[test]
+    fn an_index_answers_what_reading_answers(
+        mut calls in any_calls(),
+        trees in prop::collection::vec(any_tree(), 1..6),
+        batch_records in 1..70_usize,
+        segment in prop::sample::select(vec![16_u64, 32, 64, 4096]),
+        seals in prop::collection::vec(any::<bool>(), 8),
+        limit in 1..20_usize,
+    ) {
+        let (dir, plain_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let plain = reader(plain_dir.path());
+        let mut seals = seals.into_iter().cycle();
+        let tiered = Arc::new(TieredStore::open_with(dir.path(), segment).unwrap().0);
+        let both = Both { plain: plain.store.clone(), tiered: tiered.clone(), seal: Mutex::new(Box::new(move || seals.next().unwrap())) };
+        let end = write(&both, &mut calls, batch_records, 0);
+        let indexed = Reader { store: tiered, durable: Arc::new(AtomicU64::new(end)) };
+        plain.durable.store(end, Ordering::Release);
+        for tree in &trees {
+            let filter = Filter::parse([("where", tree.text())]).unwrap();
+            let ids = |found: Vec<Exchange>| found.iter().map(|e| (e.id, e.outcome().to_owned(), e.status())).collect::<Vec<_>>();
+            let expected: Vec<_> = calls.iter().rev().filter(|call| tree.holds(call)).map(|c| (c.id, c.outcome().to_owned(), c.status())).collect();
+            prop_assert_eq!(&ids(pages(&indexed, &filter, limit, || ())), &expected, "{}", tree.text());
+            for by in [None, Some("outcome"), Some("status"), Some("resource"), Some("policy"), Some("request.call.method"), Some("answer.content.job_id")] {
+                let counts = indexed.count(&filter, by).unwrap();
+                prop_assert_eq!(counts.total, expected.len() as u64);
+                prop_assert_eq!(counts, plain.count(&filter, by).unwrap(), "{} by {:?}", tree.text(), by);
+            }
+            let histogram = indexed.histogram(&filter, "10s").unwrap();
+            prop_assert_eq!(histogram.total, expected.len() as u64);
+            prop_assert_eq!(histogram.buckets.iter().map(|(_, n)| n).sum::<u64>(), histogram.total);
+            for (begin, count) in &histogram.buckets {
+                let within = calls.iter().filter(|call| tree.holds(call) && (begin.0..begin.0 + 10 * SECOND).contains(&call.time)).count() as u64;
+                prop_assert_eq!(*count, within);
+            }
+            prop_assert_eq!(histogram, plain.histogram(&filter, "10s").unwrap());
+        }
+        for call in &calls {
+            let exchange = indexed.show(call.id).unwrap().unwrap();
+            prop_assert_eq!((exchange.outcome(), exchange.status()), (call.outcome(), call.status()));
+            prop_assert_eq!(exchange.request.content.unwrap().bytes, call.body());
+        }
+        prop_assert!(indexed.show(AuditId::new()).unwrap().is_none());
+    }
+
     #[test]
     fn pages_are_stable_while_records_are_added(mut calls in any_calls(), mut later in any_calls(), limit in 1..9_usize, batch_records in 1..40_usize) {
         let dir = tempfile::tempdir().unwrap();
-        let reader = reader(dir.path());
+        let store = Arc::new(TieredStore::open_with(dir.path(), 32).unwrap().0);
+        let reader = Reader { store: store.clone(), durable: Arc::default() };
         let end = write(&*reader.store, &mut calls, batch_records, 0);
         reader.durable.store(end, Ordering::Release);
         let filter = Filter::parse([("decision", "allow")]).unwrap();
@@ -256,6 +406,7 @@ proptest! {
         let moving = pages(&reader, &filter, limit, || if !std::mem::replace(&mut appended, true) {
             let end = write(&*reader.store, &mut later, batch_records, end);
             reader.durable.store(end, Ordering::Release);
+            store.seal().unwrap();
         });
         prop_assert_eq!(still.iter().map(|e| e.id).collect::<Vec<_>>(), moving.iter().map(|e| e.id).collect::<Vec<_>>());
     }
