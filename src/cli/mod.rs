@@ -5,8 +5,8 @@ mod evidence;
 mod export;
 mod output;
 mod pack;
-mod generate;
 mod policy;
+mod trail;
 
 use crate::app::{Gateway, Prepared, Problems};
 use crate::catalog::Catalog;

@@ -30,18 +30,24 @@ const REST_MAX: Duration = Duration::from_millis(50);
 /// How work behind the writer is spread: after each small step it rests as long as it has worked, and it can be called off.
 pub struct Pace<'a> {
     stop: Option<&'a AtomicBool>,
+    hurry: bool,
     since: Instant,
 }
 
 impl<'a> Pace<'a> {
     /// Work that nobody else waits for.
     pub fn without_rest() -> Self {
-        Self { stop: None, since: Instant::now() }
+        Self { stop: None, hurry: true, since: Instant::now() }
     }
 
     /// Work beside a writer, until `stop` is set.
     pub fn beside_a_writer(stop: &'a AtomicBool) -> Self {
-        Self { stop: Some(stop), since: Instant::now() }
+        Self { stop: Some(stop), hurry: false, since: Instant::now() }
+    }
+
+    /// Whether to go on without rest, because much waits.
+    pub fn hurry(&mut self, hurry: bool) {
+        self.hurry = hurry;
     }
 
     /// A step is done.
@@ -52,6 +58,9 @@ impl<'a> Pace<'a> {
         let Some(stop) = self.stop else { return Ok(()) };
         if stop.load(Ordering::Acquire) {
             return Err(SegmentError::Stopped);
+        }
+        if self.hurry {
+            return Ok(());
         }
         std::thread::sleep(self.since.elapsed().min(REST_MAX));
         self.since = Instant::now();

@@ -17,8 +17,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// Sealing waits while the disk has less than this: it needs room for a segment, and calls need it more.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
-/// The lowest priority that a thread can give itself.
-const NICE: i32 = 19;
+/// Behind everybody who answers calls, but not starved by them: what is not sealed stands in memory and in sled.
+const NICE: i32 = 10;
 
 /// The thread; it ends when this is dropped.
 pub(super) struct Sealer {
@@ -90,6 +90,7 @@ fn work(shared: &Shared, end: u64, tidied: &mut bool, pace: &mut Pace) -> Result
         }
         *tidied = true;
     }
+    pace.hurry(end.saturating_sub(shared.sealed_end()) > 3 * shared.segment_records);
     shared.follow(end, pace)?;
     while shared.has_room() && shared.seal_next(pace)? {}
     Ok(())
