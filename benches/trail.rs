@@ -160,9 +160,8 @@ fn open_sqlite(dir: &Path) -> Connection {
 fn insert(connection: &mut Connection, rows: &[Row]) {
     let transaction = connection.transaction().unwrap();
     {
-        let mut request = transaction
-            .prepare_cached("INSERT INTO exchanges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, NULL, ?14, ?15)")
-            .unwrap();
+        let mut request =
+            transaction.prepare_cached("INSERT INTO exchanges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, NULL, ?14, ?15)").unwrap();
         let mut answer = transaction.prepare_cached("INSERT INTO answers VALUES (?1, ?2, ?3, ?4)").unwrap();
         let mut settle = transaction.prepare_cached("UPDATE exchanges SET outcome = ?2, status = ?3, answer = ?4 WHERE id = ?1").unwrap();
         for row in rows {
@@ -171,7 +170,9 @@ fn insert(connection: &mut Connection, rows: &[Row]) {
                 answer.execute(params![row.seq, row.time, row.leaf, row.body]).unwrap();
                 settle.execute(params![row.id, f[8], row.status, row.seq]).unwrap();
             } else if row.kind != Kind::Event {
-                request.execute(params![row.seq, row.time, row.id, f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], row.status, row.leaf, row.body]).unwrap();
+                request
+                    .execute(params![row.seq, row.time, row.id, f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], row.status, row.leaf, row.body])
+                    .unwrap();
             }
         }
     }
@@ -252,16 +253,15 @@ fn asked(reader: &Reader) -> Vec<(String, String)> {
         (month(&format!("caller = {caller}")), sql_month(&format!("caller = '{caller}'"))),
         ("decision = deny".to_owned(), "decision = 'deny'".to_owned()),
         (month("reason = policy-forbids"), sql_month("reason = 'policy-forbids'")),
-        (
-            format!("action = huawei.kps.CreateKeypair and project = {project}"),
-            format!("action = 'huawei.kps.CreateKeypair' AND project = '{project}'"),
-        ),
+        (format!("action = huawei.kps.CreateKeypair and project = {project}"), format!("action = 'huawei.kps.CreateKeypair' AND project = '{project}'")),
         ("status = 500".to_owned(), "status = 500".to_owned()),
         (format!("resource = {resource}"), format!("resource = '{resource}'")),
         ("outcome = unknown".to_owned(), "outcome = 'unknown'".to_owned()),
         (
             format!("decision = deny and (action = huawei.ims.* or caller in ({caller}, atlas-keys)) and not reason = caller-unknown"),
-            format!("decision = 'deny' AND (action >= 'huawei.ims.' AND action < 'huawei.ims/' OR caller IN ('{caller}', 'atlas-keys')) AND reason <> 'caller-unknown'"),
+            format!(
+                "decision = 'deny' AND (action >= 'huawei.ims.' AND action < 'huawei.ims/' OR caller IN ('{caller}', 'atlas-keys')) AND reason <> 'caller-unknown'"
+            ),
         ),
         ("service = huawei.kps".to_owned(), "service = 'huawei.kps'".to_owned()),
     ]
@@ -278,9 +278,10 @@ fn questions(dir: &Path) {
         let filter = Filter::parse([("where", &expression)]).unwrap();
         let mut count = connection.prepare(&format!("SELECT count(*) FROM exchanges WHERE {sql}")).unwrap();
         let mut page = connection
-            .prepare(&format!("SELECT e.leaf, a.leaf FROM exchanges e LEFT JOIN answers a ON a.seq = e.answer WHERE {sql} ORDER BY e.seq DESC LIMIT {PAGE}").replace(
-                " time >=", " e.time >=",
-            ))
+            .prepare(
+                &format!("SELECT e.leaf, a.leaf FROM exchanges e LEFT JOIN answers a ON a.seq = e.answer WHERE {sql} ORDER BY e.seq DESC LIMIT {PAGE}")
+                    .replace(" time >=", " e.time >="),
+            )
             .unwrap();
         let matches = reader.count(&filter, None).unwrap().total;
         let wanted: i64 = count.query_row([], |row| row.get(0)).unwrap();

@@ -47,11 +47,6 @@ impl Matched {
         }
         Self::between(sure, join(self.possible(), other.possible()))
     }
-
-    fn within(self, universe: &RoaringBitmap) -> Self {
-        let universe = Self::exact(Arc::new(universe.clone()));
-        self.join(&universe, |a, b| a & b)
-    }
 }
 
 /// What matches in the part of an index before `end`, a sequence number. Times in the expression must have become places.
@@ -72,7 +67,7 @@ pub(super) fn matched(expression: &Expression, index: &dyn Index, end: u64) -> R
         scope
     });
     let planner = Planner { index, universe: Arc::new(scope), unsettled: index.unsettled() };
-    Ok(planner.evaluate(expression)?.within(&planner.universe))
+    planner.all(std::slice::from_ref(expression))
 }
 
 struct Planner<'a> {
@@ -84,16 +79,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn evaluate(&self, expression: &Expression) -> Result<Matched, IndexError> {
         match expression {
-            Expression::All(parts) => {
-                let mut all = Matched::exact(Arc::clone(&self.universe));
-                for part in parts {
-                    if all.possible().is_empty() {
-                        break;
-                    }
-                    all = all.join(&self.evaluate(part)?, |a, b| a & b);
-                }
-                Ok(all)
-            }
+            Expression::All(parts) => self.all(parts),
             Expression::Any(parts) => {
                 let mut any = Matched::exact(Places::default());
                 for part in parts {
@@ -111,6 +97,22 @@ impl Planner<'_> {
             }
             Expression::Test(test) => self.test(test),
         }
+    }
+
+    /// What holds of all parts, within the universe.
+    fn all(&self, parts: &[Expression]) -> Result<Matched, IndexError> {
+        let mut all = Matched::exact(Arc::clone(&self.universe));
+        for part in parts {
+            if all.possible().is_empty() {
+                break;
+            }
+            all = match part {
+                // The universe is in it already.
+                Expression::All(parts) if Arc::ptr_eq(&all.sure, &self.universe) => self.all(parts)?,
+                _ => all.join(&self.evaluate(part)?, |a, b| a & b),
+            };
+        }
+        Ok(all)
     }
 
     fn test(&self, test: &Test) -> Result<Matched, IndexError> {

@@ -63,15 +63,18 @@ impl Tally<'_> {
     /// Counts what an index found; reads only what it cannot tell.
     fn add_matched(&mut self, question: &Question, index: &dyn Index, matched: &Matched) -> Result<(), StoreError> {
         let (sure, reader) = (matched.sure(), self.reader);
-        // Which exchanges match may be sure where not all of their values are known.
-        let known = sure - &*index.unsettled();
-        let counted = match self.by.as_ref().map(index::number) {
-            None => sure.clone(),
-            Some(Some(field)) if sure.len() > FEW && self.add_groups(index, field, &known).is_ok() => known,
-            Some(_) => RoaringBitmap::new(),
-        };
-        self.total += counted.len();
-        let _ = reader.visit_places(question, index, &(sure - counted), Some(sure), &mut |exchange| self.add(exchange))?;
+        if let Some(by) = &self.by {
+            // Which exchanges match may be sure where not all of their values are known.
+            let known = sure - &*index.unsettled();
+            let counted = match index::number(by) {
+                Some(field) if sure.len() > FEW && self.add_groups(index, field, &known).is_ok() => known,
+                _ => RoaringBitmap::new(),
+            };
+            self.total += counted.len();
+            let _ = reader.visit_places(question, index, &(sure - counted), Some(sure), &mut |exchange| self.add(exchange))?;
+        } else {
+            self.total += sure.len();
+        }
         reader.visit_places(question, index, &matched.doubtful(), None, &mut |exchange| self.add(exchange)).map(drop)
     }
 

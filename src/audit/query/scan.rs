@@ -15,13 +15,15 @@ use crate::audit::store::{Frame, Store, StoreError};
 use crate::clock::{AuditId, Timestamp};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{ControlFlow, Range};
 
 /// Answers that wait for their request. As many exchanges would have to be open at one time to exceed it.
 const ANSWERS_MAX: usize = 16_384;
 /// Records after a page's start that are searched for the answers of exchanges before it.
 pub(super) const LOOK_AHEAD: u64 = 4096;
+
+const RECENT_FRAMES: usize = 8;
 
 /// What is shown exchanges: it says when it has seen enough.
 pub(super) type Visit<'a> = dyn FnMut(Exchange) -> Result<ControlFlow<()>, StoreError> + 'a;
@@ -97,8 +99,9 @@ impl Reader {
         sure: Option<&RoaringBitmap>,
         visit: &mut Visit,
     ) -> Result<ControlFlow<()>, StoreError> {
+        let mut recent = Recent::default();
         for place in places.iter().rev() {
-            let Some(mut exchange) = self.at_place(index, place)? else { continue };
+            let Some(mut exchange) = self.at_place(index, place, &mut recent)? else { continue };
             let matches = sure.is_some_and(|sure| sure.contains(place)) || question.matches(&mut exchange, |seq| self.store.content(seq))?;
             if matches && visit(exchange)?.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -108,12 +111,12 @@ impl Reader {
     }
 
     /// The exchange at a place, without its bodies.
-    fn at_place(&self, index: &dyn Index, place: u32) -> Result<Option<Exchange>, StoreError> {
+    fn at_place(&self, index: &dyn Index, place: u32, recent: &mut Recent) -> Result<Option<Exchange>, StoreError> {
         let seq = index.first_seq().saturating_add(u64::from(place));
-        let Some(request) = self.record(seq)?.filter(|request| request.kind != Kind::Answer) else { return Ok(None) };
+        let Some(request) = self.record(seq, recent)?.filter(|request| request.kind != Kind::Answer) else { return Ok(None) };
         let id = request.id;
         let answer = match (request.kind, index.answer(place)) {
-            (Kind::Forwarded, Ok(Some(answer))) => self.record(answer)?.filter(|answer| answer.id == id && answer.kind == Kind::Answer).map(Part::from),
+            (Kind::Forwarded, Ok(Some(answer))) => self.record(answer, recent)?.filter(|answer| answer.id == id && answer.kind == Kind::Answer).map(Part::from),
             (Kind::Forwarded, Ok(None)) if index.is_current() => None,
             (Kind::Forwarded, _) => self.answer_of(id, seq)?,
             (Kind::Refused | Kind::Event | Kind::Answer, _) => None,
@@ -122,13 +125,17 @@ impl Reader {
     }
 
     /// One record, if it is durable.
-    fn record(&self, seq: u64) -> Result<Option<Found>, StoreError> {
+    fn record(&self, seq: u64, recent: &mut Recent) -> Result<Option<Found>, StoreError> {
         if seq >= self.durable() {
             return Ok(None);
         }
-        let frame = self.store.oldest_first(seq).next().transpose()?;
-        let entry = frame.as_ref().and_then(|frame| numbered(frame).find(|(at, _)| *at == seq));
-        Ok(entry.map(|(seq, entry)| Found { seq, id: entry.id, kind: entry.kind, entry: entry.clone() }))
+        if !recent.0.iter().any(|frame| (frame.first_seq..frame.end()).contains(&seq)) {
+            let Some(frame) = self.store.oldest_first(seq).next().transpose()? else { return Ok(None) };
+            recent.0.truncate(RECENT_FRAMES - 1);
+            recent.0.push_front(frame);
+        }
+        let found = recent.0.iter().flat_map(numbered).find(|(at, _)| *at == seq);
+        Ok(found.map(|(seq, entry)| Found { seq, id: entry.id, kind: entry.kind, entry: entry.clone() }))
     }
 
     /// The answer to a request that was still open when its part of the trail was indexed.
@@ -157,7 +164,8 @@ impl Reader {
         let Some(index) = &span.index else { return Ok(None) };
         let Ok(offsets) = index.with_id(id) else { return Ok(None) };
         let seqs = offsets.into_iter().map(|offset| index.first_seq().saturating_add(u64::from(offset)));
-        seqs.filter_map(|seq| self.record(seq).transpose()).collect::<Result<_, _>>().map(Some)
+        let mut recent = Recent::default();
+        seqs.filter_map(|seq| self.record(seq, &mut recent).transpose()).collect::<Result<_, _>>().map(Some)
     }
 
     /// The exchange with an id, without bodies.
@@ -172,9 +180,9 @@ impl Reader {
             if let (Some(index), Some(place)) = (&span.index, request.checked_sub(span.index.as_ref().map_or(0, |index| index.first_seq())))
                 && let Ok(place) = u32::try_from(place)
             {
-                return self.at_place(&**index, place);
+                return self.at_place(&**index, place, &mut Recent::default());
             }
-            let Some(request) = self.record(request)? else { return Ok(None) };
+            let Some(request) = self.record(request, &mut Recent::default())? else { return Ok(None) };
             let answer = match request.kind {
                 Kind::Forwarded => first(self.store.oldest_first(request.seq), durable, |entry| entry.id == id && entry.kind == Kind::Answer)?,
                 Kind::Refused | Kind::Event | Kind::Answer => None,
@@ -251,6 +259,10 @@ impl Reader {
         Ok(low.min(durable))
     }
 }
+
+/// Frames that were read last: neighbours and their answers often stand in one.
+#[derive(Default)]
+struct Recent(VecDeque<Frame>);
 
 /// One record, as it was found.
 struct Found {

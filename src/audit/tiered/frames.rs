@@ -20,7 +20,7 @@ impl Shared {
             let sealed_end = segments.last().map_or(0, |segment| segment.end());
             if seq < sealed_end {
                 let segment = segment_of(&segments, seq).or(segments.first())?;
-                return Some(self.block_of(segment, seq.max(segment.first_seq())));
+                return Some(Self::block_of(segment, seq.max(segment.first_seq())));
             }
             let found = self.hot.oldest_first(seq).next();
             if Arc::ptr_eq(&segments, &self.segments.load()) {
@@ -47,14 +47,14 @@ impl Shared {
                 }
             }
             let last = seq.min(sealed_end).checked_sub(1)?;
-            return segment_of(&segments, last).map(|segment| self.block_of(segment, last));
+            return segment_of(&segments, last).map(|segment| Self::block_of(segment, last));
         }
     }
 
-    fn block_of(&self, segment: &Segment, seq: u64) -> Result<Frame, StoreError> {
+    fn block_of(segment: &Segment, seq: u64) -> Result<Frame, StoreError> {
         let block = seq.saturating_sub(segment.first_seq()) as usize / BLOCK_RECORDS;
         let first_seq = segment.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
-        Ok(Frame { first_seq, entries: self.block(segment, block)?.to_vec() })
+        Ok(Frame { first_seq, entries: segment.records.block(block)? })
     }
 }
 

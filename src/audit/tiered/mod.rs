@@ -11,7 +11,6 @@ mod tail;
 
 use self::sealer::Sealer;
 use self::tail::Tail;
-use super::frame::Entry;
 use super::index::file::{Cache, IndexFile};
 use super::index::{Index, Span};
 use super::record::Content;
@@ -23,17 +22,12 @@ use super::store::{Batch, CONTENT_BYTES_MAX, Frames, Opened, SledStore, Store, S
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use lru::LruCache;
-use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::seal::Pace;
-
-/// Decoded blocks that are kept: a request and its answer often stand in one.
-const CACHED_BLOCKS: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(31);
 
 /// The whole trail of a directory.
 pub struct TieredStore {
@@ -57,7 +51,6 @@ struct Shared {
     open_floor: AtomicU64,
     dictionaries: Dictionaries,
     sets: Cache,
-    blocks: Mutex<LruCache<u64, Arc<Vec<Entry>>>>,
 }
 
 /// A sealed segment, open.
@@ -172,7 +165,6 @@ impl Shared {
             open_floor: AtomicU64::new(hot.open_floor()?),
             tail: Mutex::new(Tail::new(sealed_end)),
             end: AtomicU64::new(end),
-            blocks: Mutex::new(LruCache::new(CACHED_BLOCKS)),
             segments: ArcSwap::from_pointee(segments),
             segment_records,
             hot,
@@ -189,18 +181,6 @@ impl Shared {
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The entries of one block of a segment, read or remembered.
-    fn block(&self, segment: &Segment, block: usize) -> Result<Arc<Vec<Entry>>, SegmentError> {
-        let key = segment.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
-        let known = self.blocks.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(entries) = known {
-            return Ok(entries);
-        }
-        let entries = Arc::new(segment.records.block(block)?);
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&entries));
-        Ok(entries)
     }
 }
 

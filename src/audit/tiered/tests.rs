@@ -1,5 +1,6 @@
 //! Sealing: the same trail before and after, whatever happens in between.
 
+use super::super::frame::Entry;
 use super::super::record::{Content, Kind, canonical};
 use super::super::testing::{entries, metrics};
 use super::*;
