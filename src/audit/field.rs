@@ -88,6 +88,19 @@ impl Field {
         paths.iter().map(|path| path.place)
     }
 
+    /// The paths, from the top of a record, that decide on its values.
+    pub(super) fn reads(&self) -> Vec<Vec<&str>> {
+        match &self.0 {
+            Kind::Project => ["resource", "items.resource"]
+                .iter()
+                .flat_map(|holder| ["type", "id", "parent.type", "parent.id"].map(|path| holder.split('.').chain(path.split('.')).collect()))
+                .collect(),
+            Kind::Outcome => vec![vec!["outcome"]],
+            Kind::Status => vec![vec!["status"], vec!["decision", "reason"]],
+            Kind::Paths(paths) => paths.iter().map(|path| path.steps.iter().map(String::as_str).collect()).collect(),
+        }
+    }
+
     /// Its values in this exchange, as text, each once.
     pub fn values(&self, exchange: &Exchange) -> Vec<String> {
         let mut values = Vec::new();

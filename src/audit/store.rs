@@ -116,7 +116,7 @@ pub struct Batch {
 }
 
 /// Records as they were stored together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// The sequence number of the first entry.
     pub first_seq: u64,

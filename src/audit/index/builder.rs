@@ -1,6 +1,6 @@
 //! An index that is being made, in memory: of the trail's unsealed end, and of a segment before it is written.
 
-use super::{FIELDS, Index, IndexError, Places, digest_print, id_print};
+use super::{FIELDS, Index, IndexError, Places, digest_print, id_print, partial};
 use crate::audit::condition::Match;
 use crate::audit::exchange::{Exchange, Part};
 use crate::audit::frame::Entry;
@@ -70,7 +70,7 @@ impl Builder {
             // What depends on the answer is not known yet.
             self.open.insert(place);
         }
-        let exchange = Exchange { id: entry.id, request: Part::new(seq, entry), answer: None };
+        let exchange = Exchange { id: entry.id, request: part(seq, entry), answer: None };
         self.keep(place, &exchange, |name| entry.kind != Kind::Forwarded || !ANSWERED.contains(&name));
     }
 
@@ -83,7 +83,7 @@ impl Builder {
         if let (Some(distance), Ok(behind)) = (self.answers.get_mut(place as usize), u32::try_from(seq.saturating_sub(request))) {
             *distance = behind;
         }
-        let part = Part::new(seq, answer);
+        let part = part(seq, answer);
         let request = Part { seq: request, kind: Kind::Forwarded, json: serde_json::Value::Null, ..part.clone() };
         self.keep(place, &Exchange { id: answer.id, request, answer: Some(part) }, |name| ANSWERED.contains(&name));
     }
@@ -115,6 +115,11 @@ impl Builder {
         let known = (0..).zip(&self.answers).filter(|(_, behind)| **behind > 0);
         known.map(|(place, behind)| (self.first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(*behind)), place))
     }
+}
+
+/// A record as far as fields look at it.
+fn part(seq: u64, entry: &Entry) -> Part {
+    Part { seq, time: entry.time, kind: entry.kind, leaf: entry.leaf.clone(), json: partial::read(&entry.leaf), content: None }
 }
 
 /// What an answer says, or the lack of one.

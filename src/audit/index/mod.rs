@@ -6,6 +6,7 @@
 
 pub mod builder;
 pub mod file;
+mod partial;
 mod prints;
 
 use super::condition::Match;

@@ -104,6 +104,17 @@ impl Drop for Output {
     }
 }
 
+/// Makes a directory that survives a power cut, unless it is there.
+///
+/// # Errors
+/// When it cannot be made or synced.
+pub fn make_directory(dir: &Path) -> Result<(), SegmentError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).and_then(|()| sync_parent(dir)).map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
+}
+
 fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

@@ -58,11 +58,11 @@ impl Shared {
     }
 }
 
-/// What of a frame of sled is not sealed.
-fn behind(mut frame: Frame, sealed_end: u64) -> Frame {
-    let sealed = usize::try_from(sealed_end.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX).min(frame.entries.len());
-    frame.entries.drain(..sealed);
-    frame.first_seq = frame.first_seq.saturating_add(sealed as u64);
+/// What of a frame stands at `seq` or behind it.
+fn behind(mut frame: Frame, seq: u64) -> Frame {
+    let before = usize::try_from(seq.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX).min(frame.entries.len());
+    frame.entries.drain(..before);
+    frame.first_seq = frame.first_seq.saturating_add(before as u64);
     frame
 }
 
@@ -70,11 +70,12 @@ fn behind(mut frame: Frame, sealed_end: u64) -> Frame {
 pub(super) struct OldestFirst<'a> {
     shared: &'a Shared,
     next: Option<u64>,
+    begun: bool,
 }
 
 impl<'a> OldestFirst<'a> {
     pub fn new(shared: &'a Shared, from: u64) -> Self {
-        Self { shared, next: Some(from) }
+        Self { shared, next: Some(from), begun: false }
     }
 }
 
@@ -82,12 +83,20 @@ impl Iterator for OldestFirst<'_> {
     type Item = Result<Frame, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.shared.frame_from(self.next?);
-        self.next = match &found {
-            Some(Ok(frame)) => Some(frame.end()),
+        let next = self.next?;
+        let mut found = self.shared.frame_from(next);
+        self.next = match &mut found {
+            Some(Ok(frame)) => {
+                // A block may begin before where a frame of sled has ended.
+                if self.begun {
+                    *frame = behind(std::mem::take(frame), next);
+                }
+                Some(frame.end())
+            }
             // An error is told once.
             Some(Err(_)) | None => None,
         };
+        self.begun = true;
         found
     }
 }
@@ -96,11 +105,12 @@ impl Iterator for OldestFirst<'_> {
 pub(super) struct NewestFirst<'a> {
     shared: &'a Shared,
     end: Option<u64>,
+    begun: bool,
 }
 
 impl<'a> NewestFirst<'a> {
     pub fn new(shared: &'a Shared, end: u64) -> Self {
-        Self { shared, end: Some(end) }
+        Self { shared, end: Some(end), begun: false }
     }
 }
 
@@ -108,11 +118,18 @@ impl Iterator for NewestFirst<'_> {
     type Item = Result<Frame, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.shared.frame_before(self.end?);
-        self.end = match &found {
-            Some(Ok(frame)) => Some(frame.first_seq),
+        let end = self.end?;
+        let mut found = self.shared.frame_before(end);
+        self.end = match &mut found {
+            Some(Ok(frame)) => {
+                if self.begun {
+                    frame.entries.truncate(usize::try_from(end.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX));
+                }
+                Some(frame.first_seq)
+            }
             Some(Err(_)) | None => None,
         };
+        self.begun = true;
         found
     }
 }

@@ -6,7 +6,7 @@ use crate::audit::index::file::{self, IndexFile};
 use crate::audit::record::{Content, Kind};
 use crate::audit::segment::bodies::BodiesWriter;
 use crate::audit::segment::dictionary::{self, Dictionary};
-use crate::audit::segment::output::Output;
+use crate::audit::segment::output::{self, Output};
 use crate::audit::segment::records::RecordsWriter;
 use crate::audit::segment::{SEGMENT_RECORDS, Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
@@ -82,7 +82,7 @@ impl Shared {
             return Ok(false);
         }
         self.follow(end, pace)?;
-        std::fs::create_dir_all(&self.dir).map_err(|source| SegmentError::Io { path: self.dir.clone(), source })?;
+        output::make_directory(&self.dir)?;
         let index = self.tail().oldest(first_seq);
         let index = match index.filter(|index| u64::from(index.count()) == self.segment_records) {
             Some(index) => index,
