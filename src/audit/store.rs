@@ -73,9 +73,17 @@ pub enum StoreError {
         /// Why.
         source: FrameError,
     },
-    /// A sealed segment.
+    /// A sealed segment could not be written or read.
     #[error("a sealed part of the trail")]
     Segment(#[from] SegmentError),
+    /// A block of a sealed segment could not be read.
+    #[error("the block of record {seq}")]
+    Block {
+        /// The block's first record.
+        seq: u64,
+        /// Why.
+        source: SegmentError,
+    },
     /// The store has a note of a sealed segment whose files are not as noted.
     #[error("records {first_seq} to {last_seq} are missing: {why}; restore the file before the trail is used")]
     SegmentLost {

@@ -156,7 +156,7 @@ impl Site {
     pub(super) fn request(&self, scenario: &Scenario, index: usize, member: usize, values: &Values) -> Result<(Record, Target, Shown), WorkloadError> {
         let head = self.head(scenario, index, member, values).map_err(|why| wrong(scenario, why))?;
         let target = self.catalog.classify(None, &head.host_name(), &head.method, head.path());
-        let caller = self.directory.identify(&head, &self.key);
+        let caller = self.directory.identify(&head, &self.key, &self.catalog, &target);
         let (inspected, facts) = inspect::inspect(&target, &head, fill(scenario.body, values).into());
         let now = Timestamp::parse(values.get(Slot::Judged)).ok_or_else(|| wrong(scenario, "no time".to_owned()))?;
         let question = Question { target, caller, facts, source: head.client.ip(), now };
@@ -196,6 +196,9 @@ impl Site {
             id: AuditId::parse(values.get(Slot::Id)).ok_or("no id")?,
             received: Timestamp::parse(values.get(Slot::Received)).ok_or("no time")?,
             client: SocketAddr::new(address, port),
+            via: None,
+            tls: None,
+            raw: None,
             bound_service: None,
             version: "HTTP/1.1",
             method: scenario.method.parse().map_err(|_| "no method")?,

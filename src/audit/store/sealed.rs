@@ -35,6 +35,15 @@ impl SledStore {
         self.commit_to(writes, &data)
     }
 
+    /// Where the first frame behind a record begins, whether or not it can be read.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(in crate::audit) fn frame_behind(&self, seq: u64) -> Result<Option<u64>, StoreError> {
+        let next = self.db.range(frame_key(seq.saturating_add(1), 0).as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice()).keys().next();
+        Ok(next.transpose()?.map(|key| seq_of_key(&key)))
+    }
+
     /// Removes some of the frames that end at or below `end`, and of the bodies below it. True while there may be more.
     /// Not synced: what comes back after a power cut is removed again.
     ///

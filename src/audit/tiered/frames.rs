@@ -1,5 +1,5 @@
 //! Going through the trail across the seam between segments and sled, which moves while somebody reads: what is not
-//! found in sled any more is in a segment by then.
+//! found in sled any more is in a segment by then. What cannot be read is told of, and gone on behind.
 
 use super::{Segment, Shared};
 use crate::audit::segment::BLOCK_RECORDS;
@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 /// The segment that has a record.
 pub(super) fn segment_of(segments: &[Arc<Segment>], seq: u64) -> Option<&Arc<Segment>> {
-    let at = segments.partition_point(|segment| segment.end() <= seq);
-    segments.get(at).filter(|segment| segment.first_seq() <= seq)
+    segment_from(segments, seq).filter(|segment| segment.first_seq() <= seq)
+}
+
+/// The segment that has a record, or the next one behind it.
+fn segment_from(segments: &[Arc<Segment>], seq: u64) -> Option<&Arc<Segment>> {
+    segments.get(segments.partition_point(|segment| segment.end() <= seq))
 }
 
 impl Shared {
@@ -17,11 +21,10 @@ impl Shared {
     pub(super) fn frame_from(&self, seq: u64) -> Option<Result<Frame, StoreError>> {
         loop {
             let segments = self.segments.load();
-            let sealed_end = segments.last().map_or(0, |segment| segment.end());
-            if seq < sealed_end {
-                let segment = segment_of(&segments, seq).or(segments.first())?;
-                return Some(Self::block_of(segment, seq.max(segment.first_seq())));
+            if let Some(segment) = segment_from(&segments, seq) {
+                return Some(block_of(segment, seq.max(segment.first_seq())));
             }
+            let sealed_end = segments.last().map_or(0, |segment| segment.end());
             let found = self.hot.oldest_first(seq).next();
             if Arc::ptr_eq(&segments, &self.segments.load()) {
                 return found.map(|frame| Ok(behind(frame?, sealed_end)));
@@ -46,16 +49,27 @@ impl Shared {
                     Some(Ok(_)) | None => {}
                 }
             }
-            let last = seq.min(sealed_end).checked_sub(1)?;
-            return segment_of(&segments, last).map(|segment| Self::block_of(segment, last));
+            let before = segments.partition_point(|segment| segment.first_seq() < seq);
+            let segment = segments.get(before.checked_sub(1)?)?;
+            return Some(block_of(segment, seq.min(segment.end()).saturating_sub(1)));
         }
     }
 
-    fn block_of(segment: &Segment, seq: u64) -> Result<Frame, StoreError> {
-        let block = seq.saturating_sub(segment.first_seq()) as usize / BLOCK_RECORDS;
-        let first_seq = segment.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
-        Ok(Frame { first_seq, entries: segment.records.block(block)? })
+    /// Where to go on behind what could not be read, or `None` when nothing can be.
+    fn behind_error(&self, error: &StoreError) -> Option<u64> {
+        match error {
+            StoreError::Block { seq, .. } => Some(seq.saturating_add(BLOCK_RECORDS as u64)),
+            StoreError::Frame { seq, .. } => self.hot.frame_behind(*seq).ok().flatten(),
+            _ => None,
+        }
     }
+}
+
+fn block_of(segment: &Segment, seq: u64) -> Result<Frame, StoreError> {
+    let block = seq.saturating_sub(segment.first_seq()) as usize / BLOCK_RECORDS;
+    let first_seq = segment.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
+    let entries = segment.records.block(block).map_err(|source| StoreError::Block { seq: first_seq, source })?;
+    Ok(Frame { first_seq, entries })
 }
 
 /// What of a frame stands at `seq` or behind it.
@@ -93,8 +107,8 @@ impl Iterator for OldestFirst<'_> {
                 }
                 Some(frame.end())
             }
-            // An error is told once.
-            Some(Err(_)) | None => None,
+            Some(Err(error)) => self.shared.behind_error(error).filter(|behind| *behind > next),
+            None => None,
         };
         self.begun = true;
         found
@@ -127,6 +141,7 @@ impl Iterator for NewestFirst<'_> {
                 }
                 Some(frame.first_seq)
             }
+            Some(Err(StoreError::Block { seq, .. } | StoreError::Frame { seq, .. })) => Some(*seq).filter(|seq| *seq < end),
             Some(Err(_)) | None => None,
         };
         self.begun = true;

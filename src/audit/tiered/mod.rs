@@ -82,8 +82,20 @@ impl TieredStore {
     /// The same with segments of another length, at most 65,536 records; whole blocks.
     pub(super) fn open_with(dir: &Path, segment_records: u64) -> Result<(Self, Opened), StoreError> {
         let blocks = (segment_records.min(SEGMENT_RECORDS) / BLOCK_RECORDS as u64).max(1);
-        let (shared, opened) = Shared::open(dir, blocks * BLOCK_RECORDS as u64)?;
-        Ok((Self { shared: Arc::new(shared), sealer: None }, opened))
+        let (shared, opened, lost) = Shared::open(dir, blocks * BLOCK_RECORDS as u64)?;
+        match lost.into_iter().next() {
+            Some(lost) => Err(lost),
+            None => Ok((Self { shared: Arc::new(shared), sealer: None }, opened)),
+        }
+    }
+
+    /// Opens a trail to examine what is left of it: segments that are lost are gaps. Also what is wrong with them.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`].
+    pub fn open_as_it_is(dir: &Path) -> Result<(Self, Vec<StoreError>), StoreError> {
+        let (shared, _, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
+        Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
     }
 
     /// Starts a thread of low priority that seals what is complete, until the store is dropped.
@@ -134,24 +146,25 @@ impl Drop for TieredStore {
 }
 
 impl Shared {
-    fn open(dir: &Path, segment_records: u64) -> Result<(Self, Opened), StoreError> {
+    /// Opens a trail; apart from it, what is wrong with segments that are lost.
+    fn open(dir: &Path, segment_records: u64) -> Result<(Self, Opened, Vec<StoreError>), StoreError> {
         let (hot, mut opened) = SledStore::open(dir)?;
         let dir = dir.join("segments");
         let (dictionaries, sets) = (Dictionaries::default(), Cache::default());
         let mut segments: Vec<Arc<Segment>> = Vec::new();
-        let mut unindexed = 0;
+        let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), None);
         for sealed in hot.sealed()? {
-            let lost = |why: String| StoreError::SegmentLost { first_seq: sealed.first_seq, last_seq: sealed.end().saturating_sub(1), why };
-            if let Some(before) = segments.last().filter(|before| before.end() != sealed.first_seq) {
-                return Err(StoreError::SegmentLost {
-                    first_seq: before.end(),
-                    last_seq: sealed.first_seq.saturating_sub(1),
-                    why: "no segment is noted that has them".to_owned(),
-                });
+            let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
+            if let Some(before) = noted_end.replace(sealed.end()).filter(|before| *before != sealed.first_seq) {
+                lost.push(missing(before, sealed.first_seq, "no segment is noted that has them".to_owned()));
             }
-            let segment = open_segment(&dir, &sealed, &dictionaries, &sets).map_err(|error| lost(chain(&error)))?;
-            unindexed += usize::from(segment.index.load().is_none());
-            segments.push(Arc::new(segment));
+            match open_segment(&dir, &sealed, &dictionaries, &sets) {
+                Ok(segment) => {
+                    unindexed += usize::from(segment.index.load().is_none());
+                    segments.push(Arc::new(segment));
+                }
+                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), chain(&error))),
+            }
         }
         if unindexed > 0 {
             opened.notes.push(format!(
@@ -172,7 +185,7 @@ impl Shared {
             dictionaries,
             sets,
         };
-        Ok((shared, opened))
+        Ok((shared, opened, lost))
     }
 
     fn sealed_end(&self) -> u64 {

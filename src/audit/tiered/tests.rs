@@ -175,6 +175,13 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
     let bad: Vec<_> = (0..200).filter(|seq| store.oldest_first(*seq).next().unwrap().is_err()).collect();
     assert_eq!(bad.len(), BLOCK_RECORDS, "{bad:?}");
     assert!(bad.iter().all(|seq| (SEGMENT..2 * SEGMENT).contains(seq)));
+    for frames in [store.oldest_first(0), store.newest_first(u64::MAX)] {
+        let (good, errors): (Vec<_>, Vec<_>) = frames.partition(Result::is_ok);
+        assert!(matches!(errors[..], [Err(StoreError::Block { seq, .. })] if seq == bad[0]), "{errors:?}");
+        let mut seqs: Vec<_> = good.into_iter().map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).chain(bad.iter().copied()).collect();
+        seqs.sort_unstable();
+        assert!(seqs.into_iter().eq(0..200));
+    }
     drop(store);
 
     // Another file in its place, or none, is an error that names the records.
@@ -185,6 +192,13 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
         }
         let error = chain(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
         assert!(error.contains("records 64 to 127 are missing") && error.contains("restore the file"), "{error}");
+        // Whoever examines it sees the rest.
+        let (store, lost) = TieredStore::open_as_it_is(dir.path()).unwrap();
+        assert_eq!(lost.len(), 1);
+        for frames in [store.oldest_first(0), store.newest_first(u64::MAX), store.oldest_first(SEGMENT + 3), store.newest_first(SEGMENT + 3)] {
+            let seqs: Vec<_> = frames.map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).collect();
+            assert!(seqs.iter().all(|seq| !(SEGMENT..2 * SEGMENT).contains(seq)) && seqs.len() > 50, "{seqs:?}");
+        }
     }
     std::fs::write(file("records"), &records).unwrap();
 
