@@ -55,10 +55,12 @@ impl Reader {
         spans
     }
 
-    /// What matches in a part by its index; `None` when it has none that can be used.
+    /// What matches in a part by its index; `None` when it has none that can be used, or one that leaves most open: then
+    /// reading all in order is faster than reading most one by one.
     pub(super) fn matched<'a>(&self, question: &Question, span: &'a Span) -> Option<(&'a dyn Index, Matched)> {
         let index = span.index.as_deref()?;
         match plan::matched(&question.0, index, span.range.end) {
+            Ok(matched) if matched.doubtful().len() * 2 > index.exchanges().len() => None,
             Ok(matched) => Some((index, matched)),
             Err(error) => {
                 tracing::warn!(%error, first_seq = index.first_seq(), "an index cannot be used; the records are read instead");
