@@ -171,7 +171,7 @@ impl Reader {
     }
 
     /// The exchange with an id, without bodies.
-    pub(super) fn find(&self, id: AuditId) -> Result<Option<Exchange>, StoreError> {
+    pub(in crate::audit) fn find(&self, id: AuditId) -> Result<Option<Exchange>, StoreError> {
         let durable = self.durable();
         for span in self.store.spans(durable) {
             let request = match self.with_id(&span, id)? {
@@ -241,7 +241,7 @@ impl Reader {
     }
 
     /// The first record not before `time`, or `durable`. The trail's time never goes back, so halving finds it.
-    pub(super) fn first_at(&self, time: Timestamp, durable: u64) -> Result<u64, StoreError> {
+    pub(in crate::audit) fn first_at(&self, time: Timestamp, durable: u64) -> Result<u64, StoreError> {
         if time.0 == 0 {
             return Ok(0);
         }

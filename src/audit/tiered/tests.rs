@@ -241,7 +241,8 @@ fn a_note_without_its_neighbour_is_a_gap() {
 fn readers_see_every_record_while_segments_are_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = metrics();
-    let store = TieredStore::open_to_write(dir.path(), SEGMENT, metrics.clone()).unwrap().0;
+    let mut store = open(dir.path());
+    store.start_sealing(metrics.clone()).unwrap();
     let end = 3000;
     std::thread::scope(|threads| {
         let writing = threads.spawn(|| (0..end / 60).for_each(|_| fill(&store, 60)));
