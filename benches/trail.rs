@@ -2,7 +2,8 @@
 //! one run. Each engine makes every commit durable before the next one begins. Ratios mean something; figures depend on
 //! the machine and on what else it does.
 //!
-//! `KEYWARD_BENCH_RECORDS` says how many records, 400,000 by default.
+//! `KEYWARD_BENCH_RECORDS` says how many records, 400,000 by default. `KEYWARD_BENCH_TRAIL` names a trail that
+//! `keyward audit generate` has made: then only that one is opened and asked.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -36,6 +37,9 @@ const PAGE: usize = 100;
 const ROUNDS: usize = 9;
 
 fn main() {
+    if let Some(dir) = std::env::var_os("KEYWARD_BENCH_TRAIL") {
+        return ask(Path::new(&dir));
+    }
     let records = std::env::var("KEYWARD_BENCH_RECORDS").ok().and_then(|n| n.parse().ok()).unwrap_or(400_000);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-trail-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -267,6 +271,47 @@ fn asked(reader: &Reader) -> Vec<(String, String)> {
     ]
 }
 
+/// One trail alone: how fast it opens and answers, and what that takes.
+fn ask(dir: &Path) {
+    let begun = Instant::now();
+    let reader = Reader::open(dir).unwrap();
+    let opened = begun.elapsed();
+    let begun = Instant::now();
+    let total = reader.count(&Filter::default(), None).unwrap().total;
+    println!("opened in {:.2} s, {total} exchanges counted first in {:.2} s; resident {} MB", opened.as_secs_f64(), begun.elapsed().as_secs_f64(), resident());
+    println!("\n{:>9}  {:>11} {:>9}  {:>11} {:>9}  question; microseconds, medians of {ROUNDS}", "matches", "count first", "again", "page first", "again");
+    for (expression, _) in asked(&reader) {
+        let filter = Filter::parse([("where", &expression)]).unwrap();
+        let begun = Instant::now();
+        let matches = reader.count(&filter, None).unwrap().total;
+        let (first_count, begun) = (begun.elapsed(), Instant::now());
+        let page = reader.query(&filter, PAGE, None).unwrap();
+        let first_page = begun.elapsed();
+        assert_eq!(page.exchanges.len() as u64, matches.min(PAGE as u64));
+        let count = median(|| assert_eq!(reader.count(&filter, None).unwrap().total, matches));
+        let page = median(|| drop(reader.query(&filter, PAGE, None).unwrap()));
+        let micros = |duration: Duration| duration.as_micros();
+        println!("{matches:>9}  {:>11} {:>9}  {:>11} {:>9}  {expression}", micros(first_count), micros(count), micros(first_page), micros(page));
+    }
+    let show = reader.query(&Filter::default(), 1000, None).unwrap().exchanges.last().unwrap().id;
+    println!("one exchange by its id: {} us", median(|| assert!(reader.show(show).unwrap().is_some())).as_micros());
+    println!("an id that is not there: {} us", median(|| assert!(reader.show(keyward::clock::AuditId::new()).unwrap().is_none())).as_micros());
+    for by in ["caller", "reason", "policy", "resource"] {
+        println!("counts of all by {by}: {} us", median(|| drop(reader.count(&Filter::default(), Some(by)).unwrap())).as_micros());
+    }
+    for step in ["1d", "1h"] {
+        let filter = Filter::parse([("decision", "deny")]).unwrap();
+        println!("denials by {step}: {} us", median(|| drop(reader.histogram(&filter, step).unwrap())).as_micros());
+    }
+    println!("resident {} MB", resident());
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
 fn questions(dir: &Path) {
     let begun = Instant::now();
     let reader = Reader::open(&dir.join("trail")).unwrap();
@@ -357,7 +402,10 @@ fn beside_sealing(dir: &Path, site: &Site, end: Timestamp) {
             before.iter().for_each(|batch| store.append(batch).unwrap());
             drop(store);
             let metrics = Arc::new(Metrics::new().unwrap());
-            let store = if sealing { TieredStore::open_to_write(&dir, 65_536, metrics).unwrap().0 } else { TieredStore::open(&dir).unwrap().0 };
+            let mut store = TieredStore::open(&dir).unwrap().0;
+            if sealing {
+                store.start_sealing(metrics).unwrap();
+            }
             let mut took: Vec<_> = timed
                 .iter()
                 .map(|batch| {

@@ -5,6 +5,7 @@ use super::expression::Expression;
 use super::index::{self, Index, IndexError, Places};
 use super::record::Kind;
 use roaring::RoaringBitmap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Places between two bounds: all of `sure` match, and nothing outside `possible` does.
@@ -54,19 +55,14 @@ impl Matched {
 /// # Errors
 /// When the index cannot be read.
 pub(super) fn matched(expression: &Expression, index: &dyn Index, end: u64) -> Result<Matched, IndexError> {
-    let mut universe = RoaringBitmap::new();
-    if expression.wants(Kind::Refused) {
-        universe |= &*index.exchanges();
-    }
-    if expression.wants(Kind::Event) {
-        universe |= &*index.events();
-    }
-    let scope = places(index.first_seq(), &(index.first_seq()..end)).map_or_else(RoaringBitmap::new, |range| {
-        let mut scope = universe;
-        scope.remove_range(range.end..);
-        scope
-    });
-    let planner = Planner { index, universe: Arc::new(scope), unsettled: index.unsettled() };
+    let universe = match (expression.wants(Kind::Refused), expression.wants(Kind::Event)) {
+        (true, false) => index.exchanges(),
+        (false, true) => index.events(),
+        (true, true) => Arc::new(&*index.exchanges() | &*index.events()),
+        (false, false) => Places::default(),
+    };
+    let universe = within(&universe, index.first_seq(), &(0..end));
+    let planner = Planner { index, universe, unsettled: index.unsettled() };
     planner.all(std::slice::from_ref(expression))
 }
 
@@ -121,16 +117,7 @@ impl Planner<'_> {
                 Some(number) => self.known(number, wanted),
                 None => Ok(self.unknown()),
             },
-            Test::Seq(range) => {
-                let range = places(self.index.first_seq(), range);
-                let part = range.map_or_else(RoaringBitmap::new, |range| {
-                    let mut part = (*self.universe).clone();
-                    part.remove_range(..range.start);
-                    part.remove_range(range.end..);
-                    part
-                });
-                Ok(Matched::exact(Arc::new(part)))
-            }
+            Test::Seq(range) => Ok(Matched::exact(within(&self.universe, self.index.first_seq(), range))),
             Test::Id(id) => Ok(Matched::between(RoaringBitmap::new(), self.index.with_id(*id)?.into_iter().collect())),
             Test::Secret(digest) => match self.index.secret(digest)? {
                 Some(found) => Ok(self.settled(found)),
@@ -156,9 +143,15 @@ impl Planner<'_> {
     }
 }
 
-/// The places that sequence numbers have behind `first`; `None` when there are none.
-fn places(first: u64, range: &std::ops::Range<u64>) -> Option<std::ops::Range<u32>> {
+/// Those of some places, offsets from `first`, that are in a range of sequence numbers.
+fn within(places: &Places, first: u64, range: &Range<u64>) -> Places {
     let place = |seq: u64| u32::try_from(seq.saturating_sub(first)).unwrap_or(u32::MAX);
-    let places = place(range.start)..place(range.end);
-    (!places.is_empty()).then_some(places)
+    let (begin, end) = (place(range.start), place(range.end));
+    if places.min().is_none_or(|min| begin <= min) && places.max().is_none_or(|max| max < end) {
+        return Arc::clone(places);
+    }
+    let mut part = (**places).clone();
+    part.remove_range(..begin);
+    part.remove_range(end..);
+    Arc::new(part)
 }

@@ -109,8 +109,7 @@ fn write_set(places: &RoaringBitmap, out: &mut Vec<u8>, beside: &mut Vec<u8>) ->
         return Ok(());
     }
     let begin = out.len();
-    let mut places = places.clone();
-    places.optimize();
+    // Without runs: a set of runs is slower to join with others than it is smaller.
     places.serialize_into(&mut *out)?;
     beside.extend((begin as u64).to_be_bytes());
     beside.extend(u32::try_from(out.len() - begin).unwrap_or(u32::MAX).to_be_bytes());
