@@ -11,7 +11,7 @@ KEYWARD_BIN ?= $(DEBUG)/keyward
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?=
 
-.PHONY: help build test lint tracer verifier unit doc clients examples readers differential fuzz-short fuzz demo bench clean-clients
+.PHONY: help build test lint tracer verifier unit doc clients examples readers differential fuzz-short fuzz demo bench bench-trail clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -79,6 +79,9 @@ demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of c
 bench: | cargo ## Measure the gateway with durable records beside bare pingora, in one run
 	cargo bench --bench gateway
 	cargo bench --bench journal
+
+bench-trail: | cargo ## Measure the trail beside SQLite and beside a plain file, in one run
+	cargo bench --bench trail
 
 clean-clients: ## Remove what the client tests installed
 	rm -rf $(VENV) tests/clients/node_modules

@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod caller;
 pub mod inspect;
 pub mod policy;
+pub mod shipped;
 pub mod audit;
 pub mod rate;
 pub mod evidence;

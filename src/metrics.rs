@@ -54,6 +54,12 @@ pub struct Metrics {
     pub checkpoint_place_size: IntGaugeVec,
     /// Seconds for which a place has not had the newest checkpoint, by place; 0 when it has.
     pub checkpoint_place_behind_seconds: IntGaugeVec,
+    /// Records in sealed segments.
+    pub sealed_records: IntGauge,
+    /// Records that no segment has yet.
+    pub unsealed_records: IntGauge,
+    /// Attempts to seal a segment that failed.
+    pub seal_failures: IntCounter,
     /// 1 for the bundle in force, by its hash.
     pub bundle: IntGaugeVec,
     /// Durable records that a push has not sent yet, by push.
@@ -137,6 +143,9 @@ impl Metrics {
                 "Seconds for which a place off the host has not had the newest checkpoint; 0 when it has.",
                 &["place"],
             )?,
+            sealed_records: gauge("sealed_records", "Records of the trail in sealed segments.")?,
+            unsealed_records: gauge("unsealed_records", "Records of the trail that no segment has yet.")?,
+            seal_failures: single("seal_failures_total", "Attempts to seal a segment of the trail that failed.")?,
             stage_seconds,
             bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
             push_lag: gauges("push_lag_records", "Durable records that a push has not sent yet, by push.", &["push"])?,

@@ -9,6 +9,9 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// What every keyed digest begins with; 64 hexadecimal digits follow.
+pub const DIGEST_PREFIX: &str = "hmac-sha256:";
+
 /// The installation's key for keyed digests, 32 bytes. Prints itself as hidden.
 #[derive(Clone)]
 pub struct DigestKey([u8; 32]);

@@ -134,6 +134,23 @@ fn query(dir: &Path, arguments: &[&str]) -> Value {
 }
 
 #[test]
+fn a_generated_trail_is_made_in_an_empty_folder_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let trail = dir.path().join("trail");
+    let generate = || keyward(&["audit", "generate", "--records", "300", "--dir", trail.to_str().unwrap()]);
+    assert!(generate().status.success());
+    let counts = query(&trail, &["--count", "--by", "decision"]);
+    // Two records for what is allowed, one for what is refused, one for each event: all that was asked for.
+    let of = |value: &str| counts["groups"].as_array().unwrap().iter().find(|g| g["value"] == value).map_or(0, |g| g["exchanges"].as_u64().unwrap());
+    let events = query(&trail, &["--where", "event = rules-loaded", "--count"])["total"].as_u64().unwrap();
+    assert_eq!(2 * of("allow") + of("deny") + events, 300, "{counts}");
+    let again = generate();
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("is not empty"), "{}", text(&again.stderr));
+    assert_eq!(query(&trail, &["--count"])["total"], counts["total"]);
+}
+
+#[test]
 fn the_demo_goes_as_it_should_and_leaves_a_trail_that_answers() {
     let dir = tempfile::tempdir().unwrap();
     let output = keyward(&["demo", "--once", "--listen", &free_port(), "--admin", &free_port(), "--dir", dir.path().to_str().unwrap()]);
@@ -155,6 +172,18 @@ fn the_demo_goes_as_it_should_and_leaves_a_trail_that_answers() {
     let counts = query(&audit, &["--count", "--by", "decision"]);
     let calls = said.lines().find_map(|line| line.split_once(" calls, ")?.0.trim().parse::<u64>().ok()).expect("the demo says how many calls it made");
     assert_eq!(counts["total"].as_u64(), Some(calls));
+
+    let keys =
+        query(&audit, &["--where", "decision = deny and (action = huawei.kps.* or caller in (build-bot)) and not status = 400", "--count", "--by", "caller"]);
+    assert_eq!(keys["groups"][0], serde_json::json!({"value": "build-bot", "exchanges": 3}), "{keys}");
+    let by_hour = query(&audit, &["--decision", "deny", "--histogram", "1h"]);
+    assert_eq!(by_hour["total"].as_u64(), Some(denied.len() as u64));
+    assert_eq!((by_hour["step_seconds"].as_u64(), by_hour["buckets"].as_array().unwrap().is_empty()), (Some(3600), false));
+    let wrong = keyward(&["audit", "query", "--dir", audit.to_str().unwrap(), "--where", "decision = deny and stauts = 400"]);
+    let wrong = text(&wrong.stderr);
+    assert!(wrong.contains("column 21") && wrong.contains("`status`"), "{wrong}");
+    let none = keyward(&["audit", "reindex", "--dir", audit.to_str().unwrap()]);
+    assert!(text(&none.stdout).contains("0 indexes were made"), "{}", text(&none.stderr));
 
     let id = wide["exchanges"][0]["id"].as_str().unwrap();
     let shown = keyward(&["audit", "show", id, "--dir", audit.to_str().unwrap(), "--format", "table"]);

@@ -1,12 +1,13 @@
 //! What was acknowledged survives `kill -9`: a child appends and tells each receipt, the parent kills it at a random
-//! moment, opens what it left and compares. (A killed process leaves the page cache behind, so this says nothing
+//! moment, opens what it left and compares. Segments are short, so that sealing goes on all the time. (A killed process leaves the page cache behind, so this says nothing
 //! about power cuts; that each acknowledgement follows a sync is tested beside the journal.)
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use keyward::audit::journal::{Journal, Settings};
 use keyward::audit::record::{Content, Kind, Record, canonical};
-use keyward::audit::store::{SledStore, Store};
+use keyward::audit::store::Store;
+use keyward::audit::tiered::TieredStore;
 use keyward::clock::{AuditId, Timestamp};
 use keyward::metrics::Metrics;
 use serde_json::json;
@@ -15,10 +16,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHILD: &str = "KEYWARD_TEST_JOURNAL_DIR";
 const ROUNDS: u32 = 30;
+const SEGMENT_RECORDS: u64 = 64;
 
 fn record(id: AuditId, kind: Kind, body: Option<usize>) -> Record {
     let time = Timestamp::now();
@@ -28,7 +30,7 @@ fn record(id: AuditId, kind: Kind, body: Option<usize>) -> Record {
 }
 
 fn open(dir: &Path) -> (Journal, keyward::audit::journal::Recovery) {
-    let settings = Settings { free_bytes_min: 1, ..Settings::new(dir) };
+    let settings = Settings { free_bytes_min: 1, segment_records: SEGMENT_RECORDS, ..Settings::new(dir) };
     Journal::open(settings, Arc::new(Metrics::new().unwrap())).unwrap()
 }
 
@@ -64,19 +66,38 @@ fn what_was_acknowledged_survives_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut acked = HashMap::new();
     let mut next_seq = 0;
+    let mut half_sealed = 0;
     for round in 0..ROUNDS {
         let told = run_and_kill(dir.path(), round);
+        half_sealed += u32::from(is_half_sealed(dir.path()));
         next_seq = check(dir.path(), round, next_seq, &told);
         acked.extend(told);
     }
     check(dir.path(), ROUNDS, 0, &acked);
     assert!(acked.len() > ROUNDS as usize, "the child acknowledged only {} records", acked.len());
+    let sealed = TieredStore::open(dir.path()).unwrap().0.sealed_end();
+    println!("{ROUNDS} kills, {half_sealed} of them while a segment was being written; {next_seq} records, {sealed} of them sealed");
+    assert!(half_sealed > 0, "no kill came while a segment was being written");
+    assert!(sealed > 10 * SEGMENT_RECORDS && sealed <= next_seq, "{sealed} of {next_seq} records are sealed");
+}
+
+/// How many segments are sealed, or nearly.
+fn indexes(dir: &Path) -> usize {
+    let Ok(files) = std::fs::read_dir(dir.join("segments")) else { return 0 };
+    files.flatten().filter(|file| file.path().extension().is_some_and(|extension| extension == "index")).count()
+}
+
+/// Whether the kill came while a file of a segment was being written.
+fn is_half_sealed(dir: &Path) -> bool {
+    let Ok(files) = std::fs::read_dir(dir.join("segments")) else { return false };
+    files.map(|file| file.unwrap().path()).any(|path| path.extension().is_some_and(|extension| extension == "tmp"))
 }
 
 /// The receipts of one run: by place, the exchange and whether it is an answer.
 type Acked = HashMap<u64, (String, bool)>;
 
-/// Kills a child at a random moment: every third while it opens the trail, the others while they write.
+/// Kills a child at a random moment: every third while it opens the trail, every third soon after its first records, the
+/// others when they have sealed something.
 fn run_and_kill(dir: &Path, round: u32) -> Acked {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
@@ -97,6 +118,11 @@ fn run_and_kill(dir: &Path, round: u32) -> Acked {
         std::thread::sleep(Duration::from_millis(u64::from(random[0]) / 8));
     } else {
         wrote.recv_timeout(Duration::from_secs(60)).unwrap();
+        let (sealed, patience) = (indexes(dir), Instant::now());
+        while round % 3 == 1 && indexes(dir) < sealed + 2 {
+            assert!(patience.elapsed() < Duration::from_secs(120), "round {round}: nothing is sealed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         std::thread::sleep(Duration::from_millis(u64::from(random[0]) / 2));
     }
     child.kill().unwrap();
@@ -114,16 +140,17 @@ fn acknowledged(line: &str) -> Option<(u64, (String, bool))> {
 /// Checks the trail from `first_seq` on, and what the next start makes of it; where it ends then.
 fn check(dir: &Path, round: u32, first_seq: u64, acked: &Acked) -> u64 {
     // As the kill has left it: whole frames without a gap, and no body without its record.
-    let (store, opened) = SledStore::open(dir).unwrap();
+    let (store, opened) = TieredStore::open(dir).unwrap();
     assert_eq!(opened.torn, 0, "round {round}");
     assert!(opened.notes.iter().all(|note| note.contains("unfinished snapshot")), "round {round}: {:?}", opened.notes);
     let mut next_seq = first_seq;
     let mut open_ones = HashSet::new();
     for frame in store.oldest_first(first_seq) {
         let frame = frame.unwrap();
-        assert_eq!(frame.first_seq, next_seq, "round {round}: a gap");
+        // The first may begin before the record that is asked for.
+        assert!(frame.first_seq == next_seq || (next_seq == first_seq && frame.first_seq < next_seq), "round {round}: a gap");
         next_seq = frame.end();
-        for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
+        for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {
             if entry.kind == Kind::Forwarded {
                 open_ones.insert(entry.id)
             } else {
@@ -144,8 +171,9 @@ fn check(dir: &Path, round: u32, first_seq: u64, acked: &Acked) -> u64 {
     assert_eq!(recovery.closed_unknown, open_ones.len(), "round {round}");
     journal.close().unwrap();
     drop(journal);
-    let (store, _) = SledStore::open(dir).unwrap();
-    let closing: Vec<_> = store.oldest_first(next_seq).flat_map(|frame| frame.unwrap().entries).collect();
+    let (store, _) = TieredStore::open(dir).unwrap();
+    let frames = store.oldest_first(next_seq).map(|frame| frame.unwrap());
+    let closing: Vec<_> = frames.flat_map(|frame| (frame.first_seq..).zip(frame.entries)).filter(|(seq, _)| *seq >= next_seq).map(|(_, entry)| entry).collect();
     assert!(closing.iter().all(|e| e.kind == Kind::Answer && open_ones.contains(&e.id) && e.leaf.windows(9).any(|w| w == br#""unknown""#)));
     assert_eq!(closing.len(), open_ones.len(), "round {round}: each open exchange is closed once");
     next_seq + closing.len() as u64

@@ -11,6 +11,10 @@ pub const LIMIT_DEFAULT: usize = 50;
 pub const EXCHANGES: &str = "/api/v1/exchanges";
 /// Where counts are answered.
 pub const COUNTS: &str = "/api/v1/counts";
+/// Where histograms are answered.
+pub const HISTOGRAM: &str = "/api/v1/histogram";
+/// The step of a histogram when none is given.
+const STEP_DEFAULT: &str = "1h";
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,13 @@ pub enum Ask {
         filter: Filter,
         /// By the values of what.
         by: Option<String>,
+    },
+    /// How many exchanges in each stretch of time.
+    Histogram {
+        /// Which.
+        filter: Filter,
+        /// How long a stretch is, as in `1h`.
+        step: String,
     },
     /// One exchange, whole.
     Exchange(AuditId),
@@ -106,7 +117,8 @@ impl Ask {
     /// # Errors
     /// When a parameter is unknown or wrong.
     pub fn read(path: &str, pairs: Vec<(String, String)>) -> Result<(Self, Form), AskError> {
-        let (mut filter, mut form, mut width, mut limit, mut cursor, mut by) = (Filter::default(), "json".to_owned(), 120, LIMIT_DEFAULT, None, None);
+        let (mut filter, mut form, mut width, mut limit, mut cursor) = (Filter::default(), "json".to_owned(), 120, LIMIT_DEFAULT, None);
+        let (mut by, mut step) = (None, STEP_DEFAULT.to_owned());
         for (name, value) in pairs {
             match name.as_str() {
                 "format" => form = value,
@@ -114,6 +126,7 @@ impl Ask {
                 "limit" => limit = value.parse().map_err(|_| parameter("limit", value, "a whole number"))?,
                 "cursor" => cursor = Some(value.parse()?),
                 "by" => by = Some(value),
+                "step" => step = value,
                 _ => filter.add(&name, &value)?,
             }
         }
@@ -128,6 +141,7 @@ impl Ask {
             Some(id) => Self::Exchange(
                 AuditId::parse(id).ok_or_else(|| parameter("id", id.to_owned(), "an audit id, for example 01a2043b-69db-752d-a7e3-7a867bd75517"))?,
             ),
+            None if path == HISTOGRAM => Self::Histogram { filter, step },
             None => Self::Counts { filter, by },
         };
         Ok((ask, form))
@@ -142,6 +156,7 @@ impl Ask {
                 (EXCHANGES.to_owned(), filter.to_query(), pairs)
             }
             Self::Counts { filter, by } => (COUNTS.to_owned(), filter.to_query(), by.iter().map(|by| ("by", by.clone())).collect()),
+            Self::Histogram { filter, step } => (HISTOGRAM.to_owned(), filter.to_query(), vec![("step", step.clone())]),
             Self::Exchange(id) => (format!("{EXCHANGES}/{id}"), String::new(), Vec::new()),
         };
         pairs.extend(form.pairs());
@@ -168,6 +183,13 @@ impl Ask {
                 Ok(match form {
                     Form::Table(width) => present::counts_table(&counts, by.as_deref(), width),
                     Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts)),
+                })
+            }
+            Self::Histogram { filter, step } => {
+                let histogram = reader.histogram(filter, step)?;
+                Ok(match form {
+                    Form::Table(width) => present::histogram_table(&histogram, width),
+                    Form::Json | Form::Ndjson => format!("{}\n", present::histogram_json(&histogram)),
                 })
             }
             Self::Exchange(id) => {
@@ -199,9 +221,11 @@ mod tests {
         let mut filter = Filter::default();
         filter.add("decision", "deny").unwrap();
         filter.add("request.call.path", "/v2/a b&c").unwrap();
+        filter.add("where", "caller in (a, \"b & c\") or not status = 4xx").unwrap();
         for (ask, form) in [
             (Ask::Exchanges { filter: filter.clone(), limit: 7, cursor: Some("12-00000000000000ff".parse().unwrap()) }, Form::Table(99)),
-            (Ask::Counts { filter, by: Some("caller".to_owned()) }, Form::Json),
+            (Ask::Counts { filter: filter.clone(), by: Some("caller".to_owned()) }, Form::Json),
+            (Ask::Histogram { filter, step: "1d".to_owned() }, Form::Json),
             (Ask::Exchange(AuditId::new()), Form::Ndjson),
         ] {
             assert_eq!(read(&ask.target(form)).unwrap(), (ask, form));
@@ -215,6 +239,7 @@ mod tests {
             ("/api/v1/exchanges?limit=x", "`limit`"),
             ("/api/v1/exchanges?cursor=x", "cursor"),
             ("/api/v1/exchanges?desision=deny", "desision"),
+            ("/api/v1/counts?where=caller+%3D+a+desision", "column 12"),
             ("/api/v1/exchanges/x", "`id`"),
         ] {
             let error = read(target).unwrap_err();

@@ -7,7 +7,7 @@
 //! before: the exchange of an answer is found again from the answer.
 
 use super::exchange::{Exchange, Part};
-use super::filter::{Filter, FilterError};
+use super::filter::{Filter, FilterError, Question};
 use super::form::RecordForm;
 use super::frame::Entry;
 use super::query::{QueryError, Reader};
@@ -171,6 +171,8 @@ pub enum State {
 pub struct Exporter {
     reader: Reader,
     export: Export,
+    /// The filter, with the times that it had when the export began.
+    question: Question,
     /// Records as they are, and not exchanges.
     records: bool,
     /// No condition but times.
@@ -193,7 +195,8 @@ impl Exporter {
     /// When the trail ends before the cursor, or cannot be read.
     pub fn new(reader: Reader, export: Export) -> Result<Self, ExportError> {
         let durable = reader.durable();
-        let (since, until) = export.filter.bounds(Timestamp::now());
+        let now = Timestamp::now();
+        let (since, until) = export.filter.bounds(now);
         let start = match export.start {
             Start::Oldest => 0,
             Start::At(cursor) if cursor > durable => return Err(ExportError::Beyond { cursor, end: durable }),
@@ -203,6 +206,7 @@ impl Exporter {
         let first = if since.0 == 0 { 0 } else { reader.first_at(since, durable).map_err(QueryError::from)? };
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
         Ok(Self {
+            question: export.filter.at(now),
             records: all && export.form == RecordForm::Ndjson,
             all,
             since,
@@ -316,7 +320,7 @@ impl Exporter {
 
     fn line(&self, mut exchange: Exchange) -> Result<Option<Line>, ExportError> {
         let store = self.reader.store();
-        if !self.all && !self.export.filter.matches(&mut exchange, |seq| store.content(seq)).map_err(QueryError::from)? {
+        if !self.all && !self.question.matches(&mut exchange, |seq| store.content(seq)).map_err(QueryError::from)? {
             return Ok(None);
         }
         if self.export.form == RecordForm::Exchange {

@@ -9,6 +9,7 @@ const NAMED: &[(&str, &[&str])] = &[
     ("action", &["request.call.action"]),
     ("service", &["request.call.service"]),
     ("resource", &["request.resource.id", "request.items.resource.id"]),
+    ("project", &[]),
     ("decision", &["request.decision.verdict"]),
     ("reason", &["request.decision.reason"]),
     ("policy", &["request.decision.policies.id", "request.decision.shadow.id", "request.decision.shadow"]),
@@ -24,6 +25,7 @@ pub struct Field(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
+    Project,
     Outcome,
     Status,
     Paths(Vec<Path>),
@@ -60,6 +62,7 @@ impl Field {
     /// The field of this name; `None` when there is none.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
+            "project" => Some(Self(Kind::Project)),
             "outcome" => Some(Self(Kind::Outcome)),
             "status" => Some(Self(Kind::Status)),
             _ => match NAMED.iter().find(|(named, _)| *named == name) {
@@ -85,10 +88,28 @@ impl Field {
         paths.iter().map(|path| path.place)
     }
 
+    /// The paths, from the top of a record, that decide on its values.
+    pub(super) fn reads(&self) -> Vec<Vec<&str>> {
+        match &self.0 {
+            Kind::Project => ["resource", "items.resource"]
+                .iter()
+                .flat_map(|holder| ["type", "id", "parent.type", "parent.id"].map(|path| holder.split('.').chain(path.split('.')).collect()))
+                .collect(),
+            Kind::Outcome => vec![vec!["outcome"]],
+            Kind::Status => vec![vec!["status"], vec!["decision", "reason"]],
+            Kind::Paths(paths) => paths.iter().map(|path| path.steps.iter().map(String::as_str).collect()).collect(),
+        }
+    }
+
     /// Its values in this exchange, as text, each once.
     pub fn values(&self, exchange: &Exchange) -> Vec<String> {
         let mut values = Vec::new();
         match &self.0 {
+            Kind::Project => {
+                let json = &exchange.request.json;
+                let items = json.get("items").and_then(Value::as_array).into_iter().flatten();
+                values.extend(std::iter::once(json).chain(items).filter_map(|holder| project(holder.get("resource")?)).map(str::to_owned));
+            }
             Kind::Outcome => values.push(exchange.outcome().to_owned()),
             Kind::Status => values.extend(exchange.status().map(|status| status.to_string())),
             Kind::Paths(paths) => paths.iter().for_each(|path| path.values(exchange, &mut values)),
@@ -97,6 +118,12 @@ impl Field {
         values.dedup();
         values
     }
+}
+
+/// The project that a resource is, or is in.
+fn project(resource: &Value) -> Option<&str> {
+    let holder = [Some(resource), resource.get("parent")].into_iter().flatten().find(|one| one.get("type").is_some_and(|kind| kind == "Project"));
+    holder?.get("id")?.as_str()
 }
 
 impl Path {

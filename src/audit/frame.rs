@@ -20,7 +20,7 @@ pub const FRAME_BYTES_MAX: usize = 60 * 1024;
 pub const LEAF_BYTES_MAX: usize = 64 * 1024 - 1;
 
 const VERSION: u8 = 1;
-const ENTRY_HEAD_BYTES: usize = 8 + 1 + 16 + 4;
+pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 1 + 16 + 4;
 const PLAIN_BYTES_MAX: usize = FRAME_RECORDS_MAX * (ENTRY_HEAD_BYTES + LEAF_BYTES_MAX);
 /// What zstd adds to bytes that it cannot compress, and this frame's own head and checksum; generous.
 const OVERHEAD_BYTES: usize = 1024;
@@ -87,12 +87,10 @@ impl Encoder {
         let count = count.ok_or(FrameError::Count(entries.len()))?;
         let mut plain = Vec::with_capacity(entries.iter().map(|e| ENTRY_HEAD_BYTES + e.leaf.len()).sum());
         for entry in entries {
-            let length = u32::try_from(entry.leaf.len()).ok().filter(|n| *n as usize <= LEAF_BYTES_MAX);
-            plain.put_u64(entry.time.0);
-            plain.put_u8(kind_code(entry.kind));
-            plain.put_slice(entry.id.0.as_bytes());
-            plain.put_u32(length.ok_or(FrameError::LeafTooLong(entry.leaf.len()))?);
-            plain.put_slice(&entry.leaf);
+            if entry.leaf.len() > LEAF_BYTES_MAX {
+                return Err(FrameError::LeafTooLong(entry.leaf.len()));
+            }
+            put_entry(entry, &mut plain);
         }
         let packed = self.0.compress(&plain).map_err(FrameError::Compression)?;
         let mut frame = Vec::with_capacity(packed.len() + 6);
@@ -160,8 +158,22 @@ pub fn decode(frame: &[u8]) -> Result<Vec<Entry>, FrameError> {
         return Err(FrameError::Damaged("impossible count"));
     }
     let plain = zstd::bulk::decompress(packed, PLAIN_BYTES_MAX).map_err(FrameError::Compression)?;
+    entries(plain, usize::from(*count))
+}
+
+/// Adds an entry, whose leaf is no longer than [`LEAF_BYTES_MAX`].
+pub(super) fn put_entry(entry: &Entry, plain: &mut Vec<u8>) {
+    plain.put_u64(entry.time.0);
+    plain.put_u8(kind_code(entry.kind));
+    plain.put_slice(entry.id.0.as_bytes());
+    plain.put_u32(u32::try_from(entry.leaf.len()).unwrap_or(u32::MAX));
+    plain.put_slice(&entry.leaf);
+}
+
+/// Exactly `count` entries, which share the bytes.
+pub(super) fn entries(plain: Vec<u8>, count: usize) -> Result<Vec<Entry>, FrameError> {
     let mut rest = Bytes::from(plain);
-    let entries = (0..*count).map(|_| entry(&mut rest)).collect::<Option<Vec<_>>>().ok_or(FrameError::Damaged("cut or malformed entry"))?;
+    let entries = (0..count).map(|_| entry(&mut rest)).collect::<Option<Vec<_>>>().ok_or(FrameError::Damaged("cut or malformed entry"))?;
     if rest.is_empty() { Ok(entries) } else { Err(FrameError::Damaged("bytes after the last entry")) }
 }
 

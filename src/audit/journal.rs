@@ -8,7 +8,8 @@
 use super::feed::Feed;
 use super::queue::{Ack, Queue};
 use super::record::Record;
-use super::store::{Opened, SledStore, Store};
+use super::store::{Opened, Store};
+use super::tiered::TieredStore;
 use super::writer::Writer;
 use crate::metrics::Metrics;
 use std::sync::atomic::AtomicU64;
@@ -57,8 +58,10 @@ impl Journal {
         metrics: Arc<Metrics>,
         check: impl FnOnce(&dyn Store) -> Result<T, String>,
     ) -> Result<(Self, Recovery, T), JournalError> {
-        let (store, opened) = SledStore::open(&settings.dir).map_err(|error| JournalError::Open(Arc::new(error)))?;
+        let failed = |error| JournalError::Open(Arc::new(error));
+        let (mut store, opened) = TieredStore::open_with(&settings.dir, settings.segment_records).map_err(failed)?;
         let found = check(&store).map_err(JournalError::Refused)?;
+        store.start_sealing(metrics.clone()).map_err(failed)?;
         let (journal, recovery) = Self::start(Arc::new(store), opened, settings, metrics)?;
         Ok((journal, recovery, found))
     }

@@ -4,7 +4,7 @@
 //! characters first. JSON carries each record byte for byte.
 
 use super::exchange::{Exchange, Part};
-use super::query::{Counts, Page};
+use super::query::{Counts, Histogram, Page};
 use super::record::{Content, Kind};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
@@ -57,6 +57,29 @@ pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
 pub fn counts_json(counts: &Counts) -> Value {
     let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
     json!({"total": counts.total, "groups": groups})
+}
+
+/// A histogram as a table with bars.
+pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
+    const BLOCKS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let most = histogram.buckets.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
+    let digits = most.to_string().len().max("exchanges".len());
+    let room = u64::from(width).saturating_sub(20 + digits as u64 + 4).clamp(8, 100);
+    let mut text = format!("{:20}  {:>digits$}\n", "from", "exchanges");
+    for (begin, count) in &histogram.buckets {
+        let eighths = count * room * 8 / most;
+        let bar = "█".repeat(usize::try_from(eighths / 8).unwrap_or(0)) + BLOCKS.get((eighths % 8) as usize).unwrap_or(&"");
+        let line = format!("{}  {count:digits$}  {bar}", seconds(&begin.rfc3339()));
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text + &format!("{} in all\n", histogram.total)
+}
+
+/// A histogram as JSON.
+pub fn histogram_json(histogram: &Histogram) -> Value {
+    let buckets: Vec<_> = histogram.buckets.iter().map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count})).collect();
+    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets})
 }
 
 /// A page as one JSON document: `exchanges`, and `next`, the cursor or null.
@@ -126,11 +149,16 @@ fn row(exchange: &Exchange) -> [String; 7] {
     let words = |words: [String; 2]| words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let observed = request.text("/time").map_or_else(|| request.time.rfc3339(), clean);
     // Seconds are enough to read; the page of the exchange has the rest.
-    let time = observed.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ") + "Z";
+    let time = seconds(&observed);
     let action = if request.kind == Kind::Event { text("/event") } else { text("/call/action") };
     let outcome = words([exchange.outcome().to_owned(), exchange.status().map(|status| status.to_string()).unwrap_or_default()]);
     let decision = words([text("/decision/verdict"), text("/decision/reason")]);
     [time, exchange.id.to_string(), text("/caller/name"), action, text("/resource/id"), decision, clean(&outcome)]
+}
+
+/// A time in RFC 3339, to the second, with a blank in the middle.
+fn seconds(time: &str) -> String {
+    time.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ") + "Z"
 }
 
 pub(super) fn sentence(exchange: &Exchange) -> String {

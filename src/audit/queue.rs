@@ -24,6 +24,8 @@ pub struct Settings {
     pub queue_records_max: usize,
     /// Bytes of leaves and contents that may wait.
     pub queue_bytes_max: usize,
+    /// Records in a sealed segment of the trail; at most 65,536.
+    pub segment_records: u64,
 }
 
 impl Settings {
@@ -35,6 +37,7 @@ impl Settings {
             free_bytes_min: 64 * 1024 * 1024,
             queue_records_max: 8192,
             queue_bytes_max: 64 * 1024 * 1024,
+            segment_records: super::segment::SEGMENT_RECORDS,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! ```text
 //! f | first seq u64be | count u16be   a frame
 //! b | seq u64be | piece u16be         a piece of a record's content: zstd of salt and bytes, cut
+//! s | first seq u64be | 0u16          a sealed segment: see `segment`
 //! x | name                            meta: `schema`, `open_floor`
 //! ```
 //!
@@ -12,13 +13,17 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
+use self::opening::{lock, move_leftovers_aside, open_engine, sync_directories};
 use super::frame::{self, Encoder, Entry, FrameError};
+use super::index::Span;
 use super::record::Content;
+use super::segment::{Sealed, SegmentError};
+use crate::clock::Timestamp;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Bytes of one content, at most, before compression.
 pub const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -28,11 +33,6 @@ const SCHEMA_KEY: &[u8] = b"xschema";
 const OPEN_FLOOR_KEY: &[u8] = b"xopen_floor";
 const PIECE_BYTES_MAX: usize = frame::FRAME_BYTES_MAX;
 const SALT_BYTES: usize = 32;
-/// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is a quarter of this.
-const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
-
 /// Why the store could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -73,6 +73,27 @@ pub enum StoreError {
         /// Why.
         source: FrameError,
     },
+    /// A sealed segment could not be written or read.
+    #[error("a sealed part of the trail")]
+    Segment(#[from] SegmentError),
+    /// A block of a sealed segment could not be read.
+    #[error("the block of record {seq}")]
+    Block {
+        /// The block's first record.
+        seq: u64,
+        /// Why.
+        source: SegmentError,
+    },
+    /// The store has a note of a sealed segment whose files are not as noted.
+    #[error("records {first_seq} to {last_seq} are missing: {why}; restore the file before the trail is used")]
+    SegmentLost {
+        /// The segment's first record.
+        first_seq: u64,
+        /// Its last.
+        last_seq: u64,
+        /// What is wrong with its files.
+        why: String,
+    },
     /// A content could not be written or read.
     #[error("the body of record {seq}: {why}")]
     Content {
@@ -103,7 +124,7 @@ pub struct Batch {
 }
 
 /// Records as they were stored together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// The sequence number of the first entry.
     pub first_seq: u64,
@@ -146,6 +167,16 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When it cannot be read.
     fn open_floor(&self) -> Result<u64, StoreError>;
+
+    /// The trail below `end` in parts, the newest first, each with its index if it has one.
+    fn spans(&self, end: u64) -> Vec<Span> {
+        vec![Span { range: 0..end, index: None }]
+    }
+
+    /// Where the first record that is not before `time` stands, as narrow as can be told without reading records.
+    fn around(&self, _time: Timestamp) -> Range<u64> {
+        0..u64::MAX
+    }
 }
 
 /// What makes the data file durable. A trait so that tests can count, delay and refuse it.
@@ -196,8 +227,7 @@ impl SledStore {
         let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
 
         let db = open_engine(&trail)?;
-        let data = trail.join("db");
-        let data = File::options().read(true).write(true).open(&data).map_err(at(&data))?;
+        let data = data_file(&trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
         store.check_schema()?;
@@ -218,10 +248,14 @@ impl SledStore {
     }
 
     fn commit(&self, writes: sled::Batch) -> Result<(), StoreError> {
+        self.commit_to(writes, &*self.data)
+    }
+
+    fn commit_to(&self, writes: sled::Batch, data: &dyn DataFile) -> Result<(), StoreError> {
         self.db.apply_batch(writes)?;
         self.db.flush()?;
         // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
-        self.data.sync_data().map_err(StoreError::Sync)?;
+        data.sync_data().map_err(StoreError::Sync)?;
         self.check_no_blobs()
     }
 
@@ -246,7 +280,8 @@ impl SledStore {
 
     /// A batch is atomic, so there should be none. Were one left, its pieces could mix with a later record's.
     fn remove_torn_contents(&self) -> Result<u64, StoreError> {
-        let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end());
+        let sealed = self.sealed()?.last().map_or(0, Sealed::end);
+        let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed);
         let mut writes = sled::Batch::default();
         let mut torn = std::collections::BTreeSet::new();
         for key in self.db.range(content_key(next_seq, 0).as_slice()..=content_key(u64::MAX, u16::MAX).as_slice()).keys() {
@@ -324,6 +359,12 @@ impl Store for SledStore {
     }
 }
 
+/// The file that sled writes to, opened once more. The system tells each opening of a failed write once.
+fn data_file(trail: &Path) -> Result<File, StoreError> {
+    let path = trail.join("db");
+    File::options().read(true).write(true).open(&path).map_err(at(&path))
+}
+
 fn stored_frame(item: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Frame, StoreError> {
     let (key, value) = item?;
     let first_seq = seq_of_key(&key);
@@ -355,59 +396,6 @@ fn seq_of_key(key: &[u8]) -> u64 {
     key.get(1..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |seq| u64::from_be_bytes(*seq))
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
-    }
-}
-
-/// sled keeps its own lock for a moment after it was dropped, until its threads have let go of the file. No other
-/// process can be meant: ours is held already.
-fn open_engine(trail: &Path) -> Result<sled::Db, sled::Error> {
-    let config = sled::Config::new().path(trail).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
-    let begun = Instant::now();
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") && begun.elapsed() < ENGINE_LOCK_WAIT => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            opened => return opened,
-        }
-    }
-}
-
-/// A snapshot that was being written when the process died can keep sled from opening. It is derived from the log,
-/// so it is put away, not deleted: somebody may want to look at it.
-fn move_leftovers_aside(dir: &Path, trail: &Path) -> Result<Vec<String>, StoreError> {
-    let mut notes = Vec::new();
-    for file in std::fs::read_dir(trail).map_err(at(trail))? {
-        let file = file.map_err(at(trail))?;
-        let name = file.file_name().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            let aside = dir.join("aside");
-            std::fs::create_dir_all(&aside).map_err(at(&aside))?;
-            let to = aside.join(format!("{name}.{}", crate::clock::Timestamp::now().0));
-            std::fs::rename(file.path(), &to).map_err(at(&to))?;
-            notes.push(format!("an unfinished snapshot was moved to `{}`; records do not depend on it", to.display()));
-        }
-    }
-    Ok(notes)
-}
-
-/// A file survives a power cut only if its name does: syncs what creation has written and sled has not synced, and
-/// the names of `levels` directories from the trail upwards.
-fn sync_directories(trail: &Path, levels: usize) -> Result<(), StoreError> {
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(at(path));
-    for file in std::fs::read_dir(trail).map_err(at(trail))? {
-        sync(&file.map_err(at(trail))?.path())?;
-    }
-    trail.ancestors().take(levels).try_for_each(sync)
-}
-
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::File { path: path.to_owned(), source }
 }
@@ -418,6 +406,9 @@ fn is_disk_full(error: &StoreError) -> bool {
         _ => false,
     }
 }
+
+mod opening;
+mod sealed;
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 
 use super::export::{self, ExportArgs, FollowArgs};
 use super::pack::{self, PackArgs};
+use super::trail::{self, GenerateArgs, ReindexArgs};
 use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
-use crate::audit::filter::Filter;
+use crate::audit::filter::{Filter, WHERE};
 use crate::audit::query::Reader;
 use crate::client;
 use crate::clock::AuditId;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 pub enum Audit {
     /// Lists exchanges, the newest first.
     #[command(
-        after_help = "Examples:\n  keyward audit query --decision deny --since 2h\n  keyward audit query --action 'huawei.kps.*' --caller ci-keys --format ndjson\n  keyward audit query --where request.content.keyScope=ALL\n  keyward audit query --decision deny --count --by policy\n  keyward audit query --secret \"$(printf %s \"$TOKEN\" | keyward digest)\""
+        after_help = "Examples:\n  keyward audit query --decision deny --since 2h\n  keyward audit query --action 'huawei.kps.*' --caller ci-keys --format ndjson\n  keyward audit query --where 'decision = deny and (action = huawei.ims.* or caller in (ci-keys, build-bot)) and not status = 4xx'\n  keyward audit query --where request.content.keyScope=ALL\n  keyward audit query --decision deny --since 7d --histogram 1h\n  keyward audit query --decision deny --count --by policy\n  keyward audit query --secret \"$(printf %s \"$TOKEN\" | keyward digest)\""
     )]
     Query(Box<QueryArgs>),
     /// Shows one exchange: both records, bodies, and the decision explained.
@@ -47,6 +48,13 @@ pub enum Audit {
     Prove(super::evidence::ProveArgs),
     /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on record.
     RotateKey(super::Configured),
+    /// Makes a trail to try things on, of the form that a gateway writes.
+    #[command(
+        after_help = "Example:\n  keyward audit generate --records 1000000 --dir trail\n  keyward audit query --dir trail --decision deny --count --by policy"
+    )]
+    Generate(GenerateArgs),
+    /// Makes the indexes of a stopped gateway's trail anew; they are derived from its records, and made by a gateway too.
+    Reindex(ReindexArgs),
 }
 
 /// Where the trail is.
@@ -97,9 +105,12 @@ pub(super) struct FilterArgs {
     /// The service, for example huawei.ims.
     #[arg(long)]
     service: Option<String>,
-    /// The id of what was acted on.
+    /// The id of what was acted on, or its beginning and `*`.
     #[arg(long)]
     resource: Option<String>,
+    /// The cloud project that it is, or is in.
+    #[arg(long)]
+    project: Option<String>,
     /// allow, deny or pass.
     #[arg(long)]
     decision: Option<String>,
@@ -124,9 +135,10 @@ pub(super) struct FilterArgs {
     /// A secret's keyed digest, as `keyward digest` prints it: where was it used, or answered?
     #[arg(long)]
     secret: Option<String>,
-    /// Any field of the records or the stored bodies, as in request.call.method=POST; may be given more than once.
-    #[arg(long = "where", value_name = "PATH=VALUE")]
-    fields: Vec<String>,
+    /// Conditions joined by and, or, not: on any name above, time, seq, or any field of the records or the stored bodies, as
+    /// in request.call.method=POST. Compares by = != < <= > >= and `in (a, b)`; `huawei.*` is a prefix; blanks go in quotes.
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    expressions: Vec<String>,
 }
 
 /// A page, or counts, of the exchanges that match.
@@ -147,11 +159,14 @@ pub struct QueryArgs {
     #[arg(long, requires = "count", value_name = "FIELD")]
     by: Option<String>,
     /// Stays and lists exchanges as they end, from now on or from --since or --cursor, until Ctrl-C.
-    #[arg(long, conflicts_with_all = ["count", "limit"])]
+    #[arg(long, conflicts_with_all = ["count", "limit", "histogram"])]
     follow: bool,
     /// The form of the answer; a table on a terminal, else JSON.
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Counts in each stretch of time, such as 5m, 1h or 1d, in UTC.
+    #[arg(long, value_name = "STEP", conflicts_with = "count")]
+    histogram: Option<String>,
     #[command(flatten)]
     trail: Trail,
 }
@@ -173,6 +188,8 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
+        Audit::Generate(args) => return trail::generate(&args),
+        Audit::Reindex(args) => return trail::reindex(&args),
     };
     let form = form(format);
     let text = match &trail.dir {
@@ -193,6 +210,7 @@ impl FilterArgs {
             ("action", &self.action),
             ("service", &self.service),
             ("resource", &self.resource),
+            ("project", &self.project),
             ("decision", &self.decision),
             ("reason", &self.reason),
             ("policy", &self.policy),
@@ -207,9 +225,8 @@ impl FilterArgs {
                 filter.add(name, value)?;
             }
         }
-        for field in &self.fields {
-            let (path, value) = field.split_once('=').with_context(|| format!("--where {field}: write PATH=VALUE"))?;
-            filter.add(path, value)?;
+        for expression in &self.expressions {
+            filter.add(WHERE, expression)?;
         }
         Ok(filter)
     }
@@ -218,6 +235,9 @@ impl FilterArgs {
 impl QueryArgs {
     fn ask(&self) -> anyhow::Result<Ask> {
         let filter = self.filter.filter()?;
+        if let Some(step) = &self.histogram {
+            return Ok(Ask::Histogram { filter, step: step.clone() });
+        }
         if self.count {
             return Ok(Ask::Counts { filter, by: self.by.clone() });
         }

@@ -6,6 +6,7 @@ mod export;
 mod output;
 mod pack;
 mod policy;
+mod trail;
 
 use crate::app::{Gateway, Prepared, Problems};
 use crate::catalog::Catalog;

@@ -3,14 +3,11 @@
 use super::Options;
 use super::calls::CREDENTIALS;
 use crate::secret::DigestKey;
+use crate::shipped;
 use anyhow::Context;
-use include_dir::{Dir, include_dir};
 use std::fmt::Write as _;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-
-static APIS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config/apis");
-static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
+use std::path::PathBuf;
 
 /// What the demo works with.
 pub struct Stage {
@@ -26,7 +23,7 @@ impl Stage {
     /// When it cannot be written, or loopback has no free port.
     pub fn build(options: &Options) -> anyhow::Result<(Self, TcpListener)> {
         let dir = options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("keyward-demo-{}", std::process::id())));
-        write(&dir).with_context(|| format!("the demo's folder {}", dir.display()))?;
+        shipped::write(&dir).with_context(|| format!("the demo's folder {}", dir.display()))?;
         let sandbox = TcpListener::bind("127.0.0.1:0")?;
         // A port on which nothing listens: the cloud that is down.
         let down = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -45,17 +42,8 @@ impl Stage {
     }
 }
 
-fn write(dir: &Path) -> std::io::Result<()> {
-    for (files, name) in [(&APIS, "apis"), (&POLICIES, "policies")] {
-        let target = dir.join(name);
-        std::fs::create_dir_all(&target)?;
-        files.extract(&target)?;
-    }
-    Ok(())
-}
-
 fn callers(key: &DigestKey) -> String {
-    let mut text = "groups = [\"platform-admins\", \"key-admins\", \"image-admins\", \"phone-ops\", \"codeup-developers\", \"auditors\"]\n".to_owned();
+    let mut text = format!("groups = {:?}\n", shipped::GROUPS);
     for (name, groups, access_key, token) in CREDENTIALS {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[callers.{name}]\nkind = \"robot\"\ngroups = {groups:?}\n");

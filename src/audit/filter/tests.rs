@@ -1,5 +1,6 @@
 //! Filters against a naive scan, and mistakes against what they say.
 
+use super::super::condition::{When, parse_net};
 use super::*;
 
 fn refused(name: &str, value: &str, says: &str) {
@@ -35,11 +36,12 @@ fn what_cannot_match_is_an_error_that_says_what_can() {
 #[test]
 fn times_may_be_relative() {
     let now = Timestamp::parse("2026-11-22T14:00:00Z").unwrap();
-    let bounds = |since, until| Filter::parse([("since", since), ("until", until)]).unwrap().bounds(now);
-    let at = |text| Timestamp::parse(text).unwrap();
-    assert_eq!(bounds("2h", "30m"), (at("2026-11-22T12:00:00Z"), at("2026-11-22T13:30:00Z")));
-    assert_eq!(bounds("2026-11-20", "2026-11-21T00:00:00+08:00"), (at("2026-11-20T00:00:00Z"), at("2026-11-20T16:00:00Z")));
-    assert_eq!(bounds("9999w", "0s"), (Timestamp(0), now));
+    let bounds = |since, until| Filter::parse([("since", since), ("until", until)]).unwrap().at(now).0;
+    let at = |text| When::At(Timestamp::parse(text).unwrap());
+    let between = |since, until| Expression::All(vec![Expression::Test(Test::Since(since)), Expression::Test(Test::Until(until))]);
+    assert_eq!(bounds("2h", "30m"), between(at("2026-11-22T12:00:00Z"), at("2026-11-22T13:30:00Z")));
+    assert_eq!(bounds("2026-11-20", "2026-11-21T00:00:00+08:00"), between(at("2026-11-20T00:00:00Z"), at("2026-11-20T16:00:00Z")));
+    assert_eq!(bounds("9999w", "0s"), between(When::At(Timestamp(0)), When::At(now)));
 }
 
 #[test]
@@ -53,9 +55,19 @@ fn networks_hold_addresses_of_their_own_version() {
 
 #[test]
 fn a_filter_survives_a_url() {
-    let pairs = [("caller", "ops & night/ü"), ("request.call.method", "POST"), ("since", "2h"), ("status", "4xx")];
+    let pairs = [
+        ("caller", "ops & night/ü"),
+        ("request.call.method", "POST"),
+        ("since", "2h"),
+        ("status", "4xx"),
+        ("where", "not caller in (a, b)"),
+        ("where", "seq > 1"),
+    ];
     let filter = Filter::parse(pairs).unwrap();
-    assert_eq!(filter.to_query(), "caller=ops+%26+night%2F%C3%BC&request.call.method=POST&since=2h&status=4xx");
+    assert_eq!(
+        filter.to_query(),
+        "caller=ops+%26+night%2F%C3%BC&request.call.method=POST&since=2h&status=4xx&where=not+caller+in+%28a%2C+b%29&where=seq+%3E+1"
+    );
     let back: Filter = serde_urlencoded::from_str(&filter.to_query()).unwrap();
     assert_eq!(back, filter);
     assert_eq!(serde_urlencoded::to_string(&filter).unwrap(), filter.to_query());
@@ -80,5 +92,5 @@ fn it_can_stand_beside_other_parameters() {
 fn needles_stand_in_the_records_they_are_sought_in() {
     let filter =
         Filter::parse([("caller", "a\"b\\c"), ("status", "200"), ("answer.status", "200"), ("request.content.x", "y"), ("action", "huawei.*")]).unwrap();
-    assert_eq!(filter.needles(), ["huawei.", r#"a\"b\\c"#]);
+    assert_eq!(filter.at(Timestamp(0)).0.needles(), ["huawei.", r#"a\"b\\c"#]);
 }

@@ -2,6 +2,7 @@
 
 use super::super::frame::LEAF_BYTES_MAX;
 use super::super::record::{Kind, Record, canonical};
+use super::super::store::SledStore;
 use super::super::testing::*;
 use super::*;
 use crate::clock::{AuditId, Timestamp};

@@ -121,3 +121,20 @@ fn counts_are_shown() {
     assert_eq!(counts_table(&counts, None, 80), "3 in all\n");
     assert_eq!(counts_json(&counts)["groups"][0], json!({"value": "deploy", "exchanges": 2}));
 }
+
+#[test]
+fn a_histogram_has_a_bar_for_each_stretch_and_fits() {
+    let at = |hour: u64| Timestamp::parse(&format!("2026-11-22T{hour:02}:00:00Z")).unwrap();
+    let histogram = Histogram { step: 3_600_000_000_000, buckets: vec![(at(1), 8), (at(2), 0), (at(3), 3), (at(4), 1)], total: 12 };
+    let table = histogram_table(&histogram, 60);
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines[0], "from                  exchanges");
+    assert_eq!(lines[1], format!("2026-11-22 01:00:00Z          8  {}", "█".repeat(27)));
+    assert_eq!(lines[2], "2026-11-22 02:00:00Z          0");
+    assert_eq!(lines[3], format!("2026-11-22 03:00:00Z          3  {}▏", "█".repeat(10)));
+    assert_eq!(lines[5], "12 in all");
+    assert!(lines.iter().all(|line| line.chars().count() <= 60), "{table}");
+    let json = histogram_json(&histogram);
+    assert_eq!((&json["step_seconds"], &json["buckets"][2]), (&json!(3600), &json!({"from": "2026-11-22T03:00:00.000000Z", "exchanges": 3})));
+    assert_eq!(histogram_table(&Histogram { buckets: vec![], total: 0, ..histogram }, 60).lines().last(), Some("0 in all"));
+}

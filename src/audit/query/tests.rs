@@ -1,192 +1,18 @@
 //! Pages, cursors and counts, over real sled.
 
-use super::super::record::{Content, canonical};
-use super::super::store::Batch;
+use super::super::exchange::Exchange;
+use super::super::frame::Entry;
+use super::super::record::{Kind, canonical};
+use super::super::store::{Batch, SledStore};
+use super::scan::LOOK_AHEAD;
 use super::*;
+use crate::clock::Timestamp;
+use model::{Both, Call, FILTERS, SECOND, any_calls, any_tree, write};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
+use std::sync::Mutex;
 
-/// A call as the model knows it.
-#[derive(Clone, Debug)]
-struct Call {
-    id: AuditId,
-    kind: Kind,
-    pick: [usize; 6],
-    /// Records between its request and its answer; none when it stays open.
-    answered_after: Option<usize>,
-    time: u64,
-    answered: bool,
-}
-
-const SECOND: u64 = 1_000_000_000;
-const CALLERS: [&str; 3] = ["deploy", "ops \"night\"", "Zoë"];
-const ACTIONS: [&str; 3] = ["huawei.kps.CreateKeypair", "huawei.kps.DeleteKeypair", "huawei.ims.CopyImage"];
-const REASONS: [&str; 3] = ["policy-forbids", "no-policy-permits", "body-too-large"];
-const OUTCOMES: [&str; 3] = ["succeeded", "accepted", "failed"];
-const STATUSES: [u16; 3] = [200, 202, 404];
-const SOURCES: [&str; 3] = ["10.0.0.7", "192.168.1.9", "2001:db8::1"];
-
-impl Call {
-    fn pick<T: Copy>(&self, n: usize, from: [T; 3]) -> T {
-        from[self.pick[n]]
-    }
-
-    fn digest(&self) -> String {
-        format!("hmac-sha256:{}", self.pick(5, ["ab", "cd", "ef"]).repeat(32))
-    }
-
-    fn body(&self) -> String {
-        match self.pick[4] {
-            0 => r#"{"keyScope":"READ","keys":[{"n":1},{"n":2}]}"#.to_owned(),
-            1 => format!(r#"{{"keyScope":"WRITE","secret":"{}"}}"#, self.digest()),
-            _ => "keyScope=READ".to_owned(),
-        }
-    }
-
-    fn denied(&self) -> bool {
-        self.kind == Kind::Refused
-    }
-
-    fn request(&self) -> Value {
-        let policy = self.pick(2, ["p-one", "p-two", "p-three"]);
-        json!({
-            "v": 1, "kind": "request", "id": self.id.to_string(),
-            "caller": {"name": self.pick(0, CALLERS)},
-            "source": {"address": self.pick(3, SOURCES), "port": 4711},
-            "call": {"service": self.pick(1, ACTIONS).rsplit_once('.').unwrap().0, "action": self.pick(1, ACTIONS), "method": "POST"},
-            "resource": {"type": "KeyPair", "id": format!("kp-{}", self.pick[4])},
-            "items": [{"resource": {"id": format!("item-{}", self.pick[5])}}],
-            "body": {"digest": if self.pick[4] == 2 { json!(self.digest()) } else { Value::Null }, "cut": false},
-            "decision": {
-                "verdict": if self.denied() { "deny" } else { "allow" },
-                "reason": if self.denied() { self.pick(3, REASONS) } else { "permitted" },
-                "policies": [{"id": policy, "effect": "permit"}],
-                "shadow": [{"id": format!("{policy}-shadow")}],
-            },
-        })
-    }
-
-    fn answer(&self) -> Value {
-        json!({"v": 1, "kind": "answer", "id": self.id.to_string(), "outcome": self.pick(2, OUTCOMES), "status": self.pick(3, STATUSES)})
-    }
-
-    fn status(&self) -> Option<u16> {
-        match self.kind {
-            Kind::Refused => Some([403, 403, 413][self.pick[3]]),
-            _ => self.answered.then(|| self.pick(3, STATUSES)),
-        }
-    }
-
-    fn outcome(&self) -> &'static str {
-        match self.kind {
-            Kind::Refused => "refused",
-            _ if self.answered => self.pick(2, OUTCOMES),
-            _ => "open",
-        }
-    }
-}
-
-/// Every filter, with what it means for the model.
-type Meaning = fn(&Call) -> bool;
-const FILTERS: &[(&str, &str, Meaning)] = &[
-    ("caller", "deploy", |c| c.pick[0] == 0),
-    ("caller", "ops \"night\"", |c| c.pick[0] == 1),
-    ("caller", "Zoë", |c| c.pick[0] == 2),
-    ("action", "huawei.kps.CreateKeypair", |c| c.pick[1] == 0),
-    ("action", "huawei.kps.*", |c| c.pick[1] < 2),
-    ("service", "huawei.ims", |c| c.pick[1] == 2),
-    ("resource", "kp-1", |c| c.pick[4] == 1),
-    ("resource", "item-2", |c| c.pick[5] == 2),
-    ("resource", "item-*", |_| true),
-    ("decision", "deny", |c| c.denied()),
-    ("decision", "allow", |c| !c.denied()),
-    ("decision", "pass", |_| false),
-    ("reason", "body-too-large", |c| c.denied() && c.pick[3] == 2),
-    ("policy", "p-two", |c| c.pick[2] == 1),
-    ("policy", "p-three-shadow", |c| c.pick[2] == 2),
-    ("outcome", "accepted", |c| c.outcome() == "accepted"),
-    ("outcome", "refused", |c| c.outcome() == "refused"),
-    ("outcome", "open", |c| c.outcome() == "open"),
-    ("status", "202", |c| c.status() == Some(202)),
-    ("status", "4xx", |c| c.status().is_some_and(|s| s / 100 == 4)),
-    ("source", "10.0.0.7", |c| c.pick[3] == 0),
-    ("source", "192.168.0.0/16", |c| c.pick[3] == 1),
-    ("source", "0.0.0.0/0", |c| c.pick[3] < 2),
-    ("source", "2001:db8::/32", |c| c.pick[3] == 2),
-    ("since", "1970-01-01T00:00:40Z", |c| c.time >= 40 * SECOND),
-    ("until", "1970-01-01T00:01:00Z", |c| c.time < 60 * SECOND),
-    ("request.call.method", "POST", |_| true),
-    ("request.call.method", "GET", |_| false),
-    ("request.source.port", "4711", |_| true),
-    ("answer.status", "404", |c| c.answered && c.pick[3] == 2),
-    ("request.content.keyScope", "READ", |c| c.pick[4] == 0),
-    ("request.content.keys.n", "2", |c| c.pick[4] == 0),
-    ("answer.content.job_id", "j-1", |c| c.answered && c.pick[5] == 0),
-    ("secret", "hmac-sha256:abababababababababababababababababababababababababababababababab", |c| c.pick[5] == 0 && c.pick[4] > 0),
-];
-
-fn any_calls() -> impl Strategy<Value = Vec<Call>> {
-    let pick = prop::array::uniform6(0..3_usize);
-    let call = (pick, 0..10_u8, prop::option::weighted(0.9, 0..30_usize)).prop_map(|(pick, kind, answered_after)| Call {
-        id: AuditId::new(),
-        kind: if kind < 3 { Kind::Refused } else { Kind::Forwarded },
-        pick,
-        answered_after,
-        time: 0,
-        answered: false,
-    });
-    prop::collection::vec(call, 1..60)
-}
-
-fn content(text: &str) -> Option<Content> {
-    Some(Content { salt: [7; 32], bytes: text.to_owned().into() })
-}
-
-/// Writes the calls, interleaved; the model then knows their times and whether they were answered.
-fn write(store: &dyn Store, calls: &mut [Call], batch_records: usize, first_seq: u64) -> u64 {
-    let mut due: Vec<(usize, usize)> = vec![];
-    let mut records: Vec<(Entry, Option<Content>)> = vec![];
-    let mut now = first_seq;
-    let tick = |now: &mut u64| {
-        *now += 1;
-        Timestamp(*now * SECOND)
-    };
-    let answer = |call: &mut Call, time| {
-        call.answered = true;
-        let content = if call.pick[5] == 0 { content(r#"{"job_id":"j-1"}"#) } else { None };
-        (Entry { time, kind: Kind::Answer, id: call.id, leaf: canonical(&call.answer()) }, content)
-    };
-    for n in 0..calls.len() {
-        let time = tick(&mut now);
-        calls[n].time = time.0;
-        records.push((Entry { time, kind: calls[n].kind, id: calls[n].id, leaf: canonical(&calls[n].request()) }, content(&calls[n].body())));
-        if let (Kind::Forwarded, Some(after)) = (calls[n].kind, calls[n].answered_after) {
-            due.push((records.len() + after, n));
-        }
-        if n % 7 == 3 {
-            let event = Entry { time: tick(&mut now), kind: Kind::Event, id: AuditId::new(), leaf: r#"{"event":"bundle","kind":"event"}"#.into() };
-            records.push((event, None));
-        }
-        while let Some(at) = due.iter().position(|(at, _)| *at <= records.len()) {
-            let (_, n) = due.swap_remove(at);
-            records.push(answer(&mut calls[n], tick(&mut now)));
-        }
-    }
-    for (_, n) in due {
-        records.push(answer(&mut calls[n], tick(&mut now)));
-    }
-    let mut seq = first_seq;
-    for chunk in records.chunks(batch_records) {
-        let mut batch = Batch { first_seq: seq, ..Batch::default() };
-        for (entry, content) in chunk {
-            batch.contents.extend(content.clone().map(|content| (seq, content)));
-            batch.entries.push(entry.clone());
-            seq += 1;
-        }
-        store.append(&batch).unwrap();
-    }
-    seq
-}
+mod model;
 
 fn reader(dir: &Path) -> Reader {
     Reader { store: Arc::new(SledStore::open(dir).unwrap().0), durable: Arc::default() }
@@ -244,10 +70,57 @@ proptest! {
         }
     }
 
+    /// The index against the model and against a store without one, which reads everything: any expression, segments
+    /// sealed at any moment.
+    #[test]
+    fn an_index_answers_what_reading_answers(
+        mut calls in any_calls(),
+        trees in prop::collection::vec(any_tree(), 1..6),
+        batch_records in 1..70_usize,
+        segment in prop::sample::select(vec![16_u64, 32, 64, 4096]),
+        seals in prop::collection::vec(any::<bool>(), 8),
+        limit in 1..20_usize,
+    ) {
+        let (dir, plain_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let plain = reader(plain_dir.path());
+        let mut seals = seals.into_iter().cycle();
+        let tiered = Arc::new(TieredStore::open_with(dir.path(), segment).unwrap().0);
+        let both = Both { plain: plain.store.clone(), tiered: tiered.clone(), seal: Mutex::new(Box::new(move || seals.next().unwrap())) };
+        let end = write(&both, &mut calls, batch_records, 0);
+        let indexed = Reader { store: tiered, durable: Arc::new(AtomicU64::new(end)) };
+        plain.durable.store(end, Ordering::Release);
+        for tree in &trees {
+            let filter = Filter::parse([("where", tree.text())]).unwrap();
+            let ids = |found: Vec<Exchange>| found.iter().map(|e| (e.id, e.outcome().to_owned(), e.status())).collect::<Vec<_>>();
+            let expected: Vec<_> = calls.iter().rev().filter(|call| tree.holds(call)).map(|c| (c.id, c.outcome().to_owned(), c.status())).collect();
+            prop_assert_eq!(&ids(pages(&indexed, &filter, limit, || ())), &expected, "{}", tree.text());
+            for by in [None, Some("outcome"), Some("status"), Some("resource"), Some("policy"), Some("request.call.method"), Some("answer.content.job_id")] {
+                let counts = indexed.count(&filter, by).unwrap();
+                prop_assert_eq!(counts.total, expected.len() as u64);
+                prop_assert_eq!(counts, plain.count(&filter, by).unwrap(), "{} by {:?}", tree.text(), by);
+            }
+            let histogram = indexed.histogram(&filter, "10s").unwrap();
+            prop_assert_eq!(histogram.total, expected.len() as u64);
+            prop_assert_eq!(histogram.buckets.iter().map(|(_, n)| n).sum::<u64>(), histogram.total);
+            for (begin, count) in &histogram.buckets {
+                let within = calls.iter().filter(|call| tree.holds(call) && (begin.0..begin.0 + 10 * SECOND).contains(&call.time)).count() as u64;
+                prop_assert_eq!(*count, within);
+            }
+            prop_assert_eq!(histogram, plain.histogram(&filter, "10s").unwrap());
+        }
+        for call in &calls {
+            let exchange = indexed.show(call.id).unwrap().unwrap();
+            prop_assert_eq!((exchange.outcome(), exchange.status()), (call.outcome(), call.status()));
+            prop_assert_eq!(exchange.request.content.unwrap().bytes, call.body());
+        }
+        prop_assert!(indexed.show(AuditId::new()).unwrap().is_none());
+    }
+
     #[test]
     fn pages_are_stable_while_records_are_added(mut calls in any_calls(), mut later in any_calls(), limit in 1..9_usize, batch_records in 1..40_usize) {
         let dir = tempfile::tempdir().unwrap();
-        let reader = reader(dir.path());
+        let store = Arc::new(TieredStore::open_with(dir.path(), 32).unwrap().0);
+        let reader = Reader { store: store.clone(), durable: Arc::default() };
         let end = write(&*reader.store, &mut calls, batch_records, 0);
         reader.durable.store(end, Ordering::Release);
         let filter = Filter::parse([("decision", "allow")]).unwrap();
@@ -256,6 +129,7 @@ proptest! {
         let moving = pages(&reader, &filter, limit, || if !std::mem::replace(&mut appended, true) {
             let end = write(&*reader.store, &mut later, batch_records, end);
             reader.durable.store(end, Ordering::Release);
+            store.seal().unwrap();
         });
         prop_assert_eq!(still.iter().map(|e| e.id).collect::<Vec<_>>(), moving.iter().map(|e| e.id).collect::<Vec<_>>());
     }

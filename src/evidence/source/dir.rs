@@ -6,14 +6,15 @@ use super::super::key::LogKey;
 use super::super::tree::{Levels, Tiles};
 use super::{Head, Recorded, Run, Runs, Source, Unreadable};
 use crate::audit::record::Content;
-use crate::audit::store::{SledStore, Store, StoreError};
+use crate::audit::store::{Store, StoreError};
+use crate::audit::tiered::TieredStore;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The folder, opened. Nothing of the evidence is written.
 pub struct Dir {
     dir: PathBuf,
-    store: SledStore,
+    store: TieredStore,
     levels: Option<Levels>,
     kept: Kept,
 }
@@ -25,7 +26,8 @@ impl Dir {
     /// When there is no trail, another process has it, or it cannot be read.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         anyhow::ensure!(dir.join("trail").is_dir(), "there is no trail in `{}`", dir.display());
-        let store = SledStore::open(dir)?.0;
+        // Segments that are lost are gaps: verification says so.
+        let store = TieredStore::open_as_it_is(dir)?.0;
         let tree = dir.join(TREE);
         let kept = Kept::new(&tree);
         Ok(Self { dir: dir.to_owned(), store, levels: Levels::open(&tree).ok(), kept })
@@ -70,8 +72,8 @@ impl Source for Dir {
 
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {
         Box::new(self.store.oldest_first(first).map(|frame| {
-            let frame =
-                frame.map_err(|error| Unreadable { seq: if let StoreError::Frame { seq, .. } = &error { Some(*seq) } else { None }, why: causes(&error) })?;
+            let seq = |error: &StoreError| if let StoreError::Frame { seq, .. } | StoreError::Block { seq, .. } = error { Some(*seq) } else { None };
+            let frame = frame.map_err(|error| Unreadable { seq: seq(&error), why: causes(&error) })?;
             let head = |entry: &crate::audit::frame::Entry| Head { time: entry.time, kind: entry.kind, id: entry.id };
             let records = frame.entries.iter().map(|entry| Recorded { head: Some(head(entry)), leaf: entry.leaf.clone() }).collect();
             Ok(Run { first: frame.first_seq, records })

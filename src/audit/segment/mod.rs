@@ -1,0 +1,152 @@
+//! Sealed segments: 65,536 records in two flat files beside sled, written once and never changed but to erase a body.
+//!
+//! ```text
+//! seg-<first seq>.records   the leaves, in small compressed blocks
+//! seg-<first seq>.bodies    the bodies beside them
+//! seg-<first seq>.index     what they can be asked by; derived, and rebuilt when it is missing
+//! ```
+//!
+//! Each file says by itself what it holds, has a checksum for every piece, and ends with the SHA-256 of all before, so
+//! that it can be read and checked without sled. The store keeps that SHA-256 too.
+
+pub mod bodies;
+pub mod dictionary;
+pub mod input;
+pub mod output;
+pub mod records;
+
+use super::frame::FrameError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Records in one segment.
+pub const SEGMENT_RECORDS: u64 = 65_536;
+/// Records in one block: a page of scattered records reads one block for each.
+pub const BLOCK_RECORDS: usize = 16;
+
+/// Why a segment's file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The system.
+    #[error("`{path}`")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("`{path}` is damaged: {why}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// An entry cannot be read.
+    #[error("`{path}` is damaged")]
+    Entry {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: FrameError,
+    },
+    /// The work was called off; nothing is lost by that.
+    #[error("sealing was called off")]
+    Stopped,
+}
+
+/// What is known of a sealed segment apart from its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The sequence number of its first record.
+    pub first_seq: u64,
+    /// How many records it has.
+    pub count: u32,
+    /// The file of records.
+    pub records: FileDigest,
+    /// The file of bodies.
+    pub bodies: FileDigest,
+}
+
+/// A file's length and what it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileDigest {
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of all but the file's foot, which repeats it.
+    pub sha256: [u8; 32],
+}
+
+impl Sealed {
+    const BYTES: usize = 8 + 4 + 2 * 40;
+
+    /// The sequence number after its last record.
+    pub fn end(&self) -> u64 {
+        self.first_seq.saturating_add(u64::from(self.count))
+    }
+
+    /// As the store keeps it.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::BYTES);
+        out.extend(self.first_seq.to_be_bytes());
+        out.extend(self.count.to_be_bytes());
+        for digest in [self.records, self.bodies] {
+            out.extend(digest.length.to_be_bytes());
+            out.extend(digest.sha256);
+        }
+        out
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (first_seq, rest) = bytes.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let digest = |rest: &[u8]| {
+            let (length, rest) = rest.split_first_chunk()?;
+            Some(FileDigest { length: u64::from_be_bytes(*length), sha256: *rest.first_chunk()? })
+        };
+        let sealed =
+            Self { first_seq: u64::from_be_bytes(*first_seq), count: u32::from_be_bytes(*count), records: digest(rest)?, bodies: digest(rest.get(40..)?)? };
+        (bytes.len() == Self::BYTES && sealed.count > 0).then_some(sealed)
+    }
+}
+
+/// One of a segment's files.
+pub(super) fn path(dir: &Path, first_seq: u64, kind: &str) -> PathBuf {
+    dir.join(format!("seg-{first_seq:020}.{kind}"))
+}
+
+/// What a file begins with: its magic, its segment, and the dictionary of its pieces.
+fn head(magic: &[u8; 8], first_seq: u64, dictionary: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24 + dictionary.len());
+    out.extend(magic);
+    out.extend(first_seq.to_be_bytes());
+    out.extend(u32::try_from(dictionary.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend(dictionary);
+    out.extend(crc32fast::hash(&out).to_be_bytes());
+    out
+}
+
+/// Reads a [`head`]: the segment, the dictionary, and the head's length.
+fn read_head(file: &input::Input, magic: &[u8; 8]) -> Result<(u64, Vec<u8>, u64), SegmentError> {
+    let fixed: [u8; 20] = file.array(0)?;
+    let (found, rest) = fixed.split_at(8);
+    let (first_seq, length) = rest.split_at(8);
+    if found != magic {
+        return Err(file.damaged("it begins with something else"));
+    }
+    let length = length.first_chunk().map_or(0, |l| u32::from_be_bytes(*l)) as usize;
+    if length > dictionary::BYTES_MAX {
+        return Err(file.damaged("impossible dictionary"));
+    }
+    let whole = file.bytes(0, fixed.len() + length + 4)?;
+    let dictionary = checked(&whole).and_then(|head| head.get(20..)).ok_or_else(|| file.damaged("wrong checksum of its head"))?;
+    let first_seq = first_seq.first_chunk().map_or(0, |seq| u64::from_be_bytes(*seq));
+    Ok((first_seq, dictionary.to_vec(), whole.len() as u64))
+}
+
+/// The bytes before a CRC-32, if it is theirs.
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    (crc32fast::hash(body) == u32::from_be_bytes(*crc)).then_some(body)
+}

@@ -1,0 +1,64 @@
+//! What stands between a directory and an open engine.
+
+use super::{StoreError, at};
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is a quarter of this.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
+
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
+    }
+}
+
+/// sled keeps its own lock for a moment after it was dropped, until its threads have let go of the file. No other
+/// process can be meant: ours is held already.
+pub(super) fn open_engine(trail: &Path) -> Result<sled::Db, sled::Error> {
+    let config = sled::Config::new().path(trail).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
+    let begun = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") && begun.elapsed() < ENGINE_LOCK_WAIT => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// A snapshot that was being written when the process died can keep sled from opening. It is derived from the log,
+/// so it is put away, not deleted: somebody may want to look at it.
+pub(super) fn move_leftovers_aside(dir: &Path, trail: &Path) -> Result<Vec<String>, StoreError> {
+    let mut notes = Vec::new();
+    for file in std::fs::read_dir(trail).map_err(at(trail))? {
+        let file = file.map_err(at(trail))?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let aside = dir.join("aside");
+            std::fs::create_dir_all(&aside).map_err(at(&aside))?;
+            let to = aside.join(format!("{name}.{}", crate::clock::Timestamp::now().0));
+            std::fs::rename(file.path(), &to).map_err(at(&to))?;
+            notes.push(format!("an unfinished snapshot was moved to `{}`; records do not depend on it", to.display()));
+        }
+    }
+    Ok(notes)
+}
+
+/// A file survives a power cut only if its name does: syncs what creation has written and sled has not synced, and
+/// the names of `levels` directories from the trail upwards.
+pub(super) fn sync_directories(trail: &Path, levels: usize) -> Result<(), StoreError> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(at(path));
+    for file in std::fs::read_dir(trail).map_err(at(trail))? {
+        sync(&file.map_err(at(trail))?.path())?;
+    }
+    trail.ancestors().take(levels).try_for_each(sync)
+}

@@ -1,0 +1,77 @@
+//! What sled still has to do with a segment once it is sealed: a note of it, and letting go of its records.
+
+use super::{SledStore, StoreError, content_key, data_file, frame_key, key, seq_of_key};
+use crate::audit::frame;
+use crate::audit::segment::Sealed;
+
+/// Keys that are removed in one batch: a batch holds up the writer's.
+const REMOVED_MAX: usize = 128;
+
+impl SledStore {
+    /// The sealed segments that are noted, in order.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(in crate::audit) fn sealed(&self) -> Result<Vec<Sealed>, StoreError> {
+        let mut noted = Vec::new();
+        for item in self.db.scan_prefix(b"s") {
+            let (key, value) = item?;
+            let first_seq = seq_of_key(&key);
+            let sealed = Sealed::from_bytes(&value).filter(|sealed| sealed.first_seq == first_seq);
+            noted.push(sealed.ok_or(StoreError::SegmentLost { first_seq, last_seq: first_seq, why: "its note is damaged".to_owned() })?);
+        }
+        Ok(noted)
+    }
+
+    /// Notes a segment whose files are durable and were compared with its records. From here on the files are the trail.
+    ///
+    /// # Errors
+    /// As [`super::Store::append`].
+    pub(in crate::audit) fn note_sealed(&self, sealed: &Sealed) -> Result<(), StoreError> {
+        // A failed write is told once to each opening of the file: this one must not take it from the writer's.
+        let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
+        let mut writes = sled::Batch::default();
+        writes.insert(key(b's', sealed.first_seq, 0).as_slice(), sealed.to_bytes());
+        self.commit_to(writes, &data)
+    }
+
+    /// Where the first frame behind a record begins, whether or not it can be read.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(in crate::audit) fn frame_behind(&self, seq: u64) -> Result<Option<u64>, StoreError> {
+        let next = self.db.range(frame_key(seq.saturating_add(1), 0).as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice()).keys().next();
+        Ok(next.transpose()?.map(|key| seq_of_key(&key)))
+    }
+
+    /// Removes some of the frames that end at or below `end`, and of the bodies below it. True while there may be more.
+    /// Not synced: what comes back after a power cut is removed again.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(in crate::audit) fn remove_sealed(&self, end: u64) -> Result<bool, StoreError> {
+        let mut writes = sled::Batch::default();
+        let mut count = 0;
+        for item in self.db.range(frame_key(0, 0).as_slice()..frame_key(end, 0).as_slice()).keys().take(REMOVED_MAX) {
+            let key = item?;
+            if seq_of_key(&key).saturating_add(frame_records(&key)) <= end {
+                writes.remove(key);
+                count += 1;
+            }
+        }
+        for item in self.db.range(content_key(0, 0).as_slice()..content_key(end, 0).as_slice()).keys().take(REMOVED_MAX) {
+            writes.remove(item?);
+            count += 1;
+        }
+        if count > 0 {
+            self.db.apply_batch(writes)?;
+        }
+        Ok(count > 0)
+    }
+}
+
+/// How many records a frame has, by its key.
+fn frame_records(key: &[u8]) -> u64 {
+    let count = key.get(9..).and_then(|count| count.first_chunk::<2>()).map_or(frame::FRAME_RECORDS_MAX as u64, |count| u64::from(u16::from_be_bytes(*count)));
+    count.max(1)
+}

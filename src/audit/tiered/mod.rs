@@ -1,0 +1,296 @@
+//! The trail as one: its unsealed end in sled, all before it in sealed segments.
+//!
+//! Records are appended to sled. Behind the writer, every 65,536 of them become a segment: flat files, written, made
+//! durable, read back and compared; then a note in sled, and only then sled lets go of them. From the note on the files
+//! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
+
+mod frames;
+mod seal;
+mod sealer;
+mod tail;
+
+use self::sealer::Sealer;
+use self::tail::Tail;
+use super::index::file::{Cache, IndexFile};
+use super::index::{Index, Span};
+use super::record::Content;
+use super::segment::bodies::Bodies;
+use super::segment::dictionary::Dictionaries;
+use super::segment::records::Records;
+use super::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
+use super::store::{Batch, CONTENT_BYTES_MAX, Frames, Opened, SledStore, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::metrics::Metrics;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::seal::Pace;
+
+/// The whole trail of a directory.
+pub struct TieredStore {
+    shared: Arc<Shared>,
+    /// Ends before the rest is let go.
+    sealer: Option<Sealer>,
+}
+
+/// What readers, the writer and the sealer share.
+struct Shared {
+    hot: SledStore,
+    dir: PathBuf,
+    /// How many records make a segment.
+    segment_records: u64,
+    /// Without gaps, the oldest first. A segment is here before sled lets go of its records.
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    tail: Mutex<Tail>,
+    /// Records below are durable.
+    end: AtomicU64,
+    /// Exchanges below are closed.
+    open_floor: AtomicU64,
+    dictionaries: Dictionaries,
+    sets: Cache,
+}
+
+/// A sealed segment, open.
+struct Segment {
+    records: Records,
+    bodies: Bodies,
+    index: ArcSwapOption<IndexFile>,
+}
+
+impl Segment {
+    fn first_seq(&self) -> u64 {
+        self.records.first_seq()
+    }
+
+    fn end(&self) -> u64 {
+        self.records.first_seq().saturating_add(u64::from(self.records.count()))
+    }
+}
+
+impl TieredStore {
+    /// Opens a trail to read it, or makes an empty one. Nothing is sealed behind the reader's back.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`]; and when a sealed segment is missing or not the one that was sealed.
+    pub fn open(dir: &Path) -> Result<(Self, Opened), StoreError> {
+        Self::open_with(dir, SEGMENT_RECORDS)
+    }
+
+    /// The same with segments of another length, at most 65,536 records; whole blocks.
+    pub(super) fn open_with(dir: &Path, segment_records: u64) -> Result<(Self, Opened), StoreError> {
+        let blocks = (segment_records.min(SEGMENT_RECORDS) / BLOCK_RECORDS as u64).max(1);
+        let (shared, opened, lost) = Shared::open(dir, blocks * BLOCK_RECORDS as u64)?;
+        match lost.into_iter().next() {
+            Some(lost) => Err(lost),
+            None => Ok((Self { shared: Arc::new(shared), sealer: None }, opened)),
+        }
+    }
+
+    /// Opens a trail to examine what is left of it: segments that are lost are gaps. Also what is wrong with them.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`].
+    pub fn open_as_it_is(dir: &Path) -> Result<(Self, Vec<StoreError>), StoreError> {
+        let (shared, _, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
+        Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
+    }
+
+    /// Starts a thread of low priority that seals what is complete, until the store is dropped.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub fn start_sealing(&mut self, metrics: Arc<Metrics>) -> Result<(), StoreError> {
+        let sealer = Sealer::start(Arc::clone(&self.shared), metrics);
+        self.sealer = Some(sealer.map_err(|source| StoreError::File { path: self.shared.dir.clone(), source })?);
+        Ok(())
+    }
+
+    /// Seals all that is complete, at once. For whoever has no sealer running.
+    ///
+    /// # Errors
+    /// When the store or the disk fails.
+    pub fn seal(&self) -> Result<(), StoreError> {
+        let mut pace = Pace::without_rest();
+        while self.shared.seal_next(&mut pace)? {}
+        Ok(())
+    }
+
+    /// Makes the indexes anew: all, or those that are missing. Tells after each how many are done, and of how many.
+    ///
+    /// # Errors
+    /// When records cannot be read, or an index cannot be written.
+    pub fn reindex(&self, all: bool, mut progress: impl FnMut(usize, usize)) -> Result<usize, StoreError> {
+        let segments = self.shared.segments.load_full();
+        let wanted: Vec<_> = segments.iter().filter(|segment| all || segment.index.load().is_none()).collect();
+        for (n, segment) in wanted.iter().enumerate() {
+            self.shared.reindex(segment, &mut Pace::without_rest())?;
+            progress(n + 1, wanted.len());
+        }
+        Ok(wanted.len())
+    }
+
+    /// The number of the first record that is not sealed.
+    pub fn sealed_end(&self) -> u64 {
+        self.shared.sealed_end()
+    }
+}
+
+impl Drop for TieredStore {
+    fn drop(&mut self) {
+        // The sealer holds the directory too: it must have ended before somebody else may have it.
+        drop(self.sealer.take());
+    }
+}
+
+impl Shared {
+    /// Opens a trail; apart from it, what is wrong with segments that are lost.
+    fn open(dir: &Path, segment_records: u64) -> Result<(Self, Opened, Vec<StoreError>), StoreError> {
+        let (hot, mut opened) = SledStore::open(dir)?;
+        let dir = dir.join("segments");
+        let (dictionaries, sets) = (Dictionaries::default(), Cache::default());
+        let mut segments: Vec<Arc<Segment>> = Vec::new();
+        let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), None);
+        for sealed in hot.sealed()? {
+            let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
+            if let Some(before) = noted_end.replace(sealed.end()).filter(|before| *before != sealed.first_seq) {
+                lost.push(missing(before, sealed.first_seq, "no segment is noted that has them".to_owned()));
+            }
+            match open_segment(&dir, &sealed, &dictionaries, &sets) {
+                Ok(segment) => {
+                    unindexed += usize::from(segment.index.load().is_none());
+                    segments.push(Arc::new(segment));
+                }
+                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), chain(&error))),
+            }
+        }
+        if unindexed > 0 {
+            opened.notes.push(format!(
+                "{unindexed} of {} segments have no usable index, and are read whenever something is asked; a gateway makes it by itself, `keyward audit reindex` at once",
+                segments.len()
+            ));
+        }
+        let sealed_end = segments.last().map_or(0, |segment| segment.end());
+        let end = hot.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
+        let shared = Self {
+            open_floor: AtomicU64::new(hot.open_floor()?),
+            tail: Mutex::new(Tail::new(sealed_end)),
+            end: AtomicU64::new(end),
+            segments: ArcSwap::from_pointee(segments),
+            segment_records,
+            hot,
+            dir,
+            dictionaries,
+            sets,
+        };
+        Ok((shared, opened, lost))
+    }
+
+    fn sealed_end(&self) -> u64 {
+        self.segments.load().last().map_or(0, |segment| segment.end())
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a segment and compares what its files say of themselves with what was noted when it was sealed.
+fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: &Cache) -> Result<Segment, SegmentError> {
+    let (first_seq, count) = (sealed.first_seq, sealed.count);
+    let records = path(dir, first_seq, "records");
+    let other = |path: PathBuf| SegmentError::Damaged { path, why: "it is not the file that was sealed".to_owned() };
+    let opened = Records::open(&records, dictionaries)?;
+    if (opened.first_seq(), opened.count(), opened.digest()) != (first_seq, count, sealed.records) {
+        return Err(other(records));
+    }
+    let bodies = path(dir, first_seq, "bodies");
+    let opened_bodies = Bodies::open(&bodies, first_seq, count, dictionaries)?;
+    if opened_bodies.digest() != sealed.bodies {
+        return Err(other(bodies));
+    }
+    let index = IndexFile::open(&path(dir, first_seq, "index"), first_seq, count, &sealed.records.sha256, sets.clone());
+    Ok(Segment { records: opened, bodies: opened_bodies, index: ArcSwapOption::new(index.ok().map(Arc::new)) })
+}
+
+/// An error with its causes, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl Store for TieredStore {
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.hot.append(batch)?;
+        if let Some(floor) = batch.open_floor {
+            shared.open_floor.store(floor, Ordering::Release);
+        }
+        shared.end.fetch_max(batch.first_seq.saturating_add(batch.entries.len() as u64), Ordering::AcqRel);
+        if let Some(sealer) = &self.sealer {
+            sealer.wake();
+        }
+        Ok(())
+    }
+
+    fn newest_first(&self, end: u64) -> Frames<'_> {
+        Box::new(frames::NewestFirst::new(&self.shared, end))
+    }
+
+    fn oldest_first(&self, from: u64) -> Frames<'_> {
+        Box::new(frames::OldestFirst::new(&self.shared, from))
+    }
+
+    fn content(&self, seq: u64) -> Result<Option<Content>, StoreError> {
+        let shared = &self.shared;
+        loop {
+            let segments = shared.segments.load();
+            if let Some(segment) = frames::segment_of(&segments, seq) {
+                return Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?);
+            }
+            let found = shared.hot.content(seq)?;
+            // A body that is not there may have been sealed since.
+            if found.is_some() || Arc::ptr_eq(&segments, &shared.segments.load()) {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn open_floor(&self) -> Result<u64, StoreError> {
+        self.shared.hot.open_floor()
+    }
+
+    fn spans(&self, end: u64) -> Vec<Span> {
+        let shared = &self.shared;
+        let mut tail = shared.tail();
+        // An error shows again where the records are read.
+        let _ = tail.follow(shared, shared.end.load(Ordering::Acquire));
+        // Under the tail's lock no segment is published, so that the two fit together.
+        let segments = shared.segments.load();
+        let sealed = segments
+            .iter()
+            .map(|segment| Span { range: segment.first_seq()..segment.end(), index: segment.index.load_full().map(|index| index as Arc<dyn Index>) });
+        let mut spans: Vec<_> = sealed.chain(tail.spans()).collect();
+        let seen = spans.last().map_or(0, |span| span.range.end);
+        spans.push(Span { range: seen..u64::MAX, index: None });
+        spans.retain_mut(|span| {
+            span.range.end = span.range.end.min(end);
+            !span.range.is_empty()
+        });
+        spans.reverse();
+        spans
+    }
+
+    fn around(&self, time: Timestamp) -> Range<u64> {
+        let segments = self.shared.segments.load();
+        let before = segments.partition_point(|segment| segment.records.last_time() < time);
+        match segments.get(before) {
+            Some(segment) => segment.records.around(time),
+            None => segments.last().map_or(0, |segment| segment.end())..u64::MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! Sealing one segment, step by step, and letting sled go of it.
+
+use super::{Segment, Shared, open_segment};
+use crate::audit::index::builder::{Builder, Digests};
+use crate::audit::index::file::{self, IndexFile};
+use crate::audit::record::{Content, Kind};
+use crate::audit::segment::bodies::BodiesWriter;
+use crate::audit::segment::dictionary::{self, Dictionary};
+use crate::audit::segment::output::{self, Output};
+use crate::audit::segment::records::RecordsWriter;
+use crate::audit::segment::{SEGMENT_RECORDS, Sealed, SegmentError, path};
+use crate::audit::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
+use crate::clock::AuditId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A new dictionary is trained each so many segments: training costs more than a dictionary loses in between.
+const DICTIONARY_SEGMENTS: u64 = 8;
+/// Every so many frames one is looked at for the dictionary, and of it so many records.
+const SAMPLED_FRAMES: usize = 4;
+const SAMPLED_RECORDS: usize = 4;
+/// Records between two steps.
+const STEP_RECORDS: u64 = 256;
+/// Records behind a segment in which answers to its last requests are sought when an index is made anew.
+const LOOK_AHEAD: u64 = SEGMENT_RECORDS;
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// How work behind the writer is spread: after each small step it rests as long as it has worked, and it can be called off.
+pub struct Pace<'a> {
+    stop: Option<&'a AtomicBool>,
+    hurry: bool,
+    since: Instant,
+}
+
+impl<'a> Pace<'a> {
+    /// Work that nobody else waits for.
+    pub fn without_rest() -> Self {
+        Self { stop: None, hurry: true, since: Instant::now() }
+    }
+
+    /// Work beside a writer, until `stop` is set.
+    pub fn beside_a_writer(stop: &'a AtomicBool) -> Self {
+        Self { stop: Some(stop), hurry: false, since: Instant::now() }
+    }
+
+    /// Whether to go on without rest, because much waits.
+    pub fn hurry(&mut self, hurry: bool) {
+        self.hurry = hurry;
+    }
+
+    /// A step is done.
+    ///
+    /// # Errors
+    /// When the work is called off.
+    pub fn step(&mut self) -> Result<(), SegmentError> {
+        let Some(stop) = self.stop else { return Ok(()) };
+        if stop.load(Ordering::Acquire) {
+            return Err(SegmentError::Stopped);
+        }
+        if self.hurry {
+            return Ok(());
+        }
+        std::thread::sleep(self.since.elapsed().min(REST_MAX));
+        self.since = Instant::now();
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Seals the next segment if it is complete. False when there is none.
+    ///
+    /// # Errors
+    /// When the disk or the store fails, or the work is called off. Nothing is lost then: sled has the records.
+    pub(super) fn seal_next(&self, pace: &mut Pace) -> Result<bool, StoreError> {
+        let (first_seq, all) = (self.sealed_end(), self.end.load(Ordering::Acquire));
+        let end = first_seq.saturating_add(self.segment_records);
+        // Exchanges that stay open for a whole segment more are sealed open.
+        let settled = self.open_floor.load(Ordering::Acquire) >= end || all >= end.saturating_add(self.segment_records);
+        if all < end || !settled {
+            return Ok(false);
+        }
+        self.follow(end, pace)?;
+        output::make_directory(&self.dir)?;
+        let index = self.tail().oldest(first_seq);
+        let index = match index.filter(|index| u64::from(index.count()) == self.segment_records) {
+            Some(index) => index,
+            None => self.build(first_seq, end, pace)?,
+        };
+        let (sealed, digests) = self.write(first_seq, end, &index, pace)?;
+        let segment = open_segment(&self.dir, &sealed, &self.dictionaries, &self.sets)?;
+        self.compare(&segment, &sealed, pace)?;
+        self.write_index(&segment, &index, digests)?;
+        self.hot.note_sealed(&sealed)?;
+        {
+            let mut tail = self.tail();
+            let mut segments = self.segments.load().to_vec();
+            segments.push(Arc::new(segment));
+            self.segments.store(Arc::new(segments));
+            tail.forget(end);
+        }
+        self.let_go(pace)?;
+        Ok(true)
+    }
+
+    /// Brings the index in memory up to a record, in small steps.
+    pub(super) fn follow(&self, end: u64, pace: &mut Pace) -> Result<(), StoreError> {
+        let mut next = self.tail().next();
+        while next < end {
+            next = next.saturating_add(STEP_RECORDS).min(end);
+            self.tail().follow(self, next)?;
+            pace.step()?;
+        }
+        Ok(())
+    }
+
+    /// Removes from sled what is sealed.
+    pub(super) fn let_go(&self, pace: &mut Pace) -> Result<(), StoreError> {
+        let end = self.sealed_end();
+        while end > 0 && self.hot.remove_sealed(end)? {
+            pace.step()?;
+        }
+        Ok(())
+    }
+
+    /// Shows every record of a part of sled, in order, with its body.
+    fn each(
+        &self,
+        first_seq: u64,
+        end: u64,
+        pace: &mut Pace,
+        mut visit: impl FnMut(u64, &crate::audit::frame::Entry, Option<Content>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut next = first_seq;
+        for frame in self.hot.oldest_first(first_seq) {
+            let Frame { first_seq, entries } = frame?;
+            if first_seq > next {
+                break;
+            }
+            for (seq, entry) in (first_seq..).zip(&entries).filter(|(seq, _)| (next..end).contains(seq)) {
+                visit(seq, entry, self.hot.content(seq)?)?;
+                if seq % STEP_RECORDS == 0 {
+                    pace.step()?;
+                }
+            }
+            next = first_seq.saturating_add(entries.len() as u64);
+            if next >= end {
+                return Ok(());
+            }
+        }
+        Err(StoreError::SegmentLost { first_seq: next, last_seq: end.saturating_sub(1), why: "the store does not have them".to_owned() })
+    }
+
+    /// Writes both files of a segment, durable, and gathers the keyed digests in them.
+    pub(super) fn write(&self, first_seq: u64, end: u64, index: &Builder, pace: &mut Pace) -> Result<(Sealed, Digests), StoreError> {
+        let (records_dictionary, bodies_dictionary) = self.dictionaries_for(first_seq, end, pace)?;
+        let mut records = RecordsWriter::create(&path(&self.dir, first_seq, "records"), first_seq, &records_dictionary)?;
+        let mut bodies = BodiesWriter::create(&path(&self.dir, first_seq, "bodies"), first_seq, &bodies_dictionary)?;
+        let request_of: HashMap<u64, u32> = index.answered().collect();
+        let mut digests = Digests::default();
+        self.each(first_seq, end, pace, |seq, entry, content| {
+            records.push(entry)?;
+            bodies.push(content.as_ref())?;
+            let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
+            if let Some(place) = place {
+                note(&mut digests, place, &entry.leaf, content.as_ref());
+            }
+            Ok(())
+        })?;
+        for (answer, place) in request_of.into_iter().filter(|(answer, _)| *answer >= end) {
+            self.note_answer(answer, place, &mut digests)?;
+        }
+        let (count, records) = records.finish()?;
+        Ok((Sealed { first_seq, count, records, bodies: bodies.finish()? }, digests))
+    }
+
+    fn note_answer(&self, answer: u64, place: u32, digests: &mut Digests) -> Result<(), StoreError> {
+        if let Some(frame) = self.frame_from(answer).transpose()?
+            && let Some((_, entry)) = (frame.first_seq..).zip(&frame.entries).find(|(seq, _)| *seq == answer)
+        {
+            note(digests, place, &entry.leaf, self.content_anywhere(answer)?.as_ref());
+        }
+        Ok(())
+    }
+
+    fn content_anywhere(&self, seq: u64) -> Result<Option<Content>, StoreError> {
+        let segments = self.segments.load();
+        match super::frames::segment_of(&segments, seq) {
+            Some(segment) => Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?),
+            None => self.hot.content(seq),
+        }
+    }
+
+    /// Dictionaries for records and bodies: those of the segment before, or new ones.
+    fn dictionaries_for(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
+        if !(first_seq / self.segment_records).is_multiple_of(DICTIONARY_SEGMENTS)
+            && let Some(before) = self.segments.load().last()
+        {
+            return Ok((Arc::clone(before.records.dictionary()), Arc::clone(before.bodies.dictionary())));
+        }
+        let (mut leaves, mut bodies) = (Vec::new(), Vec::new());
+        for frame in self.hot.oldest_first(first_seq).step_by(SAMPLED_FRAMES) {
+            let frame = frame?;
+            if frame.first_seq >= end {
+                break;
+            }
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries).take(SAMPLED_RECORDS) {
+                leaves.push(entry.leaf.to_vec());
+                bodies.extend(self.hot.content(seq)?.map(|content| content.bytes.to_vec()));
+            }
+            pace.step()?;
+        }
+        let share = |samples: &[Vec<u8>]| {
+            let failed = || SegmentError::Damaged { path: self.dir.clone(), why: "no dictionary can be made".to_owned() };
+            self.dictionaries.share(dictionary::train(samples)).ok_or_else(failed)
+        };
+        Ok((share(&leaves)?, share(&bodies)?))
+    }
+
+    /// Reads a new segment back from the disk and compares it with what sled has, record by record.
+    pub(super) fn compare(&self, segment: &Segment, sealed: &Sealed, pace: &mut Pace) -> Result<(), StoreError> {
+        let differs = |what: String| {
+            let path = path(&self.dir, sealed.first_seq, "records");
+            StoreError::from(SegmentError::Damaged { path, why: format!("{what} differs from what the store has; the segment is not used") })
+        };
+        if segment.records.real_digest()? != sealed.records || segment.bodies.real_digest()? != sealed.bodies {
+            return Err(differs("its digest".to_owned()));
+        }
+        let mut block = (usize::MAX, Vec::new());
+        self.each(sealed.first_seq, sealed.end(), pace, |seq, entry, content| {
+            let place = (seq - sealed.first_seq) as usize;
+            let wanted = place / crate::audit::segment::BLOCK_RECORDS;
+            if block.0 != wanted {
+                block = (wanted, segment.records.block(wanted)?);
+            }
+            let same = block.1.get(place % crate::audit::segment::BLOCK_RECORDS) == Some(entry);
+            let body = segment.bodies.body(place as u32, CONTENT_BYTES_MAX)?;
+            let same_body = body.map(|body| (body.salt, body.bytes)) == content.map(|content| (content.salt, content.bytes));
+            if same && same_body { Ok(()) } else { Err(differs(format!("record {seq}"))) }
+        })
+    }
+
+    pub(super) fn write_index(&self, segment: &Segment, index: &Builder, digests: Digests) -> Result<(), StoreError> {
+        let (first_seq, count, sha256) = (segment.first_seq(), segment.records.count(), segment.records.digest().sha256);
+        let path = path(&self.dir, first_seq, "index");
+        let failed = |source| SegmentError::Io { path: path.clone(), source };
+        let mut output = Output::create(&path)?;
+        output.write(&file::encode(index, digests, &sha256).map_err(failed)?)?;
+        output.finish()?;
+        let opened = IndexFile::open(&path, first_seq, count, &sha256, self.sets.clone());
+        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: super::chain(&error) })?;
+        segment.index.store(Some(Arc::new(opened)));
+        Ok(())
+    }
+
+    /// Makes a segment's index anew from its records.
+    pub(super) fn reindex(&self, segment: &Segment, pace: &mut Pace) -> Result<(), StoreError> {
+        let (first_seq, end) = (segment.first_seq(), segment.end());
+        let index = self.build(first_seq, end, pace)?;
+        let request_of: HashMap<u64, u32> = index.answered().collect();
+        let mut digests = Digests::default();
+        for frame in super::frames::OldestFirst::new(self, first_seq) {
+            let frame = frame?;
+            if frame.first_seq >= end {
+                break;
+            }
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
+                let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
+                if let Some(place) = place {
+                    note(&mut digests, place, &entry.leaf, self.content_anywhere(seq)?.as_ref());
+                }
+            }
+            pace.step()?;
+        }
+        for (answer, place) in request_of.into_iter().filter(|(answer, _)| *answer >= end) {
+            self.note_answer(answer, place, &mut digests)?;
+        }
+        self.write_index(segment, &index, digests)
+    }
+
+    /// The index of a part of the trail, with the answers that come shortly behind it.
+    fn build(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<Builder, StoreError> {
+        let mut index = Builder::new(first_seq);
+        let mut open: HashMap<AuditId, u64> = HashMap::new();
+        for frame in super::frames::OldestFirst::new(self, first_seq) {
+            let frame = frame?;
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {
+                if seq < end {
+                    index.add(entry);
+                }
+                match entry.kind {
+                    Kind::Forwarded if seq < end => drop(open.insert(entry.id, seq)),
+                    Kind::Answer => {
+                        if let Some(request) = open.remove(&entry.id) {
+                            index.settle(request, seq, entry);
+                        }
+                    }
+                    Kind::Forwarded | Kind::Refused | Kind::Event => {}
+                }
+            }
+            if frame.end() >= end && (open.is_empty() || frame.end() >= end.saturating_add(LOOK_AHEAD)) {
+                break;
+            }
+            pace.step()?;
+        }
+        Ok(index)
+    }
+}
+
+fn note(digests: &mut Digests, place: u32, leaf: &[u8], content: Option<&Content>) {
+    digests.note(place, leaf);
+    if let Some(content) = content {
+        digests.note(place, &content.bytes);
+    }
+}
