@@ -71,7 +71,7 @@ pub fn encode(builder: &Builder, digests: Digests, records: &[u8; 32]) -> std::i
     Prints::write(Width::Bits64, digests.0, &mut out, &mut directory);
     for values in &builder.fields {
         let mut values: Vec<_> = values.iter().collect();
-        values.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        values.sort_unstable_by_key(|(value, _)| *value);
         directory.extend(u32::try_from(values.len()).unwrap_or(u32::MAX).to_be_bytes());
         directory.extend(u32::try_from(values.len().div_ceil(GROUP_VALUES)).unwrap_or(u32::MAX).to_be_bytes());
         for group in values.chunks(GROUP_VALUES) {

@@ -74,7 +74,7 @@ impl Prints {
         file.read_exact_at(&mut bytes, self.at + u64::from(*begin) * size as u64)?;
         let wanted = print.to_be_bytes();
         let wanted = wanted.get(8 - self.width.bytes()..).unwrap_or_default();
-        let places = bytes.chunks_exact(size).filter_map(|one| Some(one.strip_prefix(wanted)?.first_chunk()?));
+        let places = bytes.chunks_exact(size).filter_map(|one| one.strip_prefix(wanted)?.first_chunk());
         Ok(places.map(|place| u16::from_be_bytes(*place)).collect())
     }
 }

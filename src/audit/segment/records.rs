@@ -216,7 +216,10 @@ impl Records {
     }
 }
 
-fn read_table(mut table: Bytes) -> Option<(u32, Timestamp, Vec<(u64, Timestamp)>)> {
+/// How many records, the last one's time, and where each block begins with its first entry's time.
+type Table = (u32, Timestamp, Vec<(u64, Timestamp)>);
+
+fn read_table(mut table: Bytes) -> Option<Table> {
     let (count, last_time) = (table.try_get_u32().ok()?, Timestamp(table.try_get_u64().ok()?));
     let mut blocks = Vec::with_capacity(table.len() / 16);
     while !table.is_empty() {
