@@ -13,6 +13,7 @@ pub mod frame;
 pub mod exchange;
 pub mod field;
 mod condition;
+pub mod absent;
 pub mod index;
 pub mod segment;
 pub mod store;

@@ -6,6 +6,7 @@
 //! f | first seq u64be | count u16be   a frame
 //! b | seq u64be | piece u16be         a piece of a record's content: zstd of salt and bytes, cut
 //! s | first seq u64be | 0u16          a sealed segment: see `segment`
+//! g | first seq u64be | 0u16          records that are gone: see `absent`
 //! x | name                            meta: `schema`, `open_floor`
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
 use self::opening::{lock, move_leftovers_aside, open_engine, sync_directories};
+use super::absent::{Absent, next_present};
 use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
 use super::record::Content;
@@ -168,6 +170,11 @@ pub trait Store: Send + Sync {
     /// When it cannot be read.
     fn open_floor(&self) -> Result<u64, StoreError>;
 
+    /// Records that are known to be gone, in order.
+    fn absent(&self) -> Vec<Absent> {
+        Vec::new()
+    }
+
     /// The trail below `end` in parts, the newest first, each with its index if it has one.
     fn spans(&self, end: u64) -> Vec<Span> {
         vec![Span { range: 0..end, index: None }]
@@ -281,6 +288,7 @@ impl SledStore {
     /// A batch is atomic, so there should be none. Were one left, its pieces could mix with a later record's.
     fn remove_torn_contents(&self) -> Result<u64, StoreError> {
         let sealed = self.sealed()?.last().map_or(0, Sealed::end);
+        let sealed = next_present(&self.noted_absent()?, sealed);
         let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed);
         let mut writes = sled::Batch::default();
         let mut torn = std::collections::BTreeSet::new();

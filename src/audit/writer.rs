@@ -2,6 +2,7 @@
 //!
 //! There is no timer: while one commit is being synced the next group gathers.
 
+use super::absent::next_present;
 use super::feed::Feed;
 use super::frame::{self, Entry};
 use super::open::{Closing, OpenSet};
@@ -38,10 +39,11 @@ impl Writer {
         let mut open = OpenSet::default();
         let mut last_time = Timestamp(0);
         let mut next_seq = None;
+        let absent = store.absent();
         for frame in store.oldest_first(open_floor) {
             let frame = frame.map_err(unreadable)?;
             // The first frame may begin below the floor; all others follow without a gap.
-            let expected = next_seq.unwrap_or(open_floor.min(frame.first_seq));
+            let expected = next_present(&absent, next_seq.unwrap_or(open_floor.min(frame.first_seq)));
             if frame.first_seq != expected {
                 return Err(JournalError::Gap(expected.min(frame.first_seq)));
             }
@@ -59,13 +61,13 @@ impl Writer {
             Some(next_seq) => next_seq,
             // Everything was closed at the last commit. The record before the floor must still be there.
             None => match store.newest_first(open_floor).next().transpose().map_err(unreadable)? {
-                Some(last) if last.end() < open_floor => return Err(JournalError::Gap(last.end())),
-                None if open_floor > 0 => return Err(JournalError::Gap(0)),
+                Some(last) if next_present(&absent, last.end()) < open_floor => return Err(JournalError::Gap(last.end())),
+                None if next_present(&absent, 0) < open_floor => return Err(JournalError::Gap(0)),
                 Some(last) => {
                     last_time = last.entries.last().map_or(last_time, |entry| entry.time);
                     open_floor
                 }
-                None => 0,
+                None => open_floor,
             },
         };
         durable.store(next_seq, Ordering::Release);

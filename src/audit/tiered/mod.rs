@@ -5,12 +5,14 @@
 //! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
 
 mod frames;
+mod prune;
 mod seal;
 mod sealer;
 mod tail;
 
 use self::sealer::Sealer;
 use self::tail::Tail;
+use super::absent::{Absent, next_present};
 use super::index::file::{Cache, IndexFile};
 use super::index::{Index, Span};
 use super::record::Content;
@@ -27,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::prune::About;
 pub use self::seal::Pace;
 
 /// The whole trail of a directory.
@@ -44,6 +47,8 @@ struct Shared {
     segment_records: u64,
     /// Without gaps, the oldest first. A segment is here before sled lets go of its records.
     segments: ArcSwap<Vec<Arc<Segment>>>,
+    /// Records that are gone, in order.
+    absent: ArcSwap<Vec<Absent>>,
     tail: Mutex<Tail>,
     /// Records below are durable.
     end: AtomicU64,
@@ -152,12 +157,15 @@ impl Shared {
         let dir = dir.join("segments");
         let (dictionaries, sets) = (Dictionaries::default(), Cache::default());
         let mut segments: Vec<Arc<Segment>> = Vec::new();
-        let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), None);
+        let absent = hot.noted_absent()?;
+        let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), 0);
         for sealed in hot.sealed()? {
             let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
-            if let Some(before) = noted_end.replace(sealed.end()).filter(|before| *before != sealed.first_seq) {
-                lost.push(missing(before, sealed.first_seq, "no segment is noted that has them".to_owned()));
+            let wanted = next_present(&absent, noted_end);
+            if wanted != sealed.first_seq {
+                lost.push(missing(wanted, sealed.first_seq, "no segment is noted that has them".to_owned()));
             }
+            noted_end = sealed.end();
             match open_segment(&dir, &sealed, &dictionaries, &sets) {
                 Ok(segment) => {
                     unindexed += usize::from(segment.index.load().is_none());
@@ -172,9 +180,10 @@ impl Shared {
                 segments.len()
             ));
         }
-        let sealed_end = segments.last().map_or(0, |segment| segment.end());
+        let sealed_end = next_present(&absent, noted_end);
         let end = hot.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
         let shared = Self {
+            absent: ArcSwap::from_pointee(absent),
             open_floor: AtomicU64::new(hot.open_floor()?),
             tail: Mutex::new(Tail::new(sealed_end)),
             end: AtomicU64::new(end),
@@ -188,8 +197,9 @@ impl Shared {
         Ok((shared, opened, lost))
     }
 
+    /// Records below are sealed, or gone.
     fn sealed_end(&self) -> u64 {
-        self.segments.load().last().map_or(0, |segment| segment.end())
+        next_present(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -259,6 +269,10 @@ impl Store for TieredStore {
 
     fn open_floor(&self) -> Result<u64, StoreError> {
         self.shared.hot.open_floor()
+    }
+
+    fn absent(&self) -> Vec<Absent> {
+        self.shared.absent.load().to_vec()
     }
 
     fn spans(&self, end: u64) -> Vec<Span> {

@@ -84,6 +84,7 @@ fn run(shared: &Shared, metrics: &Metrics, stop: &AtomicBool) {
 fn work(shared: &Shared, end: u64, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
     if !*tidied && shared.has_room() {
         shared.remove_unfinished();
+        shared.remove_absent()?;
         shared.let_go(pace)?;
         for segment in shared.segments.load().iter().filter(|segment| segment.index.load().is_none()) {
             shared.reindex(segment, pace)?;
