@@ -16,7 +16,7 @@ pub mod start;
 mod notary;
 pub mod publish;
 pub mod layout;
-mod serve;
+pub mod serve;
 pub mod source;
 pub mod verify;
 pub mod proof;

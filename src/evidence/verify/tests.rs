@@ -64,6 +64,11 @@ impl Site {
 
     /// Runs journal and notary over some records, and ends in order.
     fn run<I: Iterator<Item = Record>>(dir: &Path, records: impl FnOnce() -> I) -> LogKey {
+        Self::serve(dir, records, |_, _| ())
+    }
+
+    /// The same with small segments, and `then` while it runs: it is given what has been sealed by then.
+    fn serve<I: Iterator<Item = Record>>(dir: &Path, records: impl FnOnce() -> I, then: impl FnOnce(&Evidence, u64)) -> LogKey {
         let settings = Settings {
             key_file: dir.join("evidence.key"),
             origin: Some("example.com/log".to_owned()),
@@ -71,11 +76,13 @@ impl Site {
             accept: None,
             off_host: OffHost::default(),
         };
-        let journal = journal::Settings { free_bytes_min: 1, ..journal::Settings::new(dir.join("audit")) };
-        let (journal, _, evidence) = open(journal, &settings, Arc::new(Metrics::new().unwrap())).unwrap();
+        let journal = journal::Settings { free_bytes_min: 1, segment_records: SEGMENT, ..journal::Settings::new(dir.join("audit")) };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (journal, _, evidence) = open(journal, &settings, metrics.clone()).unwrap();
         records().for_each(|record| journal.append_detached(record));
         journal.close().unwrap();
         evidence.close();
+        then(&evidence, metrics.sealed_records.get().try_into().unwrap());
         evidence.key().clone()
     }
 
