@@ -30,6 +30,7 @@ pub mod query;
 pub mod present;
 pub mod form;
 pub mod export;
+pub mod retention;
 pub mod ask;
 pub mod generate;
 

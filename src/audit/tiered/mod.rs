@@ -28,6 +28,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use self::prune::About;
 pub use self::seal::Pace;
@@ -50,6 +51,8 @@ struct Shared {
     /// Records that are gone, in order.
     absent: ArcSwap<Vec<Absent>>,
     tail: Mutex<Tail>,
+    /// Held by whoever writes, replaces or removes segments.
+    changing: Mutex<()>,
     /// Records below are durable.
     end: AtomicU64,
     /// Exchanges below are closed.
@@ -103,12 +106,12 @@ impl TieredStore {
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
     }
 
-    /// Starts a thread of low priority that seals what is complete, until the store is dropped.
+    /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn start_sealing(&mut self, metrics: Arc<Metrics>) -> Result<(), StoreError> {
-        let sealer = Sealer::start(Arc::clone(&self.shared), metrics);
+    pub fn start_sealing(&mut self, seal_after: Duration, metrics: Arc<Metrics>) -> Result<(), StoreError> {
+        let sealer = Sealer::start(Arc::clone(&self.shared), seal_after, metrics);
         self.sealer = Some(sealer.map_err(|source| StoreError::File { path: self.shared.dir.clone(), source })?);
         Ok(())
     }
@@ -186,6 +189,7 @@ impl Shared {
             absent: ArcSwap::from_pointee(absent),
             open_floor: AtomicU64::new(hot.open_floor()?),
             tail: Mutex::new(Tail::new(sealed_end)),
+            changing: Mutex::default(),
             end: AtomicU64::new(end),
             segments: ArcSwap::from_pointee(segments),
             segment_records,
@@ -200,6 +204,10 @@ impl Shared {
     /// Records below are sealed, or gone.
     fn sealed_end(&self) -> u64 {
         next_present(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {

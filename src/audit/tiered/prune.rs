@@ -38,6 +38,7 @@ impl TieredStore {
     /// When a range is not that of a segment, or the store or the disk fails. What was noted is removed by the next start.
     pub fn prune(&self, ranges: &[Range<u64>], told_by: u64) -> Result<(), StoreError> {
         let shared = &self.shared;
+        let _changing = shared.change();
         let segments = shared.segments.load();
         let known = |range: &Range<u64>| segments.iter().any(|segment| (segment.first_seq()..segment.end()) == *range);
         if let Some(wrong) = ranges.iter().find(|range| !known(range)) {

@@ -10,7 +10,7 @@ use crate::audit::segment::output::{self, Output};
 use crate::audit::segment::records::RecordsWriter;
 use crate::audit::segment::{SEGMENT_RECORDS, Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
-use crate::clock::AuditId;
+use crate::clock::{AuditId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,6 +74,7 @@ impl Shared {
     /// # Errors
     /// When the disk or the store fails, or the work is called off. Nothing is lost then: sled has the records.
     pub(super) fn seal_next(&self, pace: &mut Pace) -> Result<bool, StoreError> {
+        let _changing = self.change();
         let (first_seq, all) = (self.sealed_end(), self.end.load(Ordering::Acquire));
         let end = self.segment_end(first_seq);
         // Exchanges that stay open for a whole segment more are sealed open.
@@ -90,6 +91,7 @@ impl Shared {
     /// # Errors
     /// As above.
     pub(super) fn seal_early(&self, pace: &mut Pace) -> Result<bool, StoreError> {
+        let _changing = self.change();
         let first_seq = self.sealed_end();
         let end = self.segment_end(first_seq).min(self.open_floor.load(Ordering::Acquire)).min(self.end.load(Ordering::Acquire));
         if end <= first_seq {
@@ -97,6 +99,15 @@ impl Shared {
         }
         self.seal_to(first_seq, end, pace)?;
         Ok(true)
+    }
+
+    /// The time of the oldest record that is not sealed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn oldest_unsealed(&self) -> Result<Option<Timestamp>, StoreError> {
+        let oldest = self.frame_from(self.sealed_end()).transpose()?;
+        Ok(oldest.and_then(|frame| frame.entries.first().map(|entry| entry.time)))
     }
 
     /// Where a segment ends that begins at `first_seq`: it has no gaps.

@@ -242,7 +242,7 @@ fn readers_see_every_record_while_segments_are_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = metrics();
     let mut store = open(dir.path());
-    store.start_sealing(metrics.clone()).unwrap();
+    store.start_sealing(Duration::MAX, metrics.clone()).unwrap();
     let end = 3000;
     std::thread::scope(|threads| {
         let writing = threads.spawn(|| (0..end / 60).for_each(|_| fill(&store, 60)));
