@@ -119,9 +119,12 @@ impl Gaps {
                 continue;
             }
             let (first, last) = (range.start, range.end - 1);
-            let unbound = by.map_or(String::new(), |by| format!("; record {} says that it was erased, but no checkpoint covers that yet", by.by));
             let (body, is) = if first == last { ("body", "is") } else { ("bodies", "are") };
-            let text = format!("the {body} of {} {is} missing, and nothing tells that it was erased{unbound}", named(first, last));
+            let why = match by {
+                Some(by) => format!("record {} tells of an erasure, but no checkpoint covers that record yet", by.by),
+                None => "no record tells of an erasure".to_owned(),
+            };
+            let text = format!("the {body} of {} {is} missing, and {why}", named(first, last));
             report.find(About::Completeness, "body-missing", Some((first, last)), text);
         }
         erased
