@@ -230,6 +230,7 @@ impl Evidence {
             metrics: Arc::clone(metrics),
             every,
             levels: Arc::clone(&self.levels),
+            known: opened.tree.size(),
             tree: Some(opened.tree),
             signed: opened.newest.as_ref().map(Signed::size),
             remembered: None,
