@@ -214,7 +214,9 @@ impl Exporter {
             Start::End => durable,
         };
         let first = if since.0 == 0 { 0 } else { reader.first_at(since, durable).map_err(QueryError::from)? };
-        let next = if first > start { next_present(&reader.store().absent(), first) } else { start };
+        let absent = reader.store().absent();
+        // Whoever waits for records that are gone is told, if they may be of the wanted time.
+        let next = if first > next_present(&absent, start) { next_present(&absent, first) } else { start };
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
         Ok(Self {
             question: export.filter.at(now),

@@ -220,7 +220,7 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     store.append(&Batch { entries: (0..300).map(entry).collect(), open_floor: Some(300), ..Batch::default() }).unwrap();
     store.seal().unwrap();
     let store = Arc::new(store);
-    let reader = Reader { store: store.clone(), durable: Arc::new(300.into()) };
+    let reader = Reader::over_shared(store.clone(), 300);
     let at = |start, filter| Exporter::new(reader.clone(), Export { start, ..export(RecordForm::Ndjson, filter) }).unwrap();
     let mut begun = at(Start::At(60), &[]);
     begun.bounds = Bounds { step_records: 4, ..BOUNDS };
@@ -237,12 +237,13 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     for start in [Start::At(5), Start::At(128), Start::At(255)] {
         let gone = at(start, &[]).step().unwrap_err().to_string();
         assert!(gone.contains("are in the trail no longer, record 299 tells why: to go on without them, begin at record"), "{gone}");
-        // Not even for want of records before a time.
+        // Unless they are older than what is wanted.
         assert_eq!(at(start, &[("since", "1970-01-01T00:04:50Z")]).step().unwrap().lines.len(), 10);
     }
     let gone = begun.step().unwrap_err();
     assert!(matches!(gone, ExportError::Gone { from: 60, to: 63, told_by: Some(299) }), "{gone}");
     // A time in a gap is the time of what comes behind it.
     assert_eq!(numbers(at(Start::Oldest, &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
+    assert!(at(Start::At(140), &[("since", "1970-01-01T00:02:20Z")]).step().is_err());
     assert_eq!(numbers(at(Start::At(70), &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
 }
