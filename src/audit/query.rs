@@ -4,6 +4,7 @@
 //! whole trail; on a runtime they belong on a blocking thread.
 
 mod count;
+mod gone;
 mod histogram;
 mod scan;
 

@@ -1,5 +1,6 @@
 //! Exports over real sled: whole, in order, each exchange once, wherever they are cut.
 
+use super::super::ask::{Ask, Form};
 use super::super::query::PAGE_EXCHANGES_MAX;
 use super::super::record::canonical;
 use super::super::store::{Batch, SledStore, Store};
@@ -246,4 +247,32 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     assert_eq!(numbers(at(Start::Oldest, &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
     assert!(at(Start::At(140), &[("since", "1970-01-01T00:02:20Z")]).step().is_err());
     assert_eq!(numbers(at(Start::At(70), &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn whoever_asks_for_what_was_pruned_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = TieredStore::open_with(dir.path(), 64).unwrap();
+    let id = |n: u64| AuditId(uuid::Uuid::new_v7(uuid::Timestamp::from_unix_time(n * 10, 0, 0, 0)));
+    let ids: Vec<_> = (0..200).map(id).collect();
+    let entry = |n: u64| Entry { time: Timestamp(n * 10_000_000_000), kind: Kind::Event, id: ids[n as usize], leaf: format!("{n}").into() };
+    store.append(&Batch { entries: (0..200).map(entry).collect(), open_floor: Some(200), ..Batch::default() }).unwrap();
+    store.seal().unwrap();
+    store.prune(&[0..64, 128..192], 199).unwrap();
+    let reader = Reader::over(store, 200);
+    let ask = |id| Ask::Exchange(id).answer(&reader, Form::Json).map_err(|error| (error.status(), error.to_string()));
+    for n in [64, 127, 192, 199] {
+        ask(ids[n]).unwrap();
+    }
+    for (n, records) in [(0, "0 to 63"), (63, "0 to 63"), (128, "128 to 191"), (150, "128 to 191")] {
+        let (status, why) = ask(ids[n]).unwrap_err();
+        assert!(
+            status == 404 && why.ends_with(&format!("at its time stood records {records}, which were pruned by policy: record 199 tells of it")),
+            "{n}: {why}"
+        );
+    }
+    for n in [90, 196, 5000] {
+        let (status, why) = ask(id(n)).unwrap_err();
+        assert!(status == 404 && !why.contains("at its time"), "{n}: {why}");
+    }
 }
