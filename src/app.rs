@@ -1,5 +1,6 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
+use crate::admin::operator::Token;
 use crate::admin::{self, Phase};
 use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
@@ -327,6 +328,7 @@ fn build_server(
         pushes: Arc::clone(&running.pushes),
         keeper: Arc::clone(&running.keeper),
         audit_dir: settings.audit_dir.clone(),
+        token: Token::create(&settings.audit_dir).context("the operator's token")?,
     };
     let admin = admin::Admin::new(admin, parts, &settings.admin_hosts);
     let mut admin = background_service("admin", admin);

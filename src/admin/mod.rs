@@ -1,11 +1,13 @@
 //! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and writes nothing but the
-//! record of what it gave out.
+//! record of what it gave out; whoever holds the operator's token may erase bodies.
 
 mod export;
 mod log;
+pub mod operator;
 mod trail;
 
 use crate::audit::ask;
+use crate::audit::erasure::ERASURES;
 use crate::audit::export::EXPORT;
 use crate::audit::retention::{Keeper, RETENTION};
 use crate::audit::texts;
@@ -18,8 +20,9 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use operator::Token;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -69,6 +72,8 @@ pub struct Parts {
     pub keeper: Arc<Keeper>,
     /// The trail's folder.
     pub audit_dir: PathBuf,
+    /// What the operator shows to change the trail.
+    pub token: Token,
 }
 
 /// What the handlers read.
@@ -81,6 +86,7 @@ pub struct AdminState {
     pushes: Arc<Pushes>,
     keeper: Arc<Keeper>,
     audit_dir: PathBuf,
+    token: Token,
     hosts: Vec<String>,
     exports: Arc<Semaphore>,
 }
@@ -89,9 +95,9 @@ impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
     pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
-        let Parts { gate, evidence, phase, pushes, keeper, audit_dir } = parts;
+        let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
         let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, hosts, exports }) }
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports }) }
     }
 }
 
@@ -109,6 +115,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(EXPORT, get(export::export))
         .route(PUSHES, get(pushes))
         .route(RETENTION, get(retention))
+        .route(ERASURES, post(operator::erase))
         .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
         .merge(log::routes())
         .route(ask::HISTOGRAM, get(trail::answer))
