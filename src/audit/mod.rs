@@ -31,6 +31,7 @@ pub mod present;
 pub mod form;
 pub mod export;
 pub mod retention;
+pub mod erasure;
 pub mod ask;
 pub mod generate;
 

@@ -4,8 +4,10 @@
 //! keeps the hashes, so that what remains, and what was exported, is proved as before.
 
 mod holds;
+mod keeper;
 
 pub use self::holds::{Hold, Holds, HoldsError};
+pub use self::keeper::Keeper;
 
 use super::absent::{Absent, Why};
 use super::filter::{FilterError, WHERE};
@@ -22,6 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Where the state of retention is shown on the admin listener.
+pub const RETENTION: &str = "/api/v1/retention";
 /// Segments of which one record tells: more would not fit.
 const TOLD_MAX: usize = 200;
 

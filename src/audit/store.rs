@@ -7,7 +7,7 @@
 //! b | seq u64be | piece u16be         a piece of a record's content: zstd of salt and bytes, cut
 //! s | first seq u64be | 0u16          a sealed segment: see `segment`
 //! g | first seq u64be | 0u16          records that are gone: see `absent`
-//! x | name                            meta: `schema`, `open_floor`
+//! x | name                            meta: `schema`, `open_floor`, `rewrite`
 //! ```
 //!
 //! What sled 0.34 does not do is done here. Its `flush` is `sync_file_range`, which promises nothing after a power
@@ -15,6 +15,7 @@
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
 use self::opening::{lock, move_leftovers_aside, open_engine, sync_directories};
+use self::rewrite::rewritten;
 use super::absent::{Absent, next_present};
 use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
@@ -96,6 +97,9 @@ pub enum StoreError {
         /// What is wrong with its files.
         why: String,
     },
+    /// A record is not sealed yet.
+    #[error("record {0} is not sealed yet: its exchange, or one before it, is still open")]
+    NotSealed(u64),
     /// A content could not be written or read.
     #[error("the body of record {seq}: {why}")]
     Content {
@@ -233,7 +237,8 @@ impl SledStore {
         let lock = lock(dir)?;
         let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
 
-        let db = open_engine(&trail)?;
+        let (db, rewritten) = rewritten(dir, &trail, open_engine(&trail)?)?;
+        opened.notes.extend(rewritten);
         let data = data_file(&trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
@@ -416,6 +421,7 @@ fn is_disk_full(error: &StoreError) -> bool {
 }
 
 mod opening;
+mod rewrite;
 mod sealed;
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ mod evidence;
 pub mod form;
 mod push;
 
+use crate::audit::retention;
+use crate::audit::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
 use crate::catalog::route::HostPattern;
 use crate::listen::source::Peers;
 use crate::listen::{registry, tls};
@@ -45,6 +47,12 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// Free bytes below which calls are refused before the disk is full.
     pub free_bytes_min: u64,
+    /// Records of a sealed segment.
+    pub segment_records: u64,
+    /// When a segment is sealed although it is not full.
+    pub seal_after: Duration,
+    /// How long the trail is kept.
+    pub retention: retention::Policy,
     /// How the trail is made evidence.
     pub evidence: crate::evidence::Settings,
     /// Bytes of a redacted body that a record keeps.
@@ -165,6 +173,9 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
+        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) {
+            return Err(value("audit.segment_records", format!("write a number from {BLOCK_RECORDS} to {SEGMENT_RECORDS}")));
+        }
         let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {
             listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
@@ -182,6 +193,9 @@ impl Settings {
             commit_deadline: Duration::from_millis(form.audit.commit_deadline_ms),
             free_bytes_min: form.audit.free_bytes_min,
             kept_body_bytes_max: form.audit.kept_body_bytes_max,
+            segment_records: form.audit.segment_records,
+            seal_after: Duration::from_secs(form.audit.seal_after_hours.saturating_mul(3600)),
+            retention: retention(base, form.retention).map_err(|(key, why)| value(key, why))?,
             body_bytes_max: form.limits.body_bytes_max,
             limits: Limits {
                 body: Duration::from_secs(form.limits.body_seconds),
@@ -206,6 +220,26 @@ impl Settings {
             pushes: push::read(base, form.push).map_err(|(key, why)| value(&key, why))?,
         })
     }
+}
+
+/// How long the trail is kept, as meant.
+///
+/// # Errors
+/// When a bound would keep nothing at all.
+fn retention(base: &Path, form: form::Retention) -> Result<retention::Policy, (&'static str, String)> {
+    const DAY: u64 = 24 * 60 * 60;
+    if form.max_age_days == Some(0) {
+        return Err(("retention.max_age_days", "0 would keep nothing: leave it out to keep everything".to_owned()));
+    }
+    if form.max_bytes == Some(0) {
+        return Err(("retention.max_bytes", "0 would keep nothing: leave it out to keep everything".to_owned()));
+    }
+    Ok(retention::Policy {
+        max_age: form.max_age_days.map(|days| Duration::from_secs(days.saturating_mul(DAY))),
+        max_bytes: form.max_bytes,
+        holds_file: form.holds_file.map(|file| base.join(file)),
+        every: Duration::from_secs(form.every_seconds.max(1)),
+    })
 }
 
 /// One listener as meant.

@@ -4,6 +4,7 @@
 //! durable, read back and compared; then a note in sled, and only then sled lets go of them. From the note on the files
 //! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
 
+mod erase;
 mod frames;
 mod prune;
 mod seal;
@@ -224,6 +225,7 @@ fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: 
     if (opened.first_seq(), opened.count(), opened.digest()) != (first_seq, count, sealed.records) {
         return Err(other(records));
     }
+    erase::put_in_place(dir, sealed)?;
     let bodies = path(dir, first_seq, "bodies");
     let opened_bodies = Bodies::open(&bodies, first_seq, count, dictionaries)?;
     if opened_bodies.digest() != sealed.bodies {
