@@ -14,7 +14,8 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
-use self::opening::{lock, move_leftovers_aside, open_engine, sync_directories};
+pub(in crate::audit) use self::opening::lock;
+use self::opening::{move_leftovers_aside, open_engine, sync_directories};
 use self::rewrite::rewritten;
 use super::absent::{Absent, next_present};
 use super::frame::{self, Encoder, Entry, FrameError};
@@ -45,6 +46,19 @@ pub enum StoreError {
     /// Nothing can be written, and sled cannot open without writing.
     #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
     DiskFull(PathBuf),
+    /// Sealed segments are there, and the store that goes with them is not.
+    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0}` makes it anew")]
+    NoStore(PathBuf),
+    /// The engine cannot read its own file.
+    #[error(
+        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost"
+    )]
+    Damaged {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// What the engine said.
+        source: sled::Error,
+    },
     /// A file or directory of the trail.
     #[error("`{path}`")]
     File {
@@ -232,12 +246,15 @@ impl SledStore {
     fn open_inner(dir: &Path) -> Result<(Self, Opened), StoreError> {
         let dir = &std::path::absolute(dir).map_err(at(dir))?;
         let trail = dir.join("trail");
+        if !trail.exists() && dir.join("segments").exists() {
+            return Err(StoreError::NoStore(dir.clone()));
+        }
         let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
         std::fs::create_dir_all(&trail).map_err(at(&trail))?;
         let lock = lock(dir)?;
         let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
 
-        let (db, rewritten) = rewritten(dir, &trail, open_engine(&trail)?)?;
+        let (db, rewritten) = rewritten(dir, &trail, open_engine(&trail).map_err(|source| damaged(dir, source))?)?;
         opened.notes.extend(rewritten);
         let data = data_file(&trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
@@ -413,6 +430,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::File { path: path.to_owned(), source }
 }
 
+/// What the engine says when it finds its own file not as it wrote it.
+fn damaged(dir: &Path, source: sled::Error) -> StoreError {
+    let full = matches!(&source, sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull);
+    let read_only = matches!(&source, sled::Error::Io(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem));
+    if full || read_only { source.into() } else { StoreError::Damaged { dir: dir.to_owned(), source } }
+}
+
 fn is_disk_full(error: &StoreError) -> bool {
     match error {
         StoreError::File { source, .. } | StoreError::Sync(source) | StoreError::Engine(sled::Error::Io(source)) => source.kind() == ErrorKind::StorageFull,
@@ -420,6 +444,7 @@ fn is_disk_full(error: &StoreError) -> bool {
     }
 }
 
+pub mod carve;
 mod opening;
 mod rewrite;
 mod sealed;

@@ -20,6 +20,7 @@ mod serve;
 pub mod source;
 pub mod verify;
 pub mod proof;
+pub mod salvage;
 
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;

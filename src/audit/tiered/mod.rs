@@ -5,6 +5,7 @@
 //! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
 
 mod erase;
+pub mod found;
 mod frames;
 mod prune;
 mod seal;
@@ -14,6 +15,7 @@ mod tail;
 use self::sealer::Sealer;
 use self::tail::Tail;
 use super::absent::{Absent, next_present};
+use super::frame::Entry;
 use super::index::file::{Cache, IndexFile};
 use super::index::{Index, Span};
 use super::record::Content;
@@ -105,6 +107,23 @@ impl TieredStore {
     pub fn open_as_it_is(dir: &Path) -> Result<(Self, Vec<StoreError>), StoreError> {
         let (shared, _, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
+    }
+
+    /// Shows every record of segments, in order, without the store; those that cannot be read are left out.
+    ///
+    /// # Errors
+    /// When a segment cannot be opened.
+    pub fn each_sealed(dir: &Path, sealed: &[Sealed], mut visit: impl FnMut(u64, &Entry)) -> Result<(), StoreError> {
+        let dictionaries = Dictionaries::default();
+        for Sealed { first_seq, .. } in sealed {
+            let records = Records::open(&path(&dir.join("segments"), *first_seq, "records"), &dictionaries)?;
+            for block in 0..records.blocks() {
+                let first = first_seq.saturating_add((block * BLOCK_RECORDS) as u64);
+                let entries = records.block(block).unwrap_or_default();
+                (first..).zip(&entries).for_each(|(seq, entry)| visit(seq, entry));
+            }
+        }
+        Ok(())
     }
 
     /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.
