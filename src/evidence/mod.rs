@@ -16,7 +16,7 @@ pub mod start;
 mod notary;
 pub mod publish;
 pub mod layout;
-mod serve;
+pub mod serve;
 pub mod source;
 pub mod verify;
 pub mod proof;
@@ -231,6 +231,7 @@ impl Evidence {
             metrics: Arc::clone(metrics),
             every,
             levels: Arc::clone(&self.levels),
+            known: opened.tree.size(),
             tree: Some(opened.tree),
             signed: opened.newest.as_ref().map(Signed::size),
             remembered: None,
