@@ -15,6 +15,7 @@ pub mod field;
 mod condition;
 pub mod index;
 pub mod segment;
+pub mod ballast;
 pub mod store;
 pub mod tiered;
 mod open;

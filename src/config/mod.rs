@@ -45,6 +45,10 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// Free bytes below which calls are refused before the disk is full.
     pub free_bytes_min: u64,
+    /// Bytes kept back so that the trail can be opened on a full disk.
+    pub ballast_bytes: u64,
+    /// Records in a sealed segment of the trail.
+    pub segment_records: u64,
     /// How the trail is made evidence.
     pub evidence: crate::evidence::Settings,
     /// Bytes of a redacted body that a record keeps.
@@ -165,6 +169,9 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
+        if !(16..=65_536).contains(&form.audit.segment_records) || !form.audit.segment_records.is_multiple_of(16) {
+            return Err(value("audit.segment_records", format!("{} must be a multiple of 16, 65536 at most", form.audit.segment_records)));
+        }
         let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {
             listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
@@ -181,6 +188,8 @@ impl Settings {
             audit_dir: base.join(form.audit.dir),
             commit_deadline: Duration::from_millis(form.audit.commit_deadline_ms),
             free_bytes_min: form.audit.free_bytes_min,
+            ballast_bytes: form.audit.ballast,
+            segment_records: form.audit.segment_records,
             kept_body_bytes_max: form.audit.kept_body_bytes_max,
             body_bytes_max: form.limits.body_bytes_max,
             limits: Limits {
