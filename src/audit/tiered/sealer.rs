@@ -62,7 +62,7 @@ fn run(shared: &Shared, metrics: &Metrics, stop: &AtomicBool) {
     let mut tidied = false;
     while !stop.load(Ordering::Acquire) {
         let end = shared.end.load(Ordering::Acquire);
-        let wait = match work(shared, end, &mut tidied, &mut pace) {
+        let wait = match work(shared, metrics, &mut tidied, &mut pace) {
             Ok(()) if end > seen => BUSY,
             Ok(()) => IDLE,
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
@@ -72,16 +72,15 @@ fn run(shared: &Shared, metrics: &Metrics, stop: &AtomicBool) {
                 AFTER_FAILURE
             }
         };
-        let sealed = shared.sealed_end();
-        metrics.sealed_records.set(i64::try_from(sealed).unwrap_or(i64::MAX));
-        metrics.unsealed_records.set(i64::try_from(end.saturating_sub(sealed)).unwrap_or(i64::MAX));
+        shared.tell(metrics);
         seen = end;
         rest(wait, stop);
     }
 }
 
 /// One look: follow, tidy up once, seal.
-fn work(shared: &Shared, end: u64, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+fn work(shared: &Shared, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+    let end = shared.end.load(Ordering::Acquire);
     if !*tidied && shared.has_room() {
         shared.remove_unfinished();
         shared.let_go(pace)?;
@@ -92,7 +91,9 @@ fn work(shared: &Shared, end: u64, tidied: &mut bool, pace: &mut Pace) -> Result
     }
     pace.hurry(end.saturating_sub(shared.sealed_end()) > 3 * shared.segment_records);
     shared.follow(end, pace)?;
-    while shared.has_room() && shared.seal_next(pace)? {}
+    while shared.has_room() && shared.seal_next(pace)? {
+        shared.tell(metrics);
+    }
     Ok(())
 }
 
@@ -109,6 +110,13 @@ fn rest(wait: Duration, stop: &AtomicBool) {
 }
 
 impl Shared {
+    /// How far sealing is.
+    fn tell(&self, metrics: &Metrics) {
+        let (end, sealed) = (self.end.load(Ordering::Acquire), self.sealed_end());
+        metrics.sealed_records.set(i64::try_from(sealed).unwrap_or(i64::MAX));
+        metrics.unsealed_records.set(i64::try_from(end.saturating_sub(sealed)).unwrap_or(i64::MAX));
+    }
+
     fn has_room(&self) -> bool {
         let dir = if self.dir.exists() { self.dir.as_path() } else { self.dir.parent().unwrap_or(&self.dir) };
         rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= FREE_BYTES_MIN)

@@ -2,6 +2,9 @@
 //! without its record, the next start goes on, and the operator is told. See `docs/survival.md`.
 
 mod full_disk;
+mod power;
+mod recording;
+mod shim;
 
 use crate::support::{Client, Request, Site, Trail, Upstream, json_of};
 use keyward::audit::record::Kind;
@@ -71,19 +74,27 @@ fn call_on(address: SocketAddr, tag: &str, over: &AtomicBool) -> Told {
 /// Every call that a client was told of has its records; every call that the upstream saw has its request's.
 #[track_caller]
 pub fn check(trail: &Trail, told: &Told, upstream: &Upstream) {
+    let arrived = upstream.requests();
+    check_told(trail, told, arrived.iter().map(|arrived| arrived.line().split(' ').nth(1).unwrap()), "");
+}
+
+/// The same, with the paths that were sent.
+#[track_caller]
+pub fn check_told<'a>(trail: &Trail, told: &Told, sent: impl Iterator<Item = &'a str>, when: &str) {
     let by_id =
         |kinds: &[Kind]| -> HashMap<&str, &str> { trail.0.iter().filter(|r| kinds.contains(&r.kind)).map(|r| (r.id.as_str(), r.text("/outcome"))).collect() };
     let (forwarded, refused, answered) = (by_id(&[Kind::Forwarded]), by_id(&[Kind::Refused]), by_id(&[Kind::Answer]));
     for (id, done) in told {
         match done {
-            true => assert!(forwarded.contains_key(id.as_str()) && answered.get(id.as_str()) == Some(&"succeeded"), "{id} was acknowledged and is lost"),
-            false => assert!(refused.contains_key(id.as_str()), "the refusal {id} was told and is lost"),
+            true => {
+                assert!(forwarded.contains_key(id.as_str()) && answered.get(id.as_str()) == Some(&"succeeded"), "{id} was acknowledged and is lost: {when}")
+            }
+            false => assert!(refused.contains_key(id.as_str()), "the refusal {id} was told and is lost: {when}"),
         }
     }
     let paths: HashSet<_> = trail.0.iter().filter(|r| r.kind == Kind::Forwarded).map(|r| r.text("/call/path")).collect();
-    for arrived in upstream.requests() {
-        let path = arrived.line().split(' ').nth(1).unwrap();
-        assert!(paths.contains(path), "{path} was sent without a record");
+    for path in sent {
+        assert!(paths.contains(path), "{path} was sent without a record: {when}");
     }
 }
 
