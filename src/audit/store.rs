@@ -105,6 +105,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether it is the disk that failed, so that seeing to it helps.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_))
+    }
+}
+
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
         Self::Engine(error)

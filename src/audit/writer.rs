@@ -178,8 +178,8 @@ impl Writer {
         let started = Instant::now();
         if let Err(error) = self.store.append(batch) {
             let error = JournalError::Failed(Arc::new(error));
-            tracing::error!(%error, "the journal has failed");
             self.queue.fail(error.clone());
+            tracing::error!("{}", self.queue.health().err().unwrap_or_default());
             return Err(error);
         }
         self.next_seq = self.next_seq.saturating_add(batch.entries.len() as u64);

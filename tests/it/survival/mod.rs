@@ -1,6 +1,7 @@
 //! Survival: whatever becomes of the process, its disk and its clock, nothing that was acknowledged is lost, nothing was sent
 //! without its record, the next start goes on, and the operator is told. See `docs/survival.md`.
 
+mod faults;
 mod full_disk;
 mod power;
 mod recording;
