@@ -18,6 +18,7 @@ pub(in crate::audit) use self::opening::lock;
 use self::opening::{move_leftovers_aside, open_engine, sync_directories};
 use self::rewrite::rewritten;
 use super::absent::{Absent, next_present};
+use super::ballast;
 use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
 use super::record::Content;
@@ -122,6 +123,13 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+}
+
+impl StoreError {
+    /// Whether it is the disk that failed, so that seeing to it helps.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_))
+    }
 }
 
 impl From<sled::Error> for StoreError {
@@ -252,11 +260,36 @@ impl SledStore {
         let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
         std::fs::create_dir_all(&trail).map_err(at(&trail))?;
         let lock = lock(dir)?;
-        let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
+        let give_up = || ballast::give_up(dir).map_err(at(dir));
+        // Where nobody can say what is free, opening shows whether it is enough.
+        let mut given_up = if ballast::free_bytes(dir).is_ok_and(|free| free < ballast::OPENING_BYTES) { give_up()? } else { 0 };
+        let held = || lock.try_clone().map_err(at(dir));
+        let (store, mut opened) = match Self::open_held(dir, &trail, missing, held()?) {
+            // A quota, or blocks that are not for everybody.
+            Err(error) if given_up == 0 && is_disk_full(&error) => {
+                given_up = give_up()?;
+                if given_up == 0 {
+                    return Err(error);
+                }
+                Self::open_held(dir, &trail, missing, held()?)?
+            }
+            tried => tried?,
+        };
+        if given_up > 0 {
+            opened.notes.push(format!(
+                "the disk of `{}` is full: its ballast of {given_up} bytes was given up so that the trail could be opened. Free some space on it: until \
+                 then no call is taken, and the ballast is not there again",
+                dir.display()
+            ));
+        }
+        Ok((store, opened))
+    }
 
-        let (db, rewritten) = rewritten(dir, &trail, open_engine(&trail).map_err(|source| damaged(dir, source))?)?;
+    fn open_held(dir: &Path, trail: &Path, missing: usize, lock: File) -> Result<(Self, Opened), StoreError> {
+        let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, trail)? };
+        let (db, rewritten) = rewritten(dir, trail, open_engine(trail).map_err(|source| damaged(dir, source))?)?;
         opened.notes.extend(rewritten);
-        let data = data_file(&trail)?;
+        let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
         store.check_schema()?;
@@ -265,7 +298,7 @@ impl SledStore {
         if opened.torn > 0 {
             opened.notes.push(format!("{} bodies without a record, left by a cut batch, were removed", opened.torn));
         }
-        sync_directories(&trail, 2 + missing.max(1))?;
+        sync_directories(trail, 2 + missing.max(1))?;
         Ok((store, opened))
     }
 

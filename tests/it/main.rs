@@ -17,4 +17,5 @@ mod reload;
 mod routing;
 mod same_bytes;
 mod secrets;
+mod survival;
 mod unambiguous;

@@ -105,7 +105,8 @@ impl TieredStore {
     /// # Errors
     /// As [`SledStore::open`].
     pub fn open_as_it_is(dir: &Path) -> Result<(Self, Vec<StoreError>), StoreError> {
-        let (shared, _, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
+        let (shared, opened, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
+        opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
     }
 
