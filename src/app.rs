@@ -159,18 +159,20 @@ impl Gateway {
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
-        texts::keep(&settings.audit_dir, &catalog, &rules.policies).context("the texts of policies and catalogue cannot be kept")?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
             free_bytes_min: settings.free_bytes_min,
             segment_records: settings.segment_records,
             seal_after: settings.seal_after,
+            ballast_bytes: settings.ballast_bytes,
             ..journal::Settings::new(&settings.audit_dir)
         };
         let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }
+        // Only now: another process could have had the folder, and on a full disk there was no room.
+        texts::keep(&settings.audit_dir, &catalog, &rules.policies).context("the texts of policies and catalogue cannot be kept")?;
         if recovery.closed_unknown > 0 {
             tracing::warn!(exchanges = recovery.closed_unknown, "the last run left exchanges open; their outcome is on record as unknown");
         }

@@ -16,6 +16,7 @@ mod condition;
 pub mod absent;
 pub mod index;
 pub mod segment;
+pub mod ballast;
 pub mod store;
 pub mod tiered;
 mod open;

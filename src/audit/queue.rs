@@ -23,6 +23,8 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// Free bytes on the disk below which no new exchange is taken; open ones can still be closed.
     pub free_bytes_min: u64,
+    /// Bytes kept back so that the trail can be opened on a full disk: see [`super::ballast`]. 0 is none.
+    pub ballast_bytes: u64,
     /// Records that may wait.
     pub queue_records_max: usize,
     /// Bytes of leaves and contents that may wait.
@@ -34,12 +36,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: 5 s, 64 MiB free, 8,192 records or 64 MiB waiting, segments of 65,536 records or a day.
+    /// The defaults: 5 s, 64 MiB free, no ballast, 8,192 records or 64 MiB waiting, segments of 65,536 records or a day.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             commit_deadline: Duration::from_secs(5),
             free_bytes_min: 64 * 1024 * 1024,
+            ballast_bytes: 0,
             queue_records_max: 8192,
             queue_bytes_max: 64 * 1024 * 1024,
             segment_records: super::segment::SEGMENT_RECORDS,
@@ -62,7 +65,7 @@ pub enum JournalError {
     DiskLow {
         /// Free bytes.
         free: u64,
-        /// The limit, `free_bytes_min`.
+        /// The limit: `free_bytes_min`, and the ballast while it is given up.
         min: u64,
     },
     /// The record cannot be stored; nothing was written.
@@ -84,7 +87,7 @@ pub enum JournalError {
     #[error("the journal is closed")]
     Closed,
     /// The trail could not be opened.
-    #[error("the trail cannot be opened")]
+    #[error("the trail cannot be opened{}", if .0.is_of_the_disk() { "; see to its disk, then start again" } else { "" })]
     Open(#[source] Arc<StoreError>),
     /// What is stored is not what it should be.
     #[error("{0}")]
@@ -191,6 +194,15 @@ pub(super) enum Taken {
     End,
 }
 
+/// A disk with too little room to take new calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DiskLow {
+    /// Free bytes.
+    pub free: u64,
+    /// How many it takes.
+    pub min: u64,
+}
+
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Pending>,
@@ -198,7 +210,7 @@ struct State {
     /// When the writer took what it is committing.
     busy_since: Option<Instant>,
     slow: bool,
-    free_bytes_low: Option<u64>,
+    disk_low: Option<DiskLow>,
     failed: Option<JournalError>,
     closing: bool,
     ended: bool,
@@ -311,9 +323,9 @@ impl Queue {
         self.state().slow
     }
 
-    /// The free bytes, when they are below the limit.
-    pub fn set_disk_low(&self, free: Option<u64>) {
-        self.state().free_bytes_low = free;
+    /// Whether the disk has too little room.
+    pub fn set_disk_low(&self, low: Option<DiskLow>) {
+        self.state().disk_low = low;
         self.publish_health();
     }
 
@@ -352,11 +364,10 @@ impl Queue {
                 deadline.as_secs_f64()
             ));
         }
-        if let Some(free) = state.free_bytes_low {
+        if let Some(DiskLow { free, min }) = state.disk_low {
             return Err(format!(
-                "{free} bytes are free on the disk of `{dir}`, {} are needed: no new call is taken, open ones are closed. Free some space; the journal \
-                 recovers by itself",
-                self.settings.free_bytes_min
+                "{free} bytes are free on the disk of `{dir}`, {min} are needed: no new call is taken, open ones are closed. Free some space; the journal \
+                 recovers by itself"
             ));
         }
         Ok(())

@@ -14,9 +14,11 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
-use self::opening::{lock, move_leftovers_aside, open_engine, sync_directories};
+pub(in crate::audit) use self::opening::lock;
+use self::opening::{move_leftovers_aside, open_engine, sync_directories};
 use self::rewrite::rewritten;
 use super::absent::{Absent, next_present};
+use super::ballast;
 use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
 use super::record::Content;
@@ -45,6 +47,19 @@ pub enum StoreError {
     /// Nothing can be written, and sled cannot open without writing.
     #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
     DiskFull(PathBuf),
+    /// Sealed segments are there, and the store that goes with them is not.
+    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0}` makes it anew")]
+    NoStore(PathBuf),
+    /// The engine cannot read its own file.
+    #[error(
+        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost"
+    )]
+    Damaged {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// What the engine said.
+        source: sled::Error,
+    },
     /// A file or directory of the trail.
     #[error("`{path}`")]
     File {
@@ -108,6 +123,13 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+}
+
+impl StoreError {
+    /// Whether it is the disk that failed, so that seeing to it helps.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_))
+    }
 }
 
 impl From<sled::Error> for StoreError {
@@ -232,14 +254,42 @@ impl SledStore {
     fn open_inner(dir: &Path) -> Result<(Self, Opened), StoreError> {
         let dir = &std::path::absolute(dir).map_err(at(dir))?;
         let trail = dir.join("trail");
+        if !trail.exists() && dir.join("segments").exists() {
+            return Err(StoreError::NoStore(dir.clone()));
+        }
         let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
         std::fs::create_dir_all(&trail).map_err(at(&trail))?;
         let lock = lock(dir)?;
-        let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, &trail)? };
+        let give_up = || ballast::give_up(dir).map_err(at(dir));
+        // Where nobody can say what is free, opening shows whether it is enough.
+        let mut given_up = if ballast::free_bytes(dir).is_ok_and(|free| free < ballast::OPENING_BYTES) { give_up()? } else { 0 };
+        let held = || lock.try_clone().map_err(at(dir));
+        let (store, mut opened) = match Self::open_held(dir, &trail, missing, held()?) {
+            // A quota, or blocks that are not for everybody.
+            Err(error) if given_up == 0 && is_disk_full(&error) => {
+                given_up = give_up()?;
+                if given_up == 0 {
+                    return Err(error);
+                }
+                Self::open_held(dir, &trail, missing, held()?)?
+            }
+            tried => tried?,
+        };
+        if given_up > 0 {
+            opened.notes.push(format!(
+                "the disk of `{}` is full: its ballast of {given_up} bytes was given up so that the trail could be opened. Free some space on it: until \
+                 then no call is taken, and the ballast is not there again",
+                dir.display()
+            ));
+        }
+        Ok((store, opened))
+    }
 
-        let (db, rewritten) = rewritten(dir, &trail, open_engine(&trail)?)?;
+    fn open_held(dir: &Path, trail: &Path, missing: usize, lock: File) -> Result<(Self, Opened), StoreError> {
+        let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, trail)? };
+        let (db, rewritten) = rewritten(dir, trail, open_engine(trail).map_err(|source| damaged(dir, source))?)?;
         opened.notes.extend(rewritten);
-        let data = data_file(&trail)?;
+        let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
         store.check_schema()?;
@@ -248,7 +298,7 @@ impl SledStore {
         if opened.torn > 0 {
             opened.notes.push(format!("{} bodies without a record, left by a cut batch, were removed", opened.torn));
         }
-        sync_directories(&trail, 2 + missing.max(1))?;
+        sync_directories(trail, 2 + missing.max(1))?;
         Ok((store, opened))
     }
 
@@ -279,6 +329,9 @@ impl SledStore {
     fn check_schema(&self) -> Result<(), StoreError> {
         let found = match self.db.get(SCHEMA_KEY)? {
             Some(bytes) => bytes.as_ref().try_into().map_or(u32::MAX, u32::from_be_bytes),
+            None if self.db.is_empty() && self.blobs.ancestors().nth(2).is_some_and(|dir| dir.join("segments").exists()) => {
+                return Err(StoreError::NoStore(self.blobs.ancestors().nth(2).unwrap_or(&self.blobs).to_owned()));
+            }
             None if self.db.is_empty() => {
                 let mut writes = sled::Batch::default();
                 writes.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes());
@@ -413,6 +466,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::File { path: path.to_owned(), source }
 }
 
+/// What the engine says when it finds its own file not as it wrote it.
+fn damaged(dir: &Path, source: sled::Error) -> StoreError {
+    let full = matches!(&source, sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull);
+    let read_only = matches!(&source, sled::Error::Io(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem));
+    if full || read_only { source.into() } else { StoreError::Damaged { dir: dir.to_owned(), source } }
+}
+
 fn is_disk_full(error: &StoreError) -> bool {
     match error {
         StoreError::File { source, .. } | StoreError::Sync(source) | StoreError::Engine(sled::Error::Io(source)) => source.kind() == ErrorKind::StorageFull,
@@ -420,6 +480,7 @@ fn is_disk_full(error: &StoreError) -> bool {
     }
 }
 
+pub mod carve;
 mod opening;
 mod rewrite;
 mod sealed;

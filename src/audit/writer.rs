@@ -3,10 +3,11 @@
 //! There is no timer: while one commit is being synced the next group gathers.
 
 use super::absent::next_present;
+use super::ballast::{self, Ballast};
 use super::feed::Feed;
 use super::frame::{self, Entry};
 use super::open::{Closing, OpenSet};
-use super::queue::{JournalError, Pending, Queue, Taken};
+use super::queue::{DiskLow, JournalError, Pending, Queue, Taken};
 use super::record::{Kind, Record, unknown_outcome};
 use super::store::{Batch, CONTENT_BYTES_MAX, Store};
 use crate::clock::Timestamp;
@@ -29,6 +30,10 @@ pub(super) struct Writer {
     open_floor: u64,
     next_seq: u64,
     last_time: Timestamp,
+    ballast: Ballast,
+    /// When the ballast was last seen to, and whether its failure was told.
+    ballast_kept: Option<Instant>,
+    ballast_failed: bool,
 }
 
 impl Writer {
@@ -71,7 +76,8 @@ impl Writer {
             },
         };
         durable.store(next_seq, Ordering::Release);
-        let mut writer = Self { queue, store, durable, feed, open, open_floor, next_seq, last_time };
+        let ballast = Ballast::new(&queue.settings.dir, queue.settings.ballast_bytes);
+        let mut writer = Self { queue, store, durable, feed, open, open_floor, next_seq, last_time, ballast, ballast_kept: None, ballast_failed: false };
         let left_open = writer.open.ids();
         for ids in left_open.chunks(GROUP_RECORDS_MAX) {
             let close = |id: &_| Pending::new(unknown_outcome(*id, "the gateway stopped before the outcome was recorded"), None);
@@ -143,9 +149,9 @@ impl Writer {
     }
 
     /// Where the record is to stand: at `seq`, or where its exchange was closed already.
-    fn admit(&mut self, record: &Record, seq: u64, disk_low: Option<u64>) -> Result<u64, JournalError> {
-        if let (Some(free), Kind::Forwarded | Kind::Refused) = (disk_low, record.kind) {
-            return Err(JournalError::DiskLow { free, min: self.queue.settings.free_bytes_min });
+    fn admit(&mut self, record: &Record, seq: u64, disk_low: Option<DiskLow>) -> Result<u64, JournalError> {
+        if let (Some(DiskLow { free, min }), Kind::Forwarded | Kind::Refused) = (disk_low, record.kind) {
+            return Err(JournalError::DiskLow { free, min });
         }
         frame::check_leaf(&record.leaf).map_err(|error| JournalError::Unstorable(Arc::new(error)))?;
         if let Some(content) = record.content.as_ref().filter(|content| content.bytes.len() > CONTENT_BYTES_MAX) {
@@ -174,8 +180,8 @@ impl Writer {
         let started = Instant::now();
         if let Err(error) = self.store.append(batch) {
             let error = JournalError::Failed(Arc::new(error));
-            tracing::error!(%error, "the journal has failed");
             self.queue.fail(error.clone());
+            tracing::error!("{}", self.queue.health().err().unwrap_or_default());
             return Err(error);
         }
         self.next_seq = self.next_seq.saturating_add(batch.entries.len() as u64);
@@ -201,19 +207,36 @@ impl Writer {
         Ok(())
     }
 
-    /// The free bytes of the disk, when they are below the limit.
-    fn look_after_disk(&self) -> Option<u64> {
-        let free = match rustix::fs::statvfs(&self.queue.settings.dir) {
-            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
-            Err(error) => {
-                tracing::error!(%error, "the journal's disk cannot be asked for its free space");
-                0
-            }
-        };
+    /// Whether the disk has too little room to take calls.
+    fn look_after_disk(&mut self) -> Option<DiskLow> {
+        let dir = &self.queue.settings.dir;
+        let free = ballast::free_bytes(dir).unwrap_or_else(|error| {
+            tracing::error!(%error, "the journal's disk cannot be asked for its free space");
+            0
+        });
         self.queue.metrics.journal_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
-        let low = (free < self.queue.settings.free_bytes_min).then_some(free);
+        self.keep_ballast(free);
+        let min = self.queue.settings.free_bytes_min.saturating_add(self.ballast.owed());
+        let low = (free < min).then_some(DiskLow { free, min });
         self.queue.set_disk_low(low);
         low
+    }
+
+    /// Sees to the ballast, once a second.
+    fn keep_ballast(&mut self, free: u64) {
+        if self.ballast_kept.is_some_and(|at| at.elapsed() < TICK) {
+            return;
+        }
+        self.ballast_kept = Some(Instant::now());
+        match self.ballast.keep(free, self.queue.settings.free_bytes_min) {
+            Ok(_) => self.ballast_failed = false,
+            Err(error) if !self.ballast_failed => {
+                self.ballast_failed = true;
+                let dir = self.queue.settings.dir.display();
+                tracing::error!(%error, "the ballast in `{dir}` cannot be made: were the disk to fill up, the trail could not be opened; see to the disk, it is tried again");
+            }
+            Err(_) => (),
+        }
     }
 }
 

@@ -10,11 +10,15 @@ use crate::audit::store::StoreError;
 use crate::audit::tiered::TieredStore;
 use crate::client;
 use crate::config::Settings;
+use crate::evidence::salvage::{Report, salvage};
+use crate::evidence::verify::report::named;
 use crate::metrics::Metrics;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -74,6 +78,69 @@ fn shown(state: &Value) -> String {
 
 fn mega(bytes: u64) -> String {
     format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+/// Which trail to salvage, and why.
+#[derive(Debug, Args)]
+pub struct SalvageArgs {
+    /// The audit folder of a gateway that does not start.
+    #[arg(long)]
+    dir: PathBuf,
+    /// What happened, as far as you know: it is recorded with what is lost.
+    #[arg(long)]
+    reason: String,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Founds a trail's store anew over what can be read of it.
+///
+/// # Errors
+/// When there is no trail, another process has it, or the disk fails.
+pub fn run_salvage(args: &SalvageArgs) -> anyhow::Result<ExitCode> {
+    let dir = &args.dir;
+    ensure!(dir.join("trail").is_dir() || dir.join("segments").is_dir(), "there is no trail in `{}`", dir.display());
+    ensure!(!args.reason.trim().is_empty(), "say with --reason what happened: it is recorded");
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?);
+    let report = salvage(dir, args.reason.trim(), &who(), &mut |what, done, all| {
+        bar.set_message(what.to_owned());
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", told(&report));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(report: &Report) -> String {
+    let mut text = format!("{} sealed segments go on, up to record {}\n", report.segments, report.sealed_end.saturating_sub(1));
+    let mut line = |sentence: String| text += &(sentence + "\n");
+    line(format!("{} records behind them were found again; {} records were signed in all", report.found_again, report.signed));
+    if report.lost.is_empty() {
+        line("no record that was signed is lost".to_owned());
+    }
+    for range in &report.lost {
+        line(format!("LOST: {}", named(range.start, range.end - 1)));
+    }
+    if let (Some(first), Some(last)) = (report.bodies_lost.first(), report.bodies_lost.last()) {
+        line(format!("LOST: the bodies of {} records, from record {first} to record {last}", report.bodies_lost.len()));
+    }
+    report.notes.iter().for_each(|note| line(format!("note: {note}")));
+    if let Some(aside) = &report.aside {
+        line(format!("the damaged store is kept as `{}`", aside.display()));
+    }
+    line(format!("record {} tells of this; start the gateway, and it goes on from there", report.told_by));
+    text
+}
+
+/// Who does it, as far as the system knows.
+fn who() -> Value {
+    json!({"name_claimed": std::env::var("USER").ok(), "uid": rustix::process::getuid().as_raw()})
 }
 
 /// What to erase, and why.
@@ -143,8 +210,7 @@ fn here(settings: &Settings, erasure: &Erasure) -> anyhow::Result<Erased> {
     let journal =
         journal::Settings { free_bytes_min: settings.free_bytes_min, segment_records: settings.segment_records, ..journal::Settings::new(&settings.audit_dir) };
     let (journal, _) = Journal::open(journal, Arc::new(Metrics::new()?))?;
-    let by = json!({"name_claimed": std::env::var("USER").ok(), "uid": rustix::process::getuid().as_raw()});
-    let erased = erasure.run(&journal, &holds, by)?;
+    let erased = erasure.run(&journal, &holds, who())?;
     journal.close()?;
     drop(journal);
     // Opened once more, so that the engine's file is written anew.

@@ -155,9 +155,35 @@ pub struct Audit {
     pub digest_key_file: Option<PathBuf>,
     pub commit_deadline_ms: u64,
     pub free_bytes_min: u64,
+    #[serde(deserialize_with = "bytes")]
+    pub ballast: u64,
     pub kept_body_bytes_max: usize,
     pub segment_records: u64,
     pub seal_after_hours: u64,
+}
+
+/// A number of bytes, or a text such as `64MiB`.
+fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Bytes(u64),
+        Text(String),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Bytes(bytes) => return Ok(bytes),
+        Written::Text(text) => text,
+    };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = match text.get(digits.len()..).map(str::trim) {
+        Some("" | "B") => Some(1),
+        Some("KiB") => Some(1 << 10),
+        Some("MiB") => Some(1 << 20),
+        Some("GiB") => Some(1_u64 << 30),
+        _ => None,
+    };
+    let bytes = unit.zip(digits.parse::<u64>().ok()).and_then(|(unit, count)| count.checked_mul(unit));
+    bytes.ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no size: write bytes, or as in 64MiB")))
 }
 
 impl Default for Audit {
@@ -167,6 +193,7 @@ impl Default for Audit {
             digest_key_file: None,
             commit_deadline_ms: 5_000,
             free_bytes_min: 64 * 1024 * 1024,
+            ballast: 64 * 1024 * 1024,
             kept_body_bytes_max: 64 * 1024,
             segment_records: SEGMENT_RECORDS,
             seal_after_hours: 24,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// Free bytes below which calls are refused before the disk is full.
     pub free_bytes_min: u64,
+    /// Bytes kept back so that the trail can be opened on a full disk.
+    pub ballast_bytes: u64,
     /// Records of a sealed segment.
     pub segment_records: u64,
     /// When a segment is sealed although it is not full.
@@ -173,8 +175,9 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
-        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) {
-            return Err(value("audit.segment_records", format!("write a number from {BLOCK_RECORDS} to {SEGMENT_RECORDS}")));
+        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) || !form.audit.segment_records.is_multiple_of(BLOCK_RECORDS as u64) {
+            let why = format!("{} must be a multiple of {BLOCK_RECORDS}, {SEGMENT_RECORDS} at most", form.audit.segment_records);
+            return Err(value("audit.segment_records", why));
         }
         let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {
@@ -192,6 +195,7 @@ impl Settings {
             audit_dir: base.join(form.audit.dir),
             commit_deadline: Duration::from_millis(form.audit.commit_deadline_ms),
             free_bytes_min: form.audit.free_bytes_min,
+            ballast_bytes: form.audit.ballast,
             kept_body_bytes_max: form.audit.kept_body_bytes_max,
             segment_records: form.audit.segment_records,
             seal_after: Duration::from_secs(form.audit.seal_after_hours.saturating_mul(3600)),

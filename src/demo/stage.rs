@@ -76,6 +76,7 @@ dir = "policies"
 [audit]
 dir = "audit"
 digest_key_file = "digest.key"
+ballast = 0
 
 [upstreams]
 connect_ms = 2000

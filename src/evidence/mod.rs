@@ -20,6 +20,7 @@ pub mod serve;
 pub mod source;
 pub mod verify;
 pub mod proof;
+pub mod salvage;
 
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;
@@ -169,7 +170,7 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     let dir = journal.dir.clone();
     let start = Start { dir: dir.join(TREE), key_file: evidence.key_file.clone(), origin: evidence.origin.clone(), accept: evidence.accept.clone() };
     let known = evidence.off_host.known()?;
-    let check = |store: &dyn Store| start.check(store, known).map_err(|error| start::causes(&error));
+    let check = |store: &dyn Store| start.check(store, known).map_err(|error| start::refusal(&error));
     let failed = |source| OpenError::Journal { dir: dir.display().to_string(), source };
     let (journal, mut recovery, mut opened) = Journal::open_checked(journal, Arc::clone(&metrics), check).map_err(failed)?;
     recovery.notes.append(&mut opened.notes);

@@ -391,6 +391,12 @@ fn broken_tree(error: tlog_tiles::Error) -> StartError {
     StartError::Io { what: "the tree cannot be read".to_owned(), source: io::Error::other(error.to_string()) }
 }
 
+/// Why there is no start, in one line, and what to do.
+pub(super) fn refusal(error: &StartError) -> String {
+    let remedy = if matches!(error, StartError::Io { .. }) { "; see to the disk, then start again" } else { "" };
+    causes(error) + remedy
+}
+
 /// An error with its causes, in one line.
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -5,6 +5,7 @@
 //! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
 
 mod erase;
+pub mod found;
 mod frames;
 mod prune;
 mod seal;
@@ -14,6 +15,7 @@ mod tail;
 use self::sealer::Sealer;
 use self::tail::Tail;
 use super::absent::{Absent, next_present};
+use super::frame::Entry;
 use super::index::file::{Cache, IndexFile};
 use super::index::{Index, Span};
 use super::record::Content;
@@ -31,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use self::prune::About;
+pub use self::prune::{About, retold};
 pub use self::seal::Pace;
 
 /// The whole trail of a directory.
@@ -103,8 +105,26 @@ impl TieredStore {
     /// # Errors
     /// As [`SledStore::open`].
     pub fn open_as_it_is(dir: &Path) -> Result<(Self, Vec<StoreError>), StoreError> {
-        let (shared, _, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
+        let (shared, opened, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
+        opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
+    }
+
+    /// Shows every record of segments, in order, without the store; those that cannot be read are left out.
+    ///
+    /// # Errors
+    /// When a segment cannot be opened.
+    pub fn each_sealed(dir: &Path, sealed: &[Sealed], mut visit: impl FnMut(u64, &Entry)) -> Result<(), StoreError> {
+        let dictionaries = Dictionaries::default();
+        for Sealed { first_seq, .. } in sealed {
+            let records = Records::open(&path(&dir.join("segments"), *first_seq, "records"), &dictionaries)?;
+            for block in 0..records.blocks() {
+                let first = first_seq.saturating_add((block * BLOCK_RECORDS) as u64);
+                let entries = records.block(block).unwrap_or_default();
+                (first..).zip(&entries).for_each(|(seq, entry)| visit(seq, entry));
+            }
+        }
+        Ok(())
     }
 
     /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.

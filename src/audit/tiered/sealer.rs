@@ -63,7 +63,7 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
     let mut tidied = false;
     while !stop.load(Ordering::Acquire) {
         let end = shared.end.load(Ordering::Acquire);
-        let wait = match work(shared, end, seal_after, &mut tidied, &mut pace) {
+        let wait = match work(shared, seal_after, metrics, &mut tidied, &mut pace) {
             Ok(()) if end > seen => BUSY,
             Ok(()) => IDLE,
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
@@ -73,16 +73,15 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
                 AFTER_FAILURE
             }
         };
-        let sealed = shared.sealed_end();
-        metrics.sealed_records.set(i64::try_from(sealed).unwrap_or(i64::MAX));
-        metrics.unsealed_records.set(i64::try_from(end.saturating_sub(sealed)).unwrap_or(i64::MAX));
+        shared.tell(metrics);
         seen = end;
         rest(wait, stop);
     }
 }
 
 /// One look: follow, tidy up once, seal.
-fn work(shared: &Shared, end: u64, seal_after: Duration, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+    let end = shared.end.load(Ordering::Acquire);
     if !*tidied && shared.has_room() {
         shared.remove_unfinished();
         shared.remove_absent()?;
@@ -94,7 +93,9 @@ fn work(shared: &Shared, end: u64, seal_after: Duration, tidied: &mut bool, pace
     }
     pace.hurry(end.saturating_sub(shared.sealed_end()) > 3 * shared.segment_records);
     shared.follow(end, pace)?;
-    while shared.has_room() && shared.seal_next(pace)? {}
+    while shared.has_room() && shared.seal_next(pace)? {
+        shared.tell(metrics);
+    }
     let due = Timestamp(Timestamp::now().0.saturating_sub(u64::try_from(seal_after.as_nanos()).unwrap_or(u64::MAX)));
     if shared.oldest_unsealed()?.is_some_and(|oldest| oldest < due) && shared.has_room() {
         shared.seal_early(pace)?;
@@ -115,6 +116,13 @@ fn rest(wait: Duration, stop: &AtomicBool) {
 }
 
 impl Shared {
+    /// How far sealing is.
+    fn tell(&self, metrics: &Metrics) {
+        let (end, sealed) = (self.end.load(Ordering::Acquire), self.sealed_end());
+        metrics.sealed_records.set(i64::try_from(sealed).unwrap_or(i64::MAX));
+        metrics.unsealed_records.set(i64::try_from(end.saturating_sub(sealed)).unwrap_or(i64::MAX));
+    }
+
     fn has_room(&self) -> bool {
         let dir = if self.dir.exists() { self.dir.as_path() } else { self.dir.parent().unwrap_or(&self.dir) };
         rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= FREE_BYTES_MIN)

@@ -1,26 +1,8 @@
 //! The disk fills up under load, on a file system of its own.
 
+use crate::support::disk::SmallDisk;
 use crate::support::upstream::ok;
 use crate::support::{Gateway, Request, Site, Upstream, eventually, json_of, skipped};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A small file system in memory. Dropped, it is gone.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(&self.0).output().ok();
-    }
-}
 
 /// Calls until the gateway refuses for want of a record. The ids of the calls that it acknowledged.
 fn fill(gateway: &Gateway) -> Vec<String> {
@@ -67,13 +49,13 @@ fn calls_are_refused_before_the_disk_is_full_and_again_taken_when_there_is_room(
     let upstream = Upstream::always(&[ok()]);
     let site = Site::new(upstream.address);
     let Some(disk) = SmallDisk::mount(&site.audit, "size=64m") else { return skipped("calls_are_refused_before_the_disk_is_full", "no right to mount") };
-    let ballast = disk.0.join("ballast");
-    std::fs::write(&ballast, vec![0; 16 * 1024 * 1024]).unwrap();
+    let filler = disk.0.join("filler");
+    std::fs::write(&filler, vec![0; 16 * 1024 * 1024]).unwrap();
     let gateway = site.serve_with(&["audit.free_bytes_min=16777216"]);
     let mut acknowledged = fill(&gateway);
     let (status, text) = gateway.ready();
     assert!(status == 503 && text.contains("Free some space"), "{status} {text}");
-    std::fs::remove_file(&ballast).unwrap();
+    std::fs::remove_file(&filler).unwrap();
     eventually("it recovers without a restart", || gateway.ready().0 == 200);
     let after = gateway.client().call(&Request::new("PUT", "/v1/blobs/after").json(json_of(1000)));
     assert_eq!(after.status, 200);
@@ -87,15 +69,15 @@ fn a_disk_that_fills_up_all_the_same_loses_nothing_that_was_acknowledged() {
     let upstream = Upstream::always(&[ok()]);
     let site = Site::new(upstream.address);
     let Some(disk) = SmallDisk::mount(&site.audit, "size=48m") else { return skipped("a_disk_that_fills_up_all_the_same", "no right to mount") };
-    let ballast = disk.0.join("ballast");
-    std::fs::write(&ballast, vec![0; 16 * 1024 * 1024]).unwrap();
-    let gateway = site.serve_with(&["audit.free_bytes_min=0"]);
+    let filler = disk.0.join("filler");
+    std::fs::write(&filler, vec![0; 16 * 1024 * 1024]).unwrap();
+    let gateway = site.serve_with(&["audit.free_bytes_min=0", "audit.ballast=0"]);
     let acknowledged = fill(&gateway);
     let (status, text) = gateway.ready();
     assert!(status == 503 && text.contains("then restart the gateway"), "{status} {text}");
     gateway.terminate();
     assert_eq!(gateway.wait().code(), Some(1));
-    std::fs::remove_file(&ballast).unwrap();
-    site.serve().stop();
+    std::fs::remove_file(&filler).unwrap();
+    site.serve_with(&["audit.ballast=0"]).stop();
     check_nothing_is_lost(&site, &upstream, &acknowledged);
 }

@@ -21,18 +21,38 @@ impl Gateway {
     }
 
     pub(super) fn start_args(site: &Site, args: &[&str]) -> Self {
+        Self::start_watched_args(site, args, &[])
+    }
+
+    /// The same in an environment of its own.
+    pub fn start_watched(site: &Site, sets: &[&str], env: &[(String, String)]) -> Self {
+        Self::start_watched_args(site, &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>(), env)
+    }
+
+    fn start_watched_args(site: &Site, args: &[&str], env: &[(String, String)]) -> Self {
+        Self::try_start(site, args, env).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
+    }
+
+    /// The same; when it ends instead of starting, how.
+    pub fn try_start_watched(site: &Site, sets: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
+        Self::try_start(site, &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>(), env)
+    }
+
+    fn try_start(site: &Site, args: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
         let log = std::fs::File::options().create(true).append(true).open(site.path("stderr.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
         command.arg("serve").arg("--config").arg(site.path("keyward.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.args(args);
+        command.args(args).envs(env.iter().map(|(name, value)| (name, value)));
         let mut gateway = Self { child: command.spawn().unwrap(), address: site.address, admin: site.admin };
         let started = Instant::now();
         while gateway.get("/readyz").is_none_or(|answer| answer.body == b"starting\n") {
-            let ended = gateway.child.try_wait().unwrap();
-            assert!(ended.is_none() && started.elapsed() < PATIENCE, "the gateway does not start: {ended:?}\n{}", site.log());
+            if let Some(ended) = gateway.child.try_wait().unwrap() {
+                return Err(ended);
+            }
+            assert!(started.elapsed() < PATIENCE, "the gateway does not start\n{}", site.log());
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        gateway
+        Ok(gateway)
     }
 
     /// A new connection to it.

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod disk;
 pub mod gateway;
 pub mod load;
 pub mod receiver;

@@ -96,6 +96,7 @@ dir = "{policies}"
 [audit]
 dir = "audit"
 digest_key_file = "digest.key"
+ballast = "1MiB"
 [limits]
 body_bytes_max = 10485760
 [upstreams]

@@ -1,7 +1,8 @@
 //! What is on disk, read through the library once the gateway has let go of it.
 
 use keyward::audit::record::Kind;
-use keyward::audit::store::{SledStore, Store};
+use keyward::audit::store::Store;
+use keyward::audit::tiered::TieredStore;
 use serde_json::Value;
 use std::path::Path;
 
@@ -31,19 +32,28 @@ pub struct Trail(pub Vec<Stored>);
 impl Trail {
     /// Reads a trail that no process holds; it must be dense.
     pub fn read(dir: &Path) -> Self {
-        let (store, opened) = SledStore::open(dir).unwrap();
-        assert_eq!((opened.torn, &opened.notes), (0, &vec![]));
+        let (trail, notes) = Self::read_what_is_left(dir);
+        assert_eq!(notes, Vec::<String>::new());
+        trail
+    }
+
+    /// The same after a crash; and what there is to say of it.
+    pub fn read_what_is_left(dir: &Path) -> (Self, Vec<String>) {
+        let (store, opened) = TieredStore::open(dir).unwrap_or_else(|error| panic!("{}: {error:?}", dir.display()));
+        assert_eq!(opened.torn, 0);
         let mut records = Vec::new();
         for frame in store.oldest_first(0) {
             let frame = frame.unwrap();
-            assert_eq!(frame.first_seq, records.len() as u64, "a gap");
-            for (seq, entry) in (frame.first_seq..).zip(frame.entries) {
+            // A frame that is sealed in part begins before what it adds.
+            let known = records.len() as u64;
+            assert!(frame.first_seq <= known && known < frame.end(), "a gap");
+            for (seq, entry) in (frame.first_seq..).zip(frame.entries).filter(|(seq, _)| *seq >= known) {
                 let content = store.content(seq).unwrap().map(|c| c.bytes.to_vec());
                 let leaf = serde_json::from_slice(&entry.leaf).unwrap();
                 records.push(Stored { seq, kind: entry.kind, id: entry.id.to_string(), leaf, content, bytes: entry.leaf.to_vec() });
             }
         }
-        Self(records)
+        (Self(records), opened.notes)
     }
 
     /// What the gateway itself did, in order.
