@@ -245,6 +245,11 @@ impl Exporter {
         self.next
     }
 
+    /// From where on all that was not given yet can be found again: the request, if there is one, that waits for its answer.
+    pub fn needed(&self) -> u64 {
+        self.open.requests.values().map(|(seq, _)| *seq).min().map_or(self.next, |seq| seq.min(self.next))
+    }
+
     /// Where an export that does not follow ends.
     pub fn end(&self) -> Option<u64> {
         (!self.export.follow).then_some(self.end)

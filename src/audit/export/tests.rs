@@ -276,3 +276,16 @@ fn whoever_asks_for_what_was_pruned_is_told_so() {
         assert!(status == 404 && !why.contains("at its time"), "{n}: {why}");
     }
 }
+
+#[test]
+fn what_waits_for_its_answer_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(dir.path());
+    writer.write(&[Step::Forwarded, Step::Refused, Step::Forwarded, Step::Answer(0), Step::Event], 2);
+    let reader = writer.reader().0;
+    for (form, needed) in [(RecordForm::Exchange, 2), (RecordForm::Ndjson, 5)] {
+        let mut exporter = Exporter::new(reader.clone(), Export { follow: true, ..export(form, &[]) }).unwrap();
+        exporter.step().unwrap();
+        assert_eq!((exporter.next(), exporter.needed()), (5, needed), "{form:?}");
+    }
+}
