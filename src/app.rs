@@ -8,6 +8,7 @@ use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
 use crate::audit::retention::{Holds, Keeper, Retention};
 use crate::audit::texts;
+use crate::backup;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
@@ -168,6 +169,8 @@ impl Gateway {
             ..journal::Settings::new(&settings.audit_dir)
         };
         let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
+        // The folder is ours by now.
+        backup::remove_left_over(&settings.audit_dir);
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }
