@@ -192,10 +192,10 @@ impl Gateway {
         });
         let phase = Arc::new(Phase::default());
         let pushes = Arc::new(Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))?);
-        let keeper = Arc::new(keeper(&settings, &gate, &pushes)?);
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
+        let keeper = Arc::new(keeper(&settings, &gate, &evidence, &pushes)?);
         let running = Arc::new(Running {
             gate,
             listeners,
@@ -245,13 +245,15 @@ impl Gateway {
 }
 
 /// Starts what prunes the trail.
-fn keeper(settings: &Settings, gate: &Arc<Gate>, pushes: &Arc<Pushes>) -> anyhow::Result<Keeper> {
+fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushes: &Arc<Pushes>) -> anyhow::Result<Keeper> {
     let store = gate.journal.tiered().context("the journal has no sealed segments")?;
     if let Some(file) = &settings.retention.holds_file {
         Holds::read(file)?;
     }
-    let pushes = Arc::clone(pushes);
-    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
+    let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
+    // The tree has the only hashes of what is gone: all of it must be under a checkpoint before.
+    let settled = move || pushes.sent().min(evidence.signed());
+    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), settled);
     Ok(Keeper::start(Arc::new(retention))?)
 }
 

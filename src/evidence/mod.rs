@@ -273,6 +273,11 @@ impl Evidence {
         &self.board
     }
 
+    /// Records under the newest checkpoint.
+    pub fn signed(&self) -> u64 {
+        self.board.newest().map_or(0, |newest| newest.size())
+    }
+
     /// Signs what is durable by now, carries it away and ends. Call it when the journal is closed.
     pub fn close(&self) {
         self.board.advance(Stage::Closing);
