@@ -404,7 +404,7 @@ fn beside_sealing(dir: &Path, site: &Site, end: Timestamp) {
             let metrics = Arc::new(Metrics::new().unwrap());
             let mut store = TieredStore::open(&dir).unwrap().0;
             if sealing {
-                store.start_sealing(metrics).unwrap();
+                store.start_sealing(Duration::MAX, metrics).unwrap();
             }
             let mut took: Vec<_> = timed
                 .iter()

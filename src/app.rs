@@ -1,10 +1,12 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
+use crate::admin::operator::Token;
 use crate::admin::{self, Phase};
 use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
 use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
+use crate::audit::retention::{Holds, Keeper, Retention};
 use crate::audit::texts;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
@@ -121,6 +123,8 @@ pub struct Running {
     pub evidence: Arc<Evidence>,
     /// What sends the trail on.
     pub pushes: Arc<Pushes>,
+    /// What prunes the trail.
+    pub keeper: Arc<Keeper>,
     stop: watch::Sender<Option<u8>>,
 }
 
@@ -161,6 +165,7 @@ impl Gateway {
             free_bytes_min: settings.free_bytes_min,
             ballast_bytes: settings.ballast_bytes,
             segment_records: settings.segment_records,
+            seal_after: settings.seal_after,
             ..journal::Settings::new(&settings.audit_dir)
         };
         let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
@@ -185,11 +190,21 @@ impl Gateway {
         });
         let phase = Arc::new(Phase::default());
         let pushes = Arc::new(Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))?);
+        let keeper = Arc::new(keeper(&settings, &gate, &pushes)?);
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
-        let running =
-            Arc::new(Running { gate, listeners, admin: admin.local_addr()?, evidence, pushes, stop: watch::Sender::new(None), turned_away, certificates });
+        let running = Arc::new(Running {
+            gate,
+            listeners,
+            admin: admin.local_addr()?,
+            evidence,
+            pushes,
+            keeper,
+            stop: watch::Sender::new(None),
+            turned_away,
+            certificates,
+        });
         let (starting, started) = std::sync::mpsc::channel();
         let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
         Ok(Self { server, starting, started, running, settings, phase })
@@ -225,6 +240,17 @@ impl Gateway {
         running.turned_away.record(&running.gate.journal);
         Ok(finish(&running, if drained { status } else { 1 }))
     }
+}
+
+/// Starts what prunes the trail.
+fn keeper(settings: &Settings, gate: &Arc<Gate>, pushes: &Arc<Pushes>) -> anyhow::Result<Keeper> {
+    let store = gate.journal.tiered().context("the journal has no sealed segments")?;
+    if let Some(file) = &settings.retention.holds_file {
+        Holds::read(file)?;
+    }
+    let pushes = Arc::clone(pushes);
+    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
+    Ok(Keeper::start(Arc::new(retention))?)
 }
 
 /// Lets the process open a file for each end of each connection, as far as the system allows it.
@@ -303,7 +329,9 @@ fn build_server(
         evidence: Arc::clone(&running.evidence),
         phase: Arc::clone(phase),
         pushes: Arc::clone(&running.pushes),
+        keeper: Arc::clone(&running.keeper),
         audit_dir: settings.audit_dir.clone(),
+        token: Token::create(&settings.audit_dir).context("the operator's token")?,
     };
     let admin = admin::Admin::new(admin, parts, &settings.admin_hosts);
     let mut admin = background_service("admin", admin);
@@ -429,6 +457,7 @@ fn wait_for_open(gate: &Gate, drain: Duration) -> bool {
 /// Closes the journal, and signs what it holds. The exit status: the given one, or 1 when the last records could not be made durable.
 fn finish(running: &Running, status: u8) -> u8 {
     let gate = &running.gate;
+    running.keeper.close();
     gate.journal.append_detached(leaf::event("stopped", json!({"open_exchanges": gate.metrics.open_exchanges.get()})));
     let closed = gate.journal.close();
     running.evidence.close();

@@ -58,6 +58,12 @@ pub struct Metrics {
     pub sealed_records: IntGauge,
     /// Records that no segment has yet.
     pub unsealed_records: IntGauge,
+    /// Records that were pruned by policy.
+    pub pruned_records: IntCounter,
+    /// Segments that would be pruned but for a hold.
+    pub held_segments: IntGauge,
+    /// Prunings that failed.
+    pub prune_failures: IntCounter,
     /// Attempts to seal a segment that failed.
     pub seal_failures: IntCounter,
     /// 1 for the bundle in force, by its hash.
@@ -145,6 +151,9 @@ impl Metrics {
             )?,
             sealed_records: gauge("sealed_records", "Records of the trail in sealed segments.")?,
             unsealed_records: gauge("unsealed_records", "Records of the trail that no segment has yet.")?,
+            pruned_records: single("pruned_records_total", "Records of the trail that were pruned by policy.")?,
+            held_segments: gauge("held_segments", "Segments of the trail that a hold keeps beyond the policy.")?,
+            prune_failures: single("prune_failures_total", "Prunings of the trail that failed, or that unreadable holds have put off.")?,
             seal_failures: single("seal_failures_total", "Attempts to seal a segment of the trail that failed.")?,
             stage_seconds,
             bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,

@@ -69,7 +69,7 @@ pub async fn export(
 }
 
 /// Who asks. There is no login here, so the name is what the caller says.
-fn who(from: SocketAddr, headers: &HeaderMap) -> Value {
+pub(super) fn who(from: SocketAddr, headers: &HeaderMap) -> Value {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect::<String>());
     json!({"address": from.ip().to_string(), "name_claimed": text(AUDITOR), "agent": text("user-agent"), "purpose_claimed": text(PURPOSE)})
 }

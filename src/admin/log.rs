@@ -2,6 +2,7 @@
 
 use super::AdminState;
 use crate::evidence::layout::{self, Resource};
+use crate::evidence::serve::Served;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
@@ -10,6 +11,7 @@ use axum::routing::get;
 use std::sync::Arc;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const NOT_COVERED: &str = "no checkpoint covers it\n";
 /// A tile never changes.
 const FOR_EVER: &str = "max-age=31536000, immutable";
 
@@ -20,7 +22,9 @@ pub fn routes() -> Router<Arc<AdminState>> {
         .route(layout::COSIGNED, get(|State(state): State<Arc<AdminState>>| async move { note(state.evidence.checkpoint(true)) }))
         .route(layout::HISTORY, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.history(), "application/x-ndjson") }))
         .route(layout::KEYS, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.keys(), TEXT) }))
+        .route(layout::ABSENT, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.absent(), "application/x-ndjson") }))
         .route("/tile/{*path}", get(tile))
+        .route(&format!("{}/tile/{{*path}}", layout::LEFT), get(left))
 }
 
 fn note(note: Option<Vec<u8>>) -> Response {
@@ -42,9 +46,22 @@ async fn tile(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
         return (StatusCode::BAD_REQUEST, "this is no path of a tile\n").into_response();
     };
     match tokio::task::spawn_blocking(move || state.evidence.resource(resource)).await {
-        Ok(Ok(Some(bytes))) => ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)], bytes).into_response(),
-        Ok(Ok(None)) => (StatusCode::NOT_FOUND, "no checkpoint covers it\n").into_response(),
+        Ok(Ok(Served::Bytes(bytes))) => ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)], bytes).into_response(),
+        Ok(Ok(Served::NotCovered)) => (StatusCode::NOT_FOUND, NOT_COVERED).into_response(),
+        Ok(Ok(Served::Gone(why))) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// What is left of a bundle that is gone in part.
+async fn left(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
+    let Some(resource) = uri.path().strip_prefix(layout::LEFT).and_then(Resource::parse) else {
+        return (StatusCode::BAD_REQUEST, "this is no path of a bundle\n").into_response();
+    };
+    match tokio::task::spawn_blocking(move || state.evidence.left(resource)).await {
+        Ok(Ok(None)) => (StatusCode::NOT_FOUND, NOT_COVERED).into_response(),
+        Ok(left) => text(left.map(Option::unwrap_or_default), "application/x-ndjson"),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -1,23 +1,28 @@
 //! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and writes nothing but the
-//! record of what it gave out.
+//! record of what it gave out; whoever holds the operator's token may erase bodies.
 
 mod export;
 mod log;
+pub mod operator;
 mod trail;
 
 use crate::audit::ask;
+use crate::audit::erasure::ERASURES;
 use crate::audit::export::EXPORT;
+use crate::audit::retention::{Keeper, RETENTION};
 use crate::audit::texts;
+use crate::clock::Timestamp;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
 use crate::push::{PUSHES, Pushes};
 use async_trait::async_trait;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use operator::Token;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -63,8 +68,12 @@ pub struct Parts {
     pub phase: Arc<Phase>,
     /// What sends the trail on.
     pub pushes: Arc<Pushes>,
+    /// What prunes the trail.
+    pub keeper: Arc<Keeper>,
     /// The trail's folder.
     pub audit_dir: PathBuf,
+    /// What the operator shows to change the trail.
+    pub token: Token,
 }
 
 /// What the handlers read.
@@ -75,7 +84,9 @@ pub struct AdminState {
     pub evidence: Arc<Evidence>,
     phase: Arc<Phase>,
     pushes: Arc<Pushes>,
+    keeper: Arc<Keeper>,
     audit_dir: PathBuf,
+    token: Token,
     hosts: Vec<String>,
     exports: Arc<Semaphore>,
 }
@@ -84,9 +95,9 @@ impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
     pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
-        let Parts { gate, evidence, phase, pushes, audit_dir } = parts;
+        let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
         let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, audit_dir, hosts, exports }) }
+        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports }) }
     }
 }
 
@@ -103,6 +114,8 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(ask::COUNTS, get(trail::answer))
         .route(EXPORT, get(export::export))
         .route(PUSHES, get(pushes))
+        .route(RETENTION, get(retention))
+        .route(ERASURES, post(operator::erase))
         .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
         .merge(log::routes())
         .route(ask::HISTOGRAM, get(trail::answer))
@@ -144,7 +157,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 
@@ -158,6 +171,15 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
 /// How far each push has come, and why one fails.
 async fn pushes(State(state): State<Arc<AdminState>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], state.pushes.state().to_string() + "\n").into_response()
+}
+
+/// How long the trail is kept, what is on hold, what goes next.
+async fn retention(State(state): State<Arc<AdminState>>) -> Response {
+    let asked = tokio::task::spawn_blocking(move || state.keeper.retention().state(Timestamp::now())).await;
+    match asked {
+        Ok(state) => Json(state).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn openapi() -> impl IntoResponse {

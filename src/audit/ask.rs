@@ -1,5 +1,6 @@
 //! Questions to the trail and their answers as text: the same from a running gateway and from a stopped one's folder.
 
+use super::absent::{Absent, Why};
 use super::filter::{Filter, FilterError};
 use super::present;
 use super::query::{Cursor, QueryError, Reader};
@@ -77,15 +78,20 @@ pub enum AskError {
         allowed: &'static str,
     },
     /// There is no such exchange.
-    #[error("the trail has no exchange {0}")]
-    Missing(AuditId),
+    #[error("the trail has no exchange {id}{}", at_its_time(*.gone))]
+    Missing {
+        /// Its id.
+        id: AuditId,
+        /// Records that stood where it would, and are gone.
+        gone: Option<Absent>,
+    },
 }
 
 impl AskError {
     /// The HTTP status that says whose fault it is.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Missing(_) => 404,
+            Self::Missing { .. } => 404,
             Self::Query(QueryError::Store(_) | QueryError::NoTrail(_)) => 500,
             _ => 400,
         }
@@ -193,7 +199,9 @@ impl Ask {
                 })
             }
             Self::Exchange(id) => {
-                let exchange = reader.show(*id)?.ok_or(AskError::Missing(*id))?;
+                let Some(exchange) = reader.show(*id)? else {
+                    return Err(AskError::Missing { id: *id, gone: reader.gone_about(*id).map_err(QueryError::from)? });
+                };
                 Ok(match form {
                     Form::Table(_) => present::show(&exchange),
                     Form::Json | Form::Ndjson => present::exchange_json(&exchange) + "\n",
@@ -201,6 +209,16 @@ impl Ask {
             }
         }
     }
+}
+
+/// Records that may have been those of an exchange.
+fn at_its_time(gone: Option<Absent>) -> String {
+    let Some(Absent { first_seq, end, why, told_by }) = gone else { return String::new() };
+    let how = match why {
+        Why::Pruned => "pruned by policy",
+        Why::Lost => "lost",
+    };
+    format!("; at its time stood records {first_seq} to {}, which were {how}: record {told_by} tells of it", end.saturating_sub(1))
 }
 
 fn parameter(name: &'static str, value: String, allowed: &'static str) -> AskError {

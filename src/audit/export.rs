@@ -5,7 +5,11 @@
 //!
 //! The cursor is the number of the next record to look at. It holds across restarts and needs no memory of what came
 //! before: the exchange of an answer is found again from the answer.
+//!
+//! What is known to be gone from the trail is passed, unless a cursor points there: whoever holds it waits for just those
+//! records, and is told. The event that tells of them comes in its turn.
 
+use super::absent::next_present;
 use super::exchange::{Exchange, Part};
 use super::filter::{Filter, FilterError, Question};
 use super::form::RecordForm;
@@ -82,16 +86,22 @@ pub enum ExportError {
         end: u64,
     },
     /// Records that were to come next are not there.
-    #[error("records {from} to {to} are in the trail no longer: to go on without them, begin at record {}", .to.saturating_add(1))]
+    #[error("records {from} to {to} are in the trail no longer{}: to go on without them, begin at record {}", told(*.told_by), .to.saturating_add(1))]
     Gone {
         /// The first that is missing.
         from: u64,
         /// The last.
         to: u64,
+        /// The record that tells why, if one does.
+        told_by: Option<u64>,
     },
     /// The trail cannot be read.
     #[error(transparent)]
     Query(#[from] QueryError),
+}
+
+fn told(by: Option<u64>) -> String {
+    by.map_or(String::new(), |by| format!(", record {by} tells why"))
 }
 
 impl Export {
@@ -204,6 +214,9 @@ impl Exporter {
             Start::End => durable,
         };
         let first = if since.0 == 0 { 0 } else { reader.first_at(since, durable).map_err(QueryError::from)? };
+        let absent = reader.store().absent();
+        // Whoever waits for records that are gone is told, if they may be of the wanted time.
+        let next = if first > next_present(&absent, start) { next_present(&absent, first) } else { start };
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
         Ok(Self {
             question: export.filter.at(now),
@@ -211,7 +224,7 @@ impl Exporter {
             all,
             since,
             until,
-            next: start.max(first),
+            next,
             end: if export.follow { u64::MAX } else { durable },
             lenient: export.start == Start::Oldest,
             open: OpenRequests::default(),
@@ -245,18 +258,23 @@ impl Exporter {
         let reader = self.reader.clone();
         let end = reader.durable().min(self.end);
         let (mut lines, mut bytes, stop) = (Vec::new(), 0, self.next.saturating_add(self.bounds.step_records));
+        // Gaps on the way are passed at once, so that nobody is given a cursor into one. What is gone from where this stands
+        // went since: somebody has not been given it.
+        let absent = reader.store().absent();
         if self.next < end {
             for frame in reader.store().oldest_first(self.next) {
                 let frame = frame.map_err(QueryError::from)?;
                 if frame.first_seq > self.next && !std::mem::take(&mut self.lenient) {
-                    return Err(ExportError::Gone { from: self.next, to: frame.first_seq.saturating_sub(1) });
+                    let absent = reader.store().absent();
+                    let told_by = absent.iter().find(|absent| absent.range().contains(&self.next)).map(|absent| absent.told_by);
+                    return Err(ExportError::Gone { from: self.next, to: frame.first_seq.saturating_sub(1), told_by });
                 }
                 let from = self.next;
                 for (seq, entry) in (frame.first_seq..end).zip(&frame.entries).skip_while(|(seq, _)| *seq < from) {
                     if entry.time >= self.until && self.open.requests.is_empty() {
                         return Ok(Step { lines, next: self.next, state: State::Ended });
                     }
-                    self.next = seq.saturating_add(1);
+                    self.next = next_present(&absent, seq.saturating_add(1));
                     let line = self.look(seq, entry)?;
                     bytes += line.as_ref().map_or(0, |line| line.bytes.len());
                     lines.extend(line);

@@ -35,6 +35,7 @@ pub struct Recovery {
 pub struct Journal {
     queue: Arc<Queue>,
     store: Arc<dyn Store>,
+    tiered: Option<Arc<TieredStore>>,
     durable: Arc<AtomicU64>,
     feed: Arc<Feed>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -61,8 +62,10 @@ impl Journal {
         let failed = |error| JournalError::Open(Arc::new(error));
         let (mut store, opened) = TieredStore::open_with(&settings.dir, settings.segment_records).map_err(failed)?;
         let found = check(&store).map_err(JournalError::Refused)?;
-        store.start_sealing(metrics.clone()).map_err(failed)?;
-        let (journal, recovery) = Self::start(Arc::new(store), opened, settings, metrics)?;
+        store.start_sealing(settings.seal_after, metrics.clone()).map_err(failed)?;
+        let store = Arc::new(store);
+        let (mut journal, recovery) = Self::start(store.clone(), opened, settings, metrics)?;
+        journal.tiered = Some(store);
         Ok((journal, recovery, found))
     }
 
@@ -75,7 +78,7 @@ impl Journal {
         let recovery = Recovery { closed_unknown, next_seq: writer.next_seq(), torn: opened.torn, notes: opened.notes };
         let thread = std::thread::Builder::new().name("keyward-journal".to_owned()).spawn(|| writer.run());
         let thread = thread.map_err(|error| JournalError::Thread(Arc::new(error)))?;
-        Ok((Self { queue, store, durable, feed, writer: Mutex::new(Some(thread)) }, recovery))
+        Ok((Self { queue, store, tiered: None, durable, feed, writer: Mutex::new(Some(thread)) }, recovery))
     }
 
     /// Makes a record durable. The receipt proves it.
@@ -146,6 +149,11 @@ impl Journal {
     /// The hashes of records, once they are durable.
     pub fn feed(&self) -> Arc<Feed> {
         self.feed.clone()
+    }
+
+    /// The store with its sealed segments, for whoever prunes, erases or copies; `None` over another store.
+    pub fn tiered(&self) -> Option<Arc<TieredStore>> {
+        self.tiered.clone()
     }
 
     /// For readers: the store, and the sequence number below which all is durable.

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod exchange;
 pub mod field;
 mod condition;
+pub mod absent;
 pub mod index;
 pub mod segment;
 pub mod ballast;
@@ -30,6 +31,8 @@ pub mod query;
 pub mod present;
 pub mod form;
 pub mod export;
+pub mod retention;
+pub mod erasure;
 pub mod ask;
 pub mod generate;
 

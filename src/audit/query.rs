@@ -4,6 +4,7 @@
 //! whole trail; on a runtime they belong on a blocking thread.
 
 mod count;
+mod gone;
 mod histogram;
 mod scan;
 
@@ -124,7 +125,12 @@ impl Reader {
     /// Reads records below `durable` of a store.
     #[cfg(test)]
     pub(super) fn over(store: impl Store + 'static, durable: u64) -> Self {
-        Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(durable)) }
+        Self::over_shared(Arc::new(store), durable)
+    }
+
+    #[cfg(test)]
+    pub(super) fn over_shared(store: Arc<dyn Store>, durable: u64) -> Self {
+        Self { store, durable: Arc::new(AtomicU64::new(durable)) }
     }
 
     /// The number of records that are durable.

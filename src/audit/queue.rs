@@ -11,6 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// What is not sealed after a day is sealed then: pruning is by segments, and damage to the store costs what is not sealed.
+const SEAL_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How the journal is kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -28,10 +31,12 @@ pub struct Settings {
     pub queue_bytes_max: usize,
     /// Records in a sealed segment of the trail; at most 65,536.
     pub segment_records: u64,
+    /// A segment is sealed although it is not full when its first record is older.
+    pub seal_after: Duration,
 }
 
 impl Settings {
-    /// The defaults: 5 s, 64 MiB free, no ballast, 8,192 records or 64 MiB waiting.
+    /// The defaults: 5 s, 64 MiB free, no ballast, 8,192 records or 64 MiB waiting, segments of 65,536 records or a day.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -41,6 +46,7 @@ impl Settings {
             queue_records_max: 8192,
             queue_bytes_max: 64 * 1024 * 1024,
             segment_records: super::segment::SEGMENT_RECORDS,
+            seal_after: SEAL_AFTER,
         }
     }
 }

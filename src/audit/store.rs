@@ -6,14 +6,18 @@
 //! f | first seq u64be | count u16be   a frame
 //! b | seq u64be | piece u16be         a piece of a record's content: zstd of salt and bytes, cut
 //! s | first seq u64be | 0u16          a sealed segment: see `segment`
-//! x | name                            meta: `schema`, `open_floor`
+//! g | first seq u64be | 0u16          records that are gone: see `absent`
+//! x | name                            meta: `schema`, `open_floor`, `rewrite`
 //! ```
 //!
 //! What sled 0.34 does not do is done here. Its `flush` is `sync_file_range`, which promises nothing after a power
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
-use self::opening::{lock, move_leftovers_aside, open_engine, sync_directories};
+pub(in crate::audit) use self::opening::lock;
+use self::opening::{move_leftovers_aside, open_engine, sync_directories};
+use self::rewrite::rewritten;
+use super::absent::{Absent, next_present};
 use super::ballast;
 use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
@@ -43,6 +47,19 @@ pub enum StoreError {
     /// Nothing can be written, and sled cannot open without writing.
     #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
     DiskFull(PathBuf),
+    /// Sealed segments are there, and the store that goes with them is not.
+    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0}` makes it anew")]
+    NoStore(PathBuf),
+    /// The engine cannot read its own file.
+    #[error(
+        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost"
+    )]
+    Damaged {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// What the engine said.
+        source: sled::Error,
+    },
     /// A file or directory of the trail.
     #[error("`{path}`")]
     File {
@@ -95,6 +112,9 @@ pub enum StoreError {
         /// What is wrong with its files.
         why: String,
     },
+    /// A record is not sealed yet.
+    #[error("record {0} is not sealed yet: its exchange, or one before it, is still open")]
+    NotSealed(u64),
     /// A content could not be written or read.
     #[error("the body of record {seq}: {why}")]
     Content {
@@ -176,6 +196,11 @@ pub trait Store: Send + Sync {
     /// When it cannot be read.
     fn open_floor(&self) -> Result<u64, StoreError>;
 
+    /// Records that are known to be gone, in order.
+    fn absent(&self) -> Vec<Absent> {
+        Vec::new()
+    }
+
     /// The trail below `end` in parts, the newest first, each with its index if it has one.
     fn spans(&self, end: u64) -> Vec<Span> {
         vec![Span { range: 0..end, index: None }]
@@ -229,6 +254,9 @@ impl SledStore {
     fn open_inner(dir: &Path) -> Result<(Self, Opened), StoreError> {
         let dir = &std::path::absolute(dir).map_err(at(dir))?;
         let trail = dir.join("trail");
+        if !trail.exists() && dir.join("segments").exists() {
+            return Err(StoreError::NoStore(dir.clone()));
+        }
         let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
         std::fs::create_dir_all(&trail).map_err(at(&trail))?;
         let lock = lock(dir)?;
@@ -259,7 +287,8 @@ impl SledStore {
 
     fn open_held(dir: &Path, trail: &Path, missing: usize, lock: File) -> Result<(Self, Opened), StoreError> {
         let mut opened = Opened { torn: 0, notes: move_leftovers_aside(dir, trail)? };
-        let db = open_engine(trail)?;
+        let (db, rewritten) = rewritten(dir, trail, open_engine(trail).map_err(|source| damaged(dir, source))?)?;
+        opened.notes.extend(rewritten);
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
@@ -314,6 +343,7 @@ impl SledStore {
     /// A batch is atomic, so there should be none. Were one left, its pieces could mix with a later record's.
     fn remove_torn_contents(&self) -> Result<u64, StoreError> {
         let sealed = self.sealed()?.last().map_or(0, Sealed::end);
+        let sealed = next_present(&self.noted_absent()?, sealed);
         let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed);
         let mut writes = sled::Batch::default();
         let mut torn = std::collections::BTreeSet::new();
@@ -433,6 +463,15 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::File { path: path.to_owned(), source }
 }
 
+/// What the engine says when it finds its own file not as it wrote it; what the system said of the disk is no such thing.
+fn damaged(dir: &Path, source: sled::Error) -> StoreError {
+    let of_its_file = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::Other, ErrorKind::UnexpectedEof];
+    match &source {
+        sled::Error::Io(error) if !of_its_file.contains(&error.kind()) => source.into(),
+        _ => StoreError::Damaged { dir: dir.to_owned(), source },
+    }
+}
+
 fn is_disk_full(error: &StoreError) -> bool {
     match error {
         StoreError::File { source, .. } | StoreError::Sync(source) | StoreError::Engine(sled::Error::Io(source)) => source.kind() == ErrorKind::StorageFull,
@@ -440,7 +479,9 @@ fn is_disk_full(error: &StoreError) -> bool {
     }
 }
 
+pub mod carve;
 mod opening;
+mod rewrite;
 mod sealed;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! There is no timer: while one commit is being synced the next group gathers.
 
+use super::absent::next_present;
 use super::ballast::{self, Ballast};
 use super::feed::Feed;
 use super::frame::{self, Entry};
@@ -48,10 +49,11 @@ impl Writer {
         let mut open = OpenSet::default();
         let mut last_time = Timestamp(0);
         let mut next_seq = None;
+        let absent = store.absent();
         for frame in store.oldest_first(open_floor) {
             let frame = frame.map_err(unreadable)?;
             // The first frame may begin below the floor; all others follow without a gap.
-            let expected = next_seq.unwrap_or(open_floor.min(frame.first_seq));
+            let expected = next_present(&absent, next_seq.unwrap_or(open_floor.min(frame.first_seq)));
             if frame.first_seq != expected {
                 return Err(JournalError::Gap(expected.min(frame.first_seq)));
             }
@@ -69,13 +71,13 @@ impl Writer {
             Some(next_seq) => next_seq,
             // Everything was closed at the last commit. The record before the floor must still be there.
             None => match store.newest_first(open_floor).next().transpose().map_err(unreadable)? {
-                Some(last) if last.end() < open_floor => return Err(JournalError::Gap(last.end())),
-                None if open_floor > 0 => return Err(JournalError::Gap(0)),
+                Some(last) if next_present(&absent, last.end()) < open_floor => return Err(JournalError::Gap(last.end())),
+                None if next_present(&absent, 0) < open_floor => return Err(JournalError::Gap(0)),
                 Some(last) => {
                     last_time = last.entries.last().map_or(last_time, |entry| entry.time);
                     open_floor
                 }
-                None => 0,
+                None => open_floor,
             },
         };
         durable.store(next_seq, Ordering::Release);
@@ -186,16 +188,17 @@ impl Writer {
     }
 
     fn entry(&mut self, record: &Record) -> Entry {
-        self.look_at_clock(record.time);
+        self.look_at_clock(record);
         self.last_time = self.last_time.max(record.time);
         Entry { time: self.last_time, kind: record.kind, id: record.id, leaf: record.leaf.clone() }
     }
 
     /// The trail's own times do not run back. When the clock does, that is told, and becomes a record, once.
-    fn look_at_clock(&mut self, time: Timestamp) {
-        let back = Duration::from_nanos(self.last_time.0.saturating_sub(time.0));
+    fn look_at_clock(&mut self, record: &Record) {
+        let back = Duration::from_nanos(self.last_time.0.saturating_sub(record.time.0));
         if back < CLOCK_BACK_MIN {
-            self.clock_is_back &= !back.is_zero();
+            // It has caught up when a call says so.
+            self.clock_is_back &= !back.is_zero() || record.kind == Kind::Event;
         } else if !self.clock_is_back {
             self.clock_is_back = true;
             let (seconds, last) = (back.as_secs(), self.last_time.rfc3339());

@@ -1,6 +1,7 @@
 //! `keyward audit`: questions to the trail of a running gateway, or of a stopped one's folder.
 
 use super::export::{self, ExportArgs, FollowArgs};
+use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use super::pack::{self, PackArgs};
 use super::trail::{self, GenerateArgs, ReindexArgs};
 use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
@@ -48,6 +49,18 @@ pub enum Audit {
     Prove(super::evidence::ProveArgs),
     /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on record.
     RotateKey(super::Configured),
+    /// Shows how long the trail is kept, what is on hold, what would be pruned now and what was.
+    Retention(RetentionArgs),
+    /// Erases the bodies of one exchange, for a reason that is recorded first. Its records stay.
+    #[command(
+        after_help = "Example:\n  keyward audit erase 01a2043b-69db-752d-a7e3-7a867bd75517 --reason 'request of a data subject, ticket 4711'\n\nWorks beside a running gateway, for whoever may read the trail's folder, and on a stopped one's trail."
+    )]
+    Erase(EraseArgs),
+    /// Makes the store of a damaged trail anew, from its sealed segments and what else can be read, and says what is lost.
+    #[command(
+        after_help = "Example:\n  keyward audit salvage --dir data/audit --reason 'bad sector on the audit disk, 26 November'\n\nThe damaged store is put aside, not deleted. What is lost becomes a record."
+    )]
+    Salvage(SalvageArgs),
     /// Makes a trail to try things on, of the form that a gateway writes.
     #[command(
         after_help = "Example:\n  keyward audit generate --records 1000000 --dir trail\n  keyward audit query --dir trail --decision deny --count --by policy"
@@ -188,6 +201,9 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
+        Audit::Retention(args) => return keep::retention(&args),
+        Audit::Erase(args) => return keep::erase(&args),
+        Audit::Salvage(args) => return keep::run_salvage(&args),
         Audit::Generate(args) => return trail::generate(&args),
         Audit::Reindex(args) => return trail::reindex(&args),
     };

@@ -1,5 +1,6 @@
 //! `keyward audit verify`, `prove` and `rotate-key`: the trail as evidence.
 
+use super::audit::{Trail, ask_gateway};
 use crate::audit::ask::{Ask, Form};
 use crate::audit::query::Reader;
 use crate::clock::AuditId;
@@ -10,7 +11,7 @@ use crate::evidence::start::old_key_file;
 use crate::evidence::verify::{Options, verify};
 use crate::evidence::{layout, proof};
 use crate::pack;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -196,9 +197,8 @@ pub fn run_prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
             proof::prove(&Dir::open(dir)?, &exchange, &out)?
         }
         None => {
-            let gateway = Gateway::open(&args.url)?;
-            let Some(exchange) = gateway.ask(&ask.target(Form::Json))? else { bail!("the trail has no exchange {id}") };
-            proof::prove(&gateway, &String::from_utf8_lossy(&exchange), &out)?
+            let exchange = ask_gateway(&Trail { url: args.url.clone(), dir: None }, &ask.target(Form::Json))?;
+            proof::prove(&Gateway::open(&args.url)?, &exchange, &out)?
         }
     };
     let records: Vec<_> = proved.records.iter().map(ToString::to_string).collect();

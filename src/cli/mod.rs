@@ -3,6 +3,7 @@
 mod audit;
 mod evidence;
 mod export;
+mod keep;
 mod output;
 mod pack;
 mod policy;

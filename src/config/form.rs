@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "the keys are documented where users read them: in config/keyward.toml")]
 
 use super::ConfigError;
+use crate::audit::segment::SEGMENT_RECORDS;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub struct Form {
     pub policies: Policies,
     pub audit: Audit,
     pub evidence: Evidence,
+    pub retention: Retention,
     pub limits: Limits,
     pub upstreams: Upstreams,
     pub upstream: Vec<Upstream>,
@@ -155,8 +157,9 @@ pub struct Audit {
     pub free_bytes_min: u64,
     #[serde(deserialize_with = "bytes")]
     pub ballast: u64,
-    pub segment_records: u64,
     pub kept_body_bytes_max: usize,
+    pub segment_records: u64,
+    pub seal_after_hours: u64,
 }
 
 /// A number of bytes, or a text such as `64MiB`.
@@ -191,9 +194,26 @@ impl Default for Audit {
             commit_deadline_ms: 5_000,
             free_bytes_min: 64 * 1024 * 1024,
             ballast: 64 * 1024 * 1024,
-            segment_records: 65_536,
             kept_body_bytes_max: 64 * 1024,
+            segment_records: SEGMENT_RECORDS,
+            seal_after_hours: 24,
         }
+    }
+}
+
+/// `[retention]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub max_age_days: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub holds_file: Option<PathBuf>,
+    pub every_seconds: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { max_age_days: None, max_bytes: None, holds_file: None, every_seconds: 3600 }
     }
 }
 

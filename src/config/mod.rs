@@ -4,6 +4,8 @@ mod evidence;
 pub mod form;
 mod push;
 
+use crate::audit::retention;
+use crate::audit::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
 use crate::catalog::route::HostPattern;
 use crate::listen::source::Peers;
 use crate::listen::{registry, tls};
@@ -47,8 +49,12 @@ pub struct Settings {
     pub free_bytes_min: u64,
     /// Bytes kept back so that the trail can be opened on a full disk.
     pub ballast_bytes: u64,
-    /// Records in a sealed segment of the trail.
+    /// Records of a sealed segment.
     pub segment_records: u64,
+    /// When a segment is sealed although it is not full.
+    pub seal_after: Duration,
+    /// How long the trail is kept.
+    pub retention: retention::Policy,
     /// How the trail is made evidence.
     pub evidence: crate::evidence::Settings,
     /// Bytes of a redacted body that a record keeps.
@@ -169,8 +175,8 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
-        if !(16..=65_536).contains(&form.audit.segment_records) || !form.audit.segment_records.is_multiple_of(16) {
-            return Err(value("audit.segment_records", format!("{} must be a multiple of 16, 65536 at most", form.audit.segment_records)));
+        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) {
+            return Err(value("audit.segment_records", format!("write a number from {BLOCK_RECORDS} to {SEGMENT_RECORDS}")));
         }
         let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {
@@ -189,8 +195,10 @@ impl Settings {
             commit_deadline: Duration::from_millis(form.audit.commit_deadline_ms),
             free_bytes_min: form.audit.free_bytes_min,
             ballast_bytes: form.audit.ballast,
-            segment_records: form.audit.segment_records,
             kept_body_bytes_max: form.audit.kept_body_bytes_max,
+            segment_records: form.audit.segment_records,
+            seal_after: Duration::from_secs(form.audit.seal_after_hours.saturating_mul(3600)),
+            retention: retention(base, form.retention).map_err(|(key, why)| value(key, why))?,
             body_bytes_max: form.limits.body_bytes_max,
             limits: Limits {
                 body: Duration::from_secs(form.limits.body_seconds),
@@ -215,6 +223,26 @@ impl Settings {
             pushes: push::read(base, form.push).map_err(|(key, why)| value(&key, why))?,
         })
     }
+}
+
+/// How long the trail is kept, as meant.
+///
+/// # Errors
+/// When a bound would keep nothing at all.
+fn retention(base: &Path, form: form::Retention) -> Result<retention::Policy, (&'static str, String)> {
+    const DAY: u64 = 24 * 60 * 60;
+    if form.max_age_days == Some(0) {
+        return Err(("retention.max_age_days", "0 would keep nothing: leave it out to keep everything".to_owned()));
+    }
+    if form.max_bytes == Some(0) {
+        return Err(("retention.max_bytes", "0 would keep nothing: leave it out to keep everything".to_owned()));
+    }
+    Ok(retention::Policy {
+        max_age: form.max_age_days.map(|days| Duration::from_secs(days.saturating_mul(DAY))),
+        max_bytes: form.max_bytes,
+        holds_file: form.holds_file.map(|file| base.join(file)),
+        every: Duration::from_secs(form.every_seconds.max(1)),
+    })
 }
 
 /// One listener as meant.

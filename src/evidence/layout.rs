@@ -2,6 +2,7 @@
 
 use super::tree::TILE_WIDTH;
 use bytes::{BufMut, Bytes};
+use serde::{Deserialize, Serialize};
 
 /// Where the newest checkpoint is.
 pub const CHECKPOINT: &str = "/checkpoint";
@@ -11,6 +12,10 @@ pub const COSIGNED: &str = "/checkpoint/cosigned";
 pub const HISTORY: &str = "/checkpoint/history";
 /// Where the keys are that have signed, one a line; not of C2SP.
 pub const KEYS: &str = "/checkpoint/keys";
+/// Where it is said which records are gone, as JSON lines; not of C2SP.
+pub const ABSENT: &str = "/absent/ranges";
+/// Below it, under the path of a bundle that is gone in part, what is left of it; not of C2SP.
+pub const LEFT: &str = "/absent";
 /// Records in a full bundle.
 pub const BUNDLE_RECORDS: u64 = TILE_WIDTH as u64;
 
@@ -61,6 +66,26 @@ impl Resource {
         let hashes = size.checked_shr(shift).unwrap_or(0);
         self.n.checked_mul(BUNDLE_RECORDS).and_then(|first| first.checked_add(self.width.into())).is_some_and(|end| end <= hashes)
     }
+}
+
+/// Records that are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct AbsentLine {
+    /// The first of them.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// The record that tells of it.
+    pub told_by: u64,
+}
+
+/// A record of a bundle that is gone in part.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LeftLine {
+    /// Its place in the trail.
+    pub seq: u64,
+    /// Its bytes, in hexadecimal.
+    pub leaf: String,
 }
 
 /// Adds a record to a bundle.

@@ -16,10 +16,11 @@ pub mod start;
 mod notary;
 pub mod publish;
 pub mod layout;
-mod serve;
+pub mod serve;
 pub mod source;
 pub mod verify;
 pub mod proof;
+pub mod salvage;
 
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;
@@ -230,6 +231,7 @@ impl Evidence {
             metrics: Arc::clone(metrics),
             every,
             levels: Arc::clone(&self.levels),
+            known: opened.tree.size(),
             tree: Some(opened.tree),
             signed: opened.newest.as_ref().map(Signed::size),
             remembered: None,

@@ -7,7 +7,7 @@ use super::board::{Board, Stage};
 use super::kept::{Kept, Why};
 use super::key::SigningKey;
 use super::note::Signed;
-use super::start::{StartError, catch_up, causes};
+use super::start::{Gone, StartError, catch_up, causes};
 use super::tree::{self, Levels, Tree};
 use crate::audit::feed::Feed;
 use crate::audit::store::Store;
@@ -37,6 +37,9 @@ pub(super) struct Notary {
     /// `None` after a failure, until it could be opened anew.
     pub tree: Option<Tree>,
     pub levels: Arc<Levels>,
+    /// Records of the tree that the start has found or made: signed or not, nothing before is ever taken away. Of those
+    /// that are gone from the trail it could not be had again.
+    pub known: u64,
     /// Records under the newest checkpoint.
     pub signed: Option<u64>,
     pub remembered: Option<Instant>,
@@ -115,13 +118,13 @@ impl Notary {
         let mut tree = match self.tree.take() {
             Some(tree) => tree,
             None => {
-                let tree = Tree::open(&self.dir, self.signed.unwrap_or(0)).map_err(io)?;
+                let tree = Tree::open(&self.dir, self.signed.unwrap_or(0).max(self.known)).map_err(io)?;
                 self.levels = tree.levels();
                 tree
             }
         };
         let until = if fed.hashes.is_empty() { self.durable.load(Ordering::Acquire) } else { fed.first };
-        catch_up(&mut tree, &*self.store, until)?;
+        catch_up(&mut tree, &*self.store, until, &Gone::of(&*self.store, None))?;
         let known = usize::try_from(tree.size().saturating_sub(fed.first)).unwrap_or(usize::MAX);
         tree.extend(fed.hashes.get(known..).unwrap_or_default()).map_err(io)?;
         let size = tree.size();

@@ -1,26 +1,86 @@
 //! What the admin listener serves of the evidence: only what the newest checkpoint covers, and nothing that changes.
 
 use super::Evidence;
-use super::layout::{BUNDLE_RECORDS, Resource, put_entry};
+use super::layout::{AbsentLine, BUNDLE_RECORDS, LeftLine, Resource, put_entry};
 use super::note::Signed;
 use super::tree::Tiles;
 use crate::audit::store::StoreError;
 use std::io;
 
+/// What there is of a tile, or of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// The newest checkpoint does not cover all of it.
+    NotCovered,
+    /// Some of its records are not there any more: which, in a sentence.
+    Gone(String),
+}
+
+fn line(of: &impl serde::Serialize) -> io::Result<String> {
+    Ok(serde_json::to_string(of).map_err(io::Error::other)? + "\n")
+}
+
 impl Evidence {
-    /// A tile, or a bundle of records; `None` when the newest checkpoint does not cover all of it.
+    /// A tile, or a bundle of records.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn resource(&self, resource: Resource) -> io::Result<Option<Vec<u8>>> {
-        let size = self.board.newest().map_or(0, |newest| newest.size());
-        if !resource.is_within(size) {
+    pub fn resource(&self, resource: Resource) -> io::Result<Served> {
+        if !self.covers(resource) {
+            return Ok(Served::NotCovered);
+        }
+        if let Some(level) = resource.level {
+            return self.levels.tile(level, resource.n, resource.width).map(Served::Bytes);
+        }
+        let bundle = self.bundle(resource.n * BUNDLE_RECORDS, resource.width.into()).map_err(io::Error::other)?;
+        Ok(bundle.map_or_else(|| self.gone(resource), Served::Bytes))
+    }
+
+    fn covers(&self, resource: Resource) -> bool {
+        resource.is_within(self.board.newest().map_or(0, |newest| newest.size()))
+    }
+
+    /// Which record of a bundle is not there any more, and which tells of it.
+    fn gone(&self, resource: Resource) -> Served {
+        let first = resource.n * BUNDLE_RECORDS;
+        let end = first + u64::from(resource.width);
+        let absent = self.store.absent().into_iter().find(|absent| absent.first_seq < end && absent.end > first);
+        Served::Gone(match absent {
+            Some(absent) => format!("records {} to {} are gone, record {} tells of it", absent.first_seq, absent.end - 1, absent.told_by),
+            None => "some of its records are missing".to_owned(),
+        })
+    }
+
+    /// What is left of a bundle, as JSON lines; `None` when the newest checkpoint does not cover it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn left(&self, resource: Resource) -> io::Result<Option<String>> {
+        if resource.level.is_some() || !self.covers(resource) {
             return Ok(None);
         }
-        match resource.level {
-            Some(level) => self.levels.tile(level, resource.n, resource.width).map(Some),
-            None => self.bundle(resource.n * BUNDLE_RECORDS, resource.width.into()).map_err(io::Error::other),
+        let (first, mut lines) = (resource.n * BUNDLE_RECORDS, String::new());
+        let end = first + u64::from(resource.width);
+        for frame in self.store.oldest_first(first) {
+            let frame = frame.map_err(io::Error::other)?;
+            if frame.first_seq >= end {
+                break;
+            }
+            for (seq, entry) in (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= first) {
+                lines += &line(&LeftLine { seq, leaf: hex::encode(&entry.leaf) })?;
+            }
         }
+        Ok(Some(lines))
+    }
+
+    /// Which records are gone, as JSON lines, in order.
+    ///
+    /// # Errors
+    /// Never, as things are.
+    pub fn absent(&self) -> io::Result<String> {
+        self.store.absent().iter().map(|gone| line(&AbsentLine { first: gone.first_seq, last: gone.end - 1, told_by: gone.told_by })).collect()
     }
 
     /// Records from `first` on. `None` when one is not there any more.

@@ -3,21 +3,24 @@
 //! The newest checkpoints that are known, here and off the host, must be of trees that this trail's tree grows from.
 //! A trail that is shorter, or other, is not continued unless an operator says why; that becomes a record.
 
+mod grow;
+
 use super::kept::{Kept, Why};
 use super::key::{KeyError, LogKey, SigningKey};
 use super::note::Signed;
 use super::tree::{self, Levels, Tiles, Tree};
+use crate::audit::absent::next_present;
 use crate::audit::record::leaf_hash;
 use crate::audit::store::Store;
-use crate::clock::Timestamp;
+use grow::{build, put_in_place};
 use std::io;
 use std::path::{Path, PathBuf};
 use tlog_tiles::{HASH_SIZE, Hash};
 
+pub use grow::{Gone, catch_up};
+
 /// Signed records before the end that are compared with their hashes at each start: some tens of milliseconds.
 const RECENT: u64 = 4096;
-/// Hashes that are added to the tree at a time.
-const PORTION: usize = 1 << 16;
 
 /// Why the trail is not continued.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,18 @@ pub enum StartError {
     /// The trail does not continue what was signed.
     #[error("{0}. If you know why and want to go on, start once with `--accept-trail \"WHY\"`: your reason becomes a record, and whoever verifies is shown it")]
     Broken(String),
+    /// The tree does not have hashes that nothing else has.
+    #[error(
+        "records {first} to {last} are gone from the trail, and only the files of the tree have their hashes: they cannot be read there. Restore the tree's folder from a backup"
+    )]
+    Hashes {
+        /// The first of the records.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The trail cannot be read, or the tree not be written.
     #[error("{what}")]
     Io {
@@ -107,13 +122,22 @@ impl Start {
             (Ok((tree, newest)), _) => (tree, newest),
             (Err(StartError::Broken(why)), Some(reason)) => {
                 let new = self.dir.join("new");
-                let tree = build(&new, store)?;
+                let tree = build(&new, store, &self.dir)?;
+                let unproven = unproven(&self.dir, store, local.then(|| known.first()).flatten(), &keys);
                 disown(&kept, &tree, &known)?;
                 put_in_place(&self.dir, &new)?;
                 let checkpoints: Vec<_> = known.iter().map(|k| String::from_utf8_lossy(&k.note).into_owned()).collect();
                 let root = tree::root(&*tree.levels(), tree.size()).map_err(broken_tree)?;
                 let found = serde_json::json!({"size": tree.size(), "root": root.to_string()});
-                events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "checkpoints": checkpoints, "found": found})));
+                let mut detail = serde_json::json!({"reason": reason, "problem": why, "checkpoints": checkpoints, "found": found});
+                if let (Some(detail), false) = (detail.as_object_mut(), unproven.is_empty()) {
+                    notes.push(
+                        "nothing that was signed vouches for the hashes that the tree has of some records that are gone: the record of this says which"
+                            .to_owned(),
+                    );
+                    detail.insert("hashes_unproven".to_owned(), unproven.into());
+                }
+                events.push(("trail-accepted", detail));
                 (tree, None)
             }
             (Err(error), _) => return Err(error),
@@ -231,18 +255,28 @@ fn continues(
                 return Err(StartError::Broken(format!("record {record} is not the one that was signed")));
             }
             drop(levels);
+            if let Some(gone) = store.absent().iter().find(|absent| absent.end > size) {
+                // To open it would take away what its files have beyond the checkpoint.
+                return Err(StartError::Broken(format!(
+                    "records {} to {} are gone, and the checkpoint in `{}` does not cover them",
+                    gone.first_seq,
+                    gone.end - 1,
+                    dir.join("checkpoint").display()
+                )));
+            }
             let mut tree = Tree::open(dir, size).map_err(at("the tree"))?;
-            catch_up(&mut tree, store, end)?;
-            agree(&tree, &signed)?;
+            catch_up(&mut tree, store, end, &Gone::of(store, None))?;
+            agree(&tree, &signed, false)?;
             tree
         }
         Err(why) => {
             let new = dir.join("new");
-            let tree = build(&new, store)?;
-            agree(&tree, &signed)?;
+            let tree = build(&new, store, dir)?;
+            agree(&tree, &signed, !store.absent().is_empty())?;
             put_in_place(dir, &new)?;
             if tree.size() > 0 {
-                notes.push(format!("the tree was computed anew from all {} records: {why}", tree.size()));
+                let taken = if store.absent().is_empty() { "" } else { ", and from the hashes of those that are gone" };
+                notes.push(format!("the tree was computed anew from all {} records{taken}: {why}", tree.size()));
             }
             tree
         }
@@ -259,21 +293,34 @@ fn usable(dir: &Path, stored: &Signed) -> Result<Levels, String> {
     if tree::root(&levels, size).map_err(|e| unreadable(&e))? != root {
         return Err(foreign());
     }
-    // The tiles that records are compared with must be the signed ones too: a proof from each leads to the root.
-    let width = u64::from(tree::TILE_WIDTH);
-    for n in size.saturating_sub(RECENT) / width..size.div_ceil(width) {
-        let first = levels.tile(0, n, 1).map_err(|e| unreadable(&e))?;
-        let first = first.first_chunk::<HASH_SIZE>().ok_or_else(foreign)?;
-        tree::inclusion(&levels, size, root, n * width, *first).map_err(|_| foreign())?;
-    }
-    Ok(levels)
+    // The tiles that records are compared with must be the signed ones too.
+    if proven(&levels, stored, size.saturating_sub(RECENT)..size) { Ok(levels) } else { Err(foreign()) }
 }
 
-fn agree(tree: &Tree, signed: &[(&str, Signed)]) -> Result<(), StartError> {
-    match disagreeing(&tree.levels(), signed)? {
-        Some(place) => Err(StartError::Broken(format!("the records are not those over which the checkpoint in `{place}` was signed"))),
-        None => Ok(()),
-    }
+/// Whether the hashes that a tree's files have of some records are the signed ones: a proof from each tile leads to the root.
+fn proven(levels: &Levels, signed: &Signed, records: std::ops::Range<u64>) -> bool {
+    let width = u64::from(tree::TILE_WIDTH);
+    let leads = |n: u64| {
+        let first = levels.tile(0, n, 1).ok()?;
+        tree::inclusion(levels, signed.size(), signed.root(), n * width, *first.first_chunk::<HASH_SIZE>()?).ok()
+    };
+    records.end <= signed.size() && (records.start / width..records.end.div_ceil(width)).all(|n| leads(n).is_some())
+}
+
+/// Records that are gone and for whose hashes the newest checkpoint, stored with them, does not vouch.
+fn unproven(dir: &Path, store: &dyn Store, newest: Option<&Known>, keys: &[LogKey]) -> Vec<serde_json::Value> {
+    let old = newest.and_then(|newest| Some((Signed::open(&newest.note, keys).ok()?, Levels::open(dir).ok()?)));
+    let vouched = |range| old.as_ref().is_some_and(|(signed, levels)| proven(levels, signed, range));
+    let gone = store.absent();
+    let left = gone.iter().filter(|gone| !vouched(gone.range()));
+    left.map(|gone| serde_json::json!({"first": gone.first_seq, "last": gone.end - 1})).collect()
+}
+
+/// `taken` says that the tree has hashes from old files, of records that are gone.
+fn agree(tree: &Tree, signed: &[(&str, Signed)], taken: bool) -> Result<(), StartError> {
+    let Some(place) = disagreeing(&tree.levels(), signed)? else { return Ok(()) };
+    let taken = if taken { ", or the hashes that the tree's files have of records that are gone are not: a backup of those files may help" } else { "" };
+    Err(StartError::Broken(format!("the records are not those over which the checkpoint in `{place}` was signed{taken}")))
 }
 
 /// The place of a checkpoint whose root is not this tree's.
@@ -290,7 +337,8 @@ fn disagreeing<'a>(levels: &Levels, signed: &[(&'a str, Signed)]) -> Result<Opti
 fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> Result<Option<u64>, StartError> {
     let width = u64::from(tree::TILE_WIDTH);
     let mut tile: Option<(u64, Vec<Hash>)> = None;
-    let mut expected = from;
+    let gone = store.absent();
+    let mut expected = next_present(&gone, from);
     for frame in store.oldest_first(from) {
         let frame = frame.map_err(unreadable)?;
         for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= from) {
@@ -300,7 +348,7 @@ fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> R
             if seq != expected {
                 return Ok(Some(expected));
             }
-            expected += 1;
+            expected = next_present(&gone, expected + 1);
             let n = seq / width;
             if tile.as_ref().is_none_or(|(held, _)| *held != n) {
                 let count = u32::try_from(width.min(to - n * width)).unwrap_or(tree::TILE_WIDTH);
@@ -329,58 +377,6 @@ fn disown(kept: &Kept, tree: &Tree, known: &[Known]) -> Result<(), StartError> {
         kept.remember(Why::Disowned, note).map_err(at("the history of checkpoints"))?;
     }
     kept.drop_newest().map_err(at("the newest checkpoint"))
-}
-
-/// The tree of all records, in a folder of its own.
-fn build(dir: &Path, store: &dyn Store) -> Result<Tree, StartError> {
-    std::fs::create_dir_all(dir).map_err(at("the folder of the new tree"))?;
-    let mut tree = Tree::open(dir, 0).map_err(at("the new tree"))?;
-    catch_up(&mut tree, store, u64::MAX)?;
-    Ok(tree)
-}
-
-/// Puts the old files aside, for whoever wants to see what was wrong with them, and the new ones in their place.
-fn put_in_place(dir: &Path, new: &Path) -> Result<(), StartError> {
-    let levels: Vec<_> = (0..8).map(|level| format!("level{level}")).collect();
-    if levels.iter().any(|level| dir.join(level).metadata().is_ok_and(|about| about.len() > 0)) {
-        let aside = dir.with_file_name("aside").join(format!("tree.{}", Timestamp::now().0));
-        std::fs::create_dir_all(&aside).map_err(at("the folder for what is put aside"))?;
-        for level in levels.iter().filter(|level| dir.join(level).exists()) {
-            std::fs::rename(dir.join(level), aside.join(level)).map_err(at("a file of the old tree"))?;
-        }
-    }
-    levels.iter().try_for_each(|level| std::fs::rename(new.join(level), dir.join(level))).map_err(at("a file of the new tree"))?;
-    std::fs::remove_dir(new).map_err(at("the folder of the new tree"))
-}
-
-/// Grows the tree over the stored records up to `end`.
-///
-/// # Errors
-/// When a record is missing, or the disk fails.
-pub fn catch_up(tree: &mut Tree, store: &dyn Store, end: u64) -> Result<(), StartError> {
-    let from = tree.size();
-    if from >= end {
-        return Ok(());
-    }
-    let mut hashes = Vec::new();
-    let mut expected = from;
-    for frame in store.oldest_first(from) {
-        let frame = frame.map_err(unreadable)?;
-        if frame.first_seq > expected {
-            return Err(StartError::Broken(format!("records {expected} to {} are missing in the trail", frame.first_seq - 1)));
-        }
-        let fresh = (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= from);
-        hashes.extend(fresh.map(|(_, entry)| leaf_hash(&entry.leaf)));
-        expected = frame.end().min(end);
-        if hashes.len() >= PORTION {
-            tree.extend(&hashes).map_err(at("the tree"))?;
-            hashes.clear();
-        }
-        if expected == end {
-            break;
-        }
-    }
-    tree.extend(&hashes).map_err(at("the tree"))
 }
 
 fn at(what: &str) -> impl FnOnce(io::Error) -> StartError {

@@ -56,6 +56,11 @@ impl Board {
         })
     }
 
+    /// The record that is sent next.
+    pub fn cursor(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).cursor
+    }
+
     /// Durable records from the cursor on.
     fn lag(&self, cursor: u64) -> u64 {
         self.reader.durable().saturating_sub(cursor)

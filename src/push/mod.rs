@@ -103,6 +103,11 @@ impl Pushes {
         Ok(pushes)
     }
 
+    /// Records below have been sent, by every push, and confirmed.
+    pub fn sent(&self) -> u64 {
+        self.boards.iter().map(|board| board.cursor()).min().unwrap_or(u64::MAX)
+    }
+
     /// The state of each, for people and programs.
     pub fn state(&self) -> Value {
         self.boards.iter().map(|board| board.json()).collect()

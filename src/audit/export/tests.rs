@@ -1,14 +1,17 @@
 //! Exports over real sled: whole, in order, each exchange once, wherever they are cut.
 
+use super::super::ask::{Ask, Form};
 use super::super::query::PAGE_EXCHANGES_MAX;
 use super::super::record::canonical;
 use super::super::store::{Batch, SledStore, Store};
+use super::super::tiered::TieredStore;
 use super::*;
 use crate::reason::Reason;
 use proptest::prelude::*;
 use serde_json::json;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What is recorded, in order: a request that is forwarded, one that is refused, an event, or the answer to the nth open one.
 #[derive(Clone, Copy, Debug)]
@@ -207,5 +210,69 @@ fn an_export_survives_its_url() {
     for (name, value) in [("form", "xml"), ("cursor", "x"), ("follow", "maybe"), ("decison", "deny")] {
         let error = Export::read(&[(name.to_owned(), value.to_owned())]).unwrap_err().to_string();
         assert!(error.contains(&format!("`{name}`")), "{error}");
+    }
+}
+
+#[test]
+fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = TieredStore::open_with(dir.path(), 64).unwrap();
+    let entry = |n: u64| Entry { time: Timestamp(n * 1_000_000_000), kind: Kind::Event, id: AuditId::new(), leaf: format!("{n}").into() };
+    store.append(&Batch { entries: (0..300).map(entry).collect(), open_floor: Some(300), ..Batch::default() }).unwrap();
+    store.seal().unwrap();
+    let store = Arc::new(store);
+    let reader = Reader::over_shared(store.clone(), 300);
+    let at = |start, filter| Exporter::new(reader.clone(), Export { start, ..export(RecordForm::Ndjson, filter) }).unwrap();
+    let mut begun = at(Start::At(60), &[]);
+    begun.bounds = Bounds { step_records: 4, ..BOUNDS };
+    let mut waiting = at(Start::At(64), &[]);
+    store.prune(&[0..64, 128..192, 192..256], 299).unwrap();
+    let numbers = |lines: Vec<Line>| lines.iter().map(|line| std::str::from_utf8(&line.bytes).unwrap().trim().parse().unwrap()).collect::<Vec<u64>>();
+    let left: Vec<_> = (64..128).chain(256..300).collect();
+    for (bounds, cut) in [(BOUNDS, false), (SMALL, false), (SMALL, true)] {
+        let lines = lines(&reader, &export(RecordForm::Ndjson, &[]), bounds, cut);
+        assert!(lines.iter().all(|line| !(128..256).contains(&line.next)));
+        assert_eq!(numbers(lines), left);
+    }
+    assert_eq!(numbers(waiting.step().unwrap().lines), left, "what it stood before is there");
+    for start in [Start::At(5), Start::At(128), Start::At(255)] {
+        let gone = at(start, &[]).step().unwrap_err().to_string();
+        assert!(gone.contains("are in the trail no longer, record 299 tells why: to go on without them, begin at record"), "{gone}");
+        // Unless they are older than what is wanted.
+        assert_eq!(at(start, &[("since", "1970-01-01T00:04:50Z")]).step().unwrap().lines.len(), 10);
+    }
+    let gone = begun.step().unwrap_err();
+    assert!(matches!(gone, ExportError::Gone { from: 60, to: 63, told_by: Some(299) }), "{gone}");
+    // A time in a gap is the time of what comes behind it.
+    assert_eq!(numbers(at(Start::Oldest, &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
+    assert!(at(Start::At(140), &[("since", "1970-01-01T00:02:20Z")]).step().is_err());
+    assert_eq!(numbers(at(Start::At(70), &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn whoever_asks_for_what_was_pruned_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = TieredStore::open_with(dir.path(), 64).unwrap();
+    let id = |n: u64| AuditId(uuid::Uuid::new_v7(uuid::Timestamp::from_unix_time(n * 10, 0, 0, 0)));
+    let ids: Vec<_> = (0..200).map(id).collect();
+    let entry = |n: u64| Entry { time: Timestamp(n * 10_000_000_000), kind: Kind::Event, id: ids[n as usize], leaf: format!("{n}").into() };
+    store.append(&Batch { entries: (0..200).map(entry).collect(), open_floor: Some(200), ..Batch::default() }).unwrap();
+    store.seal().unwrap();
+    store.prune(&[0..64, 128..192], 199).unwrap();
+    let reader = Reader::over(store, 200);
+    let ask = |id| Ask::Exchange(id).answer(&reader, Form::Json).map_err(|error| (error.status(), error.to_string()));
+    for n in [64, 127, 192, 199] {
+        ask(ids[n]).unwrap();
+    }
+    for (n, records) in [(0, "0 to 63"), (63, "0 to 63"), (128, "128 to 191"), (150, "128 to 191")] {
+        let (status, why) = ask(ids[n]).unwrap_err();
+        assert!(
+            status == 404 && why.ends_with(&format!("at its time stood records {records}, which were pruned by policy: record 199 tells of it")),
+            "{n}: {why}"
+        );
+    }
+    for n in [90, 196, 5000] {
+        let (status, why) = ask(id(n)).unwrap_err();
+        assert!(status == 404 && !why.contains("at its time"), "{n}: {why}");
     }
 }

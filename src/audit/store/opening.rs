@@ -10,7 +10,7 @@ const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
 
-pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+pub(in crate::audit) fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
     match file.try_lock() {

@@ -1,6 +1,7 @@
 //! What sled still has to do with a segment once it is sealed: a note of it, and letting go of its records.
 
 use super::{SledStore, StoreError, content_key, data_file, frame_key, key, seq_of_key};
+use crate::audit::absent::Absent;
 use crate::audit::frame;
 use crate::audit::segment::Sealed;
 
@@ -32,6 +33,37 @@ impl SledStore {
         let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
         let mut writes = sled::Batch::default();
         writes.insert(key(b's', sealed.first_seq, 0).as_slice(), sealed.to_bytes());
+        self.commit_to(writes, &data)
+    }
+
+    /// The records that are noted as gone, in order.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(in crate::audit) fn noted_absent(&self) -> Result<Vec<Absent>, StoreError> {
+        let mut noted = Vec::new();
+        for item in self.db.scan_prefix(b"g") {
+            let (key, value) = item?;
+            let first_seq = seq_of_key(&key);
+            let absent = Absent::from_bytes(first_seq, &value);
+            noted.push(absent.ok_or(StoreError::SegmentLost { first_seq, last_seq: first_seq, why: "the note of their absence is damaged".to_owned() })?);
+        }
+        Ok(noted)
+    }
+
+    /// Notes records as gone, in place of the notes of the segments that had them. From here on nobody looks for them.
+    ///
+    /// # Errors
+    /// As [`super::Store::append`].
+    pub(in crate::audit) fn note_absent(&self, absent: &[Absent]) -> Result<(), StoreError> {
+        let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
+        let mut writes = sled::Batch::default();
+        for absent in absent {
+            for item in self.db.range(key(b's', absent.first_seq, 0).as_slice()..key(b's', absent.end, 0).as_slice()).keys() {
+                writes.remove(item?);
+            }
+            writes.insert(key(b'g', absent.first_seq, 0).as_slice(), absent.to_bytes());
+        }
         self.commit_to(writes, &data)
     }
 

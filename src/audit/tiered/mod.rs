@@ -4,13 +4,18 @@
 //! durable, read back and compared; then a note in sled, and only then sled lets go of them. From the note on the files
 //! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
 
+mod erase;
+pub mod found;
 mod frames;
+mod prune;
 mod seal;
 mod sealer;
 mod tail;
 
 use self::sealer::Sealer;
 use self::tail::Tail;
+use super::absent::{Absent, next_present};
+use super::frame::Entry;
 use super::index::file::{Cache, IndexFile};
 use super::index::{Index, Span};
 use super::record::Content;
@@ -26,7 +31,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+pub use self::prune::About;
 pub use self::seal::Pace;
 
 /// The whole trail of a directory.
@@ -44,7 +51,11 @@ struct Shared {
     segment_records: u64,
     /// Without gaps, the oldest first. A segment is here before sled lets go of its records.
     segments: ArcSwap<Vec<Arc<Segment>>>,
+    /// Records that are gone, in order.
+    absent: ArcSwap<Vec<Absent>>,
     tail: Mutex<Tail>,
+    /// Held by whoever writes, replaces or removes segments.
+    changing: Mutex<()>,
     /// Records below are durable.
     end: AtomicU64,
     /// Exchanges below are closed.
@@ -99,12 +110,29 @@ impl TieredStore {
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
     }
 
-    /// Starts a thread of low priority that seals what is complete, until the store is dropped.
+    /// Shows every record of segments, in order, without the store; those that cannot be read are left out.
+    ///
+    /// # Errors
+    /// When a segment cannot be opened.
+    pub fn each_sealed(dir: &Path, sealed: &[Sealed], mut visit: impl FnMut(u64, &Entry)) -> Result<(), StoreError> {
+        let dictionaries = Dictionaries::default();
+        for Sealed { first_seq, .. } in sealed {
+            let records = Records::open(&path(&dir.join("segments"), *first_seq, "records"), &dictionaries)?;
+            for block in 0..records.blocks() {
+                let first = first_seq.saturating_add((block * BLOCK_RECORDS) as u64);
+                let entries = records.block(block).unwrap_or_default();
+                (first..).zip(&entries).for_each(|(seq, entry)| visit(seq, entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn start_sealing(&mut self, metrics: Arc<Metrics>) -> Result<(), StoreError> {
-        let sealer = Sealer::start(Arc::clone(&self.shared), metrics);
+    pub fn start_sealing(&mut self, seal_after: Duration, metrics: Arc<Metrics>) -> Result<(), StoreError> {
+        let sealer = Sealer::start(Arc::clone(&self.shared), seal_after, metrics);
         self.sealer = Some(sealer.map_err(|source| StoreError::File { path: self.shared.dir.clone(), source })?);
         Ok(())
     }
@@ -153,12 +181,15 @@ impl Shared {
         let dir = dir.join("segments");
         let (dictionaries, sets) = (Dictionaries::default(), Cache::default());
         let mut segments: Vec<Arc<Segment>> = Vec::new();
-        let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), None);
+        let absent = hot.noted_absent()?;
+        let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), 0);
         for sealed in hot.sealed()? {
             let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
-            if let Some(before) = noted_end.replace(sealed.end()).filter(|before| *before != sealed.first_seq) {
-                lost.push(missing(before, sealed.first_seq, "no segment is noted that has them".to_owned()));
+            let wanted = next_present(&absent, noted_end);
+            if wanted != sealed.first_seq {
+                lost.push(missing(wanted, sealed.first_seq, "no segment is noted that has them".to_owned()));
             }
+            noted_end = sealed.end();
             match open_segment(&dir, &sealed, &dictionaries, &sets) {
                 Ok(segment) => {
                     unindexed += usize::from(segment.index.load().is_none());
@@ -173,11 +204,13 @@ impl Shared {
                 segments.len()
             ));
         }
-        let sealed_end = segments.last().map_or(0, |segment| segment.end());
+        let sealed_end = next_present(&absent, noted_end);
         let end = hot.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
         let shared = Self {
+            absent: ArcSwap::from_pointee(absent),
             open_floor: AtomicU64::new(hot.open_floor()?),
             tail: Mutex::new(Tail::new(sealed_end)),
+            changing: Mutex::default(),
             end: AtomicU64::new(end),
             segments: ArcSwap::from_pointee(segments),
             segment_records,
@@ -189,8 +222,13 @@ impl Shared {
         Ok((shared, opened, lost))
     }
 
+    /// Records below are sealed, or gone.
     fn sealed_end(&self) -> u64 {
-        self.segments.load().last().map_or(0, |segment| segment.end())
+        next_present(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -207,6 +245,7 @@ fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: 
     if (opened.first_seq(), opened.count(), opened.digest()) != (first_seq, count, sealed.records) {
         return Err(other(records));
     }
+    erase::put_in_place(dir, sealed)?;
     let bodies = path(dir, first_seq, "bodies");
     let opened_bodies = Bodies::open(&bodies, first_seq, count, dictionaries)?;
     if opened_bodies.digest() != sealed.bodies {
@@ -260,6 +299,10 @@ impl Store for TieredStore {
 
     fn open_floor(&self) -> Result<u64, StoreError> {
         self.shared.hot.open_floor()
+    }
+
+    fn absent(&self) -> Vec<Absent> {
+        self.shared.absent.load().to_vec()
     }
 
     fn spans(&self, end: u64) -> Vec<Span> {

@@ -10,14 +10,14 @@ use crate::audit::segment::output::{self, Output};
 use crate::audit::segment::records::RecordsWriter;
 use crate::audit::segment::{SEGMENT_RECORDS, Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
-use crate::clock::AuditId;
+use crate::clock::{AuditId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A new dictionary is trained each so many segments: training costs more than a dictionary loses in between.
-const DICTIONARY_SEGMENTS: u64 = 8;
+const DICTIONARY_SEGMENTS: usize = 8;
 /// Every so many frames one is looked at for the dictionary, and of it so many records.
 const SAMPLED_FRAMES: usize = 4;
 const SAMPLED_RECORDS: usize = 4;
@@ -74,17 +74,53 @@ impl Shared {
     /// # Errors
     /// When the disk or the store fails, or the work is called off. Nothing is lost then: sled has the records.
     pub(super) fn seal_next(&self, pace: &mut Pace) -> Result<bool, StoreError> {
+        let _changing = self.change();
         let (first_seq, all) = (self.sealed_end(), self.end.load(Ordering::Acquire));
-        let end = first_seq.saturating_add(self.segment_records);
+        let end = self.segment_end(first_seq);
         // Exchanges that stay open for a whole segment more are sealed open.
         let settled = self.open_floor.load(Ordering::Acquire) >= end || all >= end.saturating_add(self.segment_records);
         if all < end || !settled {
             return Ok(false);
         }
+        self.seal_to(first_seq, end, pace)?;
+        Ok(true)
+    }
+
+    /// Seals what is closed of the next segment, although it is not complete. False when there is nothing.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn seal_early(&self, pace: &mut Pace) -> Result<bool, StoreError> {
+        let _changing = self.change();
+        let first_seq = self.sealed_end();
+        let end = self.segment_end(first_seq).min(self.open_floor.load(Ordering::Acquire)).min(self.end.load(Ordering::Acquire));
+        if end <= first_seq {
+            return Ok(false);
+        }
+        self.seal_to(first_seq, end, pace)?;
+        Ok(true)
+    }
+
+    /// The time of the oldest record that is not sealed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn oldest_unsealed(&self) -> Result<Option<Timestamp>, StoreError> {
+        let oldest = self.frame_from(self.sealed_end()).transpose()?;
+        Ok(oldest.and_then(|frame| frame.entries.first().map(|entry| entry.time)))
+    }
+
+    /// Where a segment ends that begins at `first_seq`: it has no gaps.
+    fn segment_end(&self, first_seq: u64) -> u64 {
+        let full = first_seq.saturating_add(self.segment_records);
+        self.absent.load().iter().map(|absent| absent.first_seq).find(|gap| *gap > first_seq).map_or(full, |gap| gap.min(full))
+    }
+
+    fn seal_to(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(), StoreError> {
         self.follow(end, pace)?;
         output::make_directory(&self.dir)?;
         let index = self.tail().oldest(first_seq);
-        let index = match index.filter(|index| u64::from(index.count()) == self.segment_records) {
+        let index = match index.filter(|index| index.end() == end) {
             Some(index) => index,
             None => self.build(first_seq, end, pace)?,
         };
@@ -100,8 +136,7 @@ impl Shared {
             self.segments.store(Arc::new(segments));
             tail.forget(end);
         }
-        self.let_go(pace)?;
-        Ok(true)
+        self.let_go(pace)
     }
 
     /// Brings the index in memory up to a record, in small steps.
@@ -194,8 +229,9 @@ impl Shared {
 
     /// Dictionaries for records and bodies: those of the segment before, or new ones.
     fn dictionaries_for(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
-        if !(first_seq / self.segment_records).is_multiple_of(DICTIONARY_SEGMENTS)
-            && let Some(before) = self.segments.load().last()
+        let segments = self.segments.load();
+        if let Some(before) = segments.last()
+            && segments.iter().rev().take_while(|segment| Arc::ptr_eq(segment.records.dictionary(), before.records.dictionary())).count() < DICTIONARY_SEGMENTS
         {
             return Ok((Arc::clone(before.records.dictionary()), Arc::clone(before.bodies.dictionary())));
         }

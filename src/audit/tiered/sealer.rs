@@ -3,6 +3,7 @@
 use super::{Pace, Shared};
 use crate::audit::segment::SegmentError;
 use crate::audit::store::StoreError;
+use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,10 +28,10 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    pub fn start(shared: Arc<Shared>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(shared: Arc<Shared>, seal_after: Duration, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("keyward-sealer".to_owned()).spawn(move || run(&shared, &metrics, &told))?;
+        let thread = std::thread::Builder::new().name("keyward-sealer".to_owned()).spawn(move || run(&shared, seal_after, &metrics, &told))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
@@ -54,7 +55,7 @@ impl Drop for Sealer {
     }
 }
 
-fn run(shared: &Shared, metrics: &Metrics, stop: &AtomicBool) {
+fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBool) {
     // Where the system refuses, the small steps alone must do.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     let mut pace = Pace::beside_a_writer(stop);
@@ -62,7 +63,7 @@ fn run(shared: &Shared, metrics: &Metrics, stop: &AtomicBool) {
     let mut tidied = false;
     while !stop.load(Ordering::Acquire) {
         let end = shared.end.load(Ordering::Acquire);
-        let wait = match work(shared, metrics, &mut tidied, &mut pace) {
+        let wait = match work(shared, metrics, seal_after, &mut tidied, &mut pace) {
             Ok(()) if end > seen => BUSY,
             Ok(()) => IDLE,
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
@@ -79,10 +80,11 @@ fn run(shared: &Shared, metrics: &Metrics, stop: &AtomicBool) {
 }
 
 /// One look: follow, tidy up once, seal.
-fn work(shared: &Shared, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+fn work(shared: &Shared, metrics: &Metrics, seal_after: Duration, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
     let end = shared.end.load(Ordering::Acquire);
     if !*tidied && shared.has_room() {
         shared.remove_unfinished();
+        shared.remove_absent()?;
         shared.let_go(pace)?;
         for segment in shared.segments.load().iter().filter(|segment| segment.index.load().is_none()) {
             shared.reindex(segment, pace)?;
@@ -93,6 +95,10 @@ fn work(shared: &Shared, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) 
     shared.follow(end, pace)?;
     while shared.has_room() && shared.seal_next(pace)? {
         shared.tell(metrics);
+    }
+    let due = Timestamp(Timestamp::now().0.saturating_sub(u64::try_from(seal_after.as_nanos()).unwrap_or(u64::MAX)));
+    if shared.oldest_unsealed()?.is_some_and(|oldest| oldest < due) && shared.has_room() {
+        shared.seal_early(pace)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! does the sealer between questions, so that a question finds little to do.
 
 use super::Shared;
+use crate::audit::absent::next_present;
 use crate::audit::index::builder::{Builder, Growing};
 use crate::audit::index::{Index, Span};
 use crate::audit::record::Kind;
@@ -34,8 +35,9 @@ impl Tail {
     pub fn follow(&mut self, shared: &Shared, end: u64) -> Result<(), StoreError> {
         while self.next < end {
             let Some(frame) = shared.frame_from(self.next).transpose()? else { return Ok(()) };
-            if frame.first_seq > self.next {
-                // A gap: what is behind it is read, not indexed.
+            let mut gap = frame.first_seq > self.next;
+            if gap && frame.first_seq > next_present(&shared.absent.load(), self.next) {
+                // Nobody knows why: what is behind it is read, not indexed.
                 return Ok(());
             }
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
@@ -46,6 +48,7 @@ impl Tail {
                     return Ok(());
                 }
                 let full = self.growing.back().is_none_or(|growing| growing.first_seq().saturating_add(shared.segment_records) <= seq);
+                let full = full || std::mem::take(&mut gap);
                 if full && self.growing.len() == FOLLOWED_MAX {
                     return Ok(());
                 }
@@ -98,10 +101,14 @@ impl Tail {
         Some(oldest.0.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Forgets what is sealed up to `end`.
+    /// Forgets what is sealed up to `end`. An index that reaches beyond is begun anew there, and all behind it.
     pub fn forget(&mut self, end: u64) {
-        self.growing.retain(|growing| growing.first_seq() >= end);
-        self.open.retain(|_, seq| *seq >= end);
-        self.next = self.next.max(end);
+        let beyond = self.growing.iter().any(|growing| {
+            let growing = growing.0.read().unwrap_or_else(PoisonError::into_inner);
+            growing.first_seq() < end && growing.end() > end
+        });
+        self.growing.retain(|growing| growing.first_seq() >= end && !beyond);
+        self.open.retain(|_, seq| *seq >= end && !beyond);
+        self.next = if beyond { end } else { self.next.max(end) };
     }
 }

@@ -6,6 +6,7 @@ use super::super::testing::{entries, metrics};
 use super::*;
 use crate::clock::AuditId;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const SEGMENT: u64 = 64;
@@ -223,6 +224,77 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
     assert_eq!(std::fs::read(file("index")).unwrap(), index);
 }
 
+/// What is left of a body: in the store, and in any file.
+fn traces(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(traces(&path, needle)),
+            false if std::fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle) => found.push(path),
+            false => (),
+        }
+    }
+    found
+}
+
+#[test]
+fn an_erased_body_is_gone_from_every_file_and_the_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, 100);
+    // Does not compress, so that it can be found on the disk.
+    let mut secret = vec![0; 3000];
+    getrandom::fill(&mut secret).unwrap();
+    let id = AuditId::new();
+    let content = Content { salt: [7; 32], bytes: secret.clone().into() };
+    store.append(&Batch { first_seq: 100, entries: vec![entry(100, Kind::Refused, id)], contents: vec![(100, content)], open_floor: Some(101) }).unwrap();
+    let mut before = read(&store);
+    assert!(!traces(dir.path(), &secret[..64]).is_empty(), "it can be found");
+    assert!(matches!(store.erase(&BTreeSet::from([100])), Err(StoreError::NotSealed(100))));
+    store.seal_early().unwrap();
+    assert_eq!(store.sealed_end(), 101);
+    assert_eq!(store.erase(&BTreeSet::from([3, 100])).unwrap(), 2);
+    assert_eq!(store.erase(&BTreeSet::from([3, 100])).unwrap(), 0, "once");
+    before[3].2 = None;
+    before[100].2 = None;
+    assert!(read(&store) == before);
+    fill(&store, 50);
+    drop(store);
+    let (store, opened) = TieredStore::open_with(dir.path(), SEGMENT).unwrap();
+    assert!(opened.notes[0].contains("written anew"), "{:?}", opened.notes);
+    assert!(read(&store)[..101] == before);
+    assert_eq!(read(&store).len(), 151);
+    assert_eq!(traces(dir.path(), &secret[..64]), Vec::<PathBuf>::new());
+    drop(store);
+    assert_eq!(read(&open(dir.path())).len(), 151, "once only");
+}
+
+#[test]
+fn an_erasure_that_a_crash_has_cut_is_ended_or_has_not_begun() {
+    for noted in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        fill(&store, SEGMENT);
+        store.seal().unwrap();
+        let before = read(&store);
+        let old = std::fs::read(path(&store.shared.dir, 0, "bodies")).unwrap();
+        let sealed = store.shared.hot.sealed().unwrap()[0];
+        store.erase(&BTreeSet::from([3])).unwrap();
+        let after = read(&store);
+        // Back to before the rename, and before the note too.
+        std::fs::rename(path(&store.shared.dir, 0, "bodies"), path(&store.shared.dir, 0, "bodies-new")).unwrap();
+        std::fs::write(path(&store.shared.dir, 0, "bodies"), old).unwrap();
+        if !noted {
+            store.shared.hot.note_sealed(&sealed).unwrap();
+        }
+        drop(store);
+        let store = TieredStore::open_with(dir.path(), SEGMENT).unwrap().0;
+        assert!(read(&store) == if noted { after } else { before }, "{noted}");
+        assert!(!path(&store.shared.dir, 0, "bodies-new").exists());
+    }
+}
+
 #[test]
 fn a_note_without_its_neighbour_is_a_gap() {
     let dir = tempfile::tempdir().unwrap();
@@ -242,7 +314,7 @@ fn readers_see_every_record_while_segments_are_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = metrics();
     let mut store = open(dir.path());
-    store.start_sealing(metrics.clone()).unwrap();
+    store.start_sealing(Duration::MAX, metrics.clone()).unwrap();
     let end = 3000;
     std::thread::scope(|threads| {
         let writing = threads.spawn(|| (0..end / 60).for_each(|_| fill(&store, 60)));

@@ -5,7 +5,7 @@ use super::super::key::LogKey;
 use super::super::layout::{CHECKPOINT, Resource};
 use super::super::note::Signed;
 use super::super::tree::Tiles;
-use super::{Resources, Runs, Source, bundles, tile_of};
+use super::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
 use crate::audit::record::Content;
 use bytes::Bytes;
 use std::io;
@@ -34,6 +34,13 @@ impl Copy {
 impl Resources for Copy {
     fn get(&self, resource: Resource) -> io::Result<Bytes> {
         std::fs::read(self.dir.join(resource.path().trim_start_matches('/'))).map(Bytes::from)
+    }
+
+    fn beside(&self, path: &str) -> io::Result<String> {
+        match std::fs::read_to_string(self.dir.join(path.trim_start_matches('/'))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => read,
+        }
     }
 }
 
@@ -70,6 +77,10 @@ impl Source for Copy {
 
     fn ends_by_checkpoint(&self) -> bool {
         true
+    }
+
+    fn absent(&self) -> io::Result<Vec<Absent>> {
+        absent_of(self)
     }
 
     fn runs(&self, first: u64, end: u64) -> Runs<'_> {

@@ -4,7 +4,7 @@ use super::super::TREE;
 use super::super::kept::{Kept, Past};
 use super::super::key::LogKey;
 use super::super::tree::{Levels, Tiles};
-use super::{Head, Recorded, Run, Runs, Source, Unreadable};
+use super::{Absent, Head, Recorded, Run, Runs, Source, Unreadable};
 use crate::audit::record::Content;
 use crate::audit::store::{Store, StoreError};
 use crate::audit::tiered::TieredStore;
@@ -68,6 +68,10 @@ impl Source for Dir {
 
     fn ends_by_checkpoint(&self) -> bool {
         false
+    }
+
+    fn absent(&self) -> io::Result<Vec<Absent>> {
+        Ok(self.store.absent().iter().map(|absent| Absent { range: absent.range(), told_by: absent.told_by }).collect())
     }
 
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {

@@ -3,7 +3,7 @@
 use super::super::kept::Past;
 use super::super::key::LogKey;
 use super::super::tree::Tiles;
-use super::{Recorded, Run, Runs, Source};
+use super::{Absent, Recorded, Run, Runs, Source};
 use crate::audit::record::Content;
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -128,6 +128,10 @@ impl Source for Export {
 
     fn ends_by_checkpoint(&self) -> bool {
         false
+    }
+
+    fn absent(&self) -> io::Result<Vec<Absent>> {
+        Ok(Vec::new())
     }
 
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {

@@ -5,7 +5,7 @@ use super::super::key::LogKey;
 use super::super::layout::{CHECKPOINT, COSIGNED, HISTORY, KEYS, Resource};
 use super::super::note::Signed;
 use super::super::tree::Tiles;
-use super::{Resources, Runs, Source, bundles, tile_of};
+use super::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
 use crate::audit::record::Content;
 use crate::client;
 use anyhow::Context;
@@ -68,6 +68,10 @@ impl Resources for Gateway {
         let found = self.ask(&path).map_err(|error| io::Error::other(format!("{error:#}")))?;
         found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("the gateway does not have {path}")))
     }
+
+    fn beside(&self, path: &str) -> io::Result<String> {
+        self.text(path)
+    }
 }
 
 impl Tiles for Gateway {
@@ -106,6 +110,10 @@ impl Source for Gateway {
 
     fn ends_by_checkpoint(&self) -> bool {
         true
+    }
+
+    fn absent(&self) -> io::Result<Vec<Absent>> {
+        absent_of(self)
     }
 
     fn runs(&self, first: u64, end: u64) -> Runs<'_> {

@@ -12,12 +12,13 @@ pub use gateway::Gateway;
 
 use super::kept::Past;
 use super::key::LogKey;
-use super::layout::{BUNDLE_RECORDS, Resource, entries};
+use super::layout::{ABSENT, AbsentLine, BUNDLE_RECORDS, LEFT, LeftLine, Resource, entries};
 use super::tree::{TILE_WIDTH, Tiles};
 use crate::audit::record::{Content, Kind};
 use crate::clock::{AuditId, Timestamp};
 use bytes::Bytes;
 use std::io;
+use std::ops::Range;
 
 /// Records that were stored together, as far as they are known to be: the first one's place, and what is there.
 #[derive(Debug)]
@@ -56,6 +57,21 @@ pub struct Unreadable {
     pub seq: Option<u64>,
     /// Why.
     pub why: String,
+}
+
+/// Records that the source notes as gone. No more than a hint of what need not be asked for: what counts is what the
+/// records tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The records.
+    pub range: Range<u64>,
+    /// The record that tells of it, as is said.
+    pub told_by: u64,
+}
+
+/// What of `absent`, which is in order, has a record.
+pub(super) fn noted(absent: &[Absent], seq: u64) -> Option<&Absent> {
+    absent.get(absent.partition_point(|absent| absent.range.end <= seq)).filter(|absent| absent.range.start <= seq)
 }
 
 /// Runs of records, in order.
@@ -99,6 +115,12 @@ pub trait Source: Tiles {
     /// Only its checkpoint says where it ends: one that is not signed says nothing.
     fn ends_by_checkpoint(&self) -> bool;
 
+    /// Records that are noted as gone, in order, as of now.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    fn absent(&self) -> io::Result<Vec<Absent>>;
+
     /// The records from `first` on: up to `end`, and whatever is stored beyond.
     fn runs(&self, first: u64, end: u64) -> Runs<'_>;
 
@@ -120,7 +142,12 @@ const FAILURES_MAX: u32 = 100;
 
 /// Something with resources of a tiled log.
 trait Resources {
+    /// # Errors
+    /// Of the kind `NotFound` when there is none.
     fn get(&self, resource: Resource) -> io::Result<Bytes>;
+
+    /// The text at a path that is not of C2SP; empty when there is none.
+    fn beside(&self, path: &str) -> io::Result<String>;
 }
 
 /// A tile of the asked width. One that is cut is as good as none.
@@ -130,19 +157,92 @@ fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::Resu
     if bytes.len() == length { Ok(bytes.to_vec()) } else { Err(io::Error::other(format!("the tile has {} bytes, not {length}", bytes.len()))) }
 }
 
-/// The records of a tiled log, bundle by bundle. When many cannot be read one after the other, none after them is tried.
+/// The records that a tiled log says are gone: in order, and apart from each other.
+fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Absent>> {
+    let text = resources.beside(ABSENT)?;
+    let mut lines = text.lines().map(serde_json::from_str::<AbsentLine>).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    lines.sort_by_key(|line| line.first);
+    let mut absent: Vec<Absent> = Vec::new();
+    for line in lines {
+        let first = absent.last().map_or(line.first, |before| before.range.end.max(line.first));
+        let range = first..line.last.saturating_add(1);
+        if !range.is_empty() {
+            absent.push(Absent { range, told_by: line.told_by });
+        }
+    }
+    Ok(absent)
+}
+
+/// What touches becomes one.
+fn merged(absent: &[Absent]) -> Vec<Absent> {
+    let mut merged: Vec<Absent> = Vec::new();
+    for absent in absent {
+        match merged.last_mut().filter(|last| last.range.end == absent.range.start) {
+            Some(last) => last.range.end = absent.range.end,
+            None => merged.push(absent.clone()),
+        }
+    }
+    merged
+}
+
+/// The records of a tiled log, bundle by bundle; bundles that are said to be gone are not asked for. When many are not
+/// there, or cannot be read, one after the other, none after them is tried.
 fn bundles<'a>(resources: &'a dyn Resources, first: u64, end: u64) -> Runs<'a> {
+    let gone = match absent_of(resources) {
+        Ok(absent) => merged(&absent),
+        Err(error) => return Box::new(std::iter::once(Err(Unreadable { seq: None, why: format!("{ABSENT}: {error}") }))),
+    };
+    let mut next = first / BUNDLE_RECORDS * BUNDLE_RECORDS;
     let mut failures = 0_u32;
-    let runs = (first / BUNDLE_RECORDS..end.div_ceil(BUNDLE_RECORDS)).map(move |n| {
-        let first = n * BUNDLE_RECORDS;
-        let width = u32::try_from(BUNDLE_RECORDS.min(end - first)).unwrap_or(TILE_WIDTH);
-        let failed = |why: String| Unreadable { seq: Some(first), why: format!("bundle {n} of records: {why}") };
-        let bundle = resources.get(Resource { level: None, n, width }).map_err(|error| failed(error.to_string()))?;
-        let leaves = entries(bundle).ok_or_else(|| failed("it is cut, or its lengths are wrong".to_owned()))?;
-        Ok(Run { first, records: leaves.into_iter().map(|leaf| Recorded { leaf, head: None }).collect() })
+    let runs = std::iter::from_fn(move || {
+        // What begins in a gap that takes all the rest of its bundle is passed, with all the whole bundles in the gap.
+        while let Some(gap) = noted(&gone, next) {
+            let behind = gap.range.end.min(end);
+            if behind < end && behind < next.saturating_add(BUNDLE_RECORDS) {
+                break;
+            }
+            next = if behind == end { end } else { behind / BUNDLE_RECORDS * BUNDLE_RECORDS };
+        }
+        if next >= end || failures >= FAILURES_MAX {
+            return None;
+        }
+        let n = next / BUNDLE_RECORDS;
+        next = next.saturating_add(BUNDLE_RECORDS);
+        let width = u32::try_from(BUNDLE_RECORDS.min(end - n * BUNDLE_RECORDS)).unwrap_or(TILE_WIDTH);
+        let partly = gone.iter().any(|gap| gap.range.start < next && gap.range.end > n * BUNDLE_RECORDS);
+        let read = bundle(resources, Resource { level: None, n, width }, partly);
+        failures = if read.as_ref().is_ok_and(|runs| !runs.is_empty()) { 0 } else { failures + 1 };
+        Some(match read {
+            Ok(runs) => runs.into_iter().map(Ok).collect(),
+            Err(why) => vec![Err(Unreadable { seq: Some(n * BUNDLE_RECORDS), why: format!("bundle {n} of records: {why}") })],
+        })
     });
-    Box::new(runs.take_while(move |run| {
-        failures = if run.is_ok() { 0 } else { failures + 1 };
-        failures < FAILURES_MAX
-    }))
+    Box::new(runs.flatten())
+}
+
+/// The records of a bundle, of which some may be gone; none when there is no bundle.
+fn bundle(resources: &dyn Resources, resource: Resource, partly: bool) -> Result<Vec<Run>, String> {
+    let recorded = |leaf| Recorded { leaf, head: None };
+    match resources.get(resource) {
+        Ok(bytes) => {
+            let leaves = entries(bytes).ok_or_else(|| "it is cut, or its lengths are wrong".to_owned())?;
+            Ok(vec![Run { first: resource.n * BUNDLE_RECORDS, records: leaves.into_iter().map(recorded).collect() }])
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && partly => {
+            let text = resources.beside(&format!("{LEFT}{}", resource.path())).map_err(|error| error.to_string())?;
+            let mut runs: Vec<Run> = Vec::new();
+            for line in text.lines() {
+                let LeftLine { seq, leaf } = serde_json::from_str(line).map_err(|error| error.to_string())?;
+                let record = recorded(hex::decode(leaf).map_err(|error| error.to_string())?.into());
+                match runs.last_mut().filter(|run| run.first + run.records.len() as u64 == seq) {
+                    Some(run) => run.records.push(record),
+                    None => runs.push(Run { first: seq, records: vec![record] }),
+                }
+            }
+            Ok(runs)
+        }
+        // What is not there is missing, and not unreadable.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
+    }
 }

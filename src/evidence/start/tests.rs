@@ -2,10 +2,17 @@
 
 use super::*;
 use crate::audit::frame::Entry;
+use crate::audit::journal::{self, Journal};
+use crate::audit::leaf;
 use crate::audit::record::Kind;
-use crate::audit::store::{Batch, SledStore};
-use crate::clock::AuditId;
+use crate::audit::store::{Batch, SledStore, Store};
+use crate::audit::tiered::TieredStore;
+use crate::clock::{AuditId, Timestamp};
+use crate::metrics::Metrics;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 struct Site {
     dir: tempfile::TempDir,
@@ -33,12 +40,12 @@ impl Site {
         store
     }
 
-    fn check(&self, store: &SledStore) -> Result<Opened, StartError> {
+    fn check(&self, store: &dyn Store) -> Result<Opened, StartError> {
         self.start().check(store, Vec::new())
     }
 
     /// Opens, and signs what is there as the notary does.
-    fn sign(&self, store: &SledStore) -> Vec<u8> {
+    fn sign(&self, store: &dyn Store) -> Vec<u8> {
         let opened = self.check(store).unwrap();
         let root = tree::root(&*opened.tree.levels(), opened.tree.size()).unwrap();
         let keys: Vec<_> = std::iter::once(&opened.key).chain(&opened.old_key).collect();
@@ -48,7 +55,7 @@ impl Site {
     }
 }
 
-fn fill(store: &SledStore, range: std::ops::Range<u64>, name: &str) {
+fn fill(store: &dyn Store, range: std::ops::Range<u64>, name: &str) {
     let entry = |n: u64| Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: format!("{{\"{name}\":{n}}}").into() };
     for first_seq in range.clone().step_by(100) {
         let entries = (first_seq..range.end.min(first_seq + 100)).map(entry).collect();
@@ -213,4 +220,119 @@ fn a_log_keeps_its_name() {
     assert!(matches!(start.check(&store, Vec::new()), Err(StartError::Key(KeyError::Origin { .. }))));
     let start = Start { origin: None, ..site.start() };
     assert_eq!(start.check(&store, Vec::new()).unwrap().key.verifier().origin(), "example.com/log");
+}
+
+/// 576 records in segments of 64, and one that tells; signed, and then some segments pruned.
+fn pruned(site: &Site, ranges: &[Range<u64>]) -> TieredStore {
+    let settings = journal::Settings { free_bytes_min: 1, segment_records: 64, ..journal::Settings::new(site.audit()) };
+    let journal = Journal::open(settings, Arc::new(Metrics::new().unwrap())).unwrap().0;
+    (0..576).for_each(|n| journal.append_detached(leaf::event("x", serde_json::json!({"n": n}))));
+    let begun = Instant::now();
+    while journal.tiered().unwrap().sealed_end() < 576 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "sealing does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(journal.append_blocking(leaf::event("records-pruned", serde_json::json!({}))).unwrap().seq(), 576);
+    drop(journal);
+    let store = TieredStore::open(&site.audit()).unwrap().0;
+    site.sign(&store);
+    store.prune(ranges, 576).unwrap();
+    drop(store);
+    TieredStore::open(&site.audit()).unwrap().0
+}
+
+const GAPS: &[Range<u64>] = &[0..64, 320..384, 512..576];
+
+#[test]
+fn a_trail_with_gaps_goes_on_from_its_tree() {
+    for gaps in [GAPS, &[0..64, 64..128, 512..576], &[0..64, 64..128, 128..192, 192..256, 256..320, 320..384, 384..448, 448..512, 512..576]] {
+        let site = Site::new();
+        let store = pruned(&site, gaps);
+        let opened = site.check(&store).unwrap();
+        assert_eq!((opened.tree.size(), opened.newest.unwrap().size()), (577, 577));
+        assert!(opened.notes.is_empty() && opened.events.is_empty(), "{:?} {:?}", opened.notes, opened.events);
+        fill(&store, 577..600, "n");
+        assert_eq!(site.check(&store).unwrap().tree.size(), 600);
+        // Files that are not those that were signed are made anew, of both.
+        let level = site.audit().join("tree/level0");
+        let mut bytes = std::fs::read(&level).unwrap();
+        bytes[576 * HASH_SIZE] ^= 1;
+        std::fs::write(&level, bytes).unwrap();
+        let opened = site.check(&store).unwrap();
+        assert!(opened.notes[0].contains("computed anew from all 600 records, and from the hashes of those that are gone"), "{:?}", opened.notes);
+    }
+}
+
+#[test]
+fn a_tree_that_is_made_anew_has_the_hashes_of_what_is_gone() {
+    let site = Site::new();
+    let store = pruned(&site, GAPS);
+    let tree = site.audit().join("tree");
+    let (level0, level1) = (std::fs::read(tree.join("level0")).unwrap(), std::fs::read(tree.join("level1")).unwrap());
+    let flipped = |at: usize| {
+        let mut bytes = level0.clone();
+        bytes[at * HASH_SIZE] ^= 1;
+        std::fs::write(tree.join("level0"), bytes).unwrap();
+    };
+    // Of records that are there: they tell.
+    flipped(70);
+    std::fs::remove_file(tree.join("level1")).unwrap();
+    let opened = site.check(&store).unwrap();
+    assert!(opened.notes[0].contains("computed anew"), "{:?}", opened.notes);
+    assert!(std::fs::read(tree.join("level0")).unwrap() == level0 && std::fs::read(tree.join("level1")).unwrap() == level1);
+    drop(opened);
+    // Of records that are gone: nobody tells, and the signed root is not reached.
+    flipped(330);
+    let why = refusal(site.check(&store));
+    assert!(why.contains("records that are gone are not: a backup of those files may help"), "{why}");
+    // Not there at all.
+    for left in [None, Some(&level0[..340 * HASH_SIZE])] {
+        match left {
+            Some(bytes) => std::fs::write(tree.join("level0"), bytes).unwrap(),
+            None => std::fs::remove_file(tree.join("level0")).unwrap(),
+        }
+        for accept in [None, Some("I want to")] {
+            let site = Start { accept: accept.map(str::to_owned), ..site.start() };
+            let error = site.check(&store, Vec::new()).map(|_| ()).unwrap_err();
+            assert!(matches!(error, StartError::Hashes { first, .. } if first == left.map_or(0, |_| 320)), "{error:?}");
+            assert!(error.to_string().contains("Restore the tree's folder from a backup"), "{error}");
+        }
+    }
+    std::fs::write(tree.join("level0"), &level0).unwrap();
+    assert!(site.check(&store).unwrap().notes.is_empty());
+}
+
+#[test]
+fn an_operator_goes_on_over_gaps_with_what_the_tree_has_of_them() {
+    let mut site = Site::new();
+    let store = pruned(&site, GAPS);
+    let key = SigningKey::read(&site.dir.path().join("evidence.key")).unwrap();
+    let longer = Signed::sign(900, Hash([7; 32]), &[&key]).unwrap().bytes();
+    let elsewhere = || vec![Known { place: "/mnt/bucket/checkpoint".to_owned(), note: longer.clone() }];
+    assert!(refusal(site.start().check(&store, elsewhere())).contains("the last 323 are missing"));
+    site.accept = Some("the other host is gone".to_owned());
+    let level0 = std::fs::read(site.audit().join("tree/level0")).unwrap();
+    let opened = site.start().check(&store, elsewhere()).unwrap();
+    assert_eq!((opened.tree.size(), opened.events[0].1.get("hashes_unproven")), (577, None));
+    assert!(std::fs::read(site.audit().join("tree/level0")).unwrap() == level0);
+    drop(opened);
+    // The newest checkpoint was put away, and the next one not signed yet: nothing vouches for these hashes but the files.
+    let opened = site.start().check(&store, elsewhere()).unwrap();
+    assert_eq!(opened.events[0].1["hashes_unproven"], serde_json::json!([{"first": 0, "last": 63}, {"first": 320, "last": 383}, {"first": 512, "last": 575}]));
+    assert!(opened.notes.iter().any(|note| note.contains("nothing that was signed vouches")), "{:?}", opened.notes);
+    assert!(std::fs::read(site.audit().join("tree/level0")).unwrap() == level0);
+}
+
+#[test]
+fn what_no_checkpoint_covers_must_not_be_gone() {
+    let site = Site::new();
+    let store = pruned(&site, &[]);
+    let (tree, opened) = (site.audit().join("tree"), site.check(&store).unwrap());
+    let level0 = std::fs::read(tree.join("level0")).unwrap();
+    let note = Signed::sign(500, tree::root(&*opened.tree.levels(), 500).unwrap(), &[&opened.key]).unwrap().bytes();
+    opened.kept.put_newest(&note).unwrap();
+    store.prune(&[448..512], 576).unwrap();
+    let why = refusal(site.check(&store));
+    assert!(why.contains("records 448 to 511 are gone, and the checkpoint in") && why.contains("does not cover them"), "{why}");
+    assert!(std::fs::read(tree.join("level0")).unwrap() == level0, "the only place that has their hashes was cut");
 }

@@ -2,11 +2,13 @@
 //! that their records commit to, time that does not run back.
 
 use super::super::source::{Recorded, Source};
+use super::gaps::{Bound, Gaps, Told};
 use super::report::{About, Report};
 use crate::audit::record::Kind;
 use crate::clock::{AuditId, Timestamp};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 /// A request without an outcome that is younger than this at the trail's end may be in flight.
 const IN_FLIGHT_NANOS: u64 = 15 * 60 * 1_000_000_000;
@@ -26,7 +28,10 @@ pub struct Meaning {
     answers: u64,
     events: u64,
     bodies: u64,
-    erased: u64,
+    /// Records whose bodies are not there.
+    bodyless: Vec<Range<u64>>,
+    /// What events tell of records and bodies that are gone.
+    pub told: Told,
     accepted: Vec<String>,
 }
 
@@ -62,6 +67,7 @@ impl Meaning {
             Kind::Answer => self.answered(seq, id, report),
             Kind::Event => {
                 self.events += 1;
+                self.told.look(seq, text("/event").unwrap_or_default(), leaf.get("detail"));
                 if text("/event") == Some("trail-accepted") {
                     let says = |pointer| text(pointer).unwrap_or("?").to_owned();
                     self.accepted.push(format!("record {seq}: an operator went on with a trail that {}: {}", says("/detail/problem"), says("/detail/reason")));
@@ -114,17 +120,25 @@ impl Meaning {
             (_, Err(error)) => report.find(About::Integrity, "body", at, format!("the body of record {seq} cannot be read: {error}")),
             (Some(commit), Ok(Some(content))) if content.commitment() == commit => self.bodies += 1,
             (_, Ok(Some(_))) => report.find(About::Integrity, "body", at, format!("the body of record {seq} is not the one that the record commits to")),
-            (Some(_), Ok(None)) => self.erased += 1,
+            (Some(_), Ok(None)) => Gaps::add(&mut self.bodyless, seq..seq + 1),
             (None, Ok(None)) => (),
         }
     }
 
-    /// What is left at the end.
-    pub fn finish(self, report: &mut Report) {
+    /// What is left at the end. `gaps` are the records that are missing, `told_until` is where the last of those ends of
+    /// which a record tells.
+    pub fn finish(self, bound: Bound, told_until: u64, report: &mut Report) {
         let mut open: Vec<_> = self.open.into_iter().map(|(id, (seq, time))| (seq, id, time)).collect();
         open.sort_unstable();
         let limit = Timestamp((self.time.observed * 1000).saturating_sub(IN_FLIGHT_NANOS));
         let (late, in_flight): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, _, time)| *time < limit);
+        let (beside, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|(seq, ..)| *seq < told_until);
+        if let Some((seq, ..)) = beside.first() {
+            report.notes.push(format!(
+                "{} requests, the first of them record {seq}, stand before records that are gone, and have no outcome: it may be among those",
+                beside.len()
+            ));
+        }
         for (seq, id, _) in late {
             report.find(About::Completeness, "pairing", Some((seq, seq)), format!("record {seq} is a request, exchange {id}, whose outcome is not there"));
         }
@@ -137,13 +151,14 @@ impl Meaning {
             ));
         }
         report.notes.extend(self.accepted);
+        let erased = Gaps { bodies: self.bodyless, ..Gaps::default() }.settle_bodies(&self.told, bound, report);
         report.counts = vec![
             ("forwarded", self.requests),
             ("answers", self.answers),
             ("refused", self.refused),
             ("events", self.events),
             ("bodies", self.bodies),
-            ("bodies erased", self.erased),
+            ("bodies erased", erased),
         ];
     }
 }

@@ -5,6 +5,7 @@
 //! full level reads every record, and names what is wrong by its sequence number.
 
 mod edge;
+mod gaps;
 mod meaning;
 pub mod report;
 mod walk;
@@ -13,6 +14,7 @@ use super::key::{LogKey, WitnessKey};
 use super::note::{NoteError, Signed};
 use super::source::Source;
 use super::tree;
+use gaps::{Bound, Gaps};
 use report::{About, Compared, Report, Verdict};
 use std::collections::HashSet;
 use walk::{Reached, Walk, Wanted};
@@ -67,7 +69,8 @@ pub fn verify(source: &dyn Source, options: &Options, progress: &mut dyn FnMut(u
     let end = report.end.max(claimed);
     let wanted: Vec<_> = claims.iter().map(|claim| Wanted { size: claim.signed.size(), root: claim.signed.root() }).collect();
     let first = if options.full { 0 } else { end.saturating_sub(RECENT) };
-    let mut walk = Walk::new(source, first, tiled, if options.full { &wanted } else { &[] });
+    let absent = source.absent()?;
+    let mut walk = Walk::new(source, first, tiled, if options.full { &wanted } else { &[] }, &absent);
     walk.go(end, &mut report, &mut |done| progress(done, end));
     progress(end, end);
     walk.judge(&mut report);
@@ -76,7 +79,7 @@ pub fn verify(source: &dyn Source, options: &Options, progress: &mut dyn FnMut(u
     }
     judge_roots(&claims, &walk, &mut report, options.full);
     report.read = walk.read;
-    std::mem::take(&mut walk.meaning).finish(&mut report);
+    settle_gaps(&mut walk, first, &mut report)?;
     settle(&claims, tiled, options, &mut report);
     Ok(report)
 }
@@ -160,6 +163,24 @@ fn judge_roots(claims: &[Claim], walk: &Walk, report: &mut Report, full: bool) {
     }
 }
 
+/// Says of what is not there why, once it is known which records can be believed.
+fn settle_gaps(walk: &mut Walk, first: u64, report: &mut Report) -> std::io::Result<()> {
+    let bound = Bound(report.checkpoints.iter().filter(|c| c.agrees == Some(true)).map(|c| c.size).max());
+    let meaning = std::mem::take(&mut walk.meaning);
+    let gaps = Gaps { records: std::mem::take(&mut walk.gaps), ..Gaps::default() };
+    // A gateway may have pruned while it was read.
+    let absent = if gaps.records.is_empty() { Vec::new() } else { walk.source.absent()? };
+    let told_until = gaps.settle_records(&meaning.told, bound, first, &absent, report);
+    meaning.finish(bound, told_until, report);
+    if walk.substituted > 0 && report.full {
+        let count = walk.substituted;
+        report.notes.push(format!(
+            "{count} records are not there: their hashes are the tree's own, which with those of the records that are there must lead to the signed roots"
+        ));
+    }
+    Ok(())
+}
+
 /// What has not failed holds, if enough was looked at.
 fn settle(claims: &[Claim], tiled: u64, options: &Options, report: &mut Report) {
     let agreed = report.checkpoints.iter().filter(|c| c.agrees == Some(true)).map(|c| c.size).max();
@@ -170,7 +191,9 @@ fn settle(claims: &[Claim], tiled: u64, options: &Options, report: &mut Report) 
     if report.integrity == Verdict::Unknown && compared {
         report.integrity = Verdict::Holds;
     }
-    if report.completeness == Verdict::Unknown && (options.full || tiled > 0) {
+    if report.unsure {
+        report.notes.push("no checkpoint could be compared, so that what records tell of others that are gone is their word alone".to_owned());
+    } else if report.completeness == Verdict::Unknown && (options.full || tiled > 0) {
         report.completeness = Verdict::Holds;
     }
     if !options.full {

@@ -1,6 +1,7 @@
 //! What was found, for people and for programs.
 
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Findings that are spelt out, at most.
@@ -43,8 +44,8 @@ impl Verdict {
 pub struct Finding {
     /// Which question it answers with no.
     pub about: About,
-    /// What it is, for programs: `changed`, `moved`, `missing`, `inserted`, `unreadable`, `head`, `body`, `malformed`,
-    /// `pairing`, `tile`, `root`, `signature` or `outside`.
+    /// What it is, for programs: `changed`, `moved`, `missing`, `lost`, `inserted`, `unreadable`, `head`, `body`,
+    /// `body-missing`, `malformed`, `pairing`, `tile`, `root`, `signature` or `outside`.
     pub kind: &'static str,
     /// The records that it concerns, the first and the last.
     pub records: Option<(u64, u64)>,
@@ -63,6 +64,19 @@ pub struct Compared {
     pub root: String,
     /// Whether the records lead to this root; `None` when that could not be computed.
     pub agrees: Option<bool>,
+}
+
+/// Records that were pruned by policy, as a record of the trail tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// The first of them.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// The record that tells of it.
+    pub told_by: u64,
+    /// The policy, as that record has it.
+    pub policy: Value,
 }
 
 /// The report of one verification.
@@ -92,6 +106,12 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Findings that are not spelt out.
     pub more: u64,
+    /// Records that are not there, and were pruned by policy: no failure.
+    pub pruned: Vec<Pruned>,
+    /// Records that tell of erased bodies.
+    pub erased: BTreeSet<u64>,
+    /// What is gone is excused by records that no checkpoint could be compared with.
+    pub unsure: bool,
     /// What is worth knowing besides.
     pub notes: Vec<String>,
     /// Counts of what was read, by name.
@@ -135,6 +155,8 @@ impl Report {
             "checkpoints": self.checkpoints.iter().map(checkpoint).collect::<Vec<_>>(),
             "integrity": {"verdict": self.integrity.word(), "findings": of(About::Integrity)},
             "completeness": {"verdict": self.completeness.word(), "findings": of(About::Completeness)},
+            "pruned": self.pruned.iter().map(|p| json!({"first": p.first, "last": p.last, "told_by": p.told_by, "policy": p.policy})).collect::<Vec<_>>(),
+            "bodies_erased_told_by": self.erased,
             "findings_left_out": self.more, "notes": self.notes,
             "counts": self.counts.iter().map(|(name, count)| ((*name).to_owned(), Value::from(*count))).collect::<serde_json::Map<_, _>>(),
             "status": self.status(),
@@ -149,10 +171,17 @@ impl Report {
         for key in &self.keys {
             line("key", &format!("{key}{}", if self.trusted { "" } else { "  (as the trail itself says: give --vkey to be sure)" }));
         }
-        let read = if self.full { "all read".to_owned() } else { format!("{} of them read", self.read) };
+        let read = match self.read {
+            read if self.full && read == self.end => "all read".to_owned(),
+            read if self.full => format!("all read that are there: {read}"),
+            read => format!("{read} of them read"),
+        };
         line("records", &format!("{}, {read}", self.end));
         for (name, count) in &self.counts {
             line(name, &count.to_string());
+        }
+        for pruned in self.pruned_lines() {
+            line("pruned", &pruned);
         }
         let (agree, other): (Vec<_>, Vec<_>) = self.checkpoints.iter().partition(|c| c.agrees == Some(true));
         if let Some(last) = agree.iter().max_by_key(|c| c.size) {
@@ -165,6 +194,9 @@ impl Report {
         for (about, name, verdict) in [(About::Integrity, "integrity", self.integrity), (About::Completeness, "completeness", self.completeness)] {
             let says = match (about, verdict) {
                 (About::Integrity, Verdict::Holds) => "holds: nothing was changed since it was signed",
+                (About::Completeness, Verdict::Holds) if !self.pruned.is_empty() => {
+                    "holds: nothing is missing but what was pruned by policy, and every request that is there has its outcome"
+                }
                 (About::Completeness, Verdict::Holds) => "holds: nothing is missing, and every request has its outcome",
                 (_, Verdict::Fails) => "FAILS",
                 (_, Verdict::Unknown) => "cannot be told",
@@ -177,6 +209,27 @@ impl Report {
         }
         self.notes.iter().for_each(|note| text += &format!("\nnote: {note}\n"));
         text
+    }
+}
+
+/// Records that tell of one stretch of pruned records that are spelt out, at most.
+const TELLERS_MAX: usize = 3;
+
+impl Report {
+    /// A line for each stretch of pruned records, and who tells of it by which policy.
+    fn pruned_lines(&self) -> Vec<String> {
+        let stretches = self.pruned.chunk_by(|a, b| a.last + 1 == b.first);
+        let line = |stretch: &[Pruned]| {
+            let (first, last) = (stretch.first()?, stretch.last()?);
+            let tellers: BTreeSet<_> = stretch.iter().map(|pruned| pruned.told_by).collect();
+            let told: Vec<_> = tellers.iter().rev().take(TELLERS_MAX).map(ToString::to_string).collect();
+            let more = tellers.len().saturating_sub(TELLERS_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let newest = stretch.iter().max_by_key(|pruned| pruned.told_by)?;
+            let tell = if tellers.len() == 1 { "record" } else { "records" };
+            Some(format!("{} by policy, told by {tell} {}{more}: {}", named(first.first, last.last), told.join(", "), newest.policy))
+        };
+        stretches.filter_map(line).collect()
     }
 }
 

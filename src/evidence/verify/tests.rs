@@ -2,14 +2,15 @@
 
 use super::super::key::SigningKey;
 use super::super::source::{Copy, Dir, Export};
-use super::super::{OffHost, Settings, open};
+use super::super::{Evidence, OffHost, Settings, open};
 use super::*;
 use crate::audit::filter::Filter;
 use crate::audit::frame::Entry;
-use crate::audit::journal;
+use crate::audit::journal::{self, Journal};
 use crate::audit::present;
 use crate::audit::query::Reader;
 use crate::audit::record::{Content, Kind, Record, canonical};
+use crate::audit::segment::SEGMENT_RECORDS;
 use crate::audit::store::{Batch, SledStore, Store};
 use crate::clock::{AuditId, Timestamp};
 use crate::metrics::Metrics;
@@ -48,22 +49,29 @@ impl Site {
     /// 200 exchanges with an answer, each tenth with a body, and 200 refusals: 600 records.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let key = Self::run(dir.path(), || {
-            (0..200).flat_map(|n| {
-                let id = AuditId::new();
-                let body = (n % 10 == 0).then(|| Content::new(format!("{{\"body\":{n}}}").into()).unwrap());
-                [
-                    record(Kind::Forwarded, id, json!({"n": n}), body),
-                    record(Kind::Refused, AuditId::new(), json!({"n": n}), None),
-                    record(Kind::Answer, id, json!({"outcome": "succeeded"}), None),
-                ]
-            })
-        });
+        let key = Self::run(dir.path(), Self::records);
         Self { dir, key }
+    }
+
+    fn records() -> impl Iterator<Item = Record> {
+        (0..200).flat_map(|n| {
+            let id = AuditId::new();
+            let body = (n % 10 == 0).then(|| Content::new(format!("{{\"body\":{n}}}").into()).unwrap());
+            [
+                record(Kind::Forwarded, id, json!({"n": n}), body),
+                record(Kind::Refused, AuditId::new(), json!({"n": n}), None),
+                record(Kind::Answer, id, json!({"outcome": "succeeded"}), None),
+            ]
+        })
     }
 
     /// Runs journal and notary over some records, and ends in order.
     fn run<I: Iterator<Item = Record>>(dir: &Path, records: impl FnOnce() -> I) -> LogKey {
+        Self::serve(dir, SEGMENT_RECORDS, |journal, _| records().for_each(|record| journal.append_detached(record)))
+    }
+
+    /// Does something to a journal with segments of so many records, beside its notary, and ends in order.
+    fn serve(dir: &Path, segment_records: u64, work: impl FnOnce(&Journal, &Evidence)) -> LogKey {
         let settings = Settings {
             key_file: dir.join("evidence.key"),
             origin: Some("example.com/log".to_owned()),
@@ -71,9 +79,9 @@ impl Site {
             accept: None,
             off_host: OffHost::default(),
         };
-        let journal = journal::Settings { free_bytes_min: 1, ..journal::Settings::new(dir.join("audit")) };
+        let journal = journal::Settings { free_bytes_min: 1, segment_records, ..journal::Settings::new(dir.join("audit")) };
         let (journal, _, evidence) = open(journal, &settings, Arc::new(Metrics::new().unwrap())).unwrap();
-        records().for_each(|record| journal.append_detached(record));
+        work(&journal, &evidence);
         journal.close().unwrap();
         evidence.close();
         evidence.key().clone()
@@ -122,6 +130,8 @@ impl Site {
     }
 }
 
+mod pruned;
+
 /// The findings in short: kind and records.
 fn found(report: &Report) -> Vec<(&'static str, u64, u64)> {
     report.findings.iter().filter_map(|f| f.records.map(|(first, last)| (f.kind, first, last))).collect()
@@ -168,11 +178,12 @@ fn a_missing_record_is_named_wherever_the_others_stand() {
     // The others of its frame have moved up.
     let mut moved = without.clone();
     moved.iter_mut().filter(|(seq, _)| (102..120).contains(seq)).for_each(|(seq, _)| *seq -= 1);
-    check(&site.verify(&site.copy(&moved, &[])), 4, &[("missing", 101, 101)]);
+    check(&site.verify(&site.copy(&moved, &contents)), 4, &[("missing", 101, 101)]);
     // All that came after it have moved up, and the trail is one shorter.
     let mut moved = without;
     moved.iter_mut().filter(|(seq, _)| *seq > 101).for_each(|(seq, _)| *seq -= 1);
-    let report = site.verify(&site.copy(&moved, &[]));
+    let bodies: Vec<_> = contents.into_iter().map(|(seq, content)| (seq - u64::from(seq > 101), content)).collect();
+    let report = site.verify(&site.copy(&moved, &bodies));
     assert_eq!(report.status(), 5, "{}", report.text());
     for expected in [("missing", 101, 101), ("moved", 101, 598), ("missing", 599, 599)] {
         assert!(found(&report).contains(&expected), "{expected:?}: {}", report.text());
@@ -195,7 +206,7 @@ fn swapped_records_are_named() {
     let mut entries = site.entries();
     let (a, b) = (entries[100].1.clone(), entries[130].1.clone());
     (entries[100].1, entries[130].1) = (b, a);
-    let report = site.verify(&site.copy(&entries, &[]));
+    let report = site.verify(&site.copy(&entries, &site.contents()));
     assert_eq!(report.integrity, Verdict::Fails);
     assert!(found(&report).contains(&("moved", 100, 100)) && found(&report).contains(&("moved", 130, 130)), "{}", report.text());
     assert!(report.text().contains("at the place of record 100 stands the record that was signed as record 130"), "{}", report.text());
@@ -212,9 +223,21 @@ fn what_stands_beside_a_record_must_agree_with_it() {
     let mut other = contents.clone();
     other[2].1.bytes = "{}".into();
     check(&site.verify(&site.copy(&entries, &other)), 3, &[("body", other[2].0, other[2].0)]);
-    // An erased body is no fault, and counted.
+    // One that is not there must have been erased, on record.
+    check(&site.verify(&site.copy(&entries, &contents[1..])), 4, &[("body-missing", 0, 0)]);
+}
+
+#[test]
+fn a_body_may_be_gone_when_a_record_tells_that_it_was_erased() {
+    let site = Site::new();
+    let told = json!({"event": "bodies-erased", "detail": {"exchange": "x", "records": [{"first": 0, "last": 0}, {"first": 60, "last": 60}], "reason": "r", "by": "b"}});
+    Site::run(site.dir.path(), || std::iter::once(record(Kind::Event, AuditId::new(), told, None)));
+    let (entries, contents) = (site.entries(), site.contents());
+    // Records 0 and 30 have the first two.
     let report = site.verify(&site.copy(&entries, &contents[1..]));
-    assert!(report.status() == 0 && report.counts.contains(&("bodies erased", 1)), "{}", report.text());
+    assert_eq!((report.status(), report.erased.iter().copied().collect::<Vec<_>>()), (0, vec![600]), "{}", report.text());
+    assert!(report.counts.contains(&("bodies erased", 1)) && report.counts.contains(&("bodies", 19)), "{:?}", report.counts);
+    check(&site.verify(&site.copy(&entries, &contents[2..])), 4, &[("body-missing", 30, 30)]);
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! The walk over all records: where each stands, whether it has the hash that the tree has of it, and to which roots
 //! they lead.
 
-use super::super::source::{Recorded, Run, Source, Unreadable};
+use super::super::source::{Absent, Recorded, Run, Source, Unreadable, noted};
 use super::super::tree::TILE_WIDTH;
 use super::edge::{Edge, Upper};
+use super::gaps::Gaps;
 use super::meaning::Meaning;
 use super::report::{About, Report, named};
 use crate::audit::record::leaf_hash;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use tlog_tiles::{HASH_SIZE, Hash};
 
 /// Records with another hash than the tree's that are looked into, at most.
@@ -36,7 +38,7 @@ pub struct Reached {
 
 /// The walk.
 pub struct Walk<'a> {
-    source: &'a dyn Source,
+    pub source: &'a dyn Source,
     /// Tiles are there for this many records.
     tiled: u64,
     tile: Option<(u64, Vec<Hash>)>,
@@ -54,6 +56,12 @@ pub struct Walk<'a> {
     sizes: Vec<u64>,
     /// By the order of what was wanted.
     pub reached: Vec<Option<Reached>>,
+    /// Places without records.
+    pub gaps: Vec<Range<u64>>,
+    /// What the source notes as gone: what nobody has moved elsewhere.
+    absent: &'a [Absent],
+    /// Hashes of the tree that stand for records that are not there.
+    pub substituted: u64,
     /// What the records say.
     pub meaning: Meaning,
     /// Records that were read.
@@ -62,7 +70,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A walk from the record `first`; roots can be wanted only of one from the beginning.
-    pub fn new(source: &'a dyn Source, first: u64, tiled: u64, wanted: &[Wanted]) -> Self {
+    pub fn new(source: &'a dyn Source, first: u64, tiled: u64, wanted: &[Wanted], absent: &'a [Absent]) -> Self {
         let mut order: Vec<_> = wanted.iter().copied().enumerate().collect();
         order.sort_by_key(|(_, wanted)| wanted.size);
         let tiled = if source.has_tiles() { tiled } else { 0 };
@@ -82,6 +90,9 @@ impl<'a> Walk<'a> {
             wanted: order.into(),
             sizes: wanted.iter().map(|wanted| wanted.size).collect(),
             reached: vec![None; wanted.len()],
+            gaps: Vec::new(),
+            absent,
+            substituted: 0,
             meaning: Meaning::new(!whole),
             read: 0,
         };
@@ -93,13 +104,17 @@ impl<'a> Walk<'a> {
     pub fn go(&mut self, end: u64, report: &mut Report, progress: &mut dyn FnMut(u64)) {
         let mut held: Option<Run> = None;
         let mut unreadable = Vec::new();
+        let begin = self.next;
         for run in self.source.runs(self.next, end) {
             match run {
                 Ok(mut run) => {
-                    if run.first < self.next && held.is_none() {
-                        let skip = usize::try_from(self.next - run.first).unwrap_or(usize::MAX).min(run.records.len());
+                    if run.first < begin {
+                        let skip = usize::try_from(begin - run.first).unwrap_or(usize::MAX).min(run.records.len());
                         run.records.drain(..skip);
-                        run.first = self.next;
+                        run.first = begin;
+                        if run.records.is_empty() {
+                            continue;
+                        }
                     }
                     if let Some(before) = held.replace(run) {
                         let until = held.as_ref().map_or(end, |run| run.first);
@@ -118,7 +133,7 @@ impl<'a> Walk<'a> {
             let (first, last) = (self.next, end - 1);
             report.notes.push(format!("the tail of the trail was cut, or never came here: it ends before record {first}, and was signed up to record {last}"));
         }
-        self.missing(end, report);
+        self.missing(end);
         tell_unreadable(unreadable, report);
     }
 
@@ -128,7 +143,7 @@ impl<'a> Walk<'a> {
             let text = format!("{} stand in the trail twice", named(run.first, self.next - 1));
             return report.find(About::Integrity, "inserted", Some((run.first, self.next - 1)), text);
         }
-        self.missing(run.first, report);
+        self.missing(run.first);
         let mut records: VecDeque<_> = run.records.into();
         while let Some(recorded) = records.pop_front() {
             let hash = Hash(leaf_hash(&recorded.leaf));
@@ -141,7 +156,7 @@ impl<'a> Walk<'a> {
             if left < places && self.tile_hash(self.next).is_some_and(|tile| tile != hash) && !self.has_moved_up() {
                 // Some are missing here. This one may have moved up within its frame.
                 let moved = (self.next + 1..=until - left).find(|seq| self.tile_hash(*seq) == Some(hash));
-                self.missing(moved.unwrap_or(self.next), report);
+                self.missing(moved.unwrap_or(self.next));
             }
             self.place(&recorded, hash, report);
         }
@@ -170,17 +185,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Nothing stands from the next place up to `until`.
-    fn missing(&mut self, until: u64, report: &mut Report) {
+    fn missing(&mut self, until: u64) {
         if self.next >= until {
             return;
         }
-        let (first, last) = (self.next, until - 1);
-        report.find(
-            About::Completeness,
-            "missing",
-            Some((first, last)),
-            format!("{} {} missing", named(first, last), if first == last { "is" } else { "are" }),
-        );
+        Gaps::add(&mut self.gaps, self.next..until);
         self.meaning.gap = true;
         while self.next < until {
             if self.records.is_none() && self.next >= self.tiled {
@@ -190,7 +199,10 @@ impl<'a> Walk<'a> {
                 break;
             }
             let tile = self.tile_hash(self.next);
-            self.lost.extend(tile.filter(|_| self.lost.len() < DIFFERING_MAX).map(|tile| (self.next, tile)));
+            if noted(self.absent, self.next).is_none() {
+                self.lost.extend(tile.filter(|_| self.lost.len() < DIFFERING_MAX).map(|tile| (self.next, tile)));
+            }
+            self.substituted += u64::from(tile.is_some());
             self.advance(tile, tile);
         }
     }

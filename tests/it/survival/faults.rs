@@ -146,6 +146,9 @@ fn fail(stage: &Stage, shim: &Shim, fresh: bool, point: &Point, errno: i32) {
     let points = shim.file("points");
     std::fs::remove_file(&points).ok();
     let env = shim.watching(&stage.site.audit, &[("SHIM_POINTS", points.display().to_string()), ("SHIM_FAIL", format!("{}:{errno}", point.number))]);
+    if thorough() {
+        println!("{when}");
+    }
     let (mut told, said) = life(stage, &tag, &env);
     if !fresh {
         told.extend(stage.told.clone());

@@ -1,0 +1,100 @@
+//! Records that were in the trail and are known not to be any more: pruned by policy, or lost and given up on record.
+//!
+//! The tree keeps their hashes, so that all that remains can be proved as before. A record of the trail itself tells of
+//! each, written before they went; whoever finds them missing without one has found a hole.
+
+use std::ops::Range;
+
+/// Consecutive records that are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The first of them.
+    pub first_seq: u64,
+    /// The first behind them.
+    pub end: u64,
+    /// Why they are gone.
+    pub why: Why,
+    /// The record that tells of it: an event of the name [`Why::event`].
+    pub told_by: u64,
+}
+
+/// Why records are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A policy of retention.
+    Pruned,
+    /// The store was damaged, and an operator went on without them.
+    Lost,
+}
+
+impl Why {
+    /// The event that tells of it. Its detail has `records`, a list of objects with `first` and `last`.
+    pub fn event(self) -> &'static str {
+        match self {
+            Self::Pruned => "records-pruned",
+            Self::Lost => "records-lost",
+        }
+    }
+}
+
+impl Absent {
+    const BYTES: usize = 8 + 1 + 8;
+
+    /// The records.
+    pub fn range(&self) -> Range<u64> {
+        self.first_seq..self.end
+    }
+
+    /// As the store keeps it, under its first record.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let why = match self.why {
+            Why::Pruned => 0,
+            Why::Lost => 1,
+        };
+        [self.end.to_be_bytes().as_slice(), &[why], &self.told_by.to_be_bytes()].concat()
+    }
+
+    pub(super) fn from_bytes(first_seq: u64, bytes: &[u8]) -> Option<Self> {
+        let (end, rest) = bytes.split_first_chunk()?;
+        let (why, told_by) = rest.split_first()?;
+        let why = match why {
+            0 => Why::Pruned,
+            1 => Why::Lost,
+            _ => return None,
+        };
+        let absent = Self { first_seq, end: u64::from_be_bytes(*end), why, told_by: u64::from_be_bytes(*told_by.first_chunk()?) };
+        (bytes.len() == Self::BYTES && absent.first_seq < absent.end).then_some(absent)
+    }
+}
+
+/// The first record at or behind `seq` that is not known to be gone. `all` are in order.
+pub fn next_present(all: &[Absent], mut seq: u64) -> u64 {
+    for absent in all {
+        if absent.range().contains(&seq) {
+            seq = absent.end;
+        }
+    }
+    seq
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_that_touch_are_passed_as_one() {
+        let gap = |first_seq, end| Absent { first_seq, end, why: Why::Pruned, told_by: 99 };
+        let all = [gap(0, 10), gap(10, 20), gap(30, 40)];
+        assert_eq!([0, 5, 19, 20, 30, 39, 40].map(|seq| next_present(&all, seq)), [20, 20, 20, 20, 40, 40, 40]);
+    }
+
+    #[test]
+    fn what_is_kept_reads_back_and_nothing_else_does() {
+        let absent = Absent { first_seq: 7, end: 9, why: Why::Lost, told_by: 12 };
+        let bytes = absent.to_bytes();
+        assert_eq!(Absent::from_bytes(7, &bytes), Some(absent));
+        assert_eq!(Absent::from_bytes(9, &bytes), None);
+        assert_eq!((0..bytes.len()).find_map(|cut| Absent::from_bytes(7, &bytes[..cut])), None);
+        assert_eq!(Absent::from_bytes(7, &[bytes.as_slice(), &[0]].concat()), None);
+    }
+}

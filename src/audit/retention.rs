@@ -1,0 +1,240 @@
+//! Retention: how long the trail is kept, by age and by size, and what is kept longer because somebody may still need it.
+//!
+//! What goes is whole sealed segments, the oldest first, and a record that tells of it is durable before they do. The tree
+//! keeps the hashes, so that what remains, and what was exported, is proved as before.
+
+mod holds;
+mod keeper;
+
+pub use self::holds::{Hold, Holds, HoldsError};
+pub use self::keeper::Keeper;
+
+use super::absent::{Absent, Why};
+use super::filter::{FilterError, WHERE};
+use super::journal::{Journal, JournalError};
+use super::leaf;
+use super::query::{QueryError, Reader};
+use super::store::{Store, StoreError};
+use super::tiered::{About, TieredStore};
+use crate::clock::Timestamp;
+use crate::metrics::Metrics;
+use serde_json::{Value, json};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the state of retention is shown on the admin listener.
+pub const RETENTION: &str = "/api/v1/retention";
+/// Segments of which one record tells: more would not fit.
+const TOLD_MAX: usize = 200;
+
+/// How long the trail is kept. Without bounds, for ever.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Segments whose last record is older go.
+    pub max_age: Option<Duration>,
+    /// The oldest segments go while all of them together have more bytes on the disk.
+    pub max_bytes: Option<u64>,
+    /// What is kept nevertheless.
+    pub holds_file: Option<PathBuf>,
+    /// How often that is looked at.
+    pub every: Duration,
+}
+
+/// Why nothing, or no more, was pruned.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// What is on hold is not known, so that everything is.
+    #[error(transparent)]
+    Holds(#[from] HoldsError),
+    /// A hold is no question.
+    #[error("hold `{name}`")]
+    Filter {
+        /// The hold.
+        name: String,
+        /// What is wrong with it.
+        source: FilterError,
+    },
+    /// The trail cannot be asked.
+    #[error("the trail cannot be asked what is on hold")]
+    Query(#[from] QueryError),
+    /// The pruning cannot be recorded, so it is not done.
+    #[error("the pruning cannot be recorded, so nothing is pruned")]
+    Journal(#[from] JournalError),
+    /// The store failed.
+    #[error("what is recorded as pruned could not be removed; the next start goes on with it")]
+    Store(#[from] StoreError),
+}
+
+/// What would go now, and what would not.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// What goes.
+    pub prune: Vec<About>,
+    /// What would go, and the hold that keeps it.
+    pub held: Vec<(String, About)>,
+    /// What would go, and waits: a push has not sent it, or an exchange in it is open.
+    pub waiting: Vec<About>,
+    /// Bytes of all sealed segments.
+    pub bytes: u64,
+    /// How many there are.
+    pub segments: usize,
+}
+
+/// Whoever prunes.
+pub struct Retention {
+    policy: Policy,
+    journal: Arc<Journal>,
+    store: Arc<TieredStore>,
+    metrics: Arc<Metrics>,
+    /// Records below have been sent wherever they are to be sent.
+    sent: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Retention {
+    /// By a policy, over a journal's trail. `sent` says up to which record everything has been sent on.
+    pub fn new(policy: Policy, journal: Arc<Journal>, store: Arc<TieredStore>, metrics: Arc<Metrics>, sent: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { policy, journal, store, metrics, sent: Box::new(sent) }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What is on hold.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or makes no sense.
+    pub fn holds(&self) -> Result<Holds, HoldsError> {
+        self.policy.holds_file.as_deref().map_or(Ok(Holds::default()), Holds::read)
+    }
+
+    /// What would go now.
+    ///
+    /// # Errors
+    /// When a hold cannot be evaluated.
+    pub fn plan(&self, holds: &Holds, now: Timestamp) -> Result<Plan, RetentionError> {
+        let sealed = self.store.sealed();
+        let mut plan = Plan { bytes: sealed.iter().map(|about| about.bytes).sum(), segments: sealed.len(), ..Plan::default() };
+        let oldest = self.policy.max_age.map(|age| Timestamp(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))));
+        let settled = (self.sent)().min(self.store.open_floor()?);
+        let mut bytes = plan.bytes;
+        let mut held_before: Option<(String, u64)> = None;
+        for about in sealed {
+            let old = oldest.is_some_and(|oldest| about.last_time < oldest);
+            if !old && self.policy.max_bytes.is_none_or(|max| bytes <= max) {
+                break;
+            }
+            let own = self.hold_on(holds, &about.range)?;
+            // Answers to its last requests stand in the segment behind.
+            let spilt = held_before.take().filter(|(_, end)| *end == about.range.start).map(|(name, _)| name);
+            held_before = own.clone().map(|name| (name, about.range.end));
+            match own.or(spilt) {
+                Some(name) => plan.held.push((name, about)),
+                None if about.range.end > settled => plan.waiting.push(about),
+                None => {
+                    bytes = bytes.saturating_sub(about.bytes);
+                    plan.prune.push(about);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The first hold that an exchange in this range is under.
+    fn hold_on(&self, holds: &Holds, range: &Range<u64>) -> Result<Option<String>, RetentionError> {
+        let reader = Reader::of(&self.journal);
+        for hold in &holds.holds {
+            let mut filter = hold.filter.clone();
+            let within = filter.add(WHERE, &format!("seq >= {} and seq < {}", range.start, range.end));
+            within.map_err(|source| RetentionError::Filter { name: hold.name.clone(), source })?;
+            if reader.count(&filter, None)?.total > 0 {
+                return Ok(Some(hold.name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Prunes what is due: recorded first, then done.
+    ///
+    /// # Errors
+    /// When what is on hold is not known, the record cannot be written, or the disk fails.
+    pub fn prune(&self, holds: &Holds, now: Timestamp) -> Result<Plan, RetentionError> {
+        let plan = self.plan(holds, now)?;
+        self.metrics.held_segments.set(plan.held.len() as i64);
+        for part in plan.prune.chunks(TOLD_MAX) {
+            let ranges: Vec<_> = part.iter().map(|about| about.range.clone()).collect();
+            let told_by = self.journal.append_blocking(leaf::event(Why::Pruned.event(), self.told(part, holds)))?.seq();
+            self.store.prune(&ranges, told_by)?;
+            self.metrics.pruned_records.inc_by(ranges.iter().map(|range| range.end - range.start).sum());
+        }
+        Ok(plan)
+    }
+
+    fn told(&self, part: &[About], holds: &Holds) -> Value {
+        let records: Vec<_> = joined(part.iter().map(|about| about.range.clone())).into_iter().map(|range| span_json(&range)).collect();
+        json!({
+            "records": records,
+            "until": part.last().map(|about| about.last_time.rfc3339()),
+            "bytes": part.iter().map(|about| about.bytes).sum::<u64>(),
+            "policy": self.policy_json(),
+            "holds": holds.names(),
+        })
+    }
+
+    fn policy_json(&self) -> Value {
+        json!({"max_age_seconds": self.policy.max_age.map(|age| age.as_secs()), "max_bytes": self.policy.max_bytes})
+    }
+
+    /// The policy, what is on hold, what would go now and what is gone, for people and programs.
+    pub fn state(&self, now: Timestamp) -> Value {
+        let absent = self.store.absent();
+        let gone = |why: Why| joined(absent.iter().filter(|absent| absent.why == why).map(Absent::range)).iter().map(span_json).collect::<Vec<_>>();
+        let mut state = json!({"policy": self.policy_json(), "pruned": gone(Why::Pruned), "lost": gone(Why::Lost)});
+        let planned = self.holds().map_err(RetentionError::from).and_then(|holds| Ok((self.plan(&holds, now)?, holds)));
+        let more = match planned {
+            Ok((plan, holds)) => json!({
+                "segments": plan.segments, "bytes": plan.bytes,
+                "due": plan.prune.iter().map(about_json).collect::<Vec<_>>(),
+                "waiting": plan.waiting.iter().map(about_json).collect::<Vec<_>>(),
+                "held": plan.held.iter().map(|(name, about)| json!({"hold": name, "segment": about_json(about)})).collect::<Vec<_>>(),
+                "holds": holds.json(),
+            }),
+            Err(error) => json!({"error": causes(&error)}),
+        };
+        if let (Some(state), Value::Object(more)) = (state.as_object_mut(), more) {
+            state.extend(more);
+        }
+        state
+    }
+}
+
+/// Ranges, those that touch as one.
+fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut().filter(|last| last.end == range.start) {
+            Some(last) => last.end = range.end,
+            None => joined.push(range),
+        }
+    }
+    joined
+}
+
+fn span_json(range: &Range<u64>) -> Value {
+    json!({"first": range.start, "last": range.end.saturating_sub(1)})
+}
+
+fn about_json(about: &About) -> Value {
+    json!({"first": about.range.start, "last": about.range.end.saturating_sub(1), "until": about.last_time.rfc3339(), "bytes": about.bytes})
+}
+
+/// An error with its causes, in a line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+use super::*;
+use crate::audit::journal::Settings;
+use crate::audit::record::{Kind, Record, canonical};
+use crate::audit::testing::metrics;
+use crate::clock::AuditId;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SEGMENT: u64 = 64;
+const HOUR: u64 = 3600 * 1_000_000_000;
+
+struct Site {
+    retention: Retention,
+    journal: Arc<Journal>,
+    metrics: Arc<Metrics>,
+    sent: Arc<AtomicU64>,
+}
+
+fn site(dir: &Path, max_age: Option<Duration>, max_bytes: Option<u64>) -> Site {
+    let metrics = metrics();
+    let settings = Settings { free_bytes_min: 1, segment_records: SEGMENT, seal_after: Duration::MAX, ..Settings::new(dir) };
+    let journal = Arc::new(Journal::open(settings, metrics.clone()).unwrap().0);
+    let sent = Arc::new(AtomicU64::new(u64::MAX));
+    let told = sent.clone();
+    let policy = Policy { max_age, max_bytes, holds_file: Some(dir.join("holds.toml")), every: Duration::from_secs(1) };
+    let store = journal.tiered().unwrap();
+    let retention = Retention::new(policy, journal.clone(), store, metrics.clone(), move || told.load(Ordering::SeqCst));
+    Site { retention, journal, metrics, sent }
+}
+
+impl Site {
+    /// One refusal an hour, each by one of 100 callers in turn.
+    fn fill(&self, hours: std::ops::Range<u64>) {
+        for hour in hours {
+            let (id, time) = (AuditId::new(), Timestamp(hour * HOUR));
+            let leaf = json!({"v": 1, "kind": "request", "id": id.to_string(), "time": time.rfc3339(), "caller": {"name": format!("c{}", hour % 100)}, "decision": {"verdict": "deny"}});
+            self.journal.append_blocking(Record { id, kind: Kind::Refused, time, leaf: canonical(&leaf), content: None }).unwrap();
+        }
+    }
+
+    fn seal(&self) {
+        self.journal.tiered().unwrap().seal().unwrap();
+    }
+
+    fn holds(&self, text: &str) -> Holds {
+        std::fs::write(self.retention.policy.holds_file.as_ref().unwrap(), text).unwrap();
+        self.retention.holds().unwrap()
+    }
+
+    /// Every record that is there, by its number.
+    fn there(&self) -> Vec<u64> {
+        let store = self.journal.tiered().unwrap();
+        let there: Vec<_> = store.oldest_first(0).map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).collect();
+        let mut backwards: Vec<_> = store.newest_first(u64::MAX).map(Result::unwrap).flat_map(|frame| (frame.first_seq..frame.end()).rev()).collect();
+        backwards.reverse();
+        assert_eq!(there, backwards);
+        there
+    }
+}
+
+fn firsts(abouts: &[About]) -> Vec<u64> {
+    abouts.iter().map(|about| about.range.start).collect()
+}
+
+const HOUR_TIME: fn(u64) -> Timestamp = |hour| Timestamp(hour * HOUR);
+
+#[test]
+fn what_is_too_old_goes_after_a_record_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site(dir.path(), Some(Duration::from_secs(100 * 3600)), None);
+    let holds = site.holds("");
+    site.fill(0..4 * SEGMENT);
+    site.seal();
+    // The second segment's last record, of hour 127, is 100 hours old: the third's is younger.
+    let plan = site.retention.prune(&holds, HOUR_TIME(227)).unwrap();
+    assert_eq!(firsts(&plan.prune), [0], "not older than");
+    let plan = site.retention.prune(&holds, HOUR_TIME(228)).unwrap();
+    assert_eq!(firsts(&plan.prune), [64]);
+    assert_eq!(site.retention.prune(&holds, HOUR_TIME(228)).unwrap().prune, []);
+    let there = site.there();
+    assert!(there.iter().copied().eq(2 * SEGMENT..4 * SEGMENT + 2), "{there:?}");
+    assert_eq!(site.metrics.pruned_records.get(), 2 * SEGMENT);
+    // Each went after its record, which the trail keeps.
+    let store = site.journal.tiered().unwrap();
+    let absent = store.absent();
+    assert_eq!(absent.iter().map(|gone| (gone.first_seq, gone.end, gone.told_by)).collect::<Vec<_>>(), [(0, 64, 256), (64, 128, 257)]);
+    let frame = store.oldest_first(256).next().unwrap().unwrap();
+    let told: Value = serde_json::from_slice(&frame.entries[(256 - frame.first_seq) as usize].leaf).unwrap();
+    assert_eq!((&told["event"], &told["detail"]["records"]), (&json!("records-pruned"), &json!([{"first": 0, "last": 63}])));
+    assert_eq!(told["detail"]["policy"]["max_age_seconds"], 360_000);
+    // Their files are gone, and the trail opens, and grows, as before.
+    let files = |first: u64| {
+        std::fs::read_dir(dir.path().join("segments"))
+            .unwrap()
+            .filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains(&format!("{first:020}")))
+            .count()
+    };
+    assert_eq!((files(0), files(64), files(128)), (0, 0, 3));
+    drop(store);
+    drop(site);
+    let site = self::site(dir.path(), None, None);
+    assert!(site.there().into_iter().eq(2 * SEGMENT..4 * SEGMENT + 2));
+    site.fill(300..400);
+    site.seal();
+    // And one that the clock has gone back: made-up times are before the real one of the records about the pruning.
+    assert!(site.there().into_iter().eq(2 * SEGMENT..4 * SEGMENT + 103));
+    assert_eq!(
+        Reader::of(&site.journal).count(&crate::audit::filter::Filter::parse([("caller", "c42")]).unwrap(), None).unwrap().total,
+        3,
+        "hours 142, 242, 342"
+    );
+}
+
+#[test]
+fn the_oldest_goes_while_there_is_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site(dir.path(), None, Some(1));
+    site.fill(0..3 * SEGMENT);
+    site.seal();
+    let sealed = site.journal.tiered().unwrap().sealed();
+    let site = Site {
+        retention: Retention { policy: Policy { max_bytes: Some(sealed[1].bytes + sealed[2].bytes), ..site.retention.policy.clone() }, ..site.retention },
+        ..site
+    };
+    let holds = site.holds("");
+    assert_eq!(firsts(&site.retention.plan(&holds, HOUR_TIME(0)).unwrap().prune), [0]);
+    // Nothing is younger than a bound on bytes, and nothing goes that was not sent on.
+    site.sent.store(10, Ordering::SeqCst);
+    let plan = site.retention.prune(&holds, HOUR_TIME(0)).unwrap();
+    assert_eq!((firsts(&plan.prune), plan.waiting.len()), (vec![], 3));
+    site.sent.store(SEGMENT, Ordering::SeqCst);
+    assert_eq!(firsts(&site.retention.prune(&holds, HOUR_TIME(0)).unwrap().prune), [0]);
+}
+
+#[test]
+fn a_hold_keeps_its_segment_and_the_one_with_its_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site(dir.path(), Some(Duration::from_secs(1)), None);
+    site.fill(0..5 * SEGMENT);
+    site.seal();
+    let holds = site.holds("[[hold]]\nname = 'case 17'\nwhere = 'caller = c5 and seq < 100'\nreason = 'asked for by counsel'\n");
+    let plan = site.retention.prune(&holds, HOUR_TIME(10_000)).unwrap();
+    // c5 is at 5, 105, 205, …; the expression keeps the first alone.
+    assert_eq!(plan.held.iter().map(|(name, about)| (name.as_str(), about.range.start)).collect::<Vec<_>>(), [("case 17", 0), ("case 17", 64)]);
+    assert_eq!(firsts(&plan.prune), [128, 192, 256]);
+    assert!(site.there().into_iter().eq((0..128).chain(320..321)));
+    assert_eq!(site.metrics.held_segments.get(), 2);
+    let state = site.retention.state(HOUR_TIME(10_000));
+    assert_eq!((&state["pruned"], &state["holds"][0]["reason"]), (&json!([{"first": 128, "last": 319}]), &json!("asked for by counsel")));
+    // Released, it goes.
+    let holds = site.holds("");
+    assert_eq!(firsts(&site.retention.prune(&holds, HOUR_TIME(10_000)).unwrap().prune), [0, 64]);
+    drop(site);
+    assert!(self::site(dir.path(), None, None).there().into_iter().eq(320..322));
+}
+
+#[test]
+fn unreadable_holds_keep_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site(dir.path(), Some(Duration::from_secs(1)), None);
+    std::fs::write(dir.path().join("holds.toml"), "[[hold]]\nname = 'x'\nwhere = 'caller ='\nreason = 'y'\n").unwrap();
+    assert!(site.retention.holds().unwrap_err().to_string().contains("hold `x`"));
+    assert!(site.retention.state(HOUR_TIME(9))["error"].as_str().unwrap().contains("nothing is pruned"));
+}
+
+#[test]
+fn a_pruning_that_a_crash_has_cut_is_ended_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site(dir.path(), Some(Duration::from_secs(1)), None);
+    site.fill(0..3 * SEGMENT);
+    site.seal();
+    let file = crate::audit::segment::path(&dir.path().join("segments"), 0, "records");
+    let bytes = std::fs::read(&file).unwrap();
+    site.retention.prune(&site.holds(""), HOUR_TIME(10_000)).unwrap();
+    assert!(!file.exists());
+    drop(site);
+    // As if only the note had been made durable.
+    std::fs::write(&file, bytes).unwrap();
+    let site = self::site(dir.path(), None, None);
+    let patience = std::time::Instant::now();
+    while file.exists() {
+        assert!(patience.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(site.there().into_iter().eq(192..193));
+}
+
+#[test]
+fn what_is_old_is_sealed_before_a_segment_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { free_bytes_min: 1, segment_records: SEGMENT, seal_after: Duration::from_millis(1), ..Settings::new(dir.path()) };
+    let journal = Journal::open(settings, metrics()).unwrap().0;
+    let mut appended = 0;
+    for round in 1..=4 {
+        for _ in 0..round * 7 {
+            let (id, time) = (AuditId::new(), Timestamp::now());
+            let leaf = json!({"v": 1, "kind": "event", "id": id.to_string(), "time": time.rfc3339(), "event": "x", "detail": {}});
+            journal.append_blocking(Record { id, kind: Kind::Event, time, leaf: canonical(&leaf), content: None }).unwrap();
+            appended += 1;
+        }
+        let patience = std::time::Instant::now();
+        while journal.tiered().unwrap().sealed_end() < appended {
+            assert!(patience.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let sealed = journal.tiered().unwrap().sealed();
+    assert!(sealed.len() >= 4 && sealed.iter().all(|about| about.range.end - about.range.start <= SEGMENT), "{sealed:?}");
+    assert!(sealed.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
+    let store = journal.tiered().unwrap();
+    assert!(store.oldest_first(0).map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).eq(0..appended));
+    let reader = Reader::of(&journal);
+    assert_eq!(
+        reader.count(&crate::audit::filter::Filter::parse([(WHERE, "kind = event")]).unwrap_or_default(), None).unwrap().total,
+        0,
+        "events are asked for by name"
+    );
+}
