@@ -163,9 +163,9 @@ impl Gateway {
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
             free_bytes_min: settings.free_bytes_min,
-            ballast_bytes: settings.ballast_bytes,
             segment_records: settings.segment_records,
             seal_after: settings.seal_after,
+            ballast_bytes: settings.ballast_bytes,
             ..journal::Settings::new(&settings.audit_dir)
         };
         let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;

@@ -15,7 +15,7 @@ use super::journal::{Journal, JournalError};
 use super::leaf;
 use super::query::{QueryError, Reader};
 use super::store::{Store, StoreError};
-use super::tiered::{About, TieredStore};
+use super::tiered::{About, TieredStore, retold};
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use serde_json::{Value, json};
@@ -166,15 +166,17 @@ impl Retention {
         self.metrics.held_segments.set(plan.held.len() as i64);
         for part in plan.prune.chunks(TOLD_MAX) {
             let ranges: Vec<_> = part.iter().map(|about| about.range.clone()).collect();
-            let told_by = self.journal.append_blocking(leaf::event(Why::Pruned.event(), self.told(part, holds)))?.seq();
+            let told_by = self.journal.append_blocking(leaf::event(Why::Pruned.event(), self.told(part, &ranges, holds)))?.seq();
             self.store.prune(&ranges, told_by)?;
             self.metrics.pruned_records.inc_by(ranges.iter().map(|range| range.end - range.start).sum());
         }
         Ok(plan)
     }
 
-    fn told(&self, part: &[About], holds: &Holds) -> Value {
-        let records: Vec<_> = joined(part.iter().map(|about| about.range.clone())).into_iter().map(|range| span_json(&range)).collect();
+    /// What the record says: all that is gone by then, because the records that told of the rest may have gone too.
+    fn told(&self, part: &[About], ranges: &[Range<u64>], holds: &Holds) -> Value {
+        let gone = retold(&self.store.absent(), ranges, u64::MAX).into_iter().filter(|absent| absent.told_by == u64::MAX);
+        let records: Vec<_> = joined(gone.map(|absent| absent.range())).iter().map(span_json).collect();
         json!({
             "records": records,
             "until": part.last().map(|about| about.last_time.rfc3339()),

@@ -354,6 +354,9 @@ impl SledStore {
     fn check_schema(&self) -> Result<(), StoreError> {
         let found = match self.db.get(SCHEMA_KEY)? {
             Some(bytes) => bytes.as_ref().try_into().map_or(u32::MAX, u32::from_be_bytes),
+            None if self.db.is_empty() && self.blobs.ancestors().nth(2).is_some_and(|dir| dir.join("segments").exists()) => {
+                return Err(StoreError::NoStore(self.blobs.ancestors().nth(2).unwrap_or(&self.blobs).to_owned()));
+            }
             None if self.db.is_empty() => {
                 let mut writes = sled::Batch::default();
                 writes.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes());

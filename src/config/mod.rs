@@ -175,8 +175,9 @@ impl Settings {
             }
             Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
         };
-        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) {
-            return Err(value("audit.segment_records", format!("write a number from {BLOCK_RECORDS} to {SEGMENT_RECORDS}")));
+        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) || !form.audit.segment_records.is_multiple_of(BLOCK_RECORDS as u64) {
+            let why = format!("{} must be a multiple of {BLOCK_RECORDS}, {SEGMENT_RECORDS} at most", form.audit.segment_records);
+            return Err(value("audit.segment_records", why));
         }
         let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
         Ok(Self {

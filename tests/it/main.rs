@@ -8,6 +8,7 @@ mod canaries;
 mod corpus;
 mod evidence;
 mod exports;
+mod keeping;
 mod listeners;
 mod metrics;
 mod no_record_no_call;

@@ -1,6 +1,7 @@
 //! Writing the engine's file anew: what was removed from it stands in it until its place is used again, and only a new
 //! file is sure not to have it.
 
+use super::super::ballast;
 use super::opening::{open_engine, sync_directories};
 use super::{SledStore, StoreError, at, data_file};
 use std::path::Path;
@@ -34,6 +35,12 @@ pub(super) fn rewritten(dir: &Path, trail: &Path, db: sled::Db) -> Result<(sled:
         return Ok((db, None));
     }
     let before = data_file(trail)?.metadata().map_or(0, |file| file.len());
+    // The new file is no larger. A disk that is full is no reason not to open.
+    if ballast::free_bytes(dir).map_err(at(dir))? < before.saturating_add(ballast::OPENING_BYTES) {
+        let note =
+            "the engine's file could not be written anew, for want of space: bodies that were erased may still be readable in its unused parts".to_owned();
+        return Ok((db, Some(note)));
+    }
     copy(&db, &new)?;
     drop(db);
     let exchanged = rustix::fs::renameat_with(rustix::fs::CWD, trail, rustix::fs::CWD, &new, rustix::fs::RenameFlags::EXCHANGE);

@@ -51,13 +51,17 @@ impl SledStore {
         Ok(noted)
     }
 
-    /// Notes records as gone, in place of the notes of the segments that had them. From here on nobody looks for them.
+    /// Notes all records that are gone, in place of what was noted before, and of the notes of the segments that had them.
+    /// From here on nobody looks for them.
     ///
     /// # Errors
     /// As [`super::Store::append`].
     pub(in crate::audit) fn note_absent(&self, absent: &[Absent]) -> Result<(), StoreError> {
         let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
         let mut writes = sled::Batch::default();
+        for item in self.db.scan_prefix(b"g").keys() {
+            writes.remove(item?);
+        }
         for absent in absent {
             for item in self.db.range(key(b's', absent.first_seq, 0).as_slice()..key(b's', absent.end, 0).as_slice()).keys() {
                 writes.remove(item?);

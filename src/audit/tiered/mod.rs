@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use self::prune::About;
+pub use self::prune::{About, retold};
 pub use self::seal::Pace;
 
 /// The whole trail of a directory.

@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The files of a segment.
@@ -39,25 +38,23 @@ impl TieredStore {
     pub fn prune(&self, ranges: &[Range<u64>], told_by: u64) -> Result<(), StoreError> {
         let shared = &self.shared;
         let _changing = shared.change();
-        let segments = shared.segments.load();
+        let segments = shared.segments.load_full();
         let known = |range: &Range<u64>| segments.iter().any(|segment| (segment.first_seq()..segment.end()) == *range);
         if let Some(wrong) = ranges.iter().find(|range| !known(range)) {
             let why = "no such segment is sealed".to_owned();
             return Err(StoreError::SegmentLost { first_seq: wrong.start, last_seq: wrong.end.saturating_sub(1), why });
         }
-        let gone: Vec<_> = ranges.iter().map(|range| Absent { first_seq: range.start, end: range.end, why: Why::Pruned, told_by }).collect();
-        shared.hot.note_absent(&gone)?;
+        let absent = retold(&shared.absent.load(), ranges, told_by);
+        shared.hot.note_absent(&absent)?;
         {
             // Whoever publishes segments holds the tail.
             let _tail = shared.tail();
-            let mut absent = shared.absent.load().to_vec();
-            absent.extend(&gone);
-            absent.sort_unstable_by_key(|absent| absent.first_seq);
             shared.absent.store(Arc::new(absent));
-            let left = shared.segments.load().iter().filter(|segment| !gone.iter().any(|gone| gone.first_seq == segment.first_seq())).cloned().collect();
+            let left = segments.iter().filter(|segment| !ranges.iter().any(|range| range.start == segment.first_seq())).cloned().collect();
             shared.segments.store(Arc::new(left));
         }
-        shared.remove_absent()
+        ranges.iter().try_for_each(|range| shared.remove_files(range.start))?;
+        shared.sync_dir()
     }
 }
 
@@ -67,29 +64,57 @@ impl Shared {
         About { range: segment.first_seq()..segment.end(), last_time: segment.records.last_time(), bytes }
     }
 
-    /// Removes the files of segments that are noted as gone; a crash may have left some. Whoever reads one still does so.
+    /// Removes the files of segments that are noted as gone; a crash may have left some.
     ///
     /// # Errors
     /// When the disk fails.
     pub(super) fn remove_absent(&self) -> Result<(), StoreError> {
         let absent = self.absent.load();
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SegmentError::Io { path, source }
+        let failed = |source| SegmentError::Io { path: self.dir.clone(), source };
+        let files = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            files => files.map_err(failed)?,
         };
-        let mut removed = false;
-        for gone in absent.iter().filter(|absent| absent.why == Why::Pruned) {
-            for file in KINDS.map(|kind| path(&self.dir, gone.first_seq, kind)) {
-                match std::fs::remove_file(&file) {
-                    Ok(()) => removed = true,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-                    Err(error) => return Err(failed(&file)(error).into()),
-                }
+        for file in files {
+            let name = file.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            let first_seq = name.strip_prefix("seg-").and_then(|rest| rest.split('.').next()).and_then(|seq| seq.parse::<u64>().ok());
+            let gone = |seq: &u64| absent.iter().any(|absent| absent.why == Why::Pruned && absent.range().contains(seq));
+            if let Some(first_seq) = first_seq.filter(gone) {
+                self.remove_files(first_seq)?;
             }
         }
-        if removed {
-            File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed(&self.dir))?;
+        self.sync_dir()
+    }
+
+    /// Removes a segment's files. Whoever reads one still does so.
+    fn remove_files(&self, first_seq: u64) -> Result<(), StoreError> {
+        for path in KINDS.map(|kind| path(&self.dir, first_seq, kind)) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(SegmentError::Io { path, source: error }.into()),
+                _ => (),
+            }
         }
         Ok(())
     }
+
+    fn sync_dir(&self) -> Result<(), StoreError> {
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|source| SegmentError::Io { path: self.dir.clone(), source }.into())
+    }
+}
+
+/// All that is gone once these ranges are, as the newest record tells of it: it tells anew of all that is older, because
+/// the records that told of that may go too.
+pub fn retold(absent: &[Absent], ranges: &[Range<u64>], told_by: u64) -> Vec<Absent> {
+    let until = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    let new = ranges.iter().map(|range| Absent { first_seq: range.start, end: range.end, why: Why::Pruned, told_by });
+    let mut all: Vec<_> = absent.iter().map(|old| if old.end <= until { Absent { why: Why::Pruned, told_by, ..*old } } else { *old }).chain(new).collect();
+    all.sort_unstable_by_key(|absent| absent.first_seq);
+    all.dedup_by(|next, before| {
+        let joined = before.end == next.first_seq && (before.why, before.told_by) == (next.why, next.told_by);
+        if joined {
+            before.end = next.end;
+        }
+        joined
+    });
+    all
 }

@@ -63,7 +63,7 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
     let mut tidied = false;
     while !stop.load(Ordering::Acquire) {
         let end = shared.end.load(Ordering::Acquire);
-        let wait = match work(shared, metrics, seal_after, &mut tidied, &mut pace) {
+        let wait = match work(shared, seal_after, metrics, &mut tidied, &mut pace) {
             Ok(()) if end > seen => BUSY,
             Ok(()) => IDLE,
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
@@ -80,7 +80,7 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
 }
 
 /// One look: follow, tidy up once, seal.
-fn work(shared: &Shared, metrics: &Metrics, seal_after: Duration, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
     let end = shared.end.load(Ordering::Acquire);
     if !*tidied && shared.has_room() {
         shared.remove_unfinished();

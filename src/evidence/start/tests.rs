@@ -331,7 +331,7 @@ fn what_no_checkpoint_covers_must_not_be_gone() {
     let level0 = std::fs::read(tree.join("level0")).unwrap();
     let note = Signed::sign(500, tree::root(&*opened.tree.levels(), 500).unwrap(), &[&opened.key]).unwrap().bytes();
     opened.kept.put_newest(&note).unwrap();
-    store.prune(&[448..512], 576).unwrap();
+    store.prune(std::slice::from_ref(&(448..512)), 576).unwrap();
     let why = refusal(site.check(&store));
     assert!(why.contains("records 448 to 511 are gone, and the checkpoint in") && why.contains("does not cover them"), "{why}");
     assert!(std::fs::read(tree.join("level0")).unwrap() == level0, "the only place that has their hashes was cut");

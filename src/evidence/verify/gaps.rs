@@ -121,7 +121,10 @@ impl Gaps {
             let (first, last) = (range.start, range.end - 1);
             let (body, is) = if first == last { ("body", "is") } else { ("bodies", "are") };
             let why = match by {
-                Some(by) => format!("record {} tells of an erasure, but no checkpoint covers that record yet", by.by),
+                Some(by) => format!(
+                    "record {} tells of an erasure, but no checkpoint covers that record yet: start the gateway, which signs it, and verify again",
+                    by.by
+                ),
                 None => "no record tells of an erasure".to_owned(),
             };
             let text = format!("the {body} of {} {is} missing, and {why}", named(first, last));
@@ -146,7 +149,9 @@ fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &
             text += &format!(": record {} tells that they were lost, and why an operator went on: {reason}", by.by);
             return report.find(About::Completeness, "lost", Some((first, last)), text);
         }
-        Some(by) => text += &format!("; record {} tells of it, but no checkpoint covers that record yet", by.by),
+        Some(by) => {
+            text += &format!("; record {} tells of it, but no checkpoint covers that record yet: start the gateway, which signs it, and verify again", by.by)
+        }
         None => {
             let noted = absent.iter().find(|absent| absent.range.start < range.end && absent.range.end > range.start);
             text += &noted.map_or(String::new(), |absent| {

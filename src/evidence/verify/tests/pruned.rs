@@ -170,7 +170,11 @@ fn a_record_that_nobody_has_signed_excuses_nothing() {
     entries.push((600, Entry { time: forged.time, kind: forged.kind, id: forged.id, leaf: forged.leaf }));
     let report = site.verify(&site.copy(&entries, &site.contents().into_iter().filter(|(seq, _)| !(60..120).contains(seq)).collect::<Vec<_>>()));
     check(&report, 4, &[("missing", 60, 119)]);
-    assert!(report.text().contains("record 600 tells of it, but no checkpoint covers that record yet"), "{}", report.text());
+    assert!(
+        report.text().contains("record 600 tells of it, but no checkpoint covers that record yet: start the gateway, which signs it, and verify again"),
+        "{}",
+        report.text()
+    );
     // Nor one that stands before what it tells of.
     let dir = tempfile::tempdir().unwrap();
     let key = Site::serve(dir.path(), SEGMENT_RECORDS, |journal, _| {

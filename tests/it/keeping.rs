@@ -1,0 +1,225 @@
+//! How long the trail is kept: pruned by policy, held, erased, and salvaged when its store is damaged. After each, whoever
+//! verifies is told what is gone, and why; all else is proved as before.
+
+use crate::support::cli::{keyward, keyward_fails};
+use crate::support::{Client, Gateway, Request, Site, Upstream, eventually, json_of};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+/// Calls, two records each. Their audit ids.
+fn calls(gateway: &Gateway, count: usize) -> Vec<String> {
+    let mut client = gateway.client();
+    let call = |n: usize| {
+        let answer = client.call(&Request::new("PUT", &format!("/v1/blobs/b{n}")).json(json_of(300 + n)));
+        assert_eq!((answer.status, answer.whole), (200, true));
+        answer.id().to_owned()
+    };
+    (0..count).map(call).collect()
+}
+
+#[track_caller]
+fn verify(dir: &Path) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_keyward")).args(["audit", "verify", "--json", "--dir"]).arg(dir).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[track_caller]
+fn holds(report: &Value) {
+    assert_eq!((&report["integrity"]["verdict"], &report["completeness"]["verdict"]), (&json!("holds"), &json!("holds")), "{report:#}");
+}
+
+#[test]
+fn what_is_pruned_by_policy_is_told_from_what_is_missing() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("ballast = ", "segment_records = 16\nballast = ");
+    site.append("[retention]\nmax_bytes = 1\nevery_seconds = 1\nholds_file = 'holds.toml'\n");
+    std::fs::write(site.path("holds.toml"), "[[hold]]\nname = 'case 17'\nwhere = 'seq >= 20 and seq < 24'\nreason = 'asked for by counsel'\n").unwrap();
+    let gateway = site.serve();
+    let ids = calls(&gateway, 60);
+    gateway.settle();
+    eventually("all but what is held is pruned", || gateway.metric("keyward_pruned_records_total") >= 80);
+    assert!(gateway.metric("keyward_held_segments") >= 1);
+
+    // An operator sees what is gone, what is held and why.
+    let url = format!("http://{}", site.admin);
+    let shown = String::from_utf8(keyward(&["audit", "retention", "--url", &url])).unwrap();
+    assert!(shown.contains("pruned     records 0 to 15") && shown.contains("hold       `case 17`: seq >= 20 and seq < 24 (asked for by counsel)"), "{shown}");
+    // An auditor who asks for what is gone is told so; what is held is there.
+    let gone = keyward_fails(&["audit", "show", &ids[0], "--url", &url]);
+    assert!(gone.contains("pruned"), "{gone}");
+    keyward(&["audit", "show", &ids[10], "--url", &url]);
+
+    // Holds that nobody can read hold everything.
+    std::fs::write(site.path("holds.toml"), "[[hold]]\nname = 'case 17'\nwhere = 'seq >='\nreason = 'x'\n").unwrap();
+    eventually("it is told", || gateway.metric("keyward_prune_failures_total") >= 1);
+    let before = gateway.metric("keyward_pruned_records_total");
+    calls(&gateway, 20);
+    eventually("it is told again", || gateway.metric("keyward_prune_failures_total") >= 3);
+    assert_eq!(gateway.metric("keyward_pruned_records_total"), before);
+    assert!(site.log().contains("nothing is pruned until that is mended"));
+    gateway.stop();
+
+    let report = verify(&site.audit);
+    holds(&report);
+    let pruned = report["pruned"].as_array().unwrap();
+    assert!(pruned.iter().any(|range| range["first"] == 0 && range["last"] == 15), "{report:#}");
+    // Released, the rest goes; the trail goes on over its gaps.
+    std::fs::write(site.path("holds.toml"), "").unwrap();
+    let gateway = site.serve();
+    eventually("the rest is pruned", || gateway.metric("keyward_held_segments") == 0 && gateway.metric("keyward_pruned_records_total") > 0);
+    calls(&gateway, 5);
+    gateway.stop();
+    holds(&verify(&site.audit));
+}
+
+#[test]
+fn a_body_is_erased_for_a_reason_that_is_on_record() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    let ids = calls(&gateway, 3);
+    gateway.settle();
+    let config = site.path("keyward.toml").display().to_string();
+    let erase = |id: &str| {
+        [vec!["audit", "erase"], vec![id], vec!["--reason", "request of a data subject", "--config", &config]]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let run = |id: &str| String::from_utf8(keyward(&erase(id).iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+
+    // Beside the running gateway: by its token, and by nobody without it.
+    let mut stranger = Client::new(gateway.admin);
+    let ask = format!("{{\"id\":\"{}\",\"reason\":\"x\"}}", ids[0]);
+    stranger.send(format!("POST /api/v1/erasures HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{ask}", ask.len()).as_bytes());
+    assert_eq!(stranger.answer().status, 401);
+    assert!(gateway.exchange(&ids[0]).to_string().contains("\"content\""), "still there");
+    let said = run(&ids[0]);
+    assert!(said.contains("are erased: record"), "{said}");
+    let shown = gateway.exchange(&ids[0]);
+    assert!(shown["request"]["content"].is_null() && shown["request"]["record"]["body"]["commit"].is_string(), "{shown:#}");
+    assert!(!gateway.exchange(&ids[1])["request"]["content"].is_null());
+    gateway.stop();
+
+    // On the stopped one's trail, and once only.
+    run(&ids[1]);
+    let again = keyward_fails(&erase(&ids[1]).iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(again.contains("erased before"), "{again}");
+    // Nothing binds the record of it until a gateway has signed it: until then anybody could have written it.
+    let report = verify(&site.audit);
+    assert!(report["completeness"]["findings"][0]["text"].as_str().unwrap().contains("start the gateway"), "{report:#}");
+    site.serve().stop();
+    let report = verify(&site.audit);
+    holds(&report);
+    assert!(report["counts"]["bodies erased"].as_u64().unwrap() >= 2, "{report:#}");
+    let told: Vec<_> =
+        site.trail().0.iter().filter(|record| record.text("/event") == "bodies-erased").map(|record| record.text("/detail/reason").to_owned()).collect();
+    assert_eq!(told, ["request of a data subject", "request of a data subject"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Two bytes of the engine's file are flipped, at many places, and worse is done to it: no sealed record is lost, each lost
+/// one is named, and the trail goes on.
+#[test]
+fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("ballast = ", "segment_records = 64\nballast = ");
+    let gateway = site.serve();
+    calls(&gateway, 100);
+    gateway.settle();
+    eventually("three segments are sealed", || gateway.metric("keyward_sealed_records") == 192);
+    calls(&gateway, 20);
+    gateway.settle();
+    eventually("all is signed", || {
+        let note = String::from_utf8(gateway.answer("/checkpoint")).unwrap();
+        note.lines().nth(1).and_then(|size| size.parse::<u64>().ok()).is_some_and(|size| size > 240)
+    });
+    gateway.kill();
+    let sound = site.path("sound");
+    copy(&site.audit, &sound);
+    let length = std::fs::metadata(sound.join("trail/db")).unwrap().len() as usize;
+    let data = std::fs::read(sound.join("trail/db")).unwrap();
+    let used: Vec<usize> = (0..length).filter(|at| data[*at] != 0).collect();
+
+    type Damage = Box<dyn Fn(&Path)>;
+    let flip = |at: usize| -> Damage {
+        Box::new(move |trail: &Path| {
+            let mut db = std::fs::read(trail.join("db")).unwrap();
+            db[at] ^= 0x55;
+            db[(at + 1) % length] ^= 0xaa;
+            std::fs::write(trail.join("db"), db).unwrap();
+        })
+    };
+    let mut damages: Vec<Damage> = (0..8).map(|n| flip(used[used.len() * (2 * n + 1) / 16])).collect();
+    // Two bytes in every few kilobytes: some records are lost, and some are not.
+    let everywhere: Vec<usize> = used.iter().step_by(1500).copied().collect();
+    damages.push(Box::new(move |trail: &Path| {
+        let mut db = std::fs::read(trail.join("db")).unwrap();
+        everywhere.iter().for_each(|at| db[*at] ^= 0x55);
+        std::fs::write(trail.join("db"), db).unwrap();
+    }));
+    damages.push(Box::new(|trail: &Path| std::fs::write(trail.join("conf"), b"nonsense").unwrap()));
+    damages.push(Box::new(|trail: &Path| std::fs::write(trail.join("db"), b"").unwrap()));
+    damages.push(Box::new(|trail: &Path| std::fs::remove_dir_all(trail).unwrap()));
+    let mut refused = 0;
+    for (n, damage) in damages.iter().enumerate() {
+        std::fs::remove_dir_all(&site.audit).unwrap();
+        copy(&sound, &site.audit);
+        damage(&site.audit.join("trail"));
+        let dir = site.audit.display().to_string();
+        // Whoever opens it is told what to do, if the engine notices.
+        let opened = Command::new(env!("CARGO_BIN_EXE_keyward")).args(["audit", "query", "--limit", "1", "--dir", &dir]).output().unwrap();
+        let noticed = !opened.status.success();
+        if noticed {
+            refused += 1;
+            let said = String::from_utf8_lossy(&opened.stderr).into_owned();
+            assert!(said.contains("keyward audit salvage --dir") || n == 11 && said.contains("there is no trail"), "{n}: {said}");
+        }
+        if n < 11 {
+            std::fs::remove_dir_all(&site.audit).unwrap();
+            copy(&sound, &site.audit);
+            damage(&site.audit.join("trail"));
+        }
+        let report: Value = serde_json::from_slice(&keyward(&["audit", "salvage", "--dir", &dir, "--reason", "a test flips bytes", "--json"])).unwrap();
+        assert_eq!((&report["segments"], &report["sealed_end"]), (&json!(3), &json!(192)), "{n}: {report:#}");
+        let lost: Vec<(u64, u64)> =
+            report["lost"].as_array().unwrap().iter().map(|range| (range["start"].as_u64().unwrap(), range["end"].as_u64().unwrap())).collect();
+        let count: u64 = lost.iter().map(|(first, end)| end - first).sum();
+        assert!(lost.iter().all(|(first, _)| *first >= 192), "{n}: {report:#}");
+        assert_eq!(count + report["found_again"].as_u64().unwrap() + 192, report["told_by"].as_u64().unwrap(), "{n}: {report:#}");
+        if n < 8 {
+            assert!(count <= 32, "two bytes are in one frame: {report:#}");
+        }
+        println!("damage {n}: noticed when opened: {noticed}; {report}");
+        // The gateway goes on, and whoever verifies is told exactly the same.
+        let gateway = site.serve();
+        calls(&gateway, 3);
+        gateway.stop();
+        let verified = verify(&site.audit);
+        assert_eq!(verified["integrity"]["verdict"], "holds", "{n}: {verified:#}");
+        let missing: Vec<(u64, u64)> = verified["completeness"]["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["kind"] == "lost")
+            .map(|finding| (finding["records"]["first"].as_u64().unwrap(), finding["records"]["last"].as_u64().unwrap() + 1))
+            .collect();
+        assert_eq!(missing, lost, "{n}: {verified:#}");
+    }
+    assert!(refused >= 2, "the engine noticed {refused} times");
+}
