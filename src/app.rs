@@ -158,7 +158,8 @@ impl Gateway {
         allow_files(settings.connections.all);
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
-        std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
+        std::fs::create_dir_all(&settings.audit_dir)
+            .with_context(|| format!("audit folder {}: see to its disk, then start again", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
