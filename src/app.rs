@@ -8,6 +8,7 @@ use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
 use crate::audit::retention::{Holds, Keeper, Retention};
 use crate::audit::texts;
+use crate::backup;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
@@ -157,7 +158,8 @@ impl Gateway {
         allow_files(settings.connections.all);
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
-        std::fs::create_dir_all(&settings.audit_dir).with_context(|| format!("audit folder {}", settings.audit_dir.display()))?;
+        std::fs::create_dir_all(&settings.audit_dir)
+            .with_context(|| format!("audit folder {}: see to its disk, then start again", settings.audit_dir.display()))?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,
@@ -168,6 +170,8 @@ impl Gateway {
             ..journal::Settings::new(&settings.audit_dir)
         };
         let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
+        // The folder is ours by now.
+        backup::remove_left_over(&settings.audit_dir);
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }

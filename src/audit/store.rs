@@ -225,12 +225,37 @@ impl DataFile for File {
 
 /// The trail's directory, opened: `<dir>/trail/` is sled's, `<dir>/lock` says that it is in use.
 pub struct SledStore {
-    db: sled::Db,
+    db: Engine,
     data: Box<dyn DataFile>,
     encoder: Mutex<Encoder>,
     blobs: PathBuf,
     /// Released last, when sled has let go of its files.
     _lock: File,
+}
+
+/// sled, which panics when its last sync fails as it is dropped.
+struct Engine(Option<sled::Db>);
+
+impl std::ops::Deref for Engine {
+    type Target = sled::Db;
+
+    #[expect(clippy::expect_used, reason = "it is taken out by drop alone")]
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("an engine that is not dropped")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(db))) {
+            let error = panic.downcast_ref::<String>().map_or("", String::as_str);
+            tracing::error!(
+                error,
+                "the storage engine could not sync its file at the end; what was acknowledged was synced before: see to the disk, then start again"
+            );
+        }
+    }
 }
 
 /// What was found while opening.
@@ -291,7 +316,7 @@ impl SledStore {
         opened.notes.extend(rewritten);
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
-        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
+        let store = Self { db: Engine(Some(db)), data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
         store.check_schema()?;
         store.check_no_blobs()?;
         opened.torn = store.remove_torn_contents()?;
@@ -466,11 +491,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::File { path: path.to_owned(), source }
 }
 
-/// What the engine says when it finds its own file not as it wrote it.
+/// What the engine says when it finds its own file not as it wrote it; what the system said of the disk is no such thing.
 fn damaged(dir: &Path, source: sled::Error) -> StoreError {
-    let full = matches!(&source, sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull);
-    let read_only = matches!(&source, sled::Error::Io(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem));
-    if full || read_only { source.into() } else { StoreError::Damaged { dir: dir.to_owned(), source } }
+    let of_its_file = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::Other, ErrorKind::UnexpectedEof];
+    match &source {
+        sled::Error::Io(error) if !of_its_file.contains(&error.kind()) => source.into(),
+        _ => StoreError::Damaged { dir: dir.to_owned(), source },
+    }
 }
 
 fn is_disk_full(error: &StoreError) -> bool {

@@ -6,11 +6,13 @@ use super::absent::next_present;
 use super::ballast::{self, Ballast};
 use super::feed::Feed;
 use super::frame::{self, Entry};
+use super::leaf;
 use super::open::{Closing, OpenSet};
 use super::queue::{DiskLow, JournalError, Pending, Queue, Taken};
 use super::record::{Kind, Record, unknown_outcome};
 use super::store::{Batch, CONTENT_BYTES_MAX, Store};
 use crate::clock::Timestamp;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ const GROUP_RECORDS_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often an idle writer looks after the disk.
 const TICK: Duration = Duration::from_secs(1);
+/// A clock that goes back by less is being adjusted, or the records are of threads that overtook each other.
+const CLOCK_BACK_MIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -34,6 +38,7 @@ pub(super) struct Writer {
     /// When the ballast was last seen to, and whether its failure was told.
     ballast_kept: Option<Instant>,
     ballast_failed: bool,
+    clock_is_back: bool,
 }
 
 impl Writer {
@@ -77,7 +82,20 @@ impl Writer {
         };
         durable.store(next_seq, Ordering::Release);
         let ballast = Ballast::new(&queue.settings.dir, queue.settings.ballast_bytes);
-        let mut writer = Self { queue, store, durable, feed, open, open_floor, next_seq, last_time, ballast, ballast_kept: None, ballast_failed: false };
+        let mut writer = Self {
+            queue,
+            store,
+            durable,
+            feed,
+            open,
+            open_floor,
+            next_seq,
+            last_time,
+            ballast,
+            ballast_kept: None,
+            ballast_failed: false,
+            clock_is_back: false,
+        };
         let left_open = writer.open.ids();
         for ids in left_open.chunks(GROUP_RECORDS_MAX) {
             let close = |id: &_| Pending::new(unknown_outcome(*id, "the gateway stopped before the outcome was recorded"), None);
@@ -170,8 +188,25 @@ impl Writer {
     }
 
     fn entry(&mut self, record: &Record) -> Entry {
+        self.look_at_clock(record);
         self.last_time = self.last_time.max(record.time);
         Entry { time: self.last_time, kind: record.kind, id: record.id, leaf: record.leaf.clone() }
+    }
+
+    /// The trail's own times do not run back. When the clock does, that is told, and becomes a record, once.
+    fn look_at_clock(&mut self, record: &Record) {
+        let back = Duration::from_nanos(self.last_time.0.saturating_sub(record.time.0));
+        if back < CLOCK_BACK_MIN {
+            // It has caught up when a call says so.
+            self.clock_is_back &= !back.is_zero() || record.kind == Kind::Event;
+        } else if !self.clock_is_back {
+            self.clock_is_back = true;
+            let (seconds, last) = (back.as_secs(), self.last_time.rfc3339());
+            tracing::error!(
+                "the clock has gone back by {seconds} s: calls are recorded, and stand in the trail at {last} until it has caught up; see to the host's time"
+            );
+            self.queue.push_detached(leaf::event("clock-gone-back", json!({"seconds": seconds, "trail_at": last})));
+        }
     }
 
     /// Makes a batch durable. An error is the end: after a failed sync nobody knows what is on the disk, and a second

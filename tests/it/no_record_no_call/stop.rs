@@ -92,18 +92,3 @@ fn a_hanging_upstream_ends_the_wait_at_the_deadline() {
     assert_eq!(outcome, "unknown");
     assert!(detail.contains("the gateway stopped before"), "{detail}");
 }
-
-#[test]
-fn two_gateways_never_share_a_trail() {
-    let upstream = Upstream::ok();
-    let site = Site::new(upstream.address);
-    let gateway = site.serve();
-    let second = std::process::Command::new(env!("CARGO_BIN_EXE_keyward"))
-        .args(["serve", "--set", "admin.address=127.0.0.1:0", "--config"])
-        .arg(site.path("keyward.toml"))
-        .output()
-        .unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    assert_eq!(gateway.client().call(&call(1)).status, 200, "the first goes on");
-    gateway.stop();
-}

@@ -1,11 +1,13 @@
 //! Survival: whatever becomes of the process, its disk and its clock, nothing that was acknowledged is lost, nothing was sent
 //! without its record, the next start goes on, and the operator is told. See `docs/survival.md`.
 
+mod clock;
 mod faults;
 mod full_disk;
 mod power;
+mod processes;
 mod recording;
-mod shim;
+pub mod shim;
 
 use crate::support::{Client, Request, Site, Trail, Upstream, json_of};
 use keyward::audit::record::Kind;
