@@ -252,10 +252,8 @@ fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushe
         Holds::read(file)?;
     }
     let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
-    // The tree has the only hashes of what is gone: all of it must be under a checkpoint before.
-    let settled = move || pushes.sent().min(evidence.signed());
-    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), settled);
-    Ok(Keeper::start(Arc::new(retention))?)
+    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
+    Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())))?)
 }
 
 /// Lets the process open a file for each end of each connection, as far as the system allows it.
