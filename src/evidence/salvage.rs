@@ -153,6 +153,8 @@ impl Tail {
             Carved::Frame(entries) => tail.place(entries, places),
             Carved::Content(content) => drop(bodies.insert(content.commitment(), content)),
         })?;
+        // The new store begins behind the segments: what is found of a gap between them has no place, and is lost.
+        tail.entries = tail.entries.split_off(&sealed_end);
         for (seq, entry) in &tail.entries {
             if let Some(content) = commitment(&entry.leaf).filter(|_| !tail.contents.contains_key(seq)).and_then(|commit| bodies.get(&commit)) {
                 tail.contents.insert(*seq, content.clone());
