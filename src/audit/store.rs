@@ -309,7 +309,7 @@ impl Store for SledStore {
         let mut writes = sled::Batch::default();
         let mut seq = batch.first_seq;
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        for (count, bytes) in encoder.pack(&batch.entries).map_err(|source| StoreError::Frame { seq, source })? {
+        for (count, bytes) in encoder.pack(seq, &batch.entries).map_err(|source| StoreError::Frame { seq, source })? {
             writes.insert(frame_key(seq, u16::try_from(count).unwrap_or(u16::MAX)).as_slice(), bytes);
             seq = seq.saturating_add(count as u64);
         }
@@ -363,8 +363,8 @@ fn stored_frame(item: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Frame, S
     let (key, value) = item?;
     let first_seq = seq_of_key(&key);
     let failed = |source| StoreError::Frame { seq: first_seq, source };
-    let entries = frame::decode(&value).map_err(failed)?;
-    if key.as_ref() != frame_key(first_seq, u16::try_from(entries.len()).unwrap_or(u16::MAX)) {
+    let (says, entries) = frame::decode(&value).map_err(failed)?;
+    if says != first_seq || key.as_ref() != frame_key(first_seq, u16::try_from(entries.len()).unwrap_or(u16::MAX)) {
         return Err(failed(FrameError::Damaged("key and content differ")));
     }
     Ok(Frame { first_seq, entries })

@@ -72,6 +72,7 @@ pub struct Opened {
 }
 
 /// A checkpoint that somebody has.
+#[derive(Clone, Debug)]
 pub struct Known {
     /// Where it was found.
     pub place: String,

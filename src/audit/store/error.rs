@@ -105,6 +105,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the store's own file is not as it was written, so that salvage helps.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::NoStore(_) | Self::Frame { .. } | Self::Engine(sled::Error::Corruption { .. }))
+    }
+
     /// Whether the disk has no room.
     pub(super) fn is_disk_full(&self) -> bool {
         match self {
