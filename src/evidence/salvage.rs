@@ -192,8 +192,6 @@ impl Tail {
             Carved::Frame(first_seq, entries) => tail.place(first_seq, entries, places, signed),
             Carved::Content(content) => drop(bodies.insert(content.commitment(), content)),
         })?;
-        // The new store begins behind the segments: what is found of a gap between them has no place, and is lost.
-        tail.entries = tail.entries.split_off(&sealed_end);
         for (seq, entry) in &tail.entries {
             let commit = commitment(&entry.leaf);
             let by_engine = tail.contents.remove(seq).filter(|content| commit.as_ref() == Some(&content.commitment()));
