@@ -8,6 +8,7 @@ use crate::audit::query::Reader;
 use crate::audit::redact::Redactor;
 use crate::audit::retention::{Holds, Keeper, Retention};
 use crate::audit::texts;
+use crate::backup;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::config;
@@ -169,6 +170,8 @@ impl Gateway {
             ..journal::Settings::new(&settings.audit_dir)
         };
         let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
+        // The folder is ours by now.
+        backup::remove_left_over(&settings.audit_dir);
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }
@@ -194,10 +197,10 @@ impl Gateway {
             Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))
                 .context("pushes cannot be started: see to the disk, then start again")?,
         );
-        let keeper = Arc::new(keeper(&settings, &gate, &pushes)?);
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
+        let keeper = Arc::new(keeper(&settings, &gate, &evidence, &pushes)?);
         let running = Arc::new(Running {
             gate,
             listeners,
@@ -247,13 +250,15 @@ impl Gateway {
 }
 
 /// Starts what prunes the trail.
-fn keeper(settings: &Settings, gate: &Arc<Gate>, pushes: &Arc<Pushes>) -> anyhow::Result<Keeper> {
+fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushes: &Arc<Pushes>) -> anyhow::Result<Keeper> {
     let store = gate.journal.tiered().context("the journal has no sealed segments")?;
     if let Some(file) = &settings.retention.holds_file {
         Holds::read(file)?;
     }
-    let pushes = Arc::clone(pushes);
-    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
+    let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
+    // The tree has the only hashes of what is gone: all of it must be under a checkpoint before.
+    let settled = move || pushes.sent().min(evidence.signed());
+    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), settled);
     Ok(Keeper::start(Arc::new(retention))?)
 }
 

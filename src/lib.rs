@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod signing;
 pub mod sandbox;
 pub mod push;
+pub mod backup;
 pub mod config;
 pub mod admin;
 pub mod app;

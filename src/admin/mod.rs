@@ -1,6 +1,7 @@
 //! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and writes nothing but the
 //! record of what it gave out; whoever holds the operator's token may erase bodies.
 
+mod backup;
 mod export;
 mod log;
 pub mod operator;
@@ -11,6 +12,7 @@ use crate::audit::erasure::ERASURES;
 use crate::audit::export::EXPORT;
 use crate::audit::retention::{Keeper, RETENTION};
 use crate::audit::texts;
+use crate::backup::BACKUP;
 use crate::clock::Timestamp;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
@@ -89,6 +91,7 @@ pub struct AdminState {
     token: Token,
     hosts: Vec<String>,
     exports: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -97,7 +100,11 @@ impl Admin {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
         let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
         let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
-        Self { listener: Mutex::new(Some(listener)), state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports }) }
+        let backups = Arc::new(Semaphore::new(1));
+        Self {
+            listener: Mutex::new(Some(listener)),
+            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports, backups }),
+        }
     }
 }
 
@@ -116,6 +123,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(PUSHES, get(pushes))
         .route(RETENTION, get(retention))
         .route(ERASURES, post(operator::erase))
+        .route(BACKUP, get(backup::backup))
         .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
         .merge(log::routes())
         .route(ask::HISTOGRAM, get(trail::answer))
@@ -157,7 +165,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/backup      all that the trail is, as a tar archive\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 

@@ -13,7 +13,24 @@ use std::path::{Path, PathBuf};
 /// Where texts are asked for on the admin listener.
 pub const TEXTS: &str = "/api/v1/texts";
 /// Their folder, in the trail's.
-const DIR: &str = "texts";
+pub const DIR: &str = "texts";
+
+/// Copies all texts from one trail's folder to another's.
+///
+/// # Errors
+/// When they cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (from.join(DIR), to.join(DIR));
+    if !from.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&to)?;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
+}
 
 /// One of the texts that decide.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -1,5 +1,6 @@
 //! `keyward audit`: questions to the trail of a running gateway, or of a stopped one's folder.
 
+use super::backup::{self, BackupArgs, RestoreArgs};
 use super::export::{self, ExportArgs, FollowArgs};
 use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use super::pack::{self, PackArgs};
@@ -56,6 +57,14 @@ pub enum Audit {
         after_help = "Example:\n  keyward audit erase 01a2043b-69db-752d-a7e3-7a867bd75517 --reason 'request of a data subject, ticket 4711'\n\nWorks beside a running gateway, for whoever may read the trail's folder, and on a stopped one's trail."
     )]
     Erase(EraseArgs),
+    /// Makes an archive of all that the trail is, while the gateway runs, or of a stopped one's.
+    #[command(
+        after_help = "Example:\n  keyward audit backup --out keyward-2026-11-26.tar\n\nThe archive is a tar file that verifies like the trail itself once it is restored. The keys are not in it."
+    )]
+    Backup(BackupArgs),
+    /// Makes a trail of a backup, in a new folder.
+    #[command(after_help = "Example:\n  keyward audit restore keyward-2026-11-26.tar --dir data/audit\n  keyward audit verify --dir data/audit")]
+    Restore(RestoreArgs),
     /// Makes the store of a damaged trail anew, from its sealed segments and what else can be read, and says what is lost.
     #[command(
         after_help = "Example:\n  keyward audit salvage --dir data/audit --reason 'bad sector on the audit disk, 26 November'\n\nThe damaged store is put aside, not deleted. What is lost becomes a record."
@@ -203,6 +212,8 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
         Audit::Retention(args) => return keep::retention(&args),
         Audit::Erase(args) => return keep::erase(&args),
+        Audit::Backup(args) => return backup::backup(&args),
+        Audit::Restore(args) => return backup::restore(&args),
         Audit::Salvage(args) => return keep::run_salvage(&args),
         Audit::Generate(args) => return trail::generate(&args),
         Audit::Reindex(args) => return trail::reindex(&args),

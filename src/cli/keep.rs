@@ -139,7 +139,7 @@ fn told(report: &Report) -> String {
 }
 
 /// Who does it, as far as the system knows.
-fn who() -> Value {
+pub(super) fn who() -> Value {
     json!({"name_claimed": std::env::var("USER").ok(), "uid": rustix::process::getuid().as_raw()})
 }
 

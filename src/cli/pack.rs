@@ -4,6 +4,7 @@ use super::audit::{FilterArgs, Trail, ask_gateway};
 use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
+use crate::audit::absent::Why;
 use crate::audit::ask::{Ask, Form};
 use crate::audit::exchange::Exchange;
 use crate::audit::export::{Export, Start};
@@ -13,10 +14,11 @@ use crate::audit::query::{PAGE_EXCHANGES_MAX, Reader};
 use crate::audit::texts::{self, TEXTS, Text};
 use crate::clock::Timestamp;
 use crate::evidence::source::{Dir, Gateway, Source};
-use crate::pack::{InForce, Pack, Question};
+use crate::pack::{Gone, InForce, Pack, Question};
 use anyhow::ensure;
 use clap::Args;
 use indicatif::ProgressBar;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,7 +67,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = prove(trail, &mut pack) {
         eprintln!("keyward: the pack holds no proofs: {error:#}");
     }
-    let made = pack.finish(&in_force, end, &args.out)?;
+    let made = pack.finish(&in_force, &gone(trail, &filter)?, end, &args.out)?;
     println!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256);
     Ok(ExitCode::SUCCESS)
 }
@@ -156,6 +158,35 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
         rules.push(next);
     }
     Ok(rules)
+}
+
+/// What is gone from the trail, as its own records tell, unless all of it was older than what is asked for; stretches that
+/// touch as one, told by the newest.
+fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
+    let (since, _) = filter.bounds(Timestamp::now());
+    let mut gone: Vec<Gone> = Vec::new();
+    for why in [Why::Pruned, Why::Lost] {
+        for event in loaded(trail, &Filter::parse([("event", why.event())])?, Timestamp(0))? {
+            let until = event.request.text("/detail/until").map(str::to_owned);
+            if until.as_deref().and_then(Timestamp::parse).is_some_and(|until| until < since) {
+                continue;
+            }
+            for part in event.request.json.pointer("/detail/records").and_then(Value::as_array).into_iter().flatten() {
+                let (Some(first), Some(last)) = (part.get("first").and_then(Value::as_u64), part.get("last").and_then(Value::as_u64)) else { continue };
+                gone.push(Gone { first, last, lost: why == Why::Lost, told_by: event.request.seq, until: until.clone() });
+            }
+        }
+    }
+    gone.sort_by_key(|gone| (gone.first, gone.told_by));
+    gone.dedup_by(|next, before| {
+        let touches = before.lost == next.lost && next.first <= before.last.saturating_add(1);
+        if touches {
+            let first = before.first;
+            *before = Gone { first, last: before.last.max(next.last), ..next.clone() };
+        }
+        touches
+    });
+    Ok(gone)
 }
 
 /// Events that match, the newest first, down to the first one before `since`.

@@ -193,6 +193,21 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     Ok((journal, recovery, started))
 }
 
+/// Copies a tree as its newest checkpoint covers it, and what is kept of checkpoints, while it grows.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    let copy = |name: &str| match std::fs::copy(from.join(name), to.join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    // In this order each covers what was copied before it. Of what is appended to, the beginning is whole.
+    ["checkpoint.cosigned", "checkpoints.ndjson", "keys", "checkpoint"].into_iter().try_for_each(copy)?;
+    (0..8).try_for_each(|level| copy(&format!("level{level}")))
+}
+
 /// Records what the start has found, durably. Where the trail then ends.
 fn record(journal: &Journal, opened: &Opened) -> Result<u64, JournalError> {
     let mut end = 0;
@@ -256,6 +271,11 @@ impl Evidence {
     /// The newest checkpoint.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// Records under the newest checkpoint.
+    pub fn signed(&self) -> u64 {
+        self.board.newest().map_or(0, |newest| newest.size())
     }
 
     /// Signs what is durable by now, carries it away and ends. Call it when the journal is closed.

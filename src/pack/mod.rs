@@ -48,6 +48,21 @@ pub struct InForce {
     pub catalog: String,
 }
 
+/// Records that are gone from the trail, and may have been such as were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The first of them.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// They were lost, and not pruned by policy.
+    pub lost: bool,
+    /// The record that tells of it.
+    pub told_by: u64,
+    /// When the last of them was recorded, as far as is said.
+    pub until: Option<String>,
+}
+
 /// A pack in the making.
 pub struct Pack {
     question: Question,
@@ -165,26 +180,30 @@ impl Pack {
     ///
     /// # Errors
     /// When something cannot be written.
-    pub fn finish(mut self, in_force: &[InForce], end: Option<u64>, out: &Path) -> anyhow::Result<Made> {
+    pub fn finish(mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, out: &Path) -> anyhow::Result<Made> {
         let Self { question, spool, summary, lines, .. } = &mut self;
         let proofs = spool.has(proofs::DIR);
-        let report = report::render(question, summary, in_force, *lines, end, proofs)?;
+        let report = report::render(question, summary, in_force, gone, (*lines, end), proofs)?;
         spool.write("report.html", report.as_bytes())?;
         spool.write("README.txt", report::instructions(proofs).as_bytes())?;
-        let manifest = manifest(question, summary, in_force, *lines, end);
+        let manifest = manifest(question, summary, in_force, gone, (*lines, end));
         spool.write("manifest.json", format!("{manifest:#}\n").as_bytes())?;
         let made = Made { exchanges: summary.exchanges, records: *lines, sha256: spool.archive(out)? };
         Ok(made)
     }
 }
 
-fn manifest(question: &Question, summary: &Summary, in_force: &[InForce], lines: u64, end: Option<u64>) -> Value {
+fn manifest(question: &Question, summary: &Summary, in_force: &[InForce], gone: &[Gone], (lines, end): (u64, Option<u64>)) -> Value {
+    let gone: Vec<_> = gone
+        .iter()
+        .map(|gone| json!({"first": gone.first, "last": gone.last, "why": if gone.lost { "lost" } else { "pruned" }, "told_by": gone.told_by, "until": gone.until}))
+        .collect();
     let filter: Vec<_> = question.filter.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let rules: Vec<_> =
         in_force.iter().map(|rules| json!({"from": rules.from, "until": rules.until, "bundle": rules.bundle, "catalog": rules.catalog})).collect();
     json!({
         "made": question.at.rfc3339(), "by": question.by, "of": question.source, "keyward": env!("CARGO_PKG_VERSION"),
-        "filter": filter, "exchanges": summary.exchanges, "records": lines, "records_in_trail": end,
+        "filter": filter, "exchanges": summary.exchanges, "records": lines, "records_in_trail": end, "records_gone": gone,
         "rules_in_force": rules, "texts": summary.texts, "texts_not_kept": summary.missing,
     })
 }

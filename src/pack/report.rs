@@ -1,7 +1,7 @@
 //! The report of a pack: a page that explains itself, on the screen and on paper.
 
 use super::summary::{Decided, ROWS_MAX, Row, Summary};
-use super::{InForce, Question};
+use super::{Gone, InForce, Question};
 use askama::Template;
 
 /// Values in one of the small tables.
@@ -25,6 +25,7 @@ struct Report<'a> {
     tables: Vec<Table>,
     policies: Vec<(&'a String, &'a Decided)>,
     in_force: &'a [InForce],
+    gone: &'a [Gone],
     notable: &'a [Row],
     rows: &'a [Row],
     rows_max: usize,
@@ -36,7 +37,14 @@ struct Report<'a> {
 ///
 /// # Errors
 /// When the page cannot be written.
-pub(super) fn render(question: &Question, summary: &Summary, in_force: &[InForce], records: u64, end: Option<u64>, proofs: bool) -> askama::Result<String> {
+pub(super) fn render(
+    question: &Question,
+    summary: &Summary,
+    in_force: &[InForce],
+    gone: &[Gone],
+    (records, end): (u64, Option<u64>),
+    proofs: bool,
+) -> askama::Result<String> {
     let time = |name: &str| question.filter.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
     let period = match (time("since"), time("until")) {
         (None, None) => "the whole trail".to_owned(),
@@ -77,6 +85,7 @@ pub(super) fn render(question: &Question, summary: &Summary, in_force: &[InForce
         tables,
         policies,
         in_force,
+        gone,
         notable: &summary.notable,
         rows: &summary.rows,
         rows_max: ROWS_MAX,
@@ -168,8 +177,10 @@ const PROOFS: &str = "\
 WHAT IT DOES NOT PROVE
 
 That no call was left out which the question should have found: whoever made the
-pack asked the question. The numbers in records.csv have no gaps in the log
-itself; `keyward audit verify` on the whole trail tells whether one is missing.
+pack asked the question. The log itself has no gaps but for what was pruned by
+policy or lost, of which records tell: manifest.json names those records under
+`records_gone`. `keyward audit verify` on the whole trail tells whether one is
+missing that nothing tells of.
 ";
 
 #[cfg(test)]

@@ -131,20 +131,31 @@ impl Follower {
         let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
         let exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
         let mut exporter = exporter.with_step_bytes(BATCH_BYTES);
+        let mut kept = exporter.next();
         loop {
             let step = exporter.step().map_err(|error| self.with_file(&error))?;
             if !step.lines.is_empty() {
                 self.send(&step.lines).await.map_err(|error| format!("{error:#}"))?;
-                durable::replace(&self.cursor_file, format!("{}\n", step.next).as_bytes()).map_err(|error| self.with_file(&error))?;
+                self.keep(step.next, &mut kept)?;
                 self.succeeded(step.lines.len());
                 *retry = RETRY_FIRST;
+            } else if step.state != State::More {
+                // Records without a line are passed: what is shown as passed may be pruned, and must not be asked for again.
+                self.keep(step.next, &mut kept)?;
             }
-            // Records without a line are passed, and looked at again after a restart.
-            self.show(Some(step.next));
+            self.show(Some(kept));
             if step.state != State::More {
                 tokio::time::sleep(GATHER).await;
             }
         }
+    }
+
+    fn keep(&self, cursor: u64, kept: &mut u64) -> Result<(), String> {
+        if cursor != *kept {
+            durable::replace(&self.cursor_file, format!("{cursor}\n").as_bytes()).map_err(|error| self.with_file(&error))?;
+            *kept = cursor;
+        }
+        Ok(())
     }
 
     async fn send(&self, lines: &[Line]) -> anyhow::Result<()> {

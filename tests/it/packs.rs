@@ -233,3 +233,33 @@ fn a_pack_proves_its_records() {
     let foreign = open(&other.path("p.zip"));
     assert!(keyward_fails(&["audit", "verify", "--pack", dir.to_str().unwrap(), "--vkey", text(&foreign, "proofs/log.vkey").trim()]).contains("checkpoint"));
 }
+
+/// What is gone from the trail cannot be in a pack: it says so, and proves the rest.
+#[test]
+fn a_pack_over_a_pruned_time_says_what_is_gone() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("[audit]", "[audit]\nsegment_records = 16");
+    site.append("[retention]\nmax_bytes = 1\nevery_seconds = 1\n");
+    let gateway = site.serve();
+    for n in 0..10 {
+        assert_eq!(call(&gateway, "/v1/blobs/x", &json_of(90 + n)), 200);
+    }
+    eventually("the first segment is pruned", || gateway.metric("keyward_pruned_records_total") == 16);
+    let later = ::keyward::clock::Timestamp::now().rfc3339();
+    assert_eq!(call(&gateway, "/v1/blobs/x", &json_of(90)), 200);
+    gateway.settle();
+    let url = format!("http://{}", gateway.admin);
+    for (since, gone) in [(None, 1), (Some(later), 0)] {
+        let out = site.path(&format!("pack-{gone}.zip"));
+        let mut arguments = vec!["audit", "pack", "--url", &url, "--out", out.to_str().unwrap()];
+        arguments.extend(since.iter().flat_map(|since| ["--since", since]));
+        keyward(&arguments);
+        let files = open(&out);
+        let manifest: Value = serde_json::from_str(text(&files, "manifest.json")).unwrap();
+        assert_eq!(manifest["records_gone"].as_array().unwrap().len(), gone, "{manifest:#}");
+        assert_eq!(text(&files, "report.html").contains("Records 0 to 15 are gone from the trail"), gone == 1);
+        unpack(&files, &site.path(&format!("pack-{gone}")));
+        keyward(&["audit", "verify", "--pack", site.path(&format!("pack-{gone}")).to_str().unwrap()]);
+    }
+}

@@ -19,6 +19,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -170,20 +171,98 @@ func entries(bundle []byte) ([][]byte, error) {
 	return found, nil
 }
 
+// A gap is what the log says of records that are gone. Their hashes stay in its tiles, and must lead to the signed root.
+type gap struct{ First, Last int64 }
+
+// gaps are the lines of absent/ranges, which is keyward's own; a log of which all is there may be without it.
+func gaps(s source) ([]gap, error) {
+	text, err := s.get("absent/ranges")
+	if err != nil {
+		return nil, nil
+	}
+	var found []gap
+	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		var one gap
+		if line == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			return nil, fmt.Errorf("absent/ranges: %w", err)
+		}
+		found = append(found, one)
+	}
+	return found, nil
+}
+
+// touch tells whether a gap has one of the records from first to last.
+func touch(all []gap, first, last int64) bool {
+	for _, one := range all {
+		if one.First <= last && one.Last >= first {
+			return true
+		}
+	}
+	return false
+}
+
+// bundle reads the records of a tile; those that are gone are nil.
+func bundle(s source, tile tlog.Tile, gone []gap) ([][]byte, error) {
+	first := tile.N * width
+	bytes, err := s.get(tilePath(tile))
+	if err == nil {
+		return entries(bytes)
+	}
+	if !touch(gone, first, first+int64(tile.W)-1) {
+		return nil, err
+	}
+	left, err := s.get("absent/" + tilePath(tile))
+	if err != nil {
+		return nil, err
+	}
+	records := make([][]byte, tile.W)
+	for _, text := range strings.Split(strings.TrimSpace(string(left)), "\n") {
+		var line struct {
+			Seq  int64
+			Leaf string
+		}
+		if text == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			return nil, err
+		}
+		record, err := hex.DecodeString(line.Leaf)
+		if err != nil {
+			return nil, err
+		}
+		if line.Seq < first || line.Seq >= first+int64(tile.W) {
+			return nil, fmt.Errorf("record %d is not of it", line.Seq)
+		}
+		records[line.Seq-first] = record
+	}
+	for i, record := range records {
+		at := first + int64(i)
+		if record == nil && !touch(gone, at, at) {
+			return nil, fmt.Errorf("record %d is missing", at)
+		}
+	}
+	return records, nil
+}
+
 func checkLog(s source, vkey string) error {
 	tree, err := readCheckpoint(s, vkey)
 	if err != nil {
 		return err
 	}
+	gone, err := gaps(s)
+	if err != nil {
+		return err
+	}
 	var hashes stored
 	var wrong []string
+	absent := 0
 	for n := int64(0); n*width < tree.N; n++ {
 		tile := entryTile(n, tree.N)
-		bundle, err := s.get(tilePath(tile))
-		if err != nil {
-			return fmt.Errorf("bundle %d: %w", n, err)
-		}
-		records, err := entries(bundle)
+		records, err := bundle(s, tile, gone)
 		if err != nil {
 			return fmt.Errorf("bundle %d: %w", n, err)
 		}
@@ -203,7 +282,10 @@ func checkLog(s source, vkey string) error {
 		for i, record := range records {
 			at := n*width + int64(i)
 			hash := tlog.RecordHash(record)
-			if !isAt(record, leaves, i) {
+			if record == nil && len(leaves) >= (i+1)*tlog.HashSize {
+				absent++
+				copy(hash[:], leaves[i*tlog.HashSize:])
+			} else if !isAt(record, leaves, i) {
 				wrong = append(wrong, strconv.FormatInt(at, 10))
 			}
 			more, err := tlog.StoredHashesForRecordHash(at, hash, hashes)
@@ -234,7 +316,10 @@ func checkLog(s source, vkey string) error {
 			return fmt.Errorf("record %d: %w", at, err)
 		}
 	}
-	fmt.Printf("%d records are those that %s was signed over\n", tree.N, tree.Hash)
+	fmt.Printf("%d records are those that %s was signed over\n", tree.N-int64(absent), tree.Hash)
+	if absent > 0 {
+		fmt.Printf("%d records are gone; their hashes are those that it was signed over\n", absent)
+	}
 	return nil
 }
 
@@ -403,8 +488,18 @@ func copyLog(s source, folder string) error {
 	for _, tile := range tlog.NewTiles(8, 0, size) {
 		paths = append(paths, tilePath(tile))
 	}
+	if ranges, err := s.get("absent/ranges"); err == nil && len(ranges) > 0 {
+		if err := write(filepath.Join(folder, "absent/ranges"), ranges); err != nil {
+			return err
+		}
+	}
 	for _, path := range paths {
 		bytes, err := s.get(path)
+		if err != nil && strings.HasPrefix(path, "tile/entries/") {
+			// Gone, all of it or in part: what is left of it stands there.
+			path = "absent/" + path
+			bytes, err = s.get(path)
+		}
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@
 //! found in sled any more is in a segment by then. What cannot be read is told of, and gone on behind.
 
 use super::{Segment, Shared};
+use crate::audit::absent::next_present;
 use crate::audit::segment::BLOCK_RECORDS;
 use crate::audit::store::{Frame, Store, StoreError};
 use std::sync::Arc;
@@ -17,6 +18,12 @@ fn segment_from(segments: &[Arc<Segment>], seq: u64) -> Option<&Arc<Segment>> {
 }
 
 impl Shared {
+    /// Records below are sealed, or gone. What is pruned is noted before its segment goes, so that whoever has seen these
+    /// segments sees the note of each one that is not among them.
+    fn seam(&self, segments: &[Arc<Segment>]) -> u64 {
+        next_present(&self.absent.load(), segments.last().map_or(0, |segment| segment.end()))
+    }
+
     /// The frame that has the record `seq`; else the next one behind it, if there is one.
     pub(super) fn frame_from(&self, seq: u64) -> Option<Result<Frame, StoreError>> {
         loop {
@@ -24,7 +31,7 @@ impl Shared {
             if let Some(segment) = segment_from(&segments, seq) {
                 return Some(block_of(segment, seq.max(segment.first_seq())));
             }
-            let sealed_end = segments.last().map_or(0, |segment| segment.end());
+            let sealed_end = self.seam(&segments);
             let found = self.hot.oldest_first(seq).next();
             if Arc::ptr_eq(&segments, &self.segments.load()) {
                 return found.map(|frame| Ok(behind(frame?, sealed_end)));
@@ -36,7 +43,7 @@ impl Shared {
     pub(super) fn frame_before(&self, seq: u64) -> Option<Result<Frame, StoreError>> {
         loop {
             let segments = self.segments.load();
-            let sealed_end = segments.last().map_or(0, |segment| segment.end());
+            let sealed_end = self.seam(&segments);
             if seq > sealed_end {
                 let found = self.hot.newest_first(seq).next();
                 if !Arc::ptr_eq(&segments, &self.segments.load()) {

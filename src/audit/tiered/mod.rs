@@ -9,6 +9,7 @@ pub mod found;
 mod frames;
 mod prune;
 mod seal;
+mod snapshot;
 mod sealer;
 mod tail;
 
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub use self::prune::{About, retold};
 pub use self::seal::Pace;
+pub use self::snapshot::Contents;
 
 /// The whole trail of a directory.
 pub struct TieredStore {

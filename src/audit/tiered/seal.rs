@@ -111,7 +111,7 @@ impl Shared {
     }
 
     /// Where a segment ends that begins at `first_seq`: it has no gaps.
-    fn segment_end(&self, first_seq: u64) -> u64 {
+    pub(super) fn segment_end(&self, first_seq: u64) -> u64 {
         let full = first_seq.saturating_add(self.segment_records);
         self.absent.load().iter().map(|absent| absent.first_seq).find(|gap| *gap > first_seq).map_or(full, |gap| gap.min(full))
     }
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     /// Shows every record of a part of sled, in order, with its body.
-    fn each(
+    pub(super) fn each(
         &self,
         first_seq: u64,
         end: u64,
@@ -228,7 +228,7 @@ impl Shared {
     }
 
     /// Dictionaries for records and bodies: those of the segment before, or new ones.
-    fn dictionaries_for(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
+    pub(super) fn dictionaries_for(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
         let segments = self.segments.load();
         if let Some(before) = segments.last()
             && segments.iter().rev().take_while(|segment| Arc::ptr_eq(segment.records.dictionary(), before.records.dictionary())).count() < DICTIONARY_SEGMENTS

@@ -2,6 +2,7 @@
 
 use super::super::frame::Entry;
 use super::super::record::{Content, Kind, canonical};
+use super::super::store::Frame;
 use super::super::testing::{entries, metrics};
 use super::*;
 use crate::clock::AuditId;
@@ -365,4 +366,36 @@ fn an_exchange_that_stays_open_does_not_hold_up_sealing_for_ever() {
     assert_eq!(store.sealed_end(), SEGMENT);
     let span = store.spans(SEGMENT).remove(0);
     assert!(span.index.unwrap().unsettled().contains(0));
+}
+
+/// A frame of sled that reaches over the seam keeps records that a segment has. They go with the segment.
+#[test]
+fn what_was_pruned_is_not_found_in_the_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, 200);
+    store.seal().unwrap();
+    let before = read(&store);
+    assert!(store.shared.hot.oldest_first(0).next().unwrap().unwrap().first_seq < 3 * SEGMENT, "a frame reaches over the seam");
+    let check = |store: &TieredStore, left: &[u64]| {
+        let forth: Vec<_> = entries(store).into_iter().map(|(seq, _)| seq).collect();
+        let mut back: Vec<_> =
+            store.newest_first(u64::MAX).map(Result::unwrap).flat_map(|frame| (frame.first_seq..frame.end()).rev().collect::<Vec<_>>()).collect();
+        back.reverse();
+        assert_eq!((&forth[..], &back[..]), (left, left));
+        for seq in 0..200 {
+            let begins = |frame: Option<Result<Frame, StoreError>>| frame.map(|frame| frame.unwrap()).map(|frame| (frame.first_seq, frame.end()));
+            let (from, to) = (begins(store.oldest_first(seq).next()).unwrap(), begins(store.newest_first(seq).next()));
+            assert!(left.contains(&from.0) && from.1 > seq && to.is_none_or(|to| left.contains(&to.0) && to.0 < seq), "{seq}: {from:?} {to:?}");
+            assert_eq!(store.content(seq).unwrap().is_some(), left.contains(&seq) && before[seq as usize].2.is_some(), "{seq}");
+        }
+    };
+    let mut left: Vec<_> = (0..200).collect();
+    for gone in [2 * SEGMENT..3 * SEGMENT, 0..SEGMENT, SEGMENT..2 * SEGMENT] {
+        store.prune(std::slice::from_ref(&gone), 199).unwrap();
+        left.retain(|seq| !gone.contains(seq));
+        check(&store, &left);
+    }
+    drop(store);
+    check(&open(dir.path()), &left);
 }

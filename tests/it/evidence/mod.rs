@@ -2,6 +2,7 @@
 //! a copy is caught and named, by them and by `keyward audit verify`.
 
 pub mod go;
+mod pruned;
 mod start;
 mod tampered;
 mod witnessed;
