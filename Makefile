@@ -10,8 +10,10 @@ KEYWARD_BIN ?= $(DEBUG)/keyward
 # How long each fuzz target runs in `make fuzz`, and which ones do: all, unless they are named.
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?=
+# How many kills and power cuts in `make survive`.
+SURVIVE_ROUNDS ?= 300
 
-.PHONY: help build test lint tracer verifier unit doc clients examples readers differential fuzz-short fuzz demo bench bench-trail clean-clients
+.PHONY: survive help build test lint tracer verifier unit doc clients examples readers differential fuzz-short fuzz demo bench bench-trail clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -72,6 +74,11 @@ fuzz-short: | cargo
 
 fuzz: | cargo ## Fuzz, FUZZ_SECONDS for each of FUZZ_TARGETS (all)
 	fuzz/run fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# Kills, power cuts, every point at which a write can fail: see docs/survival.md.
+survive: tracer | cargo ## Kill, cut the power and fail the disk, SURVIVE_ROUNDS times and at every point: tens of minutes
+	KEYWARD_SURVIVE_ROUNDS=$(SURVIVE_ROUNDS) cargo test --no-fail-fast --test journal_crash --test it -- survival no_record_no_call::crash \
+	no_record_no_call::disk what_was_acknowledged_survives_kill_9 child --nocapture --test-threads=2
 
 demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
 	cargo run --release -- demo

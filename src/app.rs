@@ -176,7 +176,8 @@ impl Gateway {
             tracing::warn!("{note}");
         }
         // Only now: another process could have had the folder, and on a full disk there was no room.
-        texts::keep(&settings.audit_dir, &catalog, &rules.policies).context("the texts of policies and catalogue cannot be kept")?;
+        texts::keep(&settings.audit_dir, &catalog, &rules.policies)
+            .context("the texts of policies and catalogue cannot be kept: see to the disk, then start again")?;
         if recovery.closed_unknown > 0 {
             tracing::warn!(exchanges = recovery.closed_unknown, "the last run left exchanges open; their outcome is on record as unknown");
         }
@@ -192,7 +193,10 @@ impl Gateway {
             rates: Rates::new(settings.rates),
         });
         let phase = Arc::new(Phase::default());
-        let pushes = Arc::new(Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))?);
+        let pushes = Arc::new(
+            Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))
+                .context("pushes cannot be started: see to the disk, then start again")?,
+        );
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
@@ -334,7 +338,7 @@ fn build_server(
         pushes: Arc::clone(&running.pushes),
         keeper: Arc::clone(&running.keeper),
         audit_dir: settings.audit_dir.clone(),
-        token: Token::create(&settings.audit_dir).context("the operator's token")?,
+        token: Token::create(&settings.audit_dir).context("the operator's token cannot be written: see to the disk, then start again")?,
     };
     let admin = admin::Admin::new(admin, parts, &settings.admin_hosts);
     let mut admin = background_service("admin", admin);

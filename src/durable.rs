@@ -1,17 +1,17 @@
-//! Small files that are replaced whole: after a crash there is the old one or the new one, and never a part.
+//! Small files that appear and are replaced whole: after a crash there is the old one or the new one, and never a part.
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Replaces a file, or makes it. When this returns, the new one survives a power cut.
 ///
 /// # Errors
 /// When it cannot be written; the old one then stays.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let temporary = dir.join(format!(".{}.tmp", name.to_string_lossy()));
+    let (dir, temporary) = beside(path)?;
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -19,9 +19,64 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes a file that only its owner can read. When this returns, it survives a power cut.
+///
+/// # Errors
+/// When it is there already (`AlreadyExists`), or cannot be written: then nothing stands under its name.
+pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.exists() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let (dir, temporary) = beside(path)?;
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => (),
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let made = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| put_in_place(&temporary, path));
+    if made.is_err() {
+        std::fs::remove_file(&temporary).ok();
+    }
+    made.and_then(|()| File::open(dir)?.sync_all())
+}
+
+/// Gives a file its name, unless another process was faster.
+fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    match std::fs::hard_link(temporary, path) {
+        Ok(()) => std::fs::remove_file(temporary),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+        // Not every file system has links.
+        Err(_) => Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?),
+    }
+}
+
+/// The folder of a file, and what is written there first.
+fn beside(path: &Path) -> io::Result<(&Path, PathBuf)> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+    Ok((dir, dir.join(format!(".{}.tmp", name.to_string_lossy()))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_file_is_made_once_and_over_what_a_crash_has_left() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(dir.path().join(".key.tmp"), b"ha").unwrap();
+        create_private(&path, b"half").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"half");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(create_private(&path, b"other").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let temporary = dir.path().join("new");
+        std::fs::write(&temporary, b"other").unwrap();
+        assert_eq!(put_in_place(&temporary, &path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        std::fs::remove_file(&temporary).unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), std::fs::read_dir(dir.path()).unwrap().count()), (b"half".to_vec(), 1));
+    }
 
     #[test]
     fn a_file_is_replaced_and_nothing_is_left_beside_it() {

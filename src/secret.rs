@@ -3,10 +3,10 @@
 //! Equal secrets give equal digests under one installation's key, so that a trail can be searched for a secret
 //! that somebody holds in hand; without the key a digest tells nothing.
 
+use crate::durable;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// What every keyed digest begins with; 64 hexadecimal digits follow.
@@ -26,7 +26,7 @@ impl std::fmt::Debug for DigestKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file could not be read or written.
-    #[error("digest key `{path}`")]
+    #[error("digest key `{path}`: see to its disk, then start again")]
     Io {
         /// The file.
         path: String,
@@ -61,13 +61,13 @@ impl DigestKey {
     /// When the file cannot be read or made, is readable by others, or holds something else.
     pub fn open_or_create(path: &Path) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.display().to_string(), source };
-        match std::fs::File::options().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(mut file) => {
-                let mut bytes = [0; 32];
-                getrandom::fill(&mut bytes).map_err(|e| io(std::io::Error::other(e.to_string())))?;
-                file.write_all(hex::encode(bytes).as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-                Ok(Self(bytes))
-            }
+        if path.exists() {
+            return Self::open(path);
+        }
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|e| io(std::io::Error::other(e.to_string())))?;
+        match durable::create_private(path, hex::encode(bytes).as_bytes()) {
+            Ok(()) => Ok(Self(bytes)),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::open(path),
             Err(e) => Err(io(e)),
         }

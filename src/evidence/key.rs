@@ -4,12 +4,13 @@
 //! Whoever holds the signing key and the trail can rewrite both, so the key lies apart from the trail: in a file of its
 //! own, or where systemd puts credentials.
 
+use crate::durable;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::VerifyingKey;
 use rustix::process::geteuid;
 use signed_note::{Signer, StandardSigner, StandardVerifier, Verifier};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The name of the signing key among systemd's credentials.
@@ -140,10 +141,7 @@ impl SigningKey {
     pub fn create(path: &Path, origin: &str) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
         let (key, text) = Self::generate(origin)?;
-        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-        file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        durable::create_private(path, format!("{text}\n").as_bytes()).map_err(io)?;
         Ok(key)
     }
 

@@ -394,7 +394,7 @@ fn broken_tree(error: tlog_tiles::Error) -> StartError {
 
 /// Why there is no start, in one line, and what to do.
 pub(super) fn refusal(error: &StartError) -> String {
-    let remedy = if matches!(error, StartError::Io { .. }) { "; see to the disk, then start again" } else { "" };
+    let remedy = if matches!(error, StartError::Io { .. } | StartError::Key(KeyError::Io { .. })) { "; see to the disk, then start again" } else { "" };
     causes(error) + remedy
 }
 

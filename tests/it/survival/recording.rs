@@ -116,6 +116,11 @@ impl Recording {
                     recording.sent.push(Sent { at, bytes: event.data });
                     continue;
                 }
+                11 => {
+                    let id = names[&event.path];
+                    names.insert(event.path2.clone(), id);
+                    Change::Name(Naming::File(event.path2, id))
+                }
                 op => panic!("no event has the number {op}"),
             };
             recording.changes.push((at, change));
