@@ -139,8 +139,12 @@ impl Kept {
     /// # Errors
     /// When they cannot be read, or one is none.
     pub fn keys(&self) -> io::Result<Vec<LogKey>> {
-        let text = read(&self.dir.join(KEYS))?.unwrap_or_default();
-        let key = |line: &str| LogKey::parse(line).map_err(|error| io::Error::new(ErrorKind::InvalidData, error));
+        let path = self.dir.join(KEYS);
+        let text = read(&path)?.unwrap_or_default();
+        let key = |line: &str| {
+            LogKey::parse(line)
+                .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("`{}` is damaged, put it back from a backup: {error}", path.display())))
+        };
         String::from_utf8_lossy(&text).lines().map(key).collect()
     }
 

@@ -36,6 +36,14 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something else stands where a file or a folder of the trail should.
+    #[error("`{path}` is no {wanted}: move it away, and put the {wanted} back from a backup; without it the next start says what is missing, or makes it anew")]
+    Stranger {
+        /// Where.
+        path: PathBuf,
+        /// What should be there.
+        wanted: &'static str,
+    },
     /// The engine. Nothing is known about what it wrote.
     #[error("the storage engine failed")]
     Engine(#[source] sled::Error),
@@ -98,7 +106,7 @@ impl StoreError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => "; see to its disk, then start again",
-            Self::Frame { .. } | Self::Engine(sled::Error::Corruption { .. }) => {
+            Self::Frame { .. } | Self::Block { .. } | Self::Engine(sled::Error::Corruption { .. }) => {
                 "; `keyward audit salvage` makes a trail again of what can be read, and says what is lost"
             }
             _ => "",
