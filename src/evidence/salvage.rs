@@ -66,12 +66,7 @@ pub struct Report {
 impl Report {
     fn refuse_loss(&self) -> anyhow::Result<()> {
         let lost: u64 = self.lost.iter().map(|range| range.end - range.start).sum();
-        let damaged = self.notes.iter().filter(|note| note.contains("are damaged")).count();
-        ensure!(
-            lost == 0 && self.bodies_lost.is_empty() && damaged == 0,
-            "{lost} records and {} bodies cannot be found again, {damaged} segments are damaged",
-            self.bodies_lost.len()
-        );
+        ensure!(lost == 0 && self.bodies_lost.is_empty(), "{lost} records and {} bodies cannot be found again", self.bodies_lost.len());
         Ok(())
     }
 }

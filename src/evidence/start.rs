@@ -130,7 +130,8 @@ impl Start {
             Err(why) => {
                 let reason = self.accept.as_ref().ok_or_else(|| StartError::Broken(why.clone()))?;
                 events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "key": key.verifier().to_string()})));
-                (None, vec![key.verifier().clone()])
+                kept.mend_keys().map_err(at("the list of keys"))?;
+                self.old_key(&kept, &key).unwrap_or_else(|_| (None, vec![key.verifier().clone()]))
             }
         };
         let mut known = elsewhere;

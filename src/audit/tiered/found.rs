@@ -40,7 +40,7 @@ pub struct Survey {
     /// Those that cannot be used as they are, by the numbers in their files' names: half written, damaged, or in another's place.
     /// What the file of records says of itself, if it can be read.
     pub unusable: Vec<(u64, Option<Sealed>)>,
-    /// What is damaged of those that can be used, a sentence each.
+    /// What is worth knowing of them, a sentence each.
     pub problems: Vec<String>,
 }
 
@@ -91,16 +91,11 @@ impl Survey {
             self.unusable.push((first_seq, Some(sealed(FileDigest::default()))));
             return Ok(());
         };
-        let records_sound = records.real_digest()? == records.digest();
-        if !records_sound && (0..records.blocks()).any(|block| records.block(block).is_err()) {
-            // Who starts must read all of it; what can be read is taken over.
+        if records.real_digest()? != records.digest() || bodies.real_digest()? != bodies.digest() {
+            // It would be in the way of starts and backups; what can be read is sealed again.
+            self.problems.push(format!("the segment at record {first_seq} was damaged: what could be read of it was sealed again"));
             self.unusable.push((first_seq, Some(sealed(bodies.digest()))));
             return Ok(());
-        }
-        for (what, sound) in [("records", records_sound), ("bodies", bodies.real_digest()? == bodies.digest())] {
-            if !sound {
-                self.problems.push(format!("some {what} of the segment at record {first_seq} are damaged; verification names them"));
-            }
         }
         self.sealed.push(sealed(bodies.digest()));
         Ok(())
