@@ -271,16 +271,18 @@ fn erasures_are_told_anew_while_what_they_tell_of_stays() {
     assert_eq!(told["detail"]["erased"], json!([]), "what tells of it stays: {told_by} {told}");
     // The segment that tells of it goes alone.
     let about: Vec<_> = site.journal.tiered().unwrap().sealed().into_iter().filter(|about| about.range.start == SEGMENT).collect();
-    let ranges = [SEGMENT..2 * SEGMENT];
-    let told = site.retention.told(&about, &ranges, &Holds::default()).unwrap();
+    let range = SEGMENT..2 * SEGMENT;
+    let ranges = std::slice::from_ref(&range);
+    let told = site.retention.told(&about, ranges, &Holds::default()).unwrap();
     assert_eq!(told["erased"], json!([{"first": 7, "last": 8}]), "not of the record that goes too");
     let by = site.journal.append_blocking(leaf::event(Why::Pruned.event(), told)).unwrap().seq();
     assert!((3 * SEGMENT..4 * SEGMENT).contains(&by), "{by}");
-    site.journal.tiered().unwrap().prune(&ranges, by).unwrap();
+    site.journal.tiered().unwrap().prune(ranges, by).unwrap();
     // And so does what told of it then.
     site.fill(500..500 + 2 * SEGMENT);
     site.seal();
-    let ranges = [3 * SEGMENT..4 * SEGMENT];
-    let told = site.retention.told(&[], &ranges, &Holds::default()).unwrap();
+    let range = 3 * SEGMENT..4 * SEGMENT;
+    let ranges = std::slice::from_ref(&range);
+    let told = site.retention.told(&[], ranges, &Holds::default()).unwrap();
     assert_eq!(told["erased"], json!([{"first": 7, "last": 8}]));
 }

@@ -273,7 +273,8 @@ mod tests {
     fn a_pruning_tells_of_erasures_whose_own_record_it_took() {
         let mut told = Told::default();
         told.look(50, "records-pruned", Some(&json!({"records": [{"first": 20, "last": 29}], "erased": [{"first": 3, "last": 4}, {"first": 50, "last": 60}]})));
-        let gaps = Gaps { bodies: vec![3..6], ..Gaps::default() };
+        let mut gaps = Gaps::default();
+        Gaps::add(&mut gaps.bodies, 3..6);
         let mut report = Report::default();
         assert_eq!(gaps.settle_bodies(&told, Bound(Some(100)), &mut report), 2);
         let found: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.records)).collect();
