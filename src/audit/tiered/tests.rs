@@ -1,5 +1,7 @@
 //! Sealing: the same trail before and after, whatever happens in between.
 
+mod model;
+
 use super::super::frame::Entry;
 use super::super::record::{Content, Kind, canonical};
 use super::super::store::Frame;
