@@ -1,3 +1,5 @@
+//! Retention over a real journal with short segments.
+
 use super::*;
 use crate::audit::journal::Settings;
 use crate::audit::record::{Kind, Record, canonical};
