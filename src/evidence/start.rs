@@ -55,9 +55,11 @@ pub enum StartError {
     },
     /// The trail's end is missing.
     #[error(
-        "the trail has {end} records, but its newest checkpoint was signed over {signed}: the last {missing} are missing; `keyward audit salvage` looks for them, and says what is lost"
+        "the trail has {end} records, but its newest checkpoint was signed over {signed}: the last {missing} are missing; `keyward audit salvage --dir {dir}` looks for them, and says what is lost"
     )]
     CutShort {
+        /// The trail's folder.
+        dir: PathBuf,
         /// Records that are there.
         end: u64,
         /// Records that there were.
@@ -420,7 +422,7 @@ fn unreadable(error: StoreError) -> StartError {
 pub fn is_whole(dir: &Path, end: u64) -> Result<(), StartError> {
     let newest = Kept::new(&dir.join(TREE)).newest().map_err(at("the newest checkpoint"))?;
     let signed = newest.and_then(|note| Signed::parse(&note).ok()).map_or(0, |signed| signed.size());
-    if end < signed { Err(StartError::CutShort { end, signed, missing: signed - end }) } else { Ok(()) }
+    if end < signed { Err(StartError::CutShort { dir: dir.to_owned(), end, signed, missing: signed - end }) } else { Ok(()) }
 }
 
 fn broken_tree(error: tlog_tiles::Error) -> StartError {
