@@ -14,6 +14,7 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
+use self::nudge::Nudge;
 pub(in crate::audit) use self::opening::lock;
 use self::opening::{move_leftovers_aside, open_engine, sync_directories};
 use self::rewrite::rewritten;
@@ -28,7 +29,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of one content, at most, before compression.
 pub const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -225,7 +226,11 @@ impl DataFile for File {
 
 /// The trail's directory, opened: `<dir>/trail/` is sled's, `<dir>/lock` says that it is in use.
 pub struct SledStore {
+    /// Ends before the engine does.
+    nudge: Nudge,
     db: Engine,
+    /// One batch and its flush at a time: sled lets nobody in while a batch waits for a flush, and so no nudge.
+    writing: Mutex<()>,
     data: Box<dyn DataFile>,
     encoder: Mutex<Encoder>,
     blobs: PathBuf,
@@ -316,7 +321,16 @@ impl SledStore {
         opened.notes.extend(rewritten);
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
-        let store = Self { db: Engine(Some(db)), data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
+        let nudge = Nudge::start(&db).map_err(at(trail))?;
+        let store = Self {
+            nudge,
+            db: Engine(Some(db)),
+            writing: Mutex::default(),
+            data: Box::new(data),
+            encoder: Mutex::new(encoder),
+            blobs: trail.join("blobs"),
+            _lock: lock,
+        };
         store.check_schema()?;
         store.check_no_blobs()?;
         opened.torn = store.remove_torn_contents()?;
@@ -339,11 +353,16 @@ impl SledStore {
     }
 
     fn commit_to(&self, writes: sled::Batch, data: &dyn DataFile) -> Result<(), StoreError> {
-        self.db.apply_batch(writes)?;
-        self.db.flush()?;
+        let writing = self.writing();
+        self.nudge.watch(|| self.db.apply_batch(writes).and_then(|()| self.db.flush()))?;
+        drop(writing);
         // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
         data.sync_data().map_err(StoreError::Sync)?;
         self.check_no_blobs()
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_no_blobs(&self) -> Result<(), StoreError> {
@@ -508,6 +527,7 @@ fn is_disk_full(error: &StoreError) -> bool {
 }
 
 pub mod carve;
+mod nudge;
 mod opening;
 mod rewrite;
 mod sealed;

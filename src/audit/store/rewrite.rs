@@ -2,6 +2,7 @@
 //! file is sure not to have it.
 
 use super::super::ballast;
+use super::nudge::Nudge;
 use super::opening::{open_engine, sync_directories};
 use super::{SledStore, StoreError, at, data_file};
 use std::path::Path;
@@ -73,8 +74,8 @@ fn copy(db: &sled::Db, new: &Path) -> Result<(), StoreError> {
             bytes = 0;
         }
     }
-    copy.apply_batch(writes)?;
-    copy.flush()?;
-    drop(copy);
+    let nudge = Nudge::start(&copy).map_err(at(new))?;
+    nudge.watch(|| copy.apply_batch(writes).and_then(|()| copy.flush()))?;
+    drop((nudge, copy));
     sync_directories(new, 2)
 }

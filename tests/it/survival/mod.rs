@@ -4,6 +4,7 @@
 mod clock;
 mod faults;
 mod full_disk;
+mod lazyfs;
 mod power;
 mod processes;
 mod recording;
