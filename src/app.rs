@@ -1,5 +1,10 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
+mod prepared;
+mod signals;
+
+pub use self::prepared::{Prepared, Problems};
+use self::signals::Signals;
 use crate::admin::operator::Token;
 use crate::admin::{self, Phase};
 use crate::audit::journal;
@@ -9,29 +14,25 @@ use crate::audit::redact::Redactor;
 use crate::audit::retention::{Holds, Keeper, Retention};
 use crate::audit::texts;
 use crate::backup;
-use crate::caller::Directory;
-use crate::catalog::Catalog;
 use crate::config;
 use crate::config::Settings;
 use crate::evidence::{self, Evidence};
-use crate::gate::{Gate, Rules};
+use crate::gate::Gate;
 use crate::listen::registry::Registry;
 use crate::listen::tls::Tls;
-use crate::listen::turned_away::{self, TurnedAway};
+use crate::listen::turned_away::TurnedAway;
 use crate::listen::{self, Shared};
 use crate::metrics::Metrics;
-use crate::policy::Bundle;
 use crate::proxy::Proxy;
 use crate::proxy::budget::Budget;
 use crate::proxy::upstream::{self, Upstreams};
-use crate::push::{self, Pushes};
+use crate::push::Pushes;
 use crate::rate::Rates;
 use crate::secret::DigestKey;
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use rustix::process::{Resource, Rlimit};
 use serde_json::json;
@@ -39,7 +40,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Files that are open beside connections: the trail's, the admin listener's, logs.
@@ -47,68 +47,6 @@ const FILES_BESIDE: u64 = 256;
 
 /// Time for the listeners to start, on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Everything that can be read and checked without binding a port or writing a byte.
-pub struct Prepared {
-    /// The settings.
-    pub settings: Settings,
-    /// What is known of the clouds.
-    pub catalog: Arc<Catalog>,
-    /// Callers and policies.
-    pub rules: Rules,
-    /// Where the trail is sent on to.
-    pub pushes: Vec<push::Prepared>,
-}
-
-/// All that is wrong, a line each.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct Problems(pub Vec<String>);
-
-impl Prepared {
-    /// Reads catalogue, callers and policies.
-    ///
-    /// # Errors
-    /// All that is wrong, each with file and place.
-    pub fn read(settings: Settings) -> Result<Self, Problems> {
-        upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).map_err(|why| Problems(vec![why]))?;
-        let catalog = Arc::new(read_catalog(&settings)?);
-        let rules = read_rules(&settings, &catalog)?;
-        let pushes = push::prepare(&settings.pushes).map_err(Problems)?;
-        Ok(Self { settings, catalog, rules, pushes })
-    }
-}
-
-fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
-    let mut catalog = Catalog::load(&settings.catalog_dir).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
-    let mut problems = Vec::new();
-    for (service, hosts) in &settings.service_hosts {
-        if !catalog.add_hosts(service, hosts) {
-            problems.push(format!("configuration: `[[service]] name = \"{service}\"` is no service of the catalogue: known are {}", service_names(&catalog)));
-        }
-    }
-    let bound = settings.listeners.iter().filter_map(|l| l.service.as_ref()).chain(settings.upstreams.iter().filter_map(|u| u.service.as_ref()));
-    for service in bound.filter(|name| catalog.service(name).is_none()) {
-        problems.push(format!(
-            "configuration: a listener or upstream is bound to `{service}`, which is no service of the catalogue: known are {}",
-            service_names(&catalog)
-        ));
-    }
-    if problems.is_empty() { Ok(catalog) } else { Err(Problems(problems)) }
-}
-
-fn service_names(catalog: &Catalog) -> String {
-    catalog.services().map(|(s, _)| s.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems> {
-    let file = settings.callers_file.display();
-    let problem = |why: String| Problems(vec![format!("{file}: {}", why.trim())]);
-    let text = std::fs::read_to_string(&settings.callers_file).map_err(|e| problem(format!("cannot be read: {e}")))?;
-    let directory = Directory::parse(&text).map_err(|e| problem(e.to_string()))?;
-    let policies = Bundle::load(&settings.policies_dir, catalog, &directory).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
-    Ok(Rules { directory, policies })
-}
 
 /// A running gateway, as far as others in the process need it.
 pub struct Running {
@@ -256,10 +194,8 @@ fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushe
         Holds::read(file)?;
     }
     let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
-    // The tree has the only hashes of what is gone: all of it must be under a checkpoint before.
-    let settled = move || pushes.sent().min(evidence.signed());
-    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), settled);
-    Ok(Keeper::start(Arc::new(retention))?)
+    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
+    Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())))?)
 }
 
 /// Lets the process open a file for each end of each connection, as far as the system allows it.
@@ -347,96 +283,6 @@ fn build_server(
     admin.threads = Some(1);
     server.add_service(admin);
     Ok(server)
-}
-
-/// SIGTERM and SIGINT stop and drain; SIGHUP reads callers and policies anew.
-struct Signals {
-    running: Arc<Running>,
-    settings: Settings,
-    phase: Arc<Phase>,
-    starting: Sender<()>,
-    stopped: Sender<u8>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let status = self.wait().await.unwrap_or_else(|error| {
-            tracing::error!(%error, "signals cannot be received; the gateway stops");
-            1
-        });
-        self.phase.stopping();
-        tracing::info!("stopping: no new connections, finishing what is in flight");
-        // pingora closes its listeners now; the drain goes on in `serve`.
-        self.stopped.send(status).ok();
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-impl Signals {
-    async fn wait(&self) -> std::io::Result<u8> {
-        let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-        let mut stop = self.running.stop.subscribe();
-        self.starting.send(()).ok();
-        let mut tick = tokio::time::interval(turned_away::EVERY);
-        loop {
-            tokio::select! {
-                _ = term.recv() => return Ok(0),
-                _ = int.recv() => return Ok(0),
-                asked = stop.wait_for(Option::is_some) => return Ok(asked.ok().and_then(|s| *s).unwrap_or(0)),
-                _ = hup.recv() => {
-                    reload(&self.running.gate, &self.settings);
-                    self.reload_certificates(|_| true);
-                }
-                _ = tick.tick() => {
-                    self.running.turned_away.record(&self.running.gate.journal);
-                    self.running.gate.rates.forget();
-                    self.reload_certificates(Tls::has_changed);
-                }
-            }
-        }
-    }
-}
-
-impl Signals {
-    /// Loads certificates anew. Bad files leave the old ones in force, and say so.
-    fn reload_certificates(&self, wanted: impl Fn(&Tls) -> bool) {
-        for tls in self.running.certificates.iter().filter(|tls| wanted(tls)) {
-            let event = match tls.reload() {
-                Ok(()) => {
-                    tracing::info!("certificates are loaded anew");
-                    leaf::event("certificates-loaded", json!({"files": tls.files()}))
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the old certificates stay in force");
-                    leaf::event("certificates-refused", json!({"problem": error.to_string()}))
-                }
-            };
-            self.running.gate.journal.append_detached(event);
-        }
-    }
-}
-
-/// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
-fn reload(gate: &Gate, settings: &Settings) {
-    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
-        Ok(()) => Ok(rules),
-        Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
-    };
-    match read_rules(settings, &gate.catalog).and_then(kept) {
-        Ok(rules) => {
-            let (old, new) = (gate.rules.load().policies.hash.to_owned(), rules.policies.hash.to_owned());
-            gate.metrics.bundle.reset();
-            gate.metrics.bundle.with_label_values(&[&new]).set(1);
-            gate.rules.store(Arc::new(rules));
-            gate.journal.append_detached(leaf::event("rules-loaded", json!({"bundle": new, "before": old})));
-            tracing::info!(bundle = %new, "callers and policies are in force");
-        }
-        Err(problems) => {
-            gate.journal.append_detached(leaf::event("rules-refused", json!({"problems": problems.0, "in_force": gate.rules.load().policies.hash})));
-            tracing::error!("the old callers and policies stay in force:\n{problems}");
-        }
-    }
 }
 
 /// Waits until each listener takes connections and signals are heard.

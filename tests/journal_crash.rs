@@ -1,11 +1,13 @@
 //! What was acknowledged survives `kill -9`: a child appends and tells each receipt, the parent kills it at a random
-//! moment, opens what it left and compares. Segments are short, so that sealing goes on all the time. (A killed process leaves the page cache behind, so this says nothing
+//! moment, opens what it left and compares. Segments are short, so that sealing and pruning go on all the time. (A killed process leaves the page cache behind, so this says nothing
 //! about power cuts; that each acknowledgement follows a sync is tested beside the journal.)
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
+use keyward::audit::absent::next_present;
 use keyward::audit::journal::{Journal, Settings};
 use keyward::audit::record::{Content, Kind, Record, canonical};
+use keyward::audit::retention::{Holds, Policy, Retention};
 use keyward::audit::store::Store;
 use keyward::audit::tiered::TieredStore;
 use keyward::clock::{AuditId, Timestamp};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 const CHILD: &str = "KEYWARD_TEST_JOURNAL_DIR";
 const ROUNDS: u32 = 30;
 const SEGMENT_RECORDS: u64 = 64;
+/// Some segments, so that most records are pruned soon after they are sealed.
+const PRUNED_ABOVE_BYTES: u64 = 300_000;
 
 fn record(id: AuditId, kind: Kind, body: Option<usize>) -> Record {
     let time = Timestamp::now();
@@ -38,10 +42,19 @@ fn open(dir: &Path) -> (Journal, keyward::audit::journal::Recovery) {
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(CHILD) else { return };
-    let journal = open(Path::new(&dir)).0;
+    let journal = Arc::new(open(Path::new(&dir)).0);
+    let policy = Policy { max_age: None, max_bytes: Some(PRUNED_ABOVE_BYTES), holds_file: None, every: Duration::MAX };
+    let store = journal.tiered().unwrap();
+    let retention = Retention::new(policy, journal.clone(), store, Arc::new(Metrics::new().unwrap()), || u64::MAX);
     std::thread::scope(|threads| {
+        threads.spawn(|| {
+            loop {
+                retention.prune(&Holds::default(), Timestamp::now()).unwrap();
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
         for thread in 0..6_usize {
-            let journal = &journal;
+            let journal = &*journal;
             threads.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 for n in 0.. {
@@ -144,11 +157,20 @@ fn check(dir: &Path, round: u32, first_seq: u64, acked: &Acked) -> u64 {
     let (store, opened) = TieredStore::open(dir).unwrap();
     assert_eq!(opened.torn, 0, "round {round}");
     assert!(opened.notes.iter().all(|note| note.contains("unfinished snapshot")), "round {round}: {:?}", opened.notes);
-    let mut next_seq = first_seq;
+    let absent = store.absent();
+    // Each pruning was on record before anything went.
+    for gone in &absent {
+        let frame = store.oldest_first(gone.told_by).next().unwrap().unwrap();
+        let told = &frame.entries[(gone.told_by - frame.first_seq) as usize];
+        assert!(told.kind == Kind::Event && told.leaf.windows(14).any(|w| w == b"records-pruned"), "round {round}: record {} of {gone:?}", gone.told_by);
+    }
+    let mut next_seq = next_present(&absent, first_seq);
+    let first_seq = next_seq;
     let mut open_ones = HashSet::new();
     for frame in store.oldest_first(first_seq) {
         let frame = frame.unwrap();
         // The first may begin before the record that is asked for.
+        next_seq = next_present(&absent, next_seq);
         assert!(frame.first_seq == next_seq || (next_seq == first_seq && frame.first_seq < next_seq), "round {round}: a gap");
         next_seq = frame.end();
         for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {

@@ -6,16 +6,18 @@ use keyward::audit::record::Kind;
 use keyward::clock::{AuditId, Timestamp};
 
 /// Of the form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KINDS: [Kind; 4] = [Kind::Forwarded, Kind::Refused, Kind::Answer, Kind::Event];
 
 /// The input is a frame; then one but for its checksum; then what a frame holds, uncompressed behind the number of its
 /// records; then the leaves of records.
 pub fn fuzz(data: &[u8]) {
     let _ = decode(data);
-    let held = data.split_first().and_then(|(count, plain)| Some([&[VERSION, *count][..], &Encoder::new().ok()?.compress(plain).ok()?].concat()));
+    let held = data
+        .split_first()
+        .and_then(|(count, plain)| Some([&[VERSION, *count, 0, 0, 0, 0, 0, 0, 0, 7][..], &Encoder::new().ok()?.compress(plain).ok()?].concat()));
     for frame in [Some(data.to_vec()), held].into_iter().flatten() {
-        if let Ok(entries) = decode(&sealed(frame)) {
+        if let Ok((_, entries)) = decode(&sealed(frame)) {
             round_trip(&entries);
         }
     }
@@ -37,8 +39,8 @@ fn entry(n: usize, leaf: &[u8]) -> Entry {
 }
 
 fn round_trip(entries: &[Entry]) {
-    let Ok(frame) = Encoder::new().and_then(|mut encoder| encoder.encode(entries)) else { return };
-    assert_eq!(decode(&frame).ok().as_deref(), Some(entries));
+    let Ok(frame) = Encoder::new().and_then(|mut encoder| encoder.encode(7, entries)) else { return };
+    assert_eq!(decode(&frame).ok(), Some((7, entries.to_vec())));
     let mut changed = frame;
     let at = entries.len() % changed.len();
     changed[at] ^= 1;

@@ -81,6 +81,14 @@ struct ContentLine {
     hex: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct AnswerLine<'a> {
+    id: String,
+    request: Option<&'a RawValue>,
+    #[serde(borrow)]
+    answer: PartLine<'a>,
+}
+
 impl PartLine<'_> {
     fn read(self, answer: bool) -> Option<Part> {
         let json: Value = serde_json::from_str(self.record.get()).ok()?;
@@ -115,6 +123,13 @@ impl Exchange {
         let line: Line = serde_json::from_str(line).ok()?;
         let answer = line.answer.map(|answer| answer.read(true)).map_or(Some(None), |answer| answer.map(Some))?;
         Some(Self { id: AuditId::parse(&line.id)?, request: line.request.read(false)?, answer })
+    }
+
+    /// Reads an answer whose request is gone, the way an export gives it out. `None` when it is none.
+    pub fn read_answer(line: &str) -> Option<(AuditId, Part)> {
+        let line: AnswerLine = serde_json::from_str(line).ok()?;
+        let answer = line.request.is_none().then_some(line.answer)?;
+        Some((AuditId::parse(&line.id)?, answer.read(true)?))
     }
 
     /// What came of it: the answer's outcome, `refused`, `open`, or `event`.

@@ -14,6 +14,7 @@ use super::exchange::{Exchange, Part};
 use super::filter::{Filter, FilterError, Question};
 use super::form::RecordForm;
 use super::frame::Entry;
+use super::present;
 use super::query::{QueryError, Reader};
 use super::record::Kind;
 use crate::clock::{AuditId, Timestamp};
@@ -218,7 +219,7 @@ impl Exporter {
         // Whoever waits for records that are gone is told, if they may be of the wanted time.
         let next = if first > next_present(&absent, start) { next_present(&absent, first) } else { start };
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
-        Ok(Self {
+        let exporter = Self {
             question: export.filter.at(now),
             records: all && export.form == RecordForm::Ndjson,
             all,
@@ -231,7 +232,19 @@ impl Exporter {
             bounds: BOUNDS,
             reader,
             export,
-        })
+        };
+        match exporter.gone() {
+            Some(gone) => Err(gone),
+            None => Ok(exporter),
+        }
+    }
+
+    /// What is known to be gone from where this stands, if somebody waits for it.
+    fn gone(&self) -> Option<ExportError> {
+        let absent = self.reader.store().absent();
+        let behind = next_present(&absent, self.next);
+        let told_by = absent.iter().find(|absent| absent.range().contains(&self.next)).map(|absent| absent.told_by);
+        (behind > self.next && !self.lenient).then(|| ExportError::Gone { from: self.next, to: behind - 1, told_by })
     }
 
     /// Ends steps after so many bytes of lines.
@@ -243,6 +256,11 @@ impl Exporter {
     /// The cursor: the next record to look at.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// From where on all that was not given yet can be found again: the request, if there is one, that waits for its answer.
+    pub fn needed(&self) -> u64 {
+        self.open.requests.values().map(|(seq, _)| *seq).min().map_or(self.next, |seq| seq.min(self.next))
     }
 
     /// Where an export that does not follow ends.
@@ -265,9 +283,8 @@ impl Exporter {
             for frame in reader.store().oldest_first(self.next) {
                 let frame = frame.map_err(QueryError::from)?;
                 if frame.first_seq > self.next && !std::mem::take(&mut self.lenient) {
-                    let absent = reader.store().absent();
-                    let told_by = absent.iter().find(|absent| absent.range().contains(&self.next)).map(|absent| absent.told_by);
-                    return Err(ExportError::Gone { from: self.next, to: frame.first_seq.saturating_sub(1), told_by });
+                    let missing = ExportError::Gone { from: self.next, to: frame.first_seq.saturating_sub(1), told_by: None };
+                    return Err(self.gone().unwrap_or(missing));
                 }
                 let from = self.next;
                 for (seq, entry) in (frame.first_seq..end).zip(&frame.entries).skip_while(|(seq, _)| *seq < from) {
@@ -315,12 +332,24 @@ impl Exporter {
                 None
             }
             Kind::Refused | Kind::Event => wanted.then(|| Exchange { id: entry.id, request: Part::new(seq, entry), answer: None }),
-            Kind::Answer => self.open.take(&entry.id, &self.reader)?.map(|request| Exchange { id: entry.id, request, answer: Some(Part::new(seq, entry)) }),
+            Kind::Answer => match self.open.take(&entry.id, &self.reader)? {
+                Some(request) => Some(Exchange { id: entry.id, request, answer: Some(Part::new(seq, entry)) }),
+                None if wanted && self.all && self.export.form == RecordForm::Exchange => return self.answer_alone(seq, entry).map(Some),
+                None => None,
+            },
         };
         match exchange.filter(|exchange| self.since <= exchange.request.time && exchange.request.time < self.until) {
             Some(exchange) => self.line(exchange),
             None => Ok(None),
         }
+    }
+
+    /// An answer whose request is gone. Only the form that has records beside each other can have it.
+    fn answer_alone(&self, seq: u64, entry: &Entry) -> Result<Line, ExportError> {
+        let mut answer = Part::new(seq, entry);
+        answer.content = self.reader.store().content(seq).map_err(QueryError::from)?;
+        let bytes = present::answer_json(entry.id, &answer).into_bytes();
+        Ok(Line { next: self.next, id: entry.id, kind: entry.kind, time: entry.time, bytes: [&bytes[..], b"\n"].concat() })
     }
 
     /// Exchanges without an answer, when the end is reached, the oldest first.

@@ -1,11 +1,12 @@
 //! A frame: up to 32 records in one stored value, so that a durable commit writes few keys.
 //!
 //! ```text
-//! frame  version u8 | count u8 | zstd level 1 of the entries | crc32 u32 of everything before it
+//! frame  version u8 | count u8 | first seq u64 | zstd level 1 of the entries | crc32 u32 of everything before it
 //! entry  time u64 | kind u8 | id 16 bytes | length u32 | leaf
 //! ```
 //!
-//! Numbers are big-endian. The leaf's bytes are stored as they were hashed. Decoding trusts nothing: it neither
+//! Numbers are big-endian. A frame says by itself where its records belong, so that one that is found in a damaged file is
+//! worth as much as one in a sound one. The leaf's bytes are stored as they were hashed. Decoding trusts nothing: it neither
 //! panics nor allocates more than the largest honest frame, whatever the bytes are.
 
 use super::record::Kind;
@@ -19,7 +20,11 @@ pub const FRAME_BYTES_MAX: usize = 60 * 1024;
 /// Bytes of one leaf, at most: the entry bundles of a tiled log have a 16-bit length.
 pub const LEAF_BYTES_MAX: usize = 64 * 1024 - 1;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
+/// What stands before the compressed entries.
+pub(super) const HEAD_BYTES: usize = 1 + 1 + 8;
+/// What stands behind them.
+pub(super) const CRC_BYTES: usize = 4;
 pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 1 + 16 + 4;
 const PLAIN_BYTES_MAX: usize = FRAME_RECORDS_MAX * (ENTRY_HEAD_BYTES + LEAF_BYTES_MAX);
 /// What zstd adds to bytes that it cannot compress, and this frame's own head and checksum; generous.
@@ -78,11 +83,11 @@ impl Encoder {
         self.0.compress(bytes)
     }
 
-    /// One frame of all `entries`.
+    /// One frame of all `entries`, of which the first is the record `first_seq`.
     ///
     /// # Errors
     /// When there are none or too many, a leaf is too long, or the frame would be too large.
-    pub fn encode(&mut self, entries: &[Entry]) -> Result<Vec<u8>, FrameError> {
+    pub fn encode(&mut self, first_seq: u64, entries: &[Entry]) -> Result<Vec<u8>, FrameError> {
         let count = u8::try_from(entries.len()).ok().filter(|n| (1..=FRAME_RECORDS_MAX).contains(&usize::from(*n)));
         let count = count.ok_or(FrameError::Count(entries.len()))?;
         let mut plain = Vec::with_capacity(entries.iter().map(|e| ENTRY_HEAD_BYTES + e.leaf.len()).sum());
@@ -93,8 +98,9 @@ impl Encoder {
             put_entry(entry, &mut plain);
         }
         let packed = self.0.compress(&plain).map_err(FrameError::Compression)?;
-        let mut frame = Vec::with_capacity(packed.len() + 6);
+        let mut frame = Vec::with_capacity(HEAD_BYTES + packed.len() + CRC_BYTES);
         frame.put_slice(&[VERSION, count]);
+        frame.put_u64(first_seq);
         frame.put_slice(&packed);
         frame.put_u32(crc32fast::hash(&frame));
         if frame.len() > FRAME_BYTES_MAX { Err(FrameError::TooLarge(frame.len())) } else { Ok(frame) }
@@ -104,21 +110,21 @@ impl Encoder {
     ///
     /// # Errors
     /// When a leaf alone is too long or too large.
-    pub fn pack(&mut self, entries: &[Entry]) -> Result<Vec<(usize, Vec<u8>)>, FrameError> {
+    pub fn pack(&mut self, first_seq: u64, entries: &[Entry]) -> Result<Vec<(usize, Vec<u8>)>, FrameError> {
         let mut frames = Vec::with_capacity(entries.len().div_ceil(FRAME_RECORDS_MAX));
-        for chunk in entries.chunks(FRAME_RECORDS_MAX) {
-            self.pack_chunk(chunk, &mut frames)?;
+        for (n, chunk) in entries.chunks(FRAME_RECORDS_MAX).enumerate() {
+            self.pack_chunk(first_seq.saturating_add((n * FRAME_RECORDS_MAX) as u64), chunk, &mut frames)?;
         }
         Ok(frames)
     }
 
-    fn pack_chunk(&mut self, chunk: &[Entry], frames: &mut Vec<(usize, Vec<u8>)>) -> Result<(), FrameError> {
-        match self.encode(chunk) {
+    fn pack_chunk(&mut self, first_seq: u64, chunk: &[Entry], frames: &mut Vec<(usize, Vec<u8>)>) -> Result<(), FrameError> {
+        match self.encode(first_seq, chunk) {
             Ok(frame) => frames.push((chunk.len(), frame)),
             Err(FrameError::TooLarge(_)) if chunk.len() > 1 => {
                 let (left, right) = chunk.split_at(chunk.len() / 2);
-                self.pack_chunk(left, frames)?;
-                self.pack_chunk(right, frames)?;
+                self.pack_chunk(first_seq, left, frames)?;
+                self.pack_chunk(first_seq.saturating_add(left.len() as u64), right, frames)?;
             }
             Err(e) => return Err(e),
         }
@@ -136,29 +142,30 @@ pub fn check_leaf(leaf: &Bytes) -> Result<(), FrameError> {
         return Ok(());
     }
     let entry = Entry { time: Timestamp(0), kind: Kind::Event, id: AuditId(uuid::Uuid::nil()), leaf: leaf.clone() };
-    let frame = Encoder::new()?.encode(&[entry])?;
+    let frame = Encoder::new()?.encode(0, &[entry])?;
     // The real head compresses worse than the zeros of this one.
     if frame.len() + ENTRY_HEAD_BYTES > FRAME_BYTES_MAX { Err(FrameError::TooLarge(frame.len())) } else { Ok(()) }
 }
 
-/// The entries of a stored frame.
+/// The entries of a stored frame, and the place of the first.
 ///
 /// # Errors
 /// When the bytes are not exactly one whole frame.
-pub fn decode(frame: &[u8]) -> Result<Vec<Entry>, FrameError> {
+pub fn decode(frame: &[u8]) -> Result<(u64, Vec<Entry>), FrameError> {
     let (body, crc) = frame.split_last_chunk::<4>().ok_or(FrameError::Damaged("too short"))?;
     if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
         return Err(FrameError::Damaged("wrong checksum"));
     }
-    let ([version, count], packed) = body.split_first_chunk::<2>().ok_or(FrameError::Damaged("too short"))?;
+    let ([version, count], rest) = body.split_first_chunk::<2>().ok_or(FrameError::Damaged("too short"))?;
     if *version != VERSION {
         return Err(FrameError::Damaged("unknown version"));
     }
     if !(1..=FRAME_RECORDS_MAX).contains(&usize::from(*count)) {
         return Err(FrameError::Damaged("impossible count"));
     }
+    let (first_seq, packed) = rest.split_first_chunk::<8>().ok_or(FrameError::Damaged("too short"))?;
     let plain = zstd::bulk::decompress(packed, PLAIN_BYTES_MAX).map_err(FrameError::Compression)?;
-    entries(plain, usize::from(*count))
+    Ok((u64::from_be_bytes(*first_seq), entries(plain, usize::from(*count))?))
 }
 
 /// Adds an entry, whose leaf is no longer than [`LEAF_BYTES_MAX`].
@@ -216,7 +223,7 @@ mod tests {
     }
 
     fn encode(entries: &[Entry]) -> Result<Vec<u8>, FrameError> {
-        Encoder::new().unwrap().encode(entries)
+        Encoder::new().unwrap().encode(7, entries)
     }
 
     fn leaf(leaf: Vec<u8>) -> Entry {
@@ -232,7 +239,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_goes_in_comes_out(entries in prop::collection::vec(any_entry(600), 1..=FRAME_RECORDS_MAX)) {
-            prop_assert_eq!(decode(&encode(&entries).unwrap()).unwrap(), entries);
+            prop_assert_eq!(decode(&encode(&entries).unwrap()).unwrap(), (7, entries));
         }
 
         #[test]
@@ -249,6 +256,7 @@ mod tests {
                 body = zstd::bulk::compress(&body, 1).unwrap();
             }
             let mut frame = vec![VERSION, count];
+            frame.put_u64(7);
             frame.extend(body);
             let crc = crc32fast::hash(&frame);
             frame.put_u32(crc);
@@ -258,11 +266,13 @@ mod tests {
         #[test]
         fn packing_keeps_order_and_limits(entries in prop::collection::vec((0..20_000_usize, any::<u8>()), 0..80)) {
             let entries: Vec<_> = entries.into_iter().map(|(length, byte)| leaf(if byte < 200 { noise(length) } else { vec![byte; length] })).collect();
-            let frames = Encoder::new().unwrap().pack(&entries).unwrap();
+            let frames = Encoder::new().unwrap().pack(40, &entries).unwrap();
             prop_assert!(frames.iter().all(|(_, bytes)| bytes.len() <= FRAME_BYTES_MAX));
+            let mut next = 40;
             let back: Vec<_> = frames.iter().flat_map(|(count, bytes)| {
-                let entries = decode(bytes).unwrap();
-                assert_eq!(entries.len(), *count);
+                let (first_seq, entries) = decode(bytes).unwrap();
+                assert_eq!((first_seq, entries.len()), (next, *count));
+                next += *count as u64;
                 entries
             }).collect();
             prop_assert_eq!(back, entries);
@@ -283,7 +293,7 @@ mod tests {
         for length in [0, 1, 59 * 1024, 60_415, 60_416, 60_417, 61_000, 61_300, 61_400, 61_440, LEAF_BYTES_MAX] {
             let leaf = leaf(noise(length));
             if check_leaf(&leaf.leaf).is_ok() {
-                Encoder::new().unwrap().pack(std::slice::from_ref(&leaf)).unwrap();
+                Encoder::new().unwrap().pack(0, std::slice::from_ref(&leaf)).unwrap();
             }
         }
         assert!(check_leaf(&Bytes::from(vec![b'a'; LEAF_BYTES_MAX])).is_ok());
@@ -294,6 +304,7 @@ mod tests {
     fn a_claimed_size_beyond_the_limit_is_refused() {
         let bomb = zstd::bulk::compress(&vec![0; PLAIN_BYTES_MAX + 1], 1).unwrap();
         let mut frame = vec![VERSION, 1];
+        frame.put_u64(0);
         frame.extend(bomb);
         let crc = crc32fast::hash(&frame);
         frame.put_u32(crc);

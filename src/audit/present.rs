@@ -6,6 +6,7 @@
 use super::exchange::{Exchange, Part};
 use super::query::{Counts, Histogram, Page};
 use super::record::{Content, Kind};
+use crate::clock::AuditId;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde_json::{Value, json};
@@ -100,6 +101,12 @@ pub fn exchange_json(exchange: &Exchange) -> String {
     let (id, outcome, status) = (json!(exchange.id.to_string()), json!(exchange.outcome()), json!(exchange.status()));
     let answer = exchange.answer.as_ref().map_or("null".to_owned(), part_json);
     format!("{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":{},\"answer\":{answer}}}", part_json(&exchange.request))
+}
+
+/// The same of an answer whose request is gone from the trail.
+pub fn answer_json(id: AuditId, answer: &Part) -> String {
+    let (id, outcome, status) = (json!(id.to_string()), json!(answer.text("/outcome")), json!(answer.json.get("status")));
+    format!("{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":null,\"answer\":{}}}", part_json(answer))
 }
 
 fn part_json(part: &Part) -> String {

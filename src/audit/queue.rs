@@ -87,7 +87,7 @@ pub enum JournalError {
     #[error("the journal is closed")]
     Closed,
     /// The trail could not be opened.
-    #[error("the trail cannot be opened{}", if .0.is_of_the_disk() { "; see to its disk, then start again" } else { "" })]
+    #[error("the trail cannot be opened{}", .0.hint())]
     Open(#[source] Arc<StoreError>),
     /// What is stored is not what it should be.
     #[error("{0}")]

@@ -22,12 +22,14 @@ use serde_json::{Value, json};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the state of retention is shown on the admin listener.
 pub const RETENTION: &str = "/api/v1/retention";
 /// Segments of which one record tells: more would not fit.
 const TOLD_MAX: usize = 200;
+/// How long a record may wait for a checkpoint: they are signed every second.
+const SIGNED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the trail is kept. Without bounds, for ever.
 #[derive(Clone, Debug)]
@@ -62,6 +64,9 @@ pub enum RetentionError {
     /// The pruning cannot be recorded, so it is not done.
     #[error("the pruning cannot be recorded, so nothing is pruned")]
     Journal(#[from] JournalError),
+    /// Nobody signs.
+    #[error("the pruning is recorded as record {0}, which no checkpoint covers yet, so nothing is pruned: whoever verifies could not believe it")]
+    Unsigned(u64),
     /// The store failed.
     #[error("what is recorded as pruned could not be removed; the next start goes on with it")]
     Store(#[from] StoreError),
@@ -74,7 +79,7 @@ pub struct Plan {
     pub prune: Vec<About>,
     /// What would go, and the hold that keeps it.
     pub held: Vec<(String, About)>,
-    /// What would go, and waits: a push has not sent it, or an exchange in it is open.
+    /// What would go, and waits: no checkpoint covers it, a push has not sent it, or an exchange in it is open.
     pub waiting: Vec<About>,
     /// Bytes of all sealed segments.
     pub bytes: u64,
@@ -90,12 +95,21 @@ pub struct Retention {
     metrics: Arc<Metrics>,
     /// Records below have been sent wherever they are to be sent.
     sent: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Records below are under a checkpoint.
+    signed: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Retention {
     /// By a policy, over a journal's trail. `sent` says up to which record everything has been sent on.
     pub fn new(policy: Policy, journal: Arc<Journal>, store: Arc<TieredStore>, metrics: Arc<Metrics>, sent: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { policy, journal, store, metrics, sent: Box::new(sent) }
+        Self { policy, journal, store, metrics, sent: Box::new(sent), signed: Box::new(|| u64::MAX) }
+    }
+
+    /// Waits for checkpoints: `signed` says how many records the newest covers. What goes leaves its hashes in the tree and
+    /// nowhere else, and the record that tells of it counts once it is signed.
+    pub fn behind(mut self, signed: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.signed = Box::new(signed);
+        self
     }
 
     /// The policy.
@@ -119,7 +133,7 @@ impl Retention {
         let sealed = self.store.sealed();
         let mut plan = Plan { bytes: sealed.iter().map(|about| about.bytes).sum(), segments: sealed.len(), ..Plan::default() };
         let oldest = self.policy.max_age.map(|age| Timestamp(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))));
-        let settled = (self.sent)().min(self.store.open_floor()?);
+        let settled = (self.sent)().min((self.signed)()).min(self.store.open_floor()?);
         let mut bytes = plan.bytes;
         let mut held_before: Option<(String, u64)> = None;
         for about in sealed {
@@ -167,10 +181,22 @@ impl Retention {
         for part in plan.prune.chunks(TOLD_MAX) {
             let ranges: Vec<_> = part.iter().map(|about| about.range.clone()).collect();
             let told_by = self.journal.append_blocking(leaf::event(Why::Pruned.event(), self.told(part, &ranges, holds)))?.seq();
+            self.wait_until_signed(told_by)?;
             self.store.prune(&ranges, told_by)?;
             self.metrics.pruned_records.inc_by(ranges.iter().map(|range| range.end - range.start).sum());
         }
         Ok(plan)
+    }
+
+    fn wait_until_signed(&self, record: u64) -> Result<(), RetentionError> {
+        let begun = Instant::now();
+        while (self.signed)() <= record {
+            if begun.elapsed() > SIGNED_WITHIN {
+                return Err(RetentionError::Unsigned(record));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// What the record says: all that is gone by then, because the records that told of the rest may have gone too.

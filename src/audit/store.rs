@@ -14,6 +14,8 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
+pub use self::error::StoreError;
+use self::error::damaged;
 use self::nudge::Nudge;
 pub(in crate::audit) use self::opening::lock;
 use self::opening::{move_leftovers_aside, open_engine, sync_directories};
@@ -23,10 +25,10 @@ use super::ballast;
 use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
 use super::record::Content;
-use super::segment::{Sealed, SegmentError};
+use super::segment::Sealed;
 use crate::clock::Timestamp;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,105 +41,6 @@ const SCHEMA_KEY: &[u8] = b"xschema";
 const OPEN_FLOOR_KEY: &[u8] = b"xopen_floor";
 const PIECE_BYTES_MAX: usize = frame::FRAME_BYTES_MAX;
 const SALT_BYTES: usize = 32;
-/// Why the store could not be opened, written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has the directory.
-    #[error("the trail in `{0}` is held by another process: ask the running gateway with `--url`, or stop it first")]
-    InUse(PathBuf),
-    /// Nothing can be written, and sled cannot open without writing.
-    #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
-    DiskFull(PathBuf),
-    /// Sealed segments are there, and the store that goes with them is not.
-    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0}` makes it anew")]
-    NoStore(PathBuf),
-    /// The engine cannot read its own file.
-    #[error(
-        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost"
-    )]
-    Damaged {
-        /// The trail's folder.
-        dir: PathBuf,
-        /// What the engine said.
-        source: sled::Error,
-    },
-    /// A file or directory of the trail.
-    #[error("`{path}`")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The engine. Nothing is known about what it wrote.
-    #[error("the storage engine failed")]
-    Engine(#[source] sled::Error),
-    /// `fdatasync` failed: what it should have written may be lost, and asking again would not tell.
-    #[error("the data file could not be synced")]
-    Sync(#[source] io::Error),
-    /// The engine put a value where it is never synced.
-    #[error("`{0}` holds a blob file, which the engine does not sync")]
-    Blob(PathBuf),
-    /// The directory was written by another version.
-    #[error("the trail has schema {found}, this program reads schema {SCHEMA}")]
-    Schema {
-        /// What the directory says, or 0 when it says nothing though it holds records.
-        found: u32,
-    },
-    /// A frame could not be written or read.
-    #[error("the frame of record {seq}")]
-    Frame {
-        /// The frame's first record.
-        seq: u64,
-        /// Why.
-        source: FrameError,
-    },
-    /// A sealed segment could not be written or read.
-    #[error("a sealed part of the trail")]
-    Segment(#[from] SegmentError),
-    /// A block of a sealed segment could not be read.
-    #[error("the block of record {seq}")]
-    Block {
-        /// The block's first record.
-        seq: u64,
-        /// Why.
-        source: SegmentError,
-    },
-    /// The store has a note of a sealed segment whose files are not as noted.
-    #[error("records {first_seq} to {last_seq} are missing: {why}; restore the file before the trail is used")]
-    SegmentLost {
-        /// The segment's first record.
-        first_seq: u64,
-        /// Its last.
-        last_seq: u64,
-        /// What is wrong with its files.
-        why: String,
-    },
-    /// A record is not sealed yet.
-    #[error("record {0} is not sealed yet: its exchange, or one before it, is still open")]
-    NotSealed(u64),
-    /// A content could not be written or read.
-    #[error("the body of record {seq}: {why}")]
-    Content {
-        /// The record.
-        seq: u64,
-        /// Why.
-        why: String,
-    },
-}
-
-impl StoreError {
-    /// Whether it is the disk that failed, so that seeing to it helps.
-    pub fn is_of_the_disk(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_))
-    }
-}
-
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        Self::Engine(error)
-    }
-}
 
 /// What one commit adds: all of it, or nothing.
 #[derive(Debug, Default)]
@@ -278,7 +181,7 @@ impl SledStore {
     /// # Errors
     /// When another process holds it, its disk is full, it was written by another version, or it cannot be read.
     pub fn open(dir: &Path) -> Result<(Self, Opened), StoreError> {
-        Self::open_inner(dir).map_err(|error| if is_disk_full(&error) { StoreError::DiskFull(dir.to_owned()) } else { error })
+        Self::open_inner(dir).map_err(|error| if error.is_disk_full() { StoreError::DiskFull(dir.to_owned()) } else { error })
     }
 
     fn open_inner(dir: &Path) -> Result<(Self, Opened), StoreError> {
@@ -296,7 +199,7 @@ impl SledStore {
         let held = || lock.try_clone().map_err(at(dir));
         let (store, mut opened) = match Self::open_held(dir, &trail, missing, held()?) {
             // A quota, or blocks that are not for everybody.
-            Err(error) if given_up == 0 && is_disk_full(&error) => {
+            Err(error) if given_up == 0 && error.is_disk_full() => {
                 given_up = give_up()?;
                 if given_up == 0 {
                     return Err(error);
@@ -425,7 +328,7 @@ impl Store for SledStore {
         let mut writes = sled::Batch::default();
         let mut seq = batch.first_seq;
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        for (count, bytes) in encoder.pack(&batch.entries).map_err(|source| StoreError::Frame { seq, source })? {
+        for (count, bytes) in encoder.pack(seq, &batch.entries).map_err(|source| StoreError::Frame { seq, source })? {
             writes.insert(frame_key(seq, u16::try_from(count).unwrap_or(u16::MAX)).as_slice(), bytes);
             seq = seq.saturating_add(count as u64);
         }
@@ -479,8 +382,8 @@ fn stored_frame(item: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Frame, S
     let (key, value) = item?;
     let first_seq = seq_of_key(&key);
     let failed = |source| StoreError::Frame { seq: first_seq, source };
-    let entries = frame::decode(&value).map_err(failed)?;
-    if key.as_ref() != frame_key(first_seq, u16::try_from(entries.len()).unwrap_or(u16::MAX)) {
+    let (says, entries) = frame::decode(&value).map_err(failed)?;
+    if says != first_seq || key.as_ref() != frame_key(first_seq, u16::try_from(entries.len()).unwrap_or(u16::MAX)) {
         return Err(failed(FrameError::Damaged("key and content differ")));
     }
     Ok(Frame { first_seq, entries })
@@ -510,23 +413,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::File { path: path.to_owned(), source }
 }
 
-/// What the engine says when it finds its own file not as it wrote it; what the system said of the disk is no such thing.
-fn damaged(dir: &Path, source: sled::Error) -> StoreError {
-    let of_its_file = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::Other, ErrorKind::UnexpectedEof];
-    match &source {
-        sled::Error::Io(error) if !of_its_file.contains(&error.kind()) => source.into(),
-        _ => StoreError::Damaged { dir: dir.to_owned(), source },
-    }
-}
-
-fn is_disk_full(error: &StoreError) -> bool {
-    match error {
-        StoreError::File { source, .. } | StoreError::Sync(source) | StoreError::Engine(sled::Error::Io(source)) => source.kind() == ErrorKind::StorageFull,
-        _ => false,
-    }
-}
-
 pub mod carve;
+mod error;
 mod nudge;
 mod opening;
 mod rewrite;

@@ -10,7 +10,7 @@ use crate::audit::store::StoreError;
 use crate::audit::tiered::TieredStore;
 use crate::client;
 use crate::config::Settings;
-use crate::evidence::salvage::{Report, salvage};
+use crate::evidence::salvage::{Accept, Report, salvage};
 use crate::evidence::verify::report::named;
 use crate::metrics::Metrics;
 use anyhow::{Context, bail, ensure};
@@ -103,7 +103,7 @@ pub fn run_salvage(args: &SalvageArgs) -> anyhow::Result<ExitCode> {
     ensure!(dir.join("trail").is_dir() || dir.join("segments").is_dir(), "there is no trail in `{}`", dir.display());
     ensure!(!args.reason.trim().is_empty(), "say with --reason what happened: it is recorded");
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?);
-    let report = salvage(dir, args.reason.trim(), &who(), &mut |what, done, all| {
+    let report = salvage(dir, args.reason.trim(), &who(), Accept::Loss, &mut |what, done, all| {
         bar.set_message(what.to_owned());
         bar.set_length(all as u64);
         bar.set_position(done as u64);

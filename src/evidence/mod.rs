@@ -24,7 +24,7 @@ pub mod salvage;
 
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;
-use crate::audit::store::Store;
+use crate::audit::store::{Store, StoreError};
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use board::{Board, Stage};
@@ -170,9 +170,23 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     let dir = journal.dir.clone();
     let start = Start { dir: dir.join(TREE), key_file: evidence.key_file.clone(), origin: evidence.origin.clone(), accept: evidence.accept.clone() };
     let known = evidence.off_host.known()?;
-    let check = |store: &dyn Store| start.check(store, known).map_err(|error| start::refusal(&error));
     let failed = |source| OpenError::Journal { dir: dir.display().to_string(), source };
-    let (journal, mut recovery, mut opened) = Journal::open_checked(journal, Arc::clone(&metrics), check).map_err(failed)?;
+    let try_open = || {
+        let check = |store: &dyn Store| start.check(store, known.clone()).map_err(|error| start::refusal(&error));
+        Journal::open_checked(journal.clone(), Arc::clone(&metrics), check)
+    };
+    let (tried, repaired) = match try_open() {
+        Err(JournalError::Open(error)) if error.is_damage() => match repair(&dir, &error) {
+            Ok(note) => (try_open(), Some(note)),
+            Err(why) => {
+                tracing::warn!("the damaged store cannot be made anew without loss: {why:#}");
+                (Err(JournalError::Open(error)), None)
+            }
+        },
+        tried => (tried, None),
+    };
+    let (journal, mut recovery, mut opened) = tried.map_err(failed)?;
+    recovery.notes.extend(repaired);
     recovery.notes.append(&mut opened.notes);
     let recorded = record(&journal, &opened).map_err(failed)?;
     let board = board(&opened);
@@ -191,6 +205,20 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
         started.start_carrier(place, every, &metrics).map_err(OpenError::Thread)?;
     }
     Ok((journal, recovery, started))
+}
+
+/// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was acknowledged in it.
+fn repair(dir: &std::path::Path, error: &StoreError) -> anyhow::Result<String> {
+    let why = start::causes(error);
+    let by = serde_json::json!({"name_claimed": "keyward, by itself"});
+    let report = salvage::salvage(dir, &why, &by, salvage::Accept::NoLoss, &mut |_, _, _| ())?;
+    let aside = report.aside.map_or_else(String::new, |aside| format!("; the damaged one is kept as `{}`", aside.display()));
+    Ok(format!(
+        "the store could not be read, and was made anew: {} sealed segments go on, and all {} records behind them were found again{aside}. Look after the disk of `{}`",
+        report.segments,
+        report.found_again,
+        dir.display()
+    ))
 }
 
 /// Copies a tree as its newest checkpoint covers it, and what is kept of checkpoints, while it grows.

@@ -1,8 +1,9 @@
 //! Salvage: the engine's file is damaged, and the trail is founded anew over its sealed segments.
 //!
 //! What was not sealed is looked for in the damaged file. The tree has the hash of every record that was signed, so each
-//! record that is found again is known to be the one that was signed, and at its place. What is not found is lost: that
-//! becomes a record, and everything else is proved as before.
+//! record that is found again is known to be the one that was signed, and at its place; of the last second, not signed yet,
+//! the frames themselves say where they belong. What is not found is lost: that becomes a record, and everything else is
+//! proved as before.
 
 use super::TREE;
 use super::kept::Kept;
@@ -12,11 +13,13 @@ use crate::audit::absent::{Absent, Why};
 use crate::audit::frame::Entry;
 use crate::audit::leaf;
 use crate::audit::record::{Content, Kind, LeafHash, leaf_hash};
+use crate::audit::segment::SEGMENT_RECORDS;
 use crate::audit::segment::Sealed;
 use crate::audit::store::carve::{Carved, carve};
 use crate::audit::store::{Batch, SledStore, Store, StoreError};
 use crate::audit::tiered::TieredStore;
-use crate::audit::tiered::found::{Founding, Lock, Survey, survey};
+use crate::audit::tiered::found::{Founding, Lock, Survey, put_aside, survey, write_segment};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -27,6 +30,15 @@ use tlog_tiles::HASH_SIZE;
 const COPY: &str = "salvage";
 /// Records and bodies of one batch.
 const BATCH_RECORDS: usize = 256;
+
+/// What the salvage may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Only what loses nothing that is known of; else all stays as it is.
+    NoLoss,
+    /// Whatever it takes.
+    Loss,
+}
 
 /// What was found, and what was not.
 #[derive(Debug, Default, serde::Serialize)]
@@ -51,13 +63,26 @@ pub struct Report {
     pub told_by: u64,
 }
 
+impl Report {
+    fn refuse_loss(&self) -> anyhow::Result<()> {
+        let lost: u64 = self.lost.iter().map(|range| range.end - range.start).sum();
+        let damaged = self.notes.iter().filter(|note| note.contains("are damaged")).count();
+        ensure!(
+            lost == 0 && self.bodies_lost.is_empty() && damaged == 0,
+            "{lost} records and {} bodies cannot be found again, {damaged} segments are damaged",
+            self.bodies_lost.len()
+        );
+        Ok(())
+    }
+}
+
 /// Founds a trail's store anew. `progress` is told what is being done, how far it is, and of how much.
 ///
 /// # Errors
 /// When another process has the trail, or the disk fails.
-pub fn salvage(dir: &Path, reason: &str, by: &Value, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::Result<Report> {
+pub fn salvage(dir: &Path, reason: &str, by: &Value, accept: Accept, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::Result<Report> {
     let lock = Lock::take(dir)?;
-    let Survey { sealed, problems } = survey(dir, |done, all| progress("segments", done, all))?;
+    let Survey { mut sealed, problems, unusable } = survey(dir, |done, all| progress("segments", done, all))?;
     let mut report = Report { segments: sealed.len(), notes: problems, ..Report::default() };
     let tree = dir.join(TREE);
     let newest = Kept::new(&tree).newest()?.and_then(|note| Signed::parse(&note).ok());
@@ -65,7 +90,8 @@ pub fn salvage(dir: &Path, reason: &str, by: &Value, progress: &mut dyn FnMut(&s
     report.sealed_end = sealed.last().map_or(0, Sealed::end);
     progress("the damaged file", 0, 1);
     let places = places(&tree, &sealed, report.signed, &mut report.notes);
-    let mut tail = Tail::read(dir, &places, report.sealed_end, report.signed, &mut report.notes)?;
+    let halves: Vec<_> = unusable.iter().filter_map(|(_, readable)| *readable).collect();
+    let mut tail = Tail::read(dir, &places, &halves, report.sealed_end, report.signed, &mut report.notes)?;
     let end = tail.settle_end(report.signed.max(report.sealed_end), &mut report.notes);
     report.told_by = end;
     report.found_again = tail.entries.len() as u64;
@@ -75,6 +101,15 @@ pub fn salvage(dir: &Path, reason: &str, by: &Value, progress: &mut dyn FnMut(&s
     let absent: Vec<_> = gaps.iter().flat_map(|gap| explained(gap, &known, end)).collect();
     report.lost = absent.iter().filter(|absent| absent.told_by == end).map(Absent::range).collect();
     report.bodies_lost = tail.without_body();
+    if accept == Accept::NoLoss {
+        report.refuse_loss()?;
+    }
+    put_aside(dir, unusable.iter().map(|(first_seq, _)| *first_seq))?;
+    // What is found again before the seam is sealed again: what stands there in the store is let go of.
+    for gap in between(&sealed, report.sealed_end) {
+        sealed.extend(tail.seal(dir, &gap)?);
+    }
+    sealed.sort_unstable_by_key(|segment| segment.first_seq);
     progress("the new store", 0, 1);
     let founding = Founding::begin(dir, lock, &sealed, &absent)?;
     for batch in tail.batches(report.sealed_end) {
@@ -89,9 +124,9 @@ pub fn salvage(dir: &Path, reason: &str, by: &Value, progress: &mut dyn FnMut(&s
 fn last_batch(report: &Report, reason: &str, by: &Value, end: u64) -> Batch {
     let records: Vec<_> = report.lost.iter().map(|range| json!({"first": range.start, "last": range.end - 1})).collect();
     let detail = json!({"records": records, "reason": reason, "by": by, "found_again": report.found_again, "bodies_lost": report.bodies_lost.len(), "notes": report.notes});
-    let event = leaf::event(Why::Lost.event(), detail);
+    let event = leaf::event(if report.lost.is_empty() { "store-made-anew" } else { Why::Lost.event() }, detail);
     // Exchanges that the last run has left open are closed by the next start: it looks from here on.
-    let open_floor = report.sealed_end.saturating_sub(crate::audit::segment::SEGMENT_RECORDS);
+    let open_floor = report.sealed_end.saturating_sub(SEGMENT_RECORDS);
     let entry = Entry { time: event.time, kind: event.kind, id: event.id, leaf: event.leaf };
     Batch { first_seq: end, entries: vec![entry], contents: Vec::new(), open_floor: Some(open_floor) }
 }
@@ -129,7 +164,10 @@ fn between(sealed: &[Sealed], end: u64) -> Vec<Range<u64>> {
     gaps
 }
 
-/// Records behind the segments.
+/// A record that was found again, with its body if that was.
+type Found = (Entry, Option<Content>);
+
+/// Records behind the segments, and between them.
 #[derive(Default)]
 struct Tail {
     entries: BTreeMap<u64, Entry>,
@@ -138,8 +176,9 @@ struct Tail {
 
 impl Tail {
     /// Everything that a damaged store still gives: by the engine, if it opens a copy, and by looking into its file.
-    fn read(dir: &Path, places: &HashMap<LeafHash, u64>, sealed_end: u64, signed: u64, notes: &mut Vec<String>) -> anyhow::Result<Self> {
+    fn read(dir: &Path, places: &HashMap<LeafHash, u64>, halves: &[Sealed], sealed_end: u64, signed: u64, notes: &mut Vec<String>) -> anyhow::Result<Self> {
         let mut tail = Self::default();
+        TieredStore::each_sealed(dir, halves, |seq, entry| tail.place(seq, vec![entry.clone()], places, signed))?;
         let db = dir.join("trail").join("db");
         if !db.exists() {
             notes.push("there is no file of the engine to look into".to_owned());
@@ -150,13 +189,14 @@ impl Tail {
         }
         let mut bodies: HashMap<String, Content> = HashMap::new();
         carve(&db, &mut |carved| match carved {
-            Carved::Frame(entries) => tail.place(entries, places),
+            Carved::Frame(first_seq, entries) => tail.place(first_seq, entries, places, signed),
             Carved::Content(content) => drop(bodies.insert(content.commitment(), content)),
         })?;
         for (seq, entry) in &tail.entries {
-            if let Some(content) = commitment(&entry.leaf).filter(|_| !tail.contents.contains_key(seq)).and_then(|commit| bodies.get(&commit)) {
-                tail.contents.insert(*seq, content.clone());
-            }
+            let commit = commitment(&entry.leaf);
+            let by_engine = tail.contents.remove(seq).filter(|content| commit.as_ref() == Some(&content.commitment()));
+            let content = by_engine.or_else(|| commit.and_then(|commit| bodies.get(&commit).cloned()));
+            tail.contents.extend(content.map(|content| (*seq, content)));
         }
         Ok(tail)
     }
@@ -189,10 +229,14 @@ impl Tail {
         Ok(())
     }
 
-    fn place(&mut self, entries: Vec<Entry>, places: &HashMap<LeafHash, u64>) {
-        for entry in entries {
-            if let Some(seq) = places.get(&leaf_hash(&entry.leaf)) {
-                self.entries.entry(*seq).or_insert(entry);
+    /// A signed record belongs where the tree says. Of what was not signed yet the frame's own word is all there is; of two
+    /// at one place the later was written when the earlier had not become part of the trail.
+    fn place(&mut self, first_seq: u64, entries: Vec<Entry>, places: &HashMap<LeafHash, u64>, signed: u64) {
+        for (says, entry) in (first_seq..).zip(entries) {
+            match places.get(&leaf_hash(&entry.leaf)) {
+                Some(seq) => drop(self.entries.insert(*seq, entry)),
+                None if says >= signed && self.entries.get(&says).is_none_or(|other| other.time < entry.time) => drop(self.entries.insert(says, entry)),
+                None => (),
             }
         }
     }
@@ -213,6 +257,19 @@ impl Tail {
                 .to_owned(),
         );
         end
+    }
+
+    /// Writes what is here of a gap into segments.
+    fn seal(&self, dir: &Path, gap: &Range<u64>) -> Result<Vec<Sealed>, StoreError> {
+        let mut runs: Vec<(u64, Vec<Found>)> = Vec::new();
+        for (seq, entry) in self.entries.range(gap.clone()) {
+            let record = (entry.clone(), self.contents.get(seq).cloned());
+            match runs.last_mut().filter(|(first, run)| first + run.len() as u64 == *seq && (run.len() as u64) < SEGMENT_RECORDS) {
+                Some((_, run)) => run.push(record),
+                None => runs.push((*seq, vec![record])),
+            }
+        }
+        runs.iter().map(|(first_seq, run)| write_segment(dir, *first_seq, run)).collect()
     }
 
     fn without_body(&self) -> Vec<u64> {

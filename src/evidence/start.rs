@@ -72,6 +72,7 @@ pub struct Opened {
 }
 
 /// A checkpoint that somebody has.
+#[derive(Clone, Debug)]
 pub struct Known {
     /// Where it was found.
     pub place: String,
@@ -384,7 +385,7 @@ fn at(what: &str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 fn unreadable(error: crate::audit::store::StoreError) -> StartError {
-    StartError::Io { what: "the trail cannot be read".to_owned(), source: io::Error::other(error) }
+    StartError::Io { what: format!("the trail cannot be read{}", error.hint()), source: io::Error::other(error) }
 }
 
 fn broken_tree(error: tlog_tiles::Error) -> StartError {

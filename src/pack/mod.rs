@@ -8,10 +8,10 @@ mod report;
 mod spool;
 mod summary;
 
-use crate::audit::exchange::Exchange;
+use crate::audit::exchange::{Exchange, Part};
 use crate::audit::record::leaf_hash;
 use crate::audit::texts::Text;
-use crate::clock::Timestamp;
+use crate::clock::{AuditId, Timestamp};
 use crate::evidence::source::Source;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -104,28 +104,35 @@ impl Pack {
     /// # Errors
     /// When it is none, or cannot be written.
     pub fn add(&mut self, line: &[u8]) -> anyhow::Result<()> {
-        let exchange = std::str::from_utf8(line).ok().and_then(Exchange::read).context("the trail gave out something that is no exchange")?;
+        let line = std::str::from_utf8(line).context("the trail gave out something that is no text")?;
+        let Some(exchange) = Exchange::read(line) else {
+            // Of a call that is gone nothing is left to be summed up, but its answer is a record like others.
+            let (id, answer) = Exchange::read_answer(line).context("the trail gave out something that is no exchange")?;
+            return self.put(id, &answer);
+        };
         for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
-            self.lines += 1;
-            self.end = self.end.max(part.seq.saturating_add(1));
-            self.spool.write("records.ndjson", &part.leaf)?;
-            self.spool.write("records.ndjson", b"\n")?;
-            let kind = part.text("/kind").unwrap_or("unreadable");
-            let row = format!("{},{},{},{kind},{},{}\r\n", self.lines, part.seq, exchange.id, part.time.rfc3339(), hex::encode(leaf_hash(&part.leaf)));
-            self.spool.write("records.csv", row.as_bytes())?;
-            if let Some(content) = &part.content {
-                let body = match std::str::from_utf8(&content.bytes) {
-                    Ok(text) => json!({"record": part.seq, "commit": content.commitment(), "salt": hex::encode(content.salt), "text": text}),
-                    Err(_) => {
-                        json!({"record": part.seq, "commit": content.commitment(), "salt": hex::encode(content.salt), "hex": hex::encode(&content.bytes)})
-                    }
-                };
-                self.spool.write("bodies.ndjson", format!("{body}\n").as_bytes())?;
-            }
+            self.put(exchange.id, part)?;
         }
         self.spool.write("exchanges.csv", crate::audit::form::csv::row(&exchange).as_bytes())?;
         self.summary.add(&exchange);
         Ok(())
+    }
+
+    fn put(&mut self, id: AuditId, part: &Part) -> anyhow::Result<()> {
+        self.lines += 1;
+        self.end = self.end.max(part.seq.saturating_add(1));
+        self.spool.write("records.ndjson", &part.leaf)?;
+        self.spool.write("records.ndjson", b"\n")?;
+        let kind = part.text("/kind").unwrap_or("unreadable");
+        let row = format!("{},{},{id},{kind},{},{}\r\n", self.lines, part.seq, part.time.rfc3339(), hex::encode(leaf_hash(&part.leaf)));
+        self.spool.write("records.csv", row.as_bytes())?;
+        let Some(content) = &part.content else { return Ok(()) };
+        let (commit, salt) = (content.commitment(), hex::encode(content.salt));
+        let body = match std::str::from_utf8(&content.bytes) {
+            Ok(text) => json!({"record": part.seq, "commit": commit, "salt": salt, "text": text}),
+            Err(_) => json!({"record": part.seq, "commit": commit, "salt": salt, "hex": hex::encode(&content.bytes)}),
+        };
+        self.spool.write("bodies.ndjson", format!("{body}\n").as_bytes())
     }
 
     /// The number of the record after its last one.

@@ -169,7 +169,7 @@ const PROOFS: &str = "\
      keyward audit verify --pack . --vkey KEY
 
    Without keyward: with the program in the folder tests/verify-go of keyward's
-   sources, some 400 lines on Go's own golang.org/x/mod/sumdb, or with one of your
+   sources, some 500 lines on Go's own golang.org/x/mod/sumdb, or with one of your
    own (note.Open, tlog.RecordHash, tlog.CheckRecord):
 
      verify-go pack . KEY

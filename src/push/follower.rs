@@ -40,6 +40,8 @@ pub(super) struct Board {
 #[derive(Clone, Debug, Default)]
 struct Shown {
     cursor: u64,
+    /// Nothing below is needed any more, not even after a restart.
+    sent: u64,
     last_success: Option<Timestamp>,
     /// Since when it fails, and why.
     failing: Option<(Timestamp, String)>,
@@ -56,9 +58,9 @@ impl Board {
         })
     }
 
-    /// The record that is sent next.
-    pub fn cursor(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).cursor
+    /// All of the records below is sent, and the exchanges that begin there too.
+    pub fn sent(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sent
     }
 
     /// Durable records from the cursor on.
@@ -131,30 +133,32 @@ impl Follower {
         let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
         let exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
         let mut exporter = exporter.with_step_bytes(BATCH_BYTES);
-        let mut kept = exporter.next();
+        let mut kept = self.cursor()?;
         loop {
             let step = exporter.step().map_err(|error| self.with_file(&error))?;
             if !step.lines.is_empty() {
                 self.send(&step.lines).await.map_err(|error| format!("{error:#}"))?;
-                self.keep(step.next, &mut kept)?;
+                self.keep(exporter.needed(), &mut kept)?;
                 self.succeeded(step.lines.len());
                 *retry = RETRY_FIRST;
             } else if step.state != State::More {
-                // Records without a line are passed: what is shown as passed may be pruned, and must not be asked for again.
-                self.keep(step.next, &mut kept)?;
+                // Records without a line are passed.
+                self.keep(exporter.needed(), &mut kept)?;
             }
-            self.show(Some(kept));
+            self.show(Some(step.next));
             if step.state != State::More {
                 tokio::time::sleep(GATHER).await;
             }
         }
     }
 
-    fn keep(&self, cursor: u64, kept: &mut u64) -> Result<(), String> {
-        if cursor != *kept {
+    /// Where a restart begins: lines may come twice, but a request that is pruned is one whose exchange was sent.
+    fn keep(&self, cursor: u64, kept: &mut Option<u64>) -> Result<(), String> {
+        if *kept != Some(cursor) {
             durable::replace(&self.cursor_file, format!("{cursor}\n").as_bytes()).map_err(|error| self.with_file(&error))?;
-            *kept = cursor;
+            *kept = Some(cursor);
         }
+        self.board.change(|shown| shown.sent = cursor);
         Ok(())
     }
 

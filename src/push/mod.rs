@@ -103,9 +103,9 @@ impl Pushes {
         Ok(pushes)
     }
 
-    /// Records below have been sent, by every push, and confirmed.
+    /// Records below have been sent, by every push, and confirmed; so have the exchanges whose requests they are.
     pub fn sent(&self) -> u64 {
-        self.boards.iter().map(|board| board.cursor()).min().unwrap_or(u64::MAX)
+        self.boards.iter().map(|board| board.sent()).min().unwrap_or(u64::MAX)
     }
 
     /// The state of each, for people and programs.

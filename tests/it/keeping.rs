@@ -193,6 +193,49 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A segment's file is missing, or holds nonsense: the start says what to do, and salvage what is lost.
+#[test]
+fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("ballast = ", "segment_records = 16\nballast = ");
+    let gateway = site.serve();
+    let ids = calls(&gateway, 40);
+    gateway.settle();
+    eventually("all that can be is sealed", || gateway.metric("keyward_sealed_records") == 80);
+    gateway.stop();
+    let file = |first: u64, kind: &str| site.audit.join(format!("segments/seg-{first:020}.{kind}"));
+    let (config, dir) = (site.path("keyward.toml").display().to_string(), site.audit.display().to_string());
+    let damage = || {
+        std::fs::remove_file(file(32, "records")).unwrap();
+        std::fs::write(file(64, "bodies"), "nonsense").unwrap();
+        let said = keyward_fails(&["serve", "--config", &config]);
+        assert!(said.contains("records 32 to 47 are missing") && said.contains("keyward audit salvage"), "{said}");
+        assert_eq!(verify(&site.audit)["completeness"]["verdict"], "fails");
+        String::from_utf8(keyward(&["audit", "salvage", "--dir", &dir, "--reason", "somebody removed a file"])).unwrap()
+    };
+    // Unused parts of the engine's file still have them.
+    let said = damage();
+    assert!(said.contains("no record that was signed is lost"), "{said}");
+    site.serve().stop();
+    holds(&verify(&site.audit));
+
+    // Once that is written anew, they are nowhere else.
+    keyward(&["audit", "erase", &ids[39], "--reason", "so that the engine's file is written anew", "--config", &config]);
+    let said = damage();
+    assert!(said.contains("LOST: records 32 to 47") && said.contains("LOST: the bodies of"), "{said}");
+    let gateway = site.serve();
+    calls(&gateway, 3);
+    let gone = keyward_fails(&["audit", "show", &ids[17], "--url", &format!("http://{}", site.admin)]);
+    assert!(gone.contains("lost"), "{gone}");
+    gateway.stop();
+    let report = verify(&site.audit);
+    assert_eq!(report["integrity"]["verdict"], "holds", "{report:#}");
+    let findings = report["completeness"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["kind"] == "lost" && finding["records"] == json!({"first": 32, "last": 47})), "{report:#}");
+    assert!(findings.iter().any(|finding| finding["kind"] == "body-missing"), "{report:#}");
+}
+
 /// Two bytes of the engine's file are flipped, at many places, and worse is done to it: no sealed record is lost, each lost
 /// one is named, and the trail goes on.
 #[test]

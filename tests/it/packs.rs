@@ -259,6 +259,10 @@ fn a_pack_over_a_pruned_time_says_what_is_gone() {
         let manifest: Value = serde_json::from_str(text(&files, "manifest.json")).unwrap();
         assert_eq!(manifest["records_gone"].as_array().unwrap().len(), gone, "{manifest:#}");
         assert_eq!(text(&files, "report.html").contains("Records 0 to 15 are gone from the trail"), gone == 1);
+        // The segment ended between a request and its answer: that stands alone, and is proved like all others.
+        let rows: Vec<Vec<&str>> = text(&files, "records.csv").lines().map(|row| row.split(',').collect()).collect();
+        let of = |kind: &'static str| rows.iter().filter(move |row| row[3] == kind).map(|row| row[2]);
+        assert_eq!(of("answer").filter(|id| !of("request").any(|other| other == *id)).count(), gone);
         unpack(&files, &site.path(&format!("pack-{gone}")));
         keyward(&["audit", "verify", "--pack", site.path(&format!("pack-{gone}")).to_str().unwrap()]);
     }

@@ -265,3 +265,32 @@ fn rsyslog_has_every_record() {
         wanted[..wanted.len() - 1].iter().all(|leaf| received.contains(leaf.as_str()))
     });
 }
+
+#[test]
+fn pruning_waits_for_every_push_and_a_cursor_into_what_is_gone_is_said() {
+    let upstream = Upstream::ok();
+    let (site, syslog, webhook) = site(&upstream);
+    site.rewrite("[audit]", "[audit]\nsegment_records = 16");
+    site.append("[retention]\nmax_bytes = 1\nevery_seconds = 1\n");
+    webhook.mood(Mood::Refuses);
+    let gateway = site.serve();
+    (0..20).for_each(|_| assert_eq!(call(&gateway), 200));
+    gateway.settle();
+    eventually("one has all of it", || state(&gateway, "logs")["lag_records"] == 0);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(gateway.metric("keyward_pruned_records_total"), 0);
+    webhook.mood(Mood::Well);
+    eventually("both have it, and it is pruned", || gateway.metric("keyward_pruned_records_total") >= 32);
+    gateway.stop();
+    assert_eq!(syslog.distinct()[..41], webhook.distinct()[..41]);
+
+    std::fs::write(site.audit.join("push/logs.cursor"), "5\n").unwrap();
+    let gateway = site.serve();
+    eventually("it says so", || state(&gateway, "logs")["error"].is_string());
+    let error = state(&gateway, "logs")["error"].to_string();
+    assert!(error.contains("records 5 to ") && error.contains("are in the trail no longer, record ") && error.contains("logs.cursor"), "{error}");
+    eventually("the other goes on", || state(&gateway, "siem")["lag_records"] == 0);
+    // Mended, it begins with the oldest record that there is.
+    std::fs::remove_file(site.audit.join("push/logs.cursor")).unwrap();
+    wait_for_no_lag(&gateway);
+}

@@ -235,8 +235,10 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
         assert_eq!(numbers(lines), left);
     }
     assert_eq!(numbers(waiting.step().unwrap().lines), left, "what it stood before is there");
+    let refused =
+        |start, filter: &[_]| Exporter::new(reader.clone(), Export { start, ..export(RecordForm::Ndjson, filter) }).err().map(|error| error.to_string());
     for start in [Start::At(5), Start::At(128), Start::At(255)] {
-        let gone = at(start, &[]).step().unwrap_err().to_string();
+        let gone = refused(start, &[]).unwrap();
         assert!(gone.contains("are in the trail no longer, record 299 tells why: to go on without them, begin at record"), "{gone}");
         // Unless they are older than what is wanted.
         assert_eq!(at(start, &[("since", "1970-01-01T00:04:50Z")]).step().unwrap().lines.len(), 10);
@@ -245,7 +247,7 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     assert!(matches!(gone, ExportError::Gone { from: 60, to: 63, told_by: Some(299) }), "{gone}");
     // A time in a gap is the time of what comes behind it.
     assert_eq!(numbers(at(Start::Oldest, &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
-    assert!(at(Start::At(140), &[("since", "1970-01-01T00:02:20Z")]).step().is_err());
+    assert!(refused(Start::At(140), &[("since", "1970-01-01T00:02:20Z")]).is_some());
     assert_eq!(numbers(at(Start::At(70), &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
 }
 
@@ -274,5 +276,18 @@ fn whoever_asks_for_what_was_pruned_is_told_so() {
     for n in [90, 196, 5000] {
         let (status, why) = ask(id(n)).unwrap_err();
         assert!(status == 404 && !why.contains("at its time"), "{n}: {why}");
+    }
+}
+
+#[test]
+fn what_waits_for_its_answer_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(dir.path());
+    writer.write(&[Step::Forwarded, Step::Refused, Step::Forwarded, Step::Answer(0), Step::Event], 2);
+    let reader = writer.reader().0;
+    for (form, needed) in [(RecordForm::Exchange, 2), (RecordForm::Ndjson, 5)] {
+        let mut exporter = Exporter::new(reader.clone(), Export { follow: true, ..export(form, &[]) }).unwrap();
+        exporter.step().unwrap();
+        assert_eq!((exporter.next(), exporter.needed()), (5, needed), "{form:?}");
     }
 }

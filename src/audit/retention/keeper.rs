@@ -67,7 +67,10 @@ fn look(retention: &Retention, known: &mut Option<Holds>) {
             tracing::info!(records, segments = plan.prune.len(), held = plan.held.len(), "the trail was pruned by policy");
         }
         Ok(plan) if !plan.waiting.is_empty() => {
-            tracing::warn!(segments = plan.waiting.len(), "segments that are due to be pruned wait: a push has not sent them, or an exchange in them is open");
+            tracing::warn!(
+                segments = plan.waiting.len(),
+                "segments that are due to be pruned wait: no checkpoint covers them, a push has not sent them, or an exchange in them is open"
+            );
         }
         Ok(_) => (),
         Err(error) => {

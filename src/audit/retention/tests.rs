@@ -1,3 +1,5 @@
+//! Retention over a real journal with short segments.
+
 use super::*;
 use crate::audit::journal::Settings;
 use crate::audit::record::{Kind, Record, canonical};
@@ -215,4 +217,31 @@ fn what_is_old_is_sealed_before_a_segment_is_full() {
         0,
         "events are asked for by name"
     );
+}
+
+#[test]
+fn nothing_goes_before_it_and_the_record_of_it_are_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let Site { retention, journal, metrics, sent } = site(dir.path(), None, Some(1));
+    let signed = Arc::new(AtomicU64::new(64));
+    let told = signed.clone();
+    let site = Site { retention: retention.behind(move || told.load(Ordering::SeqCst)), journal, metrics, sent };
+    site.fill(0..150);
+    site.seal();
+    let plan = site.retention.plan(&Holds::default(), Timestamp(0)).unwrap();
+    let of = |parts: &[About]| parts.iter().map(|about| about.range.clone()).collect::<Vec<_>>();
+    assert_eq!((of(&plan.prune), of(&plan.waiting)), (of(&site.journal.tiered().unwrap().sealed()[..1]), of(&site.journal.tiered().unwrap().sealed()[1..])));
+    std::thread::scope(|threads| {
+        let pruning = threads.spawn(|| site.retention.prune(&Holds::default(), Timestamp(0)).unwrap());
+        let begun = Instant::now();
+        while Reader::of(&site.journal).durable() < 151 {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(site.there().len(), 151, "it is recorded, and waits");
+        signed.store(151, Ordering::SeqCst);
+        pruning.join().unwrap();
+    });
+    assert!(site.there().into_iter().eq(64..151));
 }

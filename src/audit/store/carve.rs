@@ -1,5 +1,5 @@
 //! Finding records in a damaged file of the engine, without the engine: a frame has its own beginning and its own
-//! checksum, and so is told from whatever lies around it. Where a record belongs its place in the tree says, not the file.
+//! checksum, and so is told from whatever lies around it.
 
 use super::super::frame::{self, Entry};
 use super::super::record::Content;
@@ -12,9 +12,6 @@ use zstd::zstd_safe;
 
 /// How a compressed piece begins.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A frame's version and count stand before it.
-const HEAD: usize = 2;
-const CRC: usize = 4;
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// More than any piece has.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -22,8 +19,8 @@ const PIECE_BYTES: usize = 128 * 1024;
 /// Something whole that was found.
 #[derive(Debug)]
 pub enum Carved {
-    /// Records that were stored together, and do not say where.
-    Frame(Vec<Entry>),
+    /// Records that were stored together, and the place of the first.
+    Frame(u64, Vec<Entry>),
     /// A body that was stored in one piece, and does not say beside which record.
     Content(Content),
 }
@@ -49,16 +46,16 @@ pub fn carve(file: &Path, visit: &mut dyn FnMut(Carved)) -> io::Result<()> {
             return Ok(());
         }
         // The head of a frame stands before its magic.
-        window.drain(..until.saturating_sub(HEAD));
+        window.drain(..until.saturating_sub(frame::HEAD_BYTES));
     }
 }
 
 fn at_magic(window: &[u8], at: usize) -> Option<Carved> {
     let piece = window.get(at..(at + PIECE_BYTES).min(window.len()))?;
     let length = zstd_safe::find_frame_compressed_size(piece).ok()?;
-    let frame = at.checked_sub(HEAD).and_then(|begin| window.get(begin..at + length + CRC));
-    if let Some(entries) = frame.and_then(|frame| frame::decode(frame).ok()) {
-        return Some(Carved::Frame(entries));
+    let frame = at.checked_sub(frame::HEAD_BYTES).and_then(|begin| window.get(begin..at + length + frame::CRC_BYTES));
+    if let Some((first_seq, entries)) = frame.and_then(|frame| frame::decode(frame).ok()) {
+        return Some(Carved::Frame(first_seq, entries));
     }
     let plain = zstd::bulk::decompress(piece.get(..length)?, CONTENT_BYTES_MAX + SALT_BYTES).ok()?;
     let (salt, bytes) = plain.split_first_chunk::<SALT_BYTES>()?;
@@ -84,7 +81,7 @@ mod tests {
         let frames: Vec<Vec<Entry>> = (0..40).map(|n| (0..=n % 32).map(|m| entry(n * 100 + m)).collect()).collect();
         let mut file = ZSTD.to_vec();
         for (n, entries) in frames.iter().enumerate() {
-            let mut bytes = encoder.encode(entries).unwrap();
+            let mut bytes = encoder.encode(n as u64, entries).unwrap();
             if n % 10 == 7 {
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
@@ -99,12 +96,12 @@ mod tests {
         std::fs::write(dir.path().join("db"), &file).unwrap();
         let (mut found, mut bodies) = (Vec::new(), Vec::new());
         carve(&dir.path().join("db"), &mut |carved| match carved {
-            Carved::Frame(entries) => found.push(entries),
+            Carved::Frame(first_seq, entries) => found.push((first_seq, entries)),
             Carved::Content(content) => bodies.push((content.salt, content.bytes)),
         })
         .unwrap();
         found.dedup();
-        let wanted: Vec<_> = frames.into_iter().enumerate().filter(|(n, _)| n % 10 != 7).map(|(_, frame)| frame).collect();
+        let wanted: Vec<_> = frames.into_iter().enumerate().filter(|(n, _)| n % 10 != 7).map(|(n, frame)| (n as u64, frame)).collect();
         assert_eq!(found, wanted);
         assert!(bodies.contains(&([9; 32], bytes::Bytes::from_static(b"a body"))));
     }

@@ -1,10 +1,12 @@
 //! Founding a trail's store anew over its segments: after the engine's file was damaged, and from a backup.
 
 use super::super::absent::Absent;
+use super::super::frame::Entry;
+use super::super::record::Content;
 use super::super::segment::bodies::{Bodies, BodiesWriter};
 use super::super::segment::dictionary::{Dictionaries, train};
-use super::super::segment::records::Records;
-use super::super::segment::{Sealed, path};
+use super::super::segment::records::{Records, RecordsWriter};
+use super::super::segment::{FileDigest, Sealed, output, path};
 use super::super::store::{Batch, SledStore, Store, StoreError};
 use super::erase::newer_bodies;
 use crate::clock::Timestamp;
@@ -35,14 +37,17 @@ const BUILT: &str = "founding";
 pub struct Survey {
     /// Those that can be used, in order, none reaching into the next.
     pub sealed: Vec<Sealed>,
-    /// What is wrong, a sentence each. What cannot be used at all is put aside.
+    /// Those that cannot be used as they are, by their first records: half written, or damaged. The digests of those whose
+    /// records can be read are there.
+    pub unusable: Vec<(u64, Option<Sealed>)>,
+    /// What is damaged of those that can be used, a sentence each.
     pub problems: Vec<String>,
 }
 
 /// Looks at every segment of a trail, reading all of each. `progress` is told how many are done, and of how many.
 ///
 /// # Errors
-/// When the folder cannot be read, or what cannot be used not be put aside.
+/// When the folder cannot be read.
 pub fn survey(dir: &Path, mut progress: impl FnMut(usize, usize)) -> Result<Survey, StoreError> {
     let segments = dir.join("segments");
     let mut survey = Survey::default();
@@ -59,61 +64,70 @@ pub fn survey(dir: &Path, mut progress: impl FnMut(usize, usize)) -> Result<Surv
     firsts.sort_unstable();
     let dictionaries = Dictionaries::default();
     for (n, first_seq) in firsts.iter().enumerate() {
-        if survey.sealed.last().is_some_and(|before| before.end() > *first_seq) {
-            survey.put_aside(dir, *first_seq, "it begins before the one before it ends")?;
-        } else {
-            survey.look(dir, *first_seq, &dictionaries)?;
-        }
+        survey.look(&segments, *first_seq, &dictionaries)?;
         progress(n + 1, firsts.len());
     }
     Ok(survey)
 }
 
 impl Survey {
-    fn look(&mut self, dir: &Path, first_seq: u64, dictionaries: &Dictionaries) -> Result<(), StoreError> {
-        let segments = dir.join("segments");
-        let records = match Records::open(&path(&segments, first_seq, "records"), dictionaries) {
-            Ok(records) if records.first_seq() == first_seq => records,
-            Ok(records) => return self.put_aside(dir, first_seq, &format!("it says that it begins at record {}", records.first_seq())),
-            Err(error) => return self.put_aside(dir, first_seq, &super::chain(&error)),
+    fn look(&mut self, segments: &Path, first_seq: u64, dictionaries: &Dictionaries) -> Result<(), StoreError> {
+        let records = Records::open(&path(segments, first_seq, "records"), dictionaries).ok();
+        let overlapping = self.sealed.last().is_some_and(|before| before.end() > first_seq);
+        let Some(records) = records.filter(|records| records.first_seq() == first_seq && !overlapping) else {
+            self.unusable.push((first_seq, None));
+            return Ok(());
         };
-        if records.real_digest()? != records.digest() {
-            self.problems.push(format!("some records of the segment at record {first_seq} are damaged; verification names them"));
-        }
         let count = records.count();
-        newer_bodies(&segments, first_seq, count, dictionaries)?;
-        let file = path(&segments, first_seq, "bodies");
-        let bodies = match Bodies::open(&file, first_seq, count, dictionaries) {
-            Ok(bodies) => {
-                if bodies.real_digest()? != bodies.digest() {
-                    self.problems.push(format!("some bodies of the segment at record {first_seq} are damaged; verification names them"));
-                }
-                bodies.digest()
-            }
-            Err(error) => {
-                self.problems.push(format!("the bodies of records {first_seq} to {} are lost: {}", first_seq + u64::from(count) - 1, super::chain(&error)));
-                move_aside(dir, &file)?;
-                let mut none = BodiesWriter::create(&file, first_seq, &*dictionaries.share(train(&[])).ok_or_else(|| at(&file)(io::Error::other("zstd")))?)?;
-                for _ in 0..count {
-                    none.push(None)?;
-                }
-                none.finish()?
-            }
+        newer_bodies(segments, first_seq, count, dictionaries)?;
+        let bodies = Bodies::open(&path(segments, first_seq, "bodies"), first_seq, count, dictionaries);
+        let sealed = |bodies| Sealed { first_seq, count, records: records.digest(), bodies };
+        let Ok(bodies) = bodies else {
+            self.unusable.push((first_seq, Some(sealed(FileDigest::default()))));
+            return Ok(());
         };
-        self.sealed.push(Sealed { first_seq, count, records: records.digest(), bodies });
+        for (what, sound) in [("records", records.real_digest()? == records.digest()), ("bodies", bodies.real_digest()? == bodies.digest())] {
+            if !sound {
+                self.problems.push(format!("some {what} of the segment at record {first_seq} are damaged; verification names them"));
+            }
+        }
+        self.sealed.push(sealed(bodies.digest()));
         Ok(())
     }
+}
 
-    fn put_aside(&mut self, dir: &Path, first_seq: u64, why: &str) -> Result<(), StoreError> {
-        self.problems.push(format!("the segment at record {first_seq} cannot be used: {why}"));
+/// Puts aside what is there of segments.
+///
+/// # Errors
+/// When the disk fails.
+pub fn put_aside(dir: &Path, segments: impl Iterator<Item = u64>) -> Result<(), StoreError> {
+    for first_seq in segments {
         for kind in ["records", "bodies", "bodies-new", "index"] {
             let file = path(&dir.join("segments"), first_seq, kind);
             if file.exists() {
                 move_aside(dir, &file)?;
             }
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Writes a segment of records that were found again, each with its body if that was.
+///
+/// # Errors
+/// When the disk fails.
+pub fn write_segment(dir: &Path, first_seq: u64, found: &[(Entry, Option<Content>)]) -> Result<Sealed, StoreError> {
+    let segments = dir.join("segments");
+    output::make_directory(&segments)?;
+    let none = Dictionaries::default().share(train(&[])).ok_or_else(|| at(dir)(io::Error::other("zstd has no memory")))?;
+    let mut records = RecordsWriter::create(&path(&segments, first_seq, "records"), first_seq, &none)?;
+    let mut bodies = BodiesWriter::create(&path(&segments, first_seq, "bodies"), first_seq, &none)?;
+    for (entry, content) in found {
+        records.push(entry)?;
+        bodies.push(content.as_ref())?;
+    }
+    let (count, records) = records.finish()?;
+    Ok(Sealed { first_seq, count, records, bodies: bodies.finish()? })
 }
 
 /// A store in the making, beside the trail that it is for.
@@ -158,9 +172,15 @@ impl Founding {
         let Self { dir, built, store, _lock } = self;
         drop(store);
         let (new, trail) = (built.join("trail"), dir.join("trail"));
-        let aside = if trail.exists() { Some(move_aside(&dir, &trail)?) } else { None };
-        // A crash here leaves no trail: a start says so, and this is done again.
-        std::fs::rename(&new, &trail).map_err(at(&new))?;
+        let aside = if trail.exists() {
+            // At one stroke, so that a crash leaves the old one or the new one.
+            rustix::fs::renameat_with(rustix::fs::CWD, &new, rustix::fs::CWD, &trail, rustix::fs::RenameFlags::EXCHANGE)
+                .map_err(|error| at(&trail)(error.into()))?;
+            Some(move_aside(&dir, &new)?)
+        } else {
+            std::fs::rename(&new, &trail).map_err(at(&new))?;
+            None
+        };
         std::fs::remove_dir_all(&built).map_err(at(&built))?;
         File::open(&dir).and_then(|dir| dir.sync_all()).map_err(at(&dir))?;
         Ok(aside)

@@ -83,7 +83,11 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
 fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
     let end = shared.end.load(Ordering::Acquire);
     if !*tidied && shared.has_room() {
-        shared.remove_unfinished();
+        {
+            // Others write such files too.
+            let _changing = shared.change();
+            shared.remove_unfinished();
+        }
         shared.remove_absent()?;
         shared.let_go(pace)?;
         for segment in shared.segments.load().iter().filter(|segment| segment.index.load().is_none()) {

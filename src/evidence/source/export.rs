@@ -53,8 +53,10 @@ struct Body {
 /// When it is something else.
 pub fn records_of_line(line: &str) -> anyhow::Result<Vec<(u64, Bytes, Option<Content>)>> {
     let Line { request, answer } = serde_json::from_str(line)?;
-    let Some(request) = request else { bail!("there is no `request` with its `seq` and `record`: export exchanges, not bare records") };
-    std::iter::once(request).chain(answer).map(|part| Ok((part.seq, Bytes::copy_from_slice(part.record.get().as_bytes()), part.content()?))).collect()
+    if request.is_none() && answer.is_none() {
+        bail!("there is no `request` with its `seq` and `record`: export exchanges, not bare records");
+    }
+    request.into_iter().chain(answer).map(|part| Ok((part.seq, Bytes::copy_from_slice(part.record.get().as_bytes()), part.content()?))).collect()
 }
 
 impl Part<'_> {

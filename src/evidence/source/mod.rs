@@ -160,7 +160,8 @@ fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::Resu
 /// The records that a tiled log says are gone: in order, and apart from each other.
 fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Absent>> {
     let text = resources.beside(ABSENT)?;
-    let mut lines = text.lines().map(serde_json::from_str::<AbsentLine>).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    let mut lines =
+        text.lines().map(serde_json::from_str::<AbsentLine>).collect::<Result<Vec<_>, _>>().map_err(|error| io::Error::other(format!("{ABSENT}: {error}")))?;
     lines.sort_by_key(|line| line.first);
     let mut absent: Vec<Absent> = Vec::new();
     for line in lines {

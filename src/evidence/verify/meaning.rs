@@ -48,8 +48,8 @@ impl Meaning {
         Self { gap, ..Self::default() }
     }
 
-    /// Looks at one record.
-    pub fn look(&mut self, seq: u64, recorded: &Recorded, source: &dyn Source, report: &mut Report) {
+    /// Looks at one record. One that is not `sound`, not the one whose hash the tree has, tells nothing of others.
+    pub fn look(&mut self, seq: u64, recorded: &Recorded, sound: bool, source: &dyn Source, report: &mut Report) {
         let leaf: Value = serde_json::from_slice(&recorded.leaf).unwrap_or_default();
         let text = |pointer: &str| leaf.pointer(pointer).and_then(Value::as_str);
         let (Some(kind), Some(id), Some(time)) = (kind(&leaf), text("/id").and_then(AuditId::parse), text("/time").and_then(Timestamp::parse)) else {
@@ -67,7 +67,9 @@ impl Meaning {
             Kind::Answer => self.answered(seq, id, report),
             Kind::Event => {
                 self.events += 1;
-                self.told.look(seq, text("/event").unwrap_or_default(), leaf.get("detail"));
+                if sound {
+                    self.told.look(seq, text("/event").unwrap_or_default(), leaf.get("detail"));
+                }
                 if text("/event") == Some("trail-accepted") {
                     let says = |pointer| text(pointer).unwrap_or("?").to_owned();
                     self.accepted.push(format!("record {seq}: an operator went on with a trail that {}: {}", says("/detail/problem"), says("/detail/reason")));

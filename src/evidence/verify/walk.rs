@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
                 self.more_differing += 1;
             }
         }
-        self.meaning.look(seq, recorded, self.source, report);
+        self.meaning.look(seq, recorded, tile.is_none_or(|tile| tile == hash), self.source, report);
         self.read += 1;
         self.advance(Some(hash), tile);
     }

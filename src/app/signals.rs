@@ -1,0 +1,106 @@
+//! Signals while the gateway serves: they end it, or let it read anew what may change.
+
+use super::Running;
+use super::prepared::{Problems, read_rules};
+use crate::admin::Phase;
+use crate::audit::{leaf, texts};
+use crate::config::Settings;
+use crate::gate::{Gate, Rules};
+use crate::listen::tls::Tls;
+use crate::listen::turned_away;
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// SIGTERM and SIGINT stop and drain; SIGHUP reads callers and policies anew.
+pub(super) struct Signals {
+    pub running: Arc<Running>,
+    pub settings: Settings,
+    pub phase: Arc<Phase>,
+    pub starting: Sender<()>,
+    pub stopped: Sender<u8>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let status = self.wait().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "signals cannot be received; the gateway stops");
+            1
+        });
+        self.phase.stopping();
+        tracing::info!("stopping: no new connections, finishing what is in flight");
+        // pingora closes its listeners now; the drain goes on in `serve`.
+        self.stopped.send(status).ok();
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl Signals {
+    async fn wait(&self) -> std::io::Result<u8> {
+        let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let mut stop = self.running.stop.subscribe();
+        self.starting.send(()).ok();
+        let mut tick = tokio::time::interval(turned_away::EVERY);
+        loop {
+            tokio::select! {
+                _ = term.recv() => return Ok(0),
+                _ = int.recv() => return Ok(0),
+                asked = stop.wait_for(Option::is_some) => return Ok(asked.ok().and_then(|s| *s).unwrap_or(0)),
+                _ = hup.recv() => {
+                    reload(&self.running.gate, &self.settings);
+                    self.reload_certificates(|_| true);
+                }
+                _ = tick.tick() => {
+                    self.running.turned_away.record(&self.running.gate.journal);
+                    self.running.gate.rates.forget();
+                    self.reload_certificates(Tls::has_changed);
+                }
+            }
+        }
+    }
+}
+
+impl Signals {
+    /// Loads certificates anew. Bad files leave the old ones in force, and say so.
+    fn reload_certificates(&self, wanted: impl Fn(&Tls) -> bool) {
+        for tls in self.running.certificates.iter().filter(|tls| wanted(tls)) {
+            let event = match tls.reload() {
+                Ok(()) => {
+                    tracing::info!("certificates are loaded anew");
+                    leaf::event("certificates-loaded", json!({"files": tls.files()}))
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the old certificates stay in force");
+                    leaf::event("certificates-refused", json!({"problem": error.to_string()}))
+                }
+            };
+            self.running.gate.journal.append_detached(event);
+        }
+    }
+}
+
+/// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
+fn reload(gate: &Gate, settings: &Settings) {
+    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
+        Ok(()) => Ok(rules),
+        Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
+    };
+    match read_rules(settings, &gate.catalog).and_then(kept) {
+        Ok(rules) => {
+            let (old, new) = (gate.rules.load().policies.hash.to_owned(), rules.policies.hash.to_owned());
+            gate.metrics.bundle.reset();
+            gate.metrics.bundle.with_label_values(&[&new]).set(1);
+            gate.rules.store(Arc::new(rules));
+            gate.journal.append_detached(leaf::event("rules-loaded", json!({"bundle": new, "before": old})));
+            tracing::info!(bundle = %new, "callers and policies are in force");
+        }
+        Err(problems) => {
+            gate.journal.append_detached(leaf::event("rules-refused", json!({"problems": problems.0, "in_force": gate.rules.load().policies.hash})));
+            tracing::error!("the old callers and policies stay in force:\n{problems}");
+        }
+    }
+}
