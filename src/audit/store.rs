@@ -14,9 +14,9 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
+use self::engine::Engine;
 pub use self::error::StoreError;
 use self::error::damaged;
-use self::nudge::Nudge;
 pub(in crate::audit) use self::opening::lock;
 use self::opening::{move_leftovers_aside, open_engine, sync_directories};
 use self::rewrite::rewritten;
@@ -31,7 +31,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of one content, at most, before compression.
 pub const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -129,41 +129,12 @@ impl DataFile for File {
 
 /// The trail's directory, opened: `<dir>/trail/` is sled's, `<dir>/lock` says that it is in use.
 pub struct SledStore {
-    /// Ends before the engine does.
-    nudge: Nudge,
     db: Engine,
-    /// One batch and its flush at a time: sled lets nobody in while a batch waits for a flush, and so no nudge.
-    writing: Mutex<()>,
     data: Box<dyn DataFile>,
     encoder: Mutex<Encoder>,
     blobs: PathBuf,
     /// Released last, when sled has let go of its files.
     _lock: File,
-}
-
-/// sled, which panics when its last sync fails as it is dropped.
-struct Engine(Option<sled::Db>);
-
-impl std::ops::Deref for Engine {
-    type Target = sled::Db;
-
-    #[expect(clippy::expect_used, reason = "it is taken out by drop alone")]
-    fn deref(&self) -> &sled::Db {
-        self.0.as_ref().expect("an engine that is not dropped")
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let db = self.0.take();
-        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(db))) {
-            let error = panic.downcast_ref::<String>().map_or("", String::as_str);
-            tracing::error!(
-                error,
-                "the storage engine could not sync its file at the end; what was acknowledged was synced before: see to the disk, then start again"
-            );
-        }
-    }
 }
 
 /// What was found while opening.
@@ -224,16 +195,8 @@ impl SledStore {
         opened.notes.extend(rewritten);
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
-        let nudge = Nudge::start(&db).map_err(at(trail))?;
-        let store = Self {
-            nudge,
-            db: Engine(Some(db)),
-            writing: Mutex::default(),
-            data: Box::new(data),
-            encoder: Mutex::new(encoder),
-            blobs: trail.join("blobs"),
-            _lock: lock,
-        };
+        let db = Engine::new(db).map_err(at(trail))?;
+        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
         store.check_schema()?;
         store.check_no_blobs()?;
         opened.torn = store.remove_torn_contents()?;
@@ -256,16 +219,10 @@ impl SledStore {
     }
 
     fn commit_to(&self, writes: sled::Batch, data: &dyn DataFile) -> Result<(), StoreError> {
-        let writing = self.writing();
-        self.nudge.watch(|| self.db.apply_batch(writes).and_then(|()| self.db.flush()))?;
-        drop(writing);
+        self.db.apply_and_flush(writes)?;
         // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
         data.sync_data().map_err(StoreError::Sync)?;
         self.check_no_blobs()
-    }
-
-    fn writing(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_no_blobs(&self) -> Result<(), StoreError> {
@@ -414,6 +371,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
 }
 
 pub mod carve;
+mod engine;
 mod error;
 mod nudge;
 mod opening;

@@ -54,15 +54,20 @@ impl Nudge {
         self.shared.state().waiting = None;
         done
     }
-}
 
-impl Drop for Nudge {
-    fn drop(&mut self) {
+    /// Lets go of the engine.
+    pub fn end(&mut self) {
         self.shared.state().ended = true;
         self.shared.end.notify_all();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that watches over the storage engine ended by a panic");
         }
+    }
+}
+
+impl Drop for Nudge {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
