@@ -4,6 +4,7 @@
 //! `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
 
 pub mod clock;
+pub mod causes;
 pub mod durable;
 pub mod reason;
 pub mod secret;

@@ -4,7 +4,7 @@
 use super::AdminState;
 use super::trail::problem;
 use crate::audit::erasure::{Erasure, ErasureError};
-use crate::audit::retention::causes;
+use crate::causes::causes;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};

@@ -16,6 +16,7 @@ use super::leaf;
 use super::query::{QueryError, Reader};
 use super::store::{Store, StoreError};
 use super::tiered::{About, TieredStore, retold};
+use crate::causes::causes;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use serde_json::{Value, json};
@@ -257,11 +258,6 @@ fn span_json(range: &Range<u64>) -> Value {
 
 fn about_json(about: &About) -> Value {
     json!({"first": about.range.start, "last": about.range.end.saturating_sub(1), "until": about.last_time.rfc3339(), "bytes": about.bytes})
-}
-
-/// An error with its causes, in a line.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

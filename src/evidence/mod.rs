@@ -25,6 +25,7 @@ pub mod salvage;
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;
 use crate::audit::store::{Store, StoreError};
+use crate::causes::causes;
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use board::{Board, Stage};
@@ -209,7 +210,7 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
 
 /// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was acknowledged in it.
 fn repair(dir: &std::path::Path, error: &StoreError) -> anyhow::Result<String> {
-    let why = start::causes(error);
+    let why = causes(error);
     let by = serde_json::json!({"name_claimed": "keyward, by itself"});
     let report = salvage::salvage(dir, &why, &by, salvage::Accept::NoLoss, &mut |_, _, _| ())?;
     let aside = report.aside.map_or_else(String::new, |aside| format!("; the damaged one is kept as `{}`", aside.display()));

@@ -12,6 +12,7 @@ use super::tree::{self, Levels, Tiles, Tree};
 use crate::audit::absent::next_present;
 use crate::audit::record::leaf_hash;
 use crate::audit::store::Store;
+use crate::causes::causes;
 use grow::{build, put_in_place};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -396,11 +397,6 @@ fn broken_tree(error: tlog_tiles::Error) -> StartError {
 pub(super) fn refusal(error: &StartError) -> String {
     let remedy = if matches!(error, StartError::Io { .. } | StartError::Key(KeyError::Io { .. })) { "; see to the disk, then start again" } else { "" };
     causes(error) + remedy
-}
-
-/// An error with its causes, in one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::types::{self, Type};
 use crate::caller::{Caller, CallerKind};
 use crate::catalog::Target;
 use crate::catalog::operation::Operation;
+use crate::causes::causes;
 use crate::inspect::facts::{CallFacts, Facts, Item, Resource};
 use crate::reason::Reason;
 use cedar_policy::{AuthorizationError, Context, Entities, Entity, EntityId, EntityUid, PolicyId, PolicySet, Request, Response, RestrictedExpression};
@@ -135,11 +136,11 @@ impl Bundle {
             return Err(format!("it acts on {resource}, but `{}` on {}", operation.action, action.resource));
         }
         let request = Request::new(principal.clone(), action.uid.clone(), resource.clone(), context, Some(&self.schema));
-        let request = request.map_err(|e| chain(&e))?;
+        let request = request.map_err(|e| causes(&e))?;
         let mut entities = vec![Entity::new_no_attrs(principal, groups), Entity::new_no_attrs(resource, holder.iter().cloned().collect())];
         entities.extend(holder.map(Entity::with_uid));
         // INVARIANT: always with the schema, and on top of the action's own entities: see `Action::entities`.
-        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| chain(&e))?;
+        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| causes(&e))?;
         Ok(Asked { request, entities })
     }
 
@@ -246,12 +247,6 @@ impl Bundle {
         let bundle = self.hash.clone();
         Decision { verdict, reason, message, deciding: Vec::new(), shadow: Vec::new(), errors: Vec::new(), explanation: Vec::new(), bundle }
     }
-}
-
-/// An error with what caused it: Cedar's outer errors only say where.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn unless_panic<T>(work: impl FnOnce() -> T) -> Option<T> {

@@ -2,7 +2,7 @@
 //! verifies is told what is gone, and why; all else is proved as before.
 
 use crate::support::cli::{keyward, keyward_fails};
-use crate::support::{Client, Gateway, Request, Site, Upstream, eventually, json_of};
+use crate::support::{Client, Gateway, Request, Site, Upstream, copy_folder, eventually, json_of};
 use crate::survival::Callers;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -184,18 +184,6 @@ fn flipped(archive: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 /// A segment's file is missing, or holds nonsense: the start says what to do, and salvage what is lost.
 #[test]
 fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
@@ -258,7 +246,7 @@ fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
     });
     gateway.kill();
     let sound = site.path("sound");
-    copy(&site.audit, &sound);
+    copy_folder(&site.audit, &sound);
     let length = std::fs::metadata(sound.join("trail/db")).unwrap().len() as usize;
     let data = std::fs::read(sound.join("trail/db")).unwrap();
     let used: Vec<usize> = (0..length).filter(|at| data[*at] != 0).collect();
@@ -286,7 +274,7 @@ fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
     let mut refused = 0;
     for (n, damage) in damages.iter().enumerate() {
         std::fs::remove_dir_all(&site.audit).unwrap();
-        copy(&sound, &site.audit);
+        copy_folder(&sound, &site.audit);
         damage(&site.audit.join("trail"));
         let dir = site.audit.display().to_string();
         // Whoever opens it is told what to do, if the engine notices.
@@ -299,7 +287,7 @@ fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
         }
         if n < 11 {
             std::fs::remove_dir_all(&site.audit).unwrap();
-            copy(&sound, &site.audit);
+            copy_folder(&sound, &site.audit);
             damage(&site.audit.join("trail"));
         }
         let report: Value = serde_json::from_slice(&keyward(&["audit", "salvage", "--dir", &dir, "--reason", "a test flips bytes", "--json"])).unwrap();

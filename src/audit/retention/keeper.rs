@@ -1,7 +1,8 @@
 //! The thread that prunes, for as long as a gateway runs.
 
-use super::{Holds, Plan, Retention, RetentionError, causes};
+use super::{Holds, Plan, Retention, RetentionError};
 use crate::audit::leaf;
+use crate::causes::causes;
 use crate::clock::Timestamp;
 use serde_json::json;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -25,6 +25,7 @@ use super::segment::dictionary::Dictionaries;
 use super::segment::records::Records;
 use super::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
 use super::store::{Batch, CONTENT_BYTES_MAX, Frames, Opened, SledStore, Store, StoreError};
+use crate::causes::causes;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -197,7 +198,7 @@ impl Shared {
                     unindexed += usize::from(segment.index.load().is_none());
                     segments.push(Arc::new(segment));
                 }
-                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), chain(&error))),
+                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), causes(&error))),
             }
         }
         if unindexed > 0 {
@@ -255,11 +256,6 @@ fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: 
     }
     let index = IndexFile::open(&path(dir, first_seq, "index"), first_seq, count, &sealed.records.sha256, sets.clone());
     Ok(Segment { records: opened, bodies: opened_bodies, index: ArcSwapOption::new(index.ok().map(Arc::new)) })
-}
-
-/// An error with its causes, in a line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Store for TieredStore {

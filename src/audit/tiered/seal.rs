@@ -10,6 +10,7 @@ use crate::audit::segment::output::{self, Output};
 use crate::audit::segment::records::RecordsWriter;
 use crate::audit::segment::{SEGMENT_RECORDS, Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
+use crate::causes::causes;
 use crate::clock::{AuditId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -285,7 +286,7 @@ impl Shared {
         output.write(&file::encode(index, digests, &sha256).map_err(failed)?)?;
         output.finish()?;
         let opened = IndexFile::open(&path, first_seq, count, &sha256, self.sets.clone());
-        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: super::chain(&error) })?;
+        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: causes(&error) })?;
         segment.index.store(Some(Arc::new(opened)));
         Ok(())
     }

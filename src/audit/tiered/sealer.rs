@@ -3,6 +3,7 @@
 use super::{Pace, Shared};
 use crate::audit::segment::SegmentError;
 use crate::audit::store::StoreError;
+use crate::causes::causes;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
             Err(error) => {
                 metrics.seal_failures.inc();
-                tracing::error!(error = super::chain(&error), "a segment could not be sealed; its records stay in the store, and it is tried again");
+                tracing::error!(error = causes(&error), "a segment could not be sealed; its records stay in the store, and it is tried again");
                 AFTER_FAILURE
             }
         };

@@ -1,5 +1,7 @@
 //! Sealing: the same trail before and after, whatever happens in between.
 
+mod model;
+
 use super::super::frame::Entry;
 use super::super::record::{Content, Kind, canonical};
 use super::super::store::Frame;
@@ -192,7 +194,7 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
             Some(bytes) => std::fs::write(file("records"), bytes).unwrap(),
             None => std::fs::remove_file(file("records")).unwrap(),
         }
-        let error = chain(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
+        let error = causes(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
         assert!(error.contains("records 64 to 127 are missing") && error.contains("restore the file"), "{error}");
         // Whoever examines it sees the rest.
         let (store, lost) = TieredStore::open_as_it_is(dir.path()).unwrap();

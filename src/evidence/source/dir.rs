@@ -8,6 +8,7 @@ use super::{Absent, Head, Recorded, Run, Runs, Source, Unreadable};
 use crate::audit::record::Content;
 use crate::audit::store::{Store, StoreError};
 use crate::audit::tiered::TieredStore;
+use crate::causes::causes;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -95,8 +96,4 @@ impl Source for Dir {
     fn has_content(&self) -> bool {
         true
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    super::super::start::causes(error)
 }

@@ -7,7 +7,7 @@ mod start;
 mod tampered;
 mod witnessed;
 
-use crate::support::{Answer, Client, Gateway, Request, Site, Upstream};
+use crate::support::{Answer, Client, Gateway, Request, Site, Upstream, copy_folder};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -90,17 +90,4 @@ fn findings(report: &Value, verdict: &str) -> Vec<Found> {
 
 fn url(gateway: &Gateway) -> String {
     format!("http://{}", gateway.admin)
-}
-
-/// A folder and all in it.
-fn copy_folder(from: &Path, to: &Path) -> PathBuf {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
-    to.to_owned()
 }

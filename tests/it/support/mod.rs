@@ -18,6 +18,7 @@ pub use site::{Site, TOKEN};
 pub use trail::{Stored, Trail};
 pub use upstream::{Act, Latch, Upstream};
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a busy machine, and short enough for a failing test.
@@ -56,4 +57,17 @@ pub fn json_of(bytes: usize) -> Vec<u8> {
 pub fn skipped(test: &str, why: &str) {
     use std::io::Write;
     writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
+}
+
+/// A folder and all in it.
+pub fn copy_folder(from: &Path, to: &Path) -> PathBuf {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    to.to_owned()
 }

@@ -3,7 +3,7 @@
 
 use super::shim::{Shim, thorough};
 use super::{Told, check_closed, check_told, check_verified};
-use crate::support::{Act, Gateway, Latch, Request, Site, Trail, Upstream, eventually, json_of};
+use crate::support::{Act, Gateway, Latch, Request, Site, Trail, Upstream, copy_folder, eventually, json_of};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ impl Stage {
         eventually("a call is under way", || upstream.requests().iter().any(|arrived| arrived.line().contains("/hangs ")));
         gateway.kill();
         let before = tempfile::tempdir().unwrap();
-        copy(&site.audit, before.path());
+        copy_folder(&site.audit, before.path());
         std::fs::copy(site.path("evidence.key"), before.path().join("evidence.key")).unwrap();
         Self { upstream, site, before, told }
     }
@@ -86,22 +86,10 @@ impl Stage {
         if fresh {
             std::fs::remove_file(self.site.path("evidence.key")).ok();
         } else {
-            copy(self.before.path(), &self.site.audit);
+            copy_folder(self.before.path(), &self.site.audit);
             std::fs::copy(self.before.path().join("evidence.key"), self.site.path("evidence.key")).unwrap();
         }
         std::fs::remove_file(self.site.path("stderr.log")).ok();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }
 
