@@ -64,6 +64,7 @@ impl Snapshot {
         // The tree first: what is stored is at least as long as what is signed.
         evidence::copy_tree(&audit_dir.join(TREE), &dir.path().join(TREE)).context("the tree")?;
         let trail = store.snapshot(dir.path())?;
+        trail.check(dir.path())?;
         texts::copy(audit_dir, dir.path()).context("the texts of policies and catalogues")?;
         let manifest =
             Manifest { format: FORMAT.to_owned(), made: Timestamp::now().rfc3339(), by: concat!("keyward ", env!("CARGO_PKG_VERSION")).to_owned(), trail };

@@ -3,7 +3,11 @@
 //! The tree keeps their hashes, so that all that remains can be proved as before. A record of the trail itself tells of
 //! each, written before they went; whoever finds them missing without one has found a hole.
 
+use serde_json::Value;
 use std::ops::Range;
+
+/// The event that tells of bodies that were erased. Its detail has `exchange`, `records`, `reason` and `by`.
+pub const BODIES_ERASED: &str = "bodies-erased";
 
 /// Consecutive records that are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,17 @@ pub fn next_present(all: &[Absent], mut seq: u64) -> u64 {
         }
     }
     seq
+}
+
+/// The records whose bodies were erased, as an event tells: that of the erasure, or of a pruning that took that away.
+pub fn bodies_told(leaf: &Value) -> Vec<Range<u64>> {
+    let at = match leaf.get("event").and_then(Value::as_str) {
+        Some(BODIES_ERASED) => "/detail/records",
+        Some(event) if event == Why::Pruned.event() => "/detail/erased",
+        _ => return Vec::new(),
+    };
+    let range = |range: &Value| Some(range.get("first")?.as_u64()?..range.get("last")?.as_u64()?.checked_add(1)?);
+    leaf.pointer(at).and_then(Value::as_array).into_iter().flatten().filter_map(range).collect()
 }
 
 #[cfg(test)]

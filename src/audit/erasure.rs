@@ -1,5 +1,6 @@
 //! Erasure: the bodies of one exchange are taken out of the trail, for a reason that is recorded first. Its records stay.
 
+use super::absent::BODIES_ERASED;
 use super::journal::{Journal, JournalError};
 use super::leaf;
 use super::query::{QueryError, Reader};
@@ -11,8 +12,6 @@ use serde_json::{Value, json};
 
 /// Where an erasure is asked for on the admin listener, by POST.
 pub const ERASURES: &str = "/api/v1/erasures";
-/// The event that tells of one. Its detail has `exchange`, `records`, `reason` and `by`.
-pub const EVENT: &str = "bodies-erased";
 /// Characters of a reason, at most.
 const REASON_CHARS_MAX: usize = 1000;
 
@@ -92,7 +91,7 @@ impl Erasure {
         }
         let ranges: Vec<_> = records.iter().map(|seq| json!({"first": seq, "last": seq})).collect();
         let detail = json!({"exchange": self.id, "records": ranges, "reason": reason, "by": by});
-        let told_by = journal.append_blocking(leaf::event(EVENT, detail))?.seq();
+        let told_by = journal.append_blocking(leaf::event(BODIES_ERASED, detail))?.seq();
         store.erase(&records.iter().copied().collect())?;
         Ok(Erased { id: self.id.clone(), records, told_by })
     }

@@ -9,17 +9,18 @@ mod keeper;
 pub use self::holds::{Hold, Holds, HoldsError};
 pub use self::keeper::Keeper;
 
-use super::absent::{Absent, Why};
-use super::filter::{FilterError, WHERE};
+use super::absent::{Absent, BODIES_ERASED, Why, bodies_told};
+use super::filter::{Filter, FilterError, WHERE};
 use super::journal::{Journal, JournalError};
 use super::leaf;
-use super::query::{QueryError, Reader};
+use super::query::{PAGE_EXCHANGES_MAX, QueryError, Reader};
 use super::store::{Store, StoreError};
 use super::tiered::{About, TieredStore, retold};
 use crate::causes::causes;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -181,7 +182,8 @@ impl Retention {
         self.metrics.held_segments.set(plan.held.len() as i64);
         for part in plan.prune.chunks(TOLD_MAX) {
             let ranges: Vec<_> = part.iter().map(|about| about.range.clone()).collect();
-            let told_by = self.journal.append_blocking(leaf::event(Why::Pruned.event(), self.told(part, &ranges, holds)))?.seq();
+            let told = self.told(part, &ranges, holds)?;
+            let told_by = self.journal.append_blocking(leaf::event(Why::Pruned.event(), told))?.seq();
             self.wait_until_signed(told_by)?;
             self.store.prune(&ranges, told_by)?;
             self.metrics.pruned_records.inc_by(ranges.iter().map(|range| range.end - range.start).sum());
@@ -201,16 +203,42 @@ impl Retention {
     }
 
     /// What the record says: all that is gone by then, because the records that told of the rest may have gone too.
-    fn told(&self, part: &[About], ranges: &[Range<u64>], holds: &Holds) -> Value {
-        let gone = retold(&self.store.absent(), ranges, u64::MAX).into_iter().filter(|absent| absent.told_by == u64::MAX);
-        let records: Vec<_> = joined(gone.map(|absent| absent.range())).iter().map(span_json).collect();
-        json!({
+    fn told(&self, part: &[About], ranges: &[Range<u64>], holds: &Holds) -> Result<Value, RetentionError> {
+        let all = retold(&self.store.absent(), ranges, u64::MAX);
+        let gone = all.iter().filter(|absent| absent.told_by == u64::MAX);
+        let records: Vec<_> = joined(gone.map(Absent::range)).iter().map(span_json).collect();
+        let erased: Vec<_> = self.erased(ranges, &all)?.iter().map(span_json).collect();
+        Ok(json!({
             "records": records,
+            "erased": erased,
             "until": part.last().map(|about| about.last_time.rfc3339()),
             "bytes": part.iter().map(|about| about.bytes).sum::<u64>(),
             "policy": self.policy_json(),
             "holds": holds.names(),
-        })
+        }))
+    }
+
+    /// Records that stay, and whose bodies were erased as only records in these ranges tell: a hold keeps the one and not the
+    /// other.
+    fn erased(&self, ranges: &[Range<u64>], gone: &[Absent]) -> Result<Vec<Range<u64>>, RetentionError> {
+        let reader = Reader::of(&self.journal);
+        let mut erased = BTreeSet::new();
+        for range in ranges {
+            let mut filter = Filter::default();
+            let expression = format!("event in ({}, {}) and seq >= {} and seq < {}", BODIES_ERASED, Why::Pruned.event(), range.start, range.end);
+            filter.add(WHERE, &expression).map_err(|source| RetentionError::Filter { name: expression, source })?;
+            let mut cursor = None;
+            loop {
+                let page = reader.query(&filter, PAGE_EXCHANGES_MAX, cursor)?;
+                erased.extend(page.exchanges.iter().flat_map(|exchange| bodies_told(&exchange.request.json)).flatten());
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        let stay = erased.into_iter().filter(|seq| !gone.iter().any(|absent| absent.range().contains(seq)));
+        Ok(joined(stay.map(|seq| seq..seq.saturating_add(1))))
     }
 
     fn policy_json(&self) -> Value {

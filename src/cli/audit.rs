@@ -10,11 +10,12 @@ use crate::audit::filter::{Filter, WHERE};
 use crate::audit::query::Reader;
 use crate::client;
 use crate::clock::AuditId;
+use crate::evidence::start::is_whole;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The subcommands.
@@ -220,11 +221,18 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
     };
     let form = form(format);
     let text = match &trail.dir {
-        Some(dir) => ask.answer(&Reader::open(dir)?, form)?,
+        Some(dir) => ask.answer(&folder(dir)?, form)?,
         None => ask_gateway(&trail, &ask.target(form))?,
     };
     print!("{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A stopped gateway's folder, if it has all that was signed.
+pub(super) fn folder(dir: &Path) -> anyhow::Result<Reader> {
+    let reader = Reader::open(dir)?;
+    is_whole(dir, reader.durable())?;
+    Ok(reader)
 }
 
 impl FilterArgs {

@@ -2,9 +2,11 @@
 
 use super::audit::{Trail, problem, unreachable};
 use super::keep::who;
+use crate::audit::store::Store;
 use crate::audit::tiered::TieredStore;
 use crate::backup::{self, BACKUP, Snapshot};
 use crate::client;
+use crate::evidence::start::is_whole;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -65,6 +67,7 @@ fn to_file(args: &BackupArgs, part: &Path) -> anyhow::Result<()> {
         Some(dir) => {
             ensure!(dir.join("trail").is_dir(), "there is no trail in `{}`", dir.display());
             let (store, _) = TieredStore::open(dir)?;
+            is_whole(dir, store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()))?;
             let snapshot = Snapshot::make(&store, dir)?;
             bar.set_length(snapshot.bytes());
             let mut out = BufWriter::new(&file);

@@ -1,8 +1,7 @@
 //! `keyward audit verify`, `prove` and `rotate-key`: the trail as evidence.
 
-use super::audit::{Trail, ask_gateway};
+use super::audit::{Trail, ask_gateway, folder};
 use crate::audit::ask::{Ask, Form};
-use crate::audit::query::Reader;
 use crate::clock::AuditId;
 use crate::config::Settings;
 use crate::evidence::key::{LogKey, SigningKey, WitnessKey};
@@ -193,7 +192,7 @@ pub fn run_prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     let proved = match &args.dir {
         Some(dir) => {
             // One after the other: a folder is held by one reader at a time.
-            let exchange = ask.answer(&Reader::open(dir)?, Form::Json)?;
+            let exchange = ask.answer(&folder(dir)?, Form::Json)?;
             proof::prove(&Dir::open(dir)?, &exchange, &out)?
         }
         None => {

@@ -1,11 +1,10 @@
 //! `keyward audit export`, and whatever follows the trail of a running gateway.
 
-use super::audit::{FilterArgs, Trail, problem, unreachable};
+use super::audit::{FilterArgs, Trail, folder, problem, unreachable};
 use super::output::{Output, Saved, Sink};
 use crate::audit::export::{Export, Exporter, Start, State, WHOLE};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
-use crate::audit::query::Reader;
 use crate::client::{self, Body};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -133,7 +132,7 @@ pub(super) fn export_into(trail: &Trail, export: Export, purpose: Option<&str>, 
 }
 
 fn from_folder(dir: &Path, export: Export, sink: &mut dyn Sink) -> anyhow::Result<bool> {
-    let mut exporter = Exporter::new(Reader::open(dir)?, export)?;
+    let mut exporter = Exporter::new(folder(dir)?, export)?;
     sink.ends_at(exporter.end());
     loop {
         let step = exporter.step()?;

@@ -6,11 +6,12 @@ use crate::admin::operator::Token;
 use crate::audit::erasure::{ERASURES, Erased, Erasure};
 use crate::audit::journal::{self, Journal};
 use crate::audit::retention::{Holds, RETENTION};
-use crate::audit::store::StoreError;
+use crate::audit::store::{Store, StoreError};
 use crate::audit::tiered::TieredStore;
 use crate::client;
 use crate::config::Settings;
 use crate::evidence::salvage::{Accept, Report, salvage};
+use crate::evidence::start::is_whole;
 use crate::evidence::verify::report::named;
 use crate::metrics::Metrics;
 use anyhow::{Context, bail, ensure};
@@ -171,6 +172,7 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
         Err(StoreError::InUse(_)) => (ask(&settings, &erasure)?, true),
         Err(error) => return Err(error.into()),
         Ok((store, _)) => {
+            is_whole(dir, store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()))?;
             drop(store);
             (here(&settings, &erasure)?, false)
         }

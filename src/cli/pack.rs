@@ -1,6 +1,6 @@
 //! `keyward audit pack`: an auditor's question, and an archive that answers it.
 
-use super::audit::{FilterArgs, Trail, ask_gateway};
+use super::audit::{FilterArgs, Trail, ask_gateway, folder};
 use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
@@ -10,7 +10,7 @@ use crate::audit::exchange::Exchange;
 use crate::audit::export::{Export, Start};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
-use crate::audit::query::{PAGE_EXCHANGES_MAX, Reader};
+use crate::audit::query::PAGE_EXCHANGES_MAX;
 use crate::audit::texts::{self, TEXTS, Text};
 use crate::clock::Timestamp;
 use crate::evidence::source::{Dir, Gateway, Source};
@@ -191,7 +191,7 @@ fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
 
 /// Events that match, the newest first, down to the first one before `since`.
 fn loaded(trail: &Trail, filter: &Filter, since: Timestamp) -> anyhow::Result<Vec<Exchange>> {
-    let reader = trail.dir.as_deref().map(Reader::open).transpose()?;
+    let reader = trail.dir.as_deref().map(folder).transpose()?;
     let (mut events, mut cursor) = (Vec::new(), None);
     loop {
         let ask = Ask::Exchanges { filter: filter.clone(), limit: PAGE_EXCHANGES_MAX, cursor };

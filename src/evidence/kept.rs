@@ -139,9 +139,25 @@ impl Kept {
     /// # Errors
     /// When they cannot be read, or one is none.
     pub fn keys(&self) -> io::Result<Vec<LogKey>> {
-        let text = read(&self.dir.join(KEYS))?.unwrap_or_default();
-        let key = |line: &str| LogKey::parse(line).map_err(|error| io::Error::new(ErrorKind::InvalidData, error));
+        let path = self.dir.join(KEYS);
+        let text = read(&path)?.unwrap_or_default();
+        let key = |line: &str| {
+            LogKey::parse(line)
+                .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("`{}` is damaged, put it back from a backup: {error}", path.display())))
+        };
         String::from_utf8_lossy(&text).lines().map(key).collect()
+    }
+
+    /// Takes lines out of the list of keys that are none.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn mend_keys(&self) -> io::Result<()> {
+        let path = self.dir.join(KEYS);
+        let text = read(&path)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let sound: String = text.lines().filter(|line| LogKey::parse(line).is_ok()).map(|line| format!("{line}\n")).collect();
+        if sound.lines().count() < text.lines().count() { replace(&path, sound.as_bytes()) } else { Ok(()) }
     }
 
     /// A key signs from now on.
@@ -213,6 +229,10 @@ mod tests {
         let keys: Vec<_> = (0..2).map(|_| SigningKey::generate("a").unwrap().0.verifier().clone()).collect();
         keys.iter().for_each(|key| kept.add_key(key).unwrap());
         assert_eq!(kept.keys().unwrap(), keys);
+        std::fs::write(dir.path().join(KEYS), format!("{}\n?{}\n", keys[0], keys[1])).unwrap();
+        assert!(kept.keys().unwrap_err().to_string().contains("/keys` is damaged"));
+        kept.mend_keys().unwrap();
+        assert_eq!(kept.keys().unwrap(), keys[..1]);
         kept.drop_newest().unwrap();
         assert!(kept.newest().unwrap().is_none());
     }

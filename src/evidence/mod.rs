@@ -24,7 +24,7 @@ pub mod salvage;
 
 use crate::audit::journal::{self, Journal, JournalError, Recovery};
 use crate::audit::leaf;
-use crate::audit::store::{Store, StoreError};
+use crate::audit::store::Store;
 use crate::causes::causes;
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
@@ -34,7 +34,8 @@ use key::{LogKey, WitnessKey};
 use notary::Notary;
 use note::Signed;
 use publish::{Directory, Place, Syslog, Webhook, Witness};
-use start::{Known, Opened, Start};
+use start::{Known, Opened, Start, StartError};
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -172,16 +173,26 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     let start = Start { dir: dir.join(TREE), key_file: evidence.key_file.clone(), origin: evidence.origin.clone(), accept: evidence.accept.clone() };
     let known = evidence.off_host.known()?;
     let failed = |source| OpenError::Journal { dir: dir.display().to_string(), source };
-    let try_open = || {
-        let check = |store: &dyn Store| start.check(store, known.clone()).map_err(|error| start::refusal(&error));
+    let cut_short = Cell::new(false);
+    let try_open = |whole: bool| {
+        let check = |store: &dyn Store| {
+            let end = store.newest_first(u64::MAX).next().and_then(Result::ok).map_or(0, |frame| frame.end());
+            match start::is_whole(&dir, end) {
+                Err(error @ StartError::CutShort { .. }) if whole => {
+                    cut_short.set(true);
+                    Err(causes(&error))
+                }
+                _ => start.check(store, known.clone()).map_err(|error| start::refusal(&error)),
+            }
+        };
         Journal::open_checked(journal.clone(), Arc::clone(&metrics), check)
     };
-    let (tried, repaired) = match try_open() {
-        Err(JournalError::Open(error)) if error.is_damage() => match repair(&dir, &error) {
-            Ok(note) => (try_open(), Some(note)),
+    let (tried, repaired) = match try_open(true) {
+        Err(error) if cut_short.get() || matches!(&error, JournalError::Open(error) if error.is_damage()) => match repair(&dir, &error) {
+            Ok(note) => (try_open(false), Some(note)),
             Err(why) => {
                 tracing::warn!("the damaged store cannot be made anew without loss: {why:#}");
-                (Err(JournalError::Open(error)), None)
+                (if cut_short.get() { try_open(false) } else { Err(error) }, None)
             }
         },
         tried => (tried, None),
@@ -209,7 +220,7 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
 }
 
 /// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was acknowledged in it.
-fn repair(dir: &std::path::Path, error: &StoreError) -> anyhow::Result<String> {
+fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String> {
     let why = causes(error);
     let by = serde_json::json!({"name_claimed": "keyward, by itself"});
     let report = salvage::salvage(dir, &why, &by, salvage::Accept::NoLoss, &mut |_, _, _| ())?;

@@ -9,7 +9,7 @@ use super::TREE;
 use super::kept::Kept;
 use super::note::Signed;
 use super::tree::{Levels, TILE_WIDTH, Tiles};
-use crate::audit::absent::{Absent, Why};
+use crate::audit::absent::{Absent, Why, bodies_told};
 use crate::audit::frame::Entry;
 use crate::audit::leaf;
 use crate::audit::record::{Content, Kind, LeafHash, leaf_hash};
@@ -21,7 +21,7 @@ use crate::audit::tiered::TieredStore;
 use crate::audit::tiered::found::{Founding, Lock, Survey, put_aside, survey, write_segment};
 use anyhow::ensure;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tlog_tiles::HASH_SIZE;
@@ -66,12 +66,7 @@ pub struct Report {
 impl Report {
     fn refuse_loss(&self) -> anyhow::Result<()> {
         let lost: u64 = self.lost.iter().map(|range| range.end - range.start).sum();
-        let damaged = self.notes.iter().filter(|note| note.contains("are damaged")).count();
-        ensure!(
-            lost == 0 && self.bodies_lost.is_empty() && damaged == 0,
-            "{lost} records and {} bodies cannot be found again, {damaged} segments are damaged",
-            self.bodies_lost.len()
-        );
+        ensure!(lost == 0 && self.bodies_lost.is_empty(), "{lost} records and {} bodies cannot be found again", self.bodies_lost.len());
         Ok(())
     }
 }
@@ -90,8 +85,8 @@ pub fn salvage(dir: &Path, reason: &str, by: &Value, accept: Accept, progress: &
     report.sealed_end = sealed.last().map_or(0, Sealed::end);
     progress("the damaged file", 0, 1);
     let places = places(&tree, &sealed, report.signed, &mut report.notes);
-    let halves: Vec<_> = unusable.iter().filter_map(|(_, readable)| *readable).collect();
-    let mut tail = Tail::read(dir, &places, &halves, report.sealed_end, report.signed, &mut report.notes)?;
+    let left: Vec<_> = unusable.iter().filter_map(|(number, readable)| readable.map(|readable| (*number, readable))).collect();
+    let mut tail = Tail::read(dir, &places, &left, report.sealed_end, report.signed, &mut report.notes)?;
     let end = tail.settle_end(report.signed.max(report.sealed_end), &mut report.notes);
     report.told_by = end;
     report.found_again = tail.entries.len() as u64;
@@ -100,6 +95,10 @@ pub fn salvage(dir: &Path, reason: &str, by: &Value, accept: Accept, progress: &
     let known = if gaps.is_empty() { Vec::new() } else { told(dir, &sealed, &tail)? };
     let absent: Vec<_> = gaps.iter().flat_map(|gap| explained(gap, &known, end)).collect();
     report.lost = absent.iter().filter(|absent| absent.told_by == end).map(Absent::range).collect();
+    if !between(&sealed, report.sealed_end).is_empty() || !left.is_empty() {
+        // What was erased may still stand in what was put aside; it does not come back.
+        tail.erase(&erased(dir, &sealed, &tail)?);
+    }
     report.bodies_lost = tail.without_body();
     if accept == Accept::NoLoss {
         report.refuse_loss()?;
@@ -172,26 +171,35 @@ type Found = (Entry, Option<Content>);
 struct Tail {
     entries: BTreeMap<u64, Entry>,
     contents: BTreeMap<u64, Content>,
+    /// Those whose bodies were erased, on record.
+    erased: BTreeSet<u64>,
 }
 
 impl Tail {
     /// Everything that a damaged store still gives: by the engine, if it opens a copy, and by looking into its file.
-    fn read(dir: &Path, places: &HashMap<LeafHash, u64>, halves: &[Sealed], sealed_end: u64, signed: u64, notes: &mut Vec<String>) -> anyhow::Result<Self> {
-        let mut tail = Self::default();
-        TieredStore::each_sealed(dir, halves, |seq, entry| tail.place(seq, vec![entry.clone()], places, signed))?;
+    fn read(
+        dir: &Path,
+        places: &HashMap<LeafHash, u64>,
+        left: &[(u64, Sealed)],
+        sealed_end: u64,
+        signed: u64,
+        notes: &mut Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let (mut tail, mut bodies) = (Self::default(), HashMap::new());
+        let place = |seq, entry| tail.place(seq, vec![entry], places, signed);
+        TieredStore::each_left(dir, left, place, |content| drop(bodies.insert(content.commitment(), content)));
         let db = dir.join("trail").join("db");
-        if !db.exists() {
+        if db.exists() {
+            if let Err(error) = tail.by_engine(dir, places, sealed_end, signed) {
+                notes.push(format!("the engine cannot read its file: {error:#}"));
+            }
+            carve(&db, &mut |carved| match carved {
+                Carved::Frame(first_seq, entries) => tail.place(first_seq, entries, places, signed),
+                Carved::Content(content) => drop(bodies.insert(content.commitment(), content)),
+            })?;
+        } else {
             notes.push("there is no file of the engine to look into".to_owned());
-            return Ok(tail);
         }
-        if let Err(error) = tail.by_engine(dir, places, sealed_end, signed) {
-            notes.push(format!("the engine cannot read its file: {error:#}"));
-        }
-        let mut bodies: HashMap<String, Content> = HashMap::new();
-        carve(&db, &mut |carved| match carved {
-            Carved::Frame(first_seq, entries) => tail.place(first_seq, entries, places, signed),
-            Carved::Content(content) => drop(bodies.insert(content.commitment(), content)),
-        })?;
         for (seq, entry) in &tail.entries {
             let commit = commitment(&entry.leaf);
             let by_engine = tail.contents.remove(seq).filter(|content| commit.as_ref() == Some(&content.commitment()));
@@ -272,8 +280,15 @@ impl Tail {
         runs.iter().map(|(first_seq, run)| write_segment(dir, *first_seq, run)).collect()
     }
 
+    fn erase(&mut self, erased: &[Range<u64>]) {
+        let is_erased = |seq: &u64| erased.iter().any(|range| range.contains(seq));
+        self.contents.retain(|seq, _| !is_erased(seq));
+        self.erased = self.entries.keys().copied().filter(is_erased).collect();
+    }
+
     fn without_body(&self) -> Vec<u64> {
-        self.entries.iter().filter(|(seq, entry)| commitment(&entry.leaf).is_some() && !self.contents.contains_key(*seq)).map(|(seq, _)| *seq).collect()
+        let lacks = |seq: &u64, entry: &Entry| commitment(&entry.leaf).is_some() && !self.contents.contains_key(seq) && !self.erased.contains(seq);
+        self.entries.iter().filter(|(seq, entry)| lacks(seq, entry)).map(|(seq, _)| *seq).collect()
     }
 
     /// The records in batches without gaps.
@@ -318,6 +333,19 @@ fn told(dir: &Path, sealed: &[Sealed], tail: &Tail) -> anyhow::Result<Vec<Absent
     TieredStore::each_sealed(dir, sealed, |seq, entry| told.extend(tells(seq, entry)))?;
     tail.entries.iter().for_each(|(seq, entry)| told.extend(tells(*seq, entry)));
     Ok(told)
+}
+
+/// The records whose bodies were erased, as the trail's own records tell.
+fn erased(dir: &Path, sealed: &[Sealed], tail: &Tail) -> anyhow::Result<Vec<Range<u64>>> {
+    let mut erased = Vec::new();
+    let mut look = |entry: &Entry| {
+        if entry.kind == Kind::Event {
+            erased.extend(bodies_told(&serde_json::from_slice(&entry.leaf).unwrap_or_default()));
+        }
+    };
+    TieredStore::each_sealed(dir, sealed, |_, entry| look(entry))?;
+    tail.entries.values().for_each(look);
+    Ok(erased)
 }
 
 fn tells(seq: u64, entry: &Entry) -> Vec<Absent> {

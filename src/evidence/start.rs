@@ -5,13 +5,14 @@
 
 mod grow;
 
+use super::TREE;
 use super::kept::{Kept, Why};
 use super::key::{KeyError, LogKey, SigningKey};
 use super::note::Signed;
 use super::tree::{self, Levels, Tiles, Tree};
 use crate::audit::absent::next_present;
 use crate::audit::record::leaf_hash;
-use crate::audit::store::Store;
+use crate::audit::store::{Store, StoreError};
 use crate::causes::causes;
 use grow::{build, put_in_place};
 use std::io;
@@ -44,7 +45,27 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The trail cannot be read, or the tree not be written.
+    /// The trail cannot be read.
+    #[error("the trail cannot be read{hint}")]
+    Unreadable {
+        /// What to do.
+        hint: &'static str,
+        /// Why.
+        source: StoreError,
+    },
+    /// The trail's end is missing.
+    #[error(
+        "the trail has {end} records, but its newest checkpoint was signed over {signed}: the last {missing} are missing; `keyward audit salvage` looks for them, and says what is lost"
+    )]
+    CutShort {
+        /// Records that are there.
+        end: u64,
+        /// Records that there were.
+        signed: u64,
+        /// How many are missing.
+        missing: u64,
+    },
+    /// The tree cannot be read or written.
     #[error("{what}")]
     Io {
         /// What was being done.
@@ -110,7 +131,8 @@ impl Start {
             Err(why) => {
                 let reason = self.accept.as_ref().ok_or_else(|| StartError::Broken(why.clone()))?;
                 events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "key": key.verifier().to_string()})));
-                (None, vec![key.verifier().clone()])
+                kept.mend_keys().map_err(at("the list of keys"))?;
+                self.old_key(&kept, &key).unwrap_or_else(|_| (None, vec![key.verifier().clone()]))
             }
         };
         let mut known = elsewhere;
@@ -184,7 +206,7 @@ impl Start {
 
     /// The key that signed last, when it is not the one that signs now, and all keys that have signed.
     fn old_key(&self, kept: &Kept, key: &SigningKey) -> Result<(Option<SigningKey>, Vec<LogKey>), String> {
-        let mut keys = kept.keys().map_err(|error| format!("the list of keys in `{}` cannot be read: {error}", self.dir.display()))?;
+        let mut keys = kept.keys().map_err(|error| format!("the list of keys cannot be read: {error}"))?;
         let Some(last) = keys.last().filter(|last| *last != key.verifier()).cloned() else {
             if keys.is_empty() {
                 keys.push(key.verifier().clone());
@@ -241,7 +263,8 @@ fn continues(
         let opened = opened.map_err(|error| StartError::Broken(format!("the checkpoint in `{}` cannot be used: {error}", known.place)))?;
         if opened.size() > end {
             return Err(StartError::Broken(format!(
-                "the trail has {end} records, but the checkpoint in `{}` was signed over {}: the last {} are missing",
+                "the trail has {end} records, but the checkpoint in `{}` was signed over {}: the last {} are missing; `keyward audit salvage` may find \
+                 them again",
                 known.place,
                 opened.size(),
                 opened.size() - end
@@ -385,8 +408,19 @@ fn at(what: &str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Io { what: what.to_owned(), source }
 }
 
-fn unreadable(error: crate::audit::store::StoreError) -> StartError {
-    StartError::Io { what: format!("the trail cannot be read{}", error.hint()), source: io::Error::other(error) }
+fn unreadable(error: StoreError) -> StartError {
+    StartError::Unreadable { hint: error.hint(), source: error }
+}
+
+/// Whether a trail of so many records has all that its newest checkpoint was signed over. Whoever answers from a stopped
+/// gateway's folder asks first: the engine takes records that it cannot read at its end for such as were never written.
+///
+/// # Errors
+/// When it has not, or the checkpoint cannot be read.
+pub fn is_whole(dir: &Path, end: u64) -> Result<(), StartError> {
+    let newest = Kept::new(&dir.join(TREE)).newest().map_err(at("the newest checkpoint"))?;
+    let signed = newest.and_then(|note| Signed::parse(&note).ok()).map_or(0, |signed| signed.size());
+    if end < signed { Err(StartError::CutShort { end, signed, missing: signed - end }) } else { Ok(()) }
 }
 
 fn broken_tree(error: tlog_tiles::Error) -> StartError {

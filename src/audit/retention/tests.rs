@@ -245,3 +245,46 @@ fn nothing_goes_before_it_and_the_record_of_it_are_signed() {
     });
     assert!(site.there().into_iter().eq(64..151));
 }
+
+/// A hold keeps a record, and what told of the erasure of its body goes: the record of the pruning tells of it, and the next
+/// one tells anew.
+#[test]
+fn erasures_are_told_anew_while_what_they_tell_of_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site(dir.path(), Some(Duration::from_secs(3600)), None);
+    let holds = site.holds("[[hold]]\nname = 'case'\nwhere = 'caller = c7'\nreason = 'r'\n");
+    site.fill(0..SEGMENT);
+    site.journal.append_blocking(leaf::event(BODIES_ERASED, json!({"records": [{"first": 7, "last": 8}, {"first": 70, "last": 70}]}))).unwrap();
+    // The caller of the hold is not among these.
+    site.fill(208..208 + SEGMENT);
+    site.fill(208..208 + SEGMENT - 1);
+    let made = |seq: u64| -> Value {
+        let store = site.journal.tiered().unwrap();
+        let frame = store.oldest_first(seq).next().unwrap().unwrap();
+        serde_json::from_slice(&frame.entries[(seq - frame.first_seq) as usize].leaf).unwrap()
+    };
+    site.seal();
+    let far = Timestamp(Timestamp::now().0 + 1000 * HOUR);
+    let plan = site.retention.prune(&holds, far).unwrap();
+    // The segment behind the held one has its answers.
+    assert_eq!((firsts(&plan.prune), plan.held.len()), (vec![2 * SEGMENT], 2));
+    let told_by = site.journal.tiered().unwrap().absent()[0].told_by;
+    let told = made(told_by);
+    assert_eq!(told["detail"]["erased"], json!([]), "what tells of it stays: {told_by} {told}");
+    // The segment that tells of it goes alone.
+    let about: Vec<_> = site.journal.tiered().unwrap().sealed().into_iter().filter(|about| about.range.start == SEGMENT).collect();
+    let range = SEGMENT..2 * SEGMENT;
+    let ranges = std::slice::from_ref(&range);
+    let told = site.retention.told(&about, ranges, &Holds::default()).unwrap();
+    assert_eq!(told["erased"], json!([{"first": 7, "last": 8}]), "not of the record that goes too");
+    let by = site.journal.append_blocking(leaf::event(Why::Pruned.event(), told)).unwrap().seq();
+    assert!((3 * SEGMENT..4 * SEGMENT).contains(&by), "{by}");
+    site.journal.tiered().unwrap().prune(ranges, by).unwrap();
+    // And so does what told of it then.
+    site.fill(500..500 + 2 * SEGMENT);
+    site.seal();
+    let range = 3 * SEGMENT..4 * SEGMENT;
+    let ranges = std::slice::from_ref(&range);
+    let told = site.retention.told(&[], ranges, &Holds::default()).unwrap();
+    assert_eq!(told["erased"], json!([{"first": 7, "last": 8}]));
+}

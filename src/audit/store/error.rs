@@ -20,13 +20,13 @@ pub enum StoreError {
     NoStore(PathBuf),
     /// The engine cannot read its own file.
     #[error(
-        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost"
+        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost ({why})"
     )]
     Damaged {
         /// The trail's folder.
         dir: PathBuf,
-        /// What the engine said.
-        source: sled::Error,
+        /// What the engine found.
+        why: String,
     },
     /// A file or directory of the trail.
     #[error("`{path}`")]
@@ -35,6 +35,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Something else stands where a file or a folder of the trail should.
+    #[error("`{path}` is no {wanted}: move it away, and put the {wanted} back from a backup; without it the next start says what is missing, or makes it anew")]
+    Stranger {
+        /// Where.
+        path: PathBuf,
+        /// What should be there.
+        wanted: &'static str,
     },
     /// The engine. Nothing is known about what it wrote.
     #[error("the storage engine failed")]
@@ -98,7 +106,7 @@ impl StoreError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => "; see to its disk, then start again",
-            Self::Frame { .. } | Self::Engine(sled::Error::Corruption { .. }) => {
+            Self::Frame { .. } | Self::Block { .. } | Self::Engine(sled::Error::Corruption { .. }) => {
                 "; `keyward audit salvage` makes a trail again of what can be read, and says what is lost"
             }
             _ => "",
@@ -128,8 +136,11 @@ impl From<sled::Error> for StoreError {
 /// What the engine says when it finds its own file not as it wrote it; what the system said of the disk is no such thing.
 pub(super) fn damaged(dir: &Path, source: sled::Error) -> StoreError {
     let of_its_file = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::Other, ErrorKind::UnexpectedEof];
-    match &source {
-        sled::Error::Io(error) if !of_its_file.contains(&error.kind()) => source.into(),
-        _ => StoreError::Damaged { dir: dir.to_owned(), source },
-    }
+    let why = match &source {
+        sled::Error::Io(error) if !of_its_file.contains(&error.kind()) => return source.into(),
+        // The engine's own words are for its makers.
+        sled::Error::Corruption { .. } => "it reads something else than it wrote".to_owned(),
+        _ => source.to_string(),
+    };
+    StoreError::Damaged { dir: dir.to_owned(), why }
 }

@@ -2,6 +2,7 @@
 
 use super::{StoreError, at};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,13 @@ const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
 
+/// What a trail's folder has for folders, and for files; anything else in it is somebody else's.
+const FOLDERS: [&str; 5] = ["trail", "segments", "tree", "texts", "push"];
+const FILES: [&str; 3] = ["lock", "ballast", "operator.token"];
+
+/// Takes the folder for this process, once it is known to have nothing in it that would be waited for.
 pub(in crate::audit) fn lock(dir: &Path) -> Result<File, StoreError> {
+    look_for_strangers(dir)?;
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
     match file.try_lock() {
@@ -18,6 +25,34 @@ pub(in crate::audit) fn lock(dir: &Path) -> Result<File, StoreError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
         Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
     }
+}
+
+/// A trail is plain files in folders. Whoever opens a pipe waits for ever, and a folder under a file's name is told of by
+/// the system in words that nobody can follow.
+fn look_for_strangers(dir: &Path) -> Result<(), StoreError> {
+    for (folder, top) in std::iter::once((dir.to_owned(), true)).chain(FOLDERS.map(|name| (dir.join(name), false))) {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            entries => entries.map_err(at(&folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(at(&folder))?;
+            let (path, name) = (entry.path(), entry.file_name());
+            // A link is as good as what it leads to.
+            let Ok(kind) = path.metadata().map(|metadata| metadata.file_type()) else { continue };
+            let is = |names: &[&str]| names.iter().any(|known| name == **known);
+            let wanted = match (top, kind.is_dir(), kind.is_file()) {
+                (true, false, _) if is(&FOLDERS) => "folder",
+                (true, true, _) if is(&FILES) => "file",
+                // The engine has a folder of its own in its folder.
+                (false, true, _) if !(folder.ends_with("trail") && name == "blobs" || folder.ends_with("tree") && name == "new") => "file",
+                (_, false, false) => "file",
+                _ => continue,
+            };
+            return Err(StoreError::Stranger { path, wanted });
+        }
+    }
+    Ok(())
 }
 
 /// sled keeps its own lock for a moment after it was dropped, until its threads have let go of the file. No other

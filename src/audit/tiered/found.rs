@@ -37,10 +37,10 @@ const BUILT: &str = "founding";
 pub struct Survey {
     /// Those that can be used, in order, none reaching into the next.
     pub sealed: Vec<Sealed>,
-    /// Those that cannot be used as they are, by their first records: half written, or damaged. The digests of those whose
-    /// records can be read are there.
+    /// Those that cannot be used as they are, by the numbers in their files' names: half written, damaged, or in another's place.
+    /// What the file of records says of itself, if it can be read.
     pub unusable: Vec<(u64, Option<Sealed>)>,
-    /// What is damaged of those that can be used, a sentence each.
+    /// What is worth knowing of them, a sentence each.
     pub problems: Vec<String>,
 }
 
@@ -74,11 +74,16 @@ impl Survey {
     fn look(&mut self, segments: &Path, first_seq: u64, dictionaries: &Dictionaries) -> Result<(), StoreError> {
         let records = Records::open(&path(segments, first_seq, "records"), dictionaries).ok();
         let overlapping = self.sealed.last().is_some_and(|before| before.end() > first_seq);
-        let Some(records) = records.filter(|records| records.first_seq() == first_seq && !overlapping) else {
+        let Some(records) = records else {
             self.unusable.push((first_seq, None));
             return Ok(());
         };
         let count = records.count();
+        if records.first_seq() != first_seq || overlapping {
+            let misplaced = Sealed { first_seq: records.first_seq(), count, records: records.digest(), bodies: FileDigest::default() };
+            self.unusable.push((first_seq, Some(misplaced)));
+            return Ok(());
+        }
         newer_bodies(segments, first_seq, count, dictionaries)?;
         let bodies = Bodies::open(&path(segments, first_seq, "bodies"), first_seq, count, dictionaries);
         let sealed = |bodies| Sealed { first_seq, count, records: records.digest(), bodies };
@@ -86,10 +91,11 @@ impl Survey {
             self.unusable.push((first_seq, Some(sealed(FileDigest::default()))));
             return Ok(());
         };
-        for (what, sound) in [("records", records.real_digest()? == records.digest()), ("bodies", bodies.real_digest()? == bodies.digest())] {
-            if !sound {
-                self.problems.push(format!("some {what} of the segment at record {first_seq} are damaged; verification names them"));
-            }
+        if records.real_digest()? != records.digest() || bodies.real_digest()? != bodies.digest() {
+            // It would be in the way of starts and backups; what can be read is sealed again.
+            self.problems.push(format!("the segment at record {first_seq} was damaged: what could be read of it was sealed again"));
+            self.unusable.push((first_seq, Some(sealed(bodies.digest()))));
+            return Ok(());
         }
         self.sealed.push(sealed(bodies.digest()));
         Ok(())

@@ -130,6 +130,25 @@ impl TieredStore {
         Ok(())
     }
 
+    /// Shows what can be read of segments that are not as they were sealed, whatever is wrong with them: each has the number in
+    /// its files' names, and what its file of records says of itself. Files may have changed places.
+    pub fn each_left(dir: &Path, left: &[(u64, Sealed)], mut record: impl FnMut(u64, Entry), mut body: impl FnMut(Content)) {
+        let (segments, dictionaries) = (dir.join("segments"), Dictionaries::default());
+        for (number, _) in left {
+            if let Ok(records) = Records::open(&path(&segments, *number, "records"), &dictionaries) {
+                for block in 0..records.blocks() {
+                    let first = records.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
+                    (first..).zip(records.block(block).unwrap_or_default()).for_each(|(seq, entry)| record(seq, entry));
+                }
+            }
+            let of =
+                |sealed: &Sealed| Bodies::open(&path(&segments, *number, "bodies"), sealed.first_seq, sealed.count, &dictionaries).ok().zip(Some(sealed.count));
+            if let Some((bodies, count)) = left.iter().find_map(|(_, sealed)| of(sealed)) {
+                (0..count).filter_map(|record| bodies.body(record, CONTENT_BYTES_MAX).ok().flatten()).for_each(&mut body);
+            }
+        }
+    }
+
     /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.
     ///
     /// # Errors

@@ -122,6 +122,15 @@ impl Shared {
 }
 
 impl Contents {
+    /// Reads every file of a snapshot whole: a backup of one that is damaged could not be restored.
+    ///
+    /// # Errors
+    /// When one is not as it was sealed.
+    pub fn check(&self, dir: &Path) -> Result<(), StoreError> {
+        let why = "it is not as it was sealed: `keyward audit verify` says what is wrong, and `keyward audit salvage` goes on with what can be read";
+        self.segments.iter().try_for_each(|segment| segment.checked(dir, why).map(|_| ()))
+    }
+
     /// Begins a store over a snapshot's files, each of which is read whole and must be as it was written. The events that
     /// are to be recorded first come with `events`. `progress` is told how many segments are read, and of how many.
     ///
@@ -135,21 +144,27 @@ impl Contents {
     ) -> Result<Founding, StoreError> {
         let mut sealed = Vec::new();
         for (n, segment) in self.segments.iter().enumerate() {
-            let (first_seq, count) = (segment.first, segment.count);
-            let checked = |kind: &str, wanted: &FileContents| {
-                let input = Input::open(&path(&dir.join("segments"), first_seq, kind))?;
-                match wanted.digest().filter(|wanted| input.digest().is_ok_and(|found| found == *wanted)) {
-                    Some(digest) => Ok(digest),
-                    None => Err(input.damaged("it is not the file that was copied")),
-                }
-            };
-            sealed.push(Sealed { first_seq, count, records: checked("records", &segment.records)?, bodies: checked("bodies", &segment.bodies)? });
+            sealed.push(segment.checked(dir, "it is not the file that was copied")?);
             progress(n + 1, self.segments.len());
         }
         let absent: Vec<_> = self.absent.iter().map(AbsentContents::absent).collect();
         let founding = founding(&sealed, &absent)?;
         founding.append(&Batch { first_seq: self.end, open_floor: Some(self.open_floor), ..Batch::default() })?;
         Ok(founding)
+    }
+}
+
+impl SegmentContents {
+    /// The segment, when its files are those that it says.
+    fn checked(&self, dir: &Path, why: &str) -> Result<Sealed, StoreError> {
+        let file = |kind: &str, wanted: &FileContents| {
+            let input = Input::open(&path(&dir.join("segments"), self.first, kind))?;
+            match wanted.digest().filter(|wanted| input.digest().is_ok_and(|found| found == *wanted)) {
+                Some(digest) => Ok(digest),
+                None => Err(input.damaged(why)),
+            }
+        };
+        Ok(Sealed { first_seq: self.first, count: self.count, records: file("records", &self.records)?, bodies: file("bodies", &self.bodies)? })
     }
 }
 

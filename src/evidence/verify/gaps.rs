@@ -6,13 +6,10 @@
 
 use super::super::source::Absent;
 use super::report::{About, Pruned, Report, named};
-use crate::audit::absent::Why;
+use crate::audit::absent::{BODIES_ERASED, Why};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Range;
-
-/// The event that tells of bodies that were erased.
-const ERASED: &str = "bodies-erased";
 
 /// What events tell of.
 #[derive(Debug, Default)]
@@ -36,21 +33,30 @@ impl Told {
     /// Looks at the event that is record `seq`. What it says of records that are not before it says nothing.
     pub fn look(&mut self, seq: u64, event: &str, detail: Option<&Value>) {
         let why = [Why::Pruned, Why::Lost].into_iter().find(|why| why.event() == event);
-        if why.is_none() && event != ERASED {
+        if why.is_none() && event != BODIES_ERASED {
             return;
         }
         let of = |name| detail.and_then(|detail| detail.get(name));
         let because = of(if why == Some(Why::Pruned) { "policy" } else { "reason" }).cloned().unwrap_or_default();
         let to = if why.is_some() { &mut self.gone } else { &mut self.erased };
-        for part in of("records").and_then(Value::as_array).into_iter().flatten() {
-            let (Some(first), Some(last)) = (part.get("first").and_then(Value::as_u64), part.get("last").and_then(Value::as_u64)) else { continue };
-            if first > last || last >= seq {
-                continue;
-            }
-            match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == first) {
-                Some(telling) => telling.range.end = last + 1,
-                None => to.push(Telling { range: first..last + 1, why, by: seq, because: because.clone() }),
-            }
+        tell(to, seq, why, of("records"), &because);
+        if why == Some(Why::Pruned) {
+            // Of bodies whose own record was pruned with it.
+            tell(&mut self.erased, seq, None, of("erased"), &Value::Null);
+        }
+    }
+}
+
+/// Takes down the ranges that record `seq` tells of.
+fn tell(to: &mut Vec<Telling>, seq: u64, why: Option<Why>, records: Option<&Value>, because: &Value) {
+    for part in records.and_then(Value::as_array).into_iter().flatten() {
+        let (Some(first), Some(last)) = (part.get("first").and_then(Value::as_u64), part.get("last").and_then(Value::as_u64)) else { continue };
+        if first > last || last >= seq {
+            continue;
+        }
+        match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == first) {
+            Some(telling) => telling.range.end = last + 1,
+            None => to.push(Telling { range: first..last + 1, why, by: seq, because: because.clone() }),
         }
     }
 }
@@ -261,6 +267,20 @@ mod tests {
             let there = (0..52).any(|seq| why(&told, seq).is_some() && !missing.get(seq as usize).copied().unwrap_or(false));
             prop_assert_eq!(there, !report.notes.is_empty());
         }
+    }
+
+    #[test]
+    fn a_pruning_tells_of_erasures_whose_own_record_it_took() {
+        let mut told = Told::default();
+        told.look(50, "records-pruned", Some(&json!({"records": [{"first": 20, "last": 29}], "erased": [{"first": 3, "last": 4}, {"first": 50, "last": 60}]})));
+        let mut gaps = Gaps::default();
+        Gaps::add(&mut gaps.bodies, 3..6);
+        let mut report = Report::default();
+        assert_eq!(gaps.settle_bodies(&told, Bound(Some(100)), &mut report), 2);
+        let found: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.records)).collect();
+        assert_eq!(found, [("body-missing", Some((5, 5)))]);
+        let mut report = Report::default();
+        assert_eq!(gaps.settle_bodies(&told, Bound(Some(50)), &mut report), 0, "nothing binds it");
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Gateway {
         Self::try_start(site, &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>(), env)
     }
 
+    /// The same with arguments of the command line.
+    pub fn try_start_args(site: &Site, args: &[&str]) -> Result<Self, ExitStatus> {
+        Self::try_start(site, args, &[])
+    }
+
     fn try_start(site: &Site, args: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
         let log = std::fs::File::options().create(true).append(true).open(site.path("stderr.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));

@@ -2,6 +2,7 @@
 //! without its record, the next start goes on, and the operator is told. See `docs/survival.md`.
 
 mod clock;
+mod damage;
 mod faults;
 mod full_disk;
 mod lazyfs;
