@@ -78,7 +78,7 @@ fuzz: | cargo ## Fuzz, FUZZ_SECONDS for each of FUZZ_TARGETS (all)
 # Kills, power cuts, every point at which a write can fail: see docs/survival.md.
 survive: tracer | cargo ## Kill, cut the power and fail the disk, SURVIVE_ROUNDS times and at every point: tens of minutes
 	KEYWARD_SURVIVE_ROUNDS=$(SURVIVE_ROUNDS) cargo test --no-fail-fast --test journal_crash --test it -- survival no_record_no_call::crash \
-	no_record_no_call::disk what_was_acknowledged_survives_kill_9 child --nocapture --test-threads=2
+	no_record_no_call::disk what_was_acknowledged_survives_kill_9 --nocapture --test-threads=2
 
 demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
 	cargo run --release -- demo

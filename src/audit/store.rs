@@ -14,6 +14,7 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
+use self::engine::Engine;
 pub use self::error::StoreError;
 use self::error::damaged;
 pub(in crate::audit) use self::opening::lock;
@@ -136,31 +137,6 @@ pub struct SledStore {
     _lock: File,
 }
 
-/// sled, which panics when its last sync fails as it is dropped.
-struct Engine(Option<sled::Db>);
-
-impl std::ops::Deref for Engine {
-    type Target = sled::Db;
-
-    #[expect(clippy::expect_used, reason = "it is taken out by drop alone")]
-    fn deref(&self) -> &sled::Db {
-        self.0.as_ref().expect("an engine that is not dropped")
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let db = self.0.take();
-        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(db))) {
-            let error = panic.downcast_ref::<String>().map_or("", String::as_str);
-            tracing::error!(
-                error,
-                "the storage engine could not sync its file at the end; what was acknowledged was synced before: see to the disk, then start again"
-            );
-        }
-    }
-}
-
 /// What was found while opening.
 #[derive(Debug, Default)]
 pub struct Opened {
@@ -219,7 +195,8 @@ impl SledStore {
         opened.notes.extend(rewritten);
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
-        let store = Self { db: Engine(Some(db)), data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
+        let db = Engine::new(db).map_err(at(trail))?;
+        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
         store.check_schema()?;
         store.check_no_blobs()?;
         opened.torn = store.remove_torn_contents()?;
@@ -242,8 +219,7 @@ impl SledStore {
     }
 
     fn commit_to(&self, writes: sled::Batch, data: &dyn DataFile) -> Result<(), StoreError> {
-        self.db.apply_batch(writes)?;
-        self.db.flush()?;
+        self.db.apply_and_flush(writes)?;
         // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
         data.sync_data().map_err(StoreError::Sync)?;
         self.check_no_blobs()
@@ -395,7 +371,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
 }
 
 pub mod carve;
+mod engine;
 mod error;
+mod nudge;
 mod opening;
 mod rewrite;
 mod sealed;

@@ -2,6 +2,7 @@
 //! file is sure not to have it.
 
 use super::super::ballast;
+use super::engine::Engine;
 use super::opening::{open_engine, sync_directories};
 use super::{SledStore, StoreError, at, data_file};
 use std::path::Path;
@@ -60,7 +61,7 @@ pub(super) fn rewritten(dir: &Path, trail: &Path, db: sled::Db) -> Result<(sled:
 /// Copies everything but the wish for it.
 fn copy(db: &sled::Db, new: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(new).map_err(at(new))?;
-    let copy = open_engine(new)?;
+    let copy = Engine::new(open_engine(new)?).map_err(at(new))?;
     let (mut writes, mut bytes) = (sled::Batch::default(), 0);
     for item in db.iter() {
         let (key, value) = item?;
@@ -69,12 +70,11 @@ fn copy(db: &sled::Db, new: &Path) -> Result<(), StoreError> {
             writes.insert(key, value);
         }
         if bytes >= BATCH_BYTES {
-            copy.apply_batch(std::mem::take(&mut writes))?;
+            copy.apply(std::mem::take(&mut writes))?;
             bytes = 0;
         }
     }
-    copy.apply_batch(writes)?;
-    copy.flush()?;
+    copy.apply_and_flush(writes)?;
     drop(copy);
     sync_directories(new, 2)
 }

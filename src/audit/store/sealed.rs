@@ -100,7 +100,7 @@ impl SledStore {
             count += 1;
         }
         if count > 0 {
-            self.db.apply_batch(writes)?;
+            self.db.apply(writes)?;
         }
         Ok(count > 0)
     }

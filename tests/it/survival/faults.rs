@@ -139,7 +139,7 @@ fn life(stage: &Stage, fresh: bool, tag: &str, env: &[(String, String)]) -> (Tol
 /// Lets one point of a run fail, and looks at what comes of it.
 fn fail(stage: &Stage, shim: &Shim, fresh: bool, point: &Point, errno: i32) {
     let when = format!("{errno} at {} {} of a {} trail", point.number, point.what, if fresh { "new" } else { "grown" });
-    let tag = format!("p{}-{errno}-{fresh}", point.number);
+    let tag = format!("p{}-{errno}-{fresh}-{}-", point.number, fastrand::u32(..));
     stage.set(fresh);
     let points = shim.file("points");
     std::fs::remove_file(&points).ok();

@@ -5,6 +5,7 @@ mod clock;
 mod damage;
 mod faults;
 mod full_disk;
+mod lazyfs;
 mod power;
 mod processes;
 mod recording;

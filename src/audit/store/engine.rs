@@ -1,0 +1,72 @@
+//! sled, and what must be seen to while it runs: whoever waits for it is woken, and its end is no panic.
+
+use super::nudge::Nudge;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An open engine. It can be read as sled's own; batches go through here.
+pub(super) struct Engine {
+    /// Ends before the engine does.
+    nudge: Nudge,
+    /// Taken out by drop alone.
+    db: Option<sled::Db>,
+    /// One batch and its flush at a time: sled lets nobody in while a batch waits for a flush, and so no nudge.
+    writing: Mutex<()>,
+}
+
+impl Engine {
+    /// Takes an engine over.
+    ///
+    /// # Errors
+    /// When the system has no thread to watch over it.
+    pub fn new(db: sled::Db) -> std::io::Result<Self> {
+        Ok(Self { nudge: Nudge::start(&db)?, db: Some(db), writing: Mutex::default() })
+    }
+
+    /// Applies a batch. It is on its way to the disk, no more.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn apply(&self, writes: sled::Batch) -> sled::Result<()> {
+        let _writing = self.writing();
+        self.nudge.watch(|| self.apply_batch(writes))
+    }
+
+    /// Applies a batch and hands all to the kernel.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn apply_and_flush(&self, writes: sled::Batch) -> sled::Result<()> {
+        let _writing = self.writing();
+        self.nudge.watch(|| self.apply_batch(writes).and_then(|()| self.flush())).map(drop)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deref for Engine {
+    type Target = sled::Db;
+
+    #[expect(clippy::expect_used, reason = "it is taken out by drop alone")]
+    fn deref(&self) -> &sled::Db {
+        self.db.as_ref().expect("an engine that is not dropped")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.nudge.end();
+        let db = self.db.take();
+        // When its last sync fails it panics.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
+            let error = panic.downcast_ref::<String>().map_or("", String::as_str);
+            tracing::error!(
+                error,
+                "the storage engine could not sync its file at the end; what was acknowledged was synced before: see to the disk, then start again"
+            );
+        }
+    }
+}
