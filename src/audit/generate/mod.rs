@@ -119,6 +119,8 @@ struct Trail<'a> {
     burst: Option<Burst<'a>>,
     batch: Batch,
     open_floor: u64,
+    /// The trail's own time, which never goes back.
+    last_time: u64,
 }
 
 impl<'a> Trail<'a> {
@@ -135,6 +137,7 @@ impl<'a> Trail<'a> {
             burst: None,
             batch: Batch::default(),
             open_floor: 0,
+            last_time: 0,
         }
     }
 
@@ -167,7 +170,7 @@ impl<'a> Trail<'a> {
         let id = AuditId(self.id());
         values.set(Slot::Id, format_args!("{id}"));
         let opened = self.next_seq;
-        self.write(id, script.kind, &script.request, &mut values);
+        self.write(id, script.kind, self.now, &script.request, &mut values);
         if script.kind == Kind::Forwarded
             && let Some(half) = pick(&mut self.random, script.answers.iter().map(|(weight, half)| (*weight, half)))
         {
@@ -183,7 +186,7 @@ impl<'a> Trail<'a> {
         let Some(Reverse(Pending { due, id, half, mut values, .. })) = self.pending.pop() else { return };
         self.now = self.now.max(due);
         values.set(Slot::Answered, format_args!("{}", Timestamp(due).rfc3339()));
-        self.write(id, Kind::Answer, half, &mut values);
+        self.write(id, Kind::Answer, due, half, &mut values);
     }
 
     /// Callers and policies are read anew about once a day.
@@ -195,7 +198,7 @@ impl<'a> Trail<'a> {
         let mut values = Values::default();
         values.set(Slot::Id, format_args!("{id}"));
         values.set(Slot::Received, format_args!("{}", Timestamp(self.now).rfc3339()));
-        self.write(id, Kind::Event, &half, &mut values);
+        self.write(id, Kind::Event, self.now, &half, &mut values);
         self.next_event = self.now + self.random.u64(DAY / 2..DAY * 3 / 2);
     }
 
@@ -252,8 +255,8 @@ impl<'a> Trail<'a> {
         ((x * x * x) * of as f64) as u64
     }
 
-    /// Writes one record, and the body beside it.
-    fn write(&mut self, id: AuditId, kind: Kind, half: &Half, values: &mut Values) {
+    /// Writes one record, made at `time`, and the body beside it.
+    fn write(&mut self, id: AuditId, kind: Kind, time: u64, half: &Half, values: &mut Values) {
         if let Some((content, keyed)) = &half.content {
             let bytes = Bytes::from(content.filled(values));
             let mut salt = [0; 32];
@@ -265,7 +268,8 @@ impl<'a> Trail<'a> {
             self.batch.contents.push((self.next_seq, content));
         }
         let leaf = half.leaf.filled(values).into();
-        self.batch.entries.push(Entry { time: Timestamp(self.now), kind, id, leaf });
+        self.last_time = self.last_time.max(time);
+        self.batch.entries.push(Entry { time: Timestamp(self.last_time), kind, id, leaf });
         self.next_seq += 1;
     }
 
