@@ -118,7 +118,9 @@ impl Shared {
     }
 
     fn seal_to(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(), StoreError> {
-        self.follow(end, pace)?;
+        // To the end, so that the index knows the answers that stand behind the segment: what it does not know is read
+        // whenever something is asked.
+        self.follow(self.end.load(Ordering::Acquire), pace)?;
         output::make_directory(&self.dir)?;
         let index = self.tail().oldest(first_seq);
         let index = match index.filter(|index| index.end() == end) {
