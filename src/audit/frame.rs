@@ -12,6 +12,9 @@
 use super::record::Kind;
 use crate::clock::{AuditId, Timestamp};
 use bytes::{Buf, BufMut, Bytes};
+use std::cell::RefCell;
+use std::io;
+use zstd::bulk::Decompressor;
 
 /// Records in one frame, at most.
 pub const FRAME_RECORDS_MAX: usize = 32;
@@ -164,8 +167,25 @@ pub fn decode(frame: &[u8]) -> Result<(u64, Vec<Entry>), FrameError> {
         return Err(FrameError::Damaged("impossible count"));
     }
     let (first_seq, packed) = rest.split_first_chunk::<8>().ok_or(FrameError::Damaged("too short"))?;
-    let plain = zstd::bulk::decompress(packed, PLAIN_BYTES_MAX).map_err(FrameError::Compression)?;
+    let plain = decompress(packed).map_err(FrameError::Compression)?;
     Ok((u64::from_be_bytes(*first_seq), entries(plain, usize::from(*count))?))
+}
+
+/// What was compressed. Working memory is kept for each thread: making it costs more than most frames.
+fn decompress(packed: &[u8]) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static WORKING: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    let length = Decompressor::upper_bound(packed).filter(|length| *length <= PLAIN_BYTES_MAX);
+    let length = length.ok_or_else(|| io::Error::other("it does not say how much it holds, or too much"))?;
+    WORKING.with(|working| {
+        let mut working = working.try_borrow_mut().map_err(io::Error::other)?;
+        let working = match &mut *working {
+            Some(working) => working,
+            none => none.insert(Decompressor::new()?),
+        };
+        working.decompress(packed, length)
+    })
 }
 
 /// Adds an entry, whose leaf is no longer than [`LEAF_BYTES_MAX`].
