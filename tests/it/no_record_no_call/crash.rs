@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Kills of one trail; it is read whole after each.
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 30;
 const CLIENTS: usize = 8;
 /// Short segments, so that kills come while they are sealed.
 const SETS: [&str; 1] = ["audit.segment_records=64"];
