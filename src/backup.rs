@@ -30,8 +30,9 @@ use tempfile::TempDir;
 pub const BACKUP: &str = "/api/v1/backup";
 const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "keyward-backup-1";
-/// What the folder of a snapshot under way begins with, in the trail's.
-const UNDER_WAY: &str = "backup.";
+/// What the folder of a snapshot under way begins with, in the trail's: nothing that somebody would name a folder of their own,
+/// because what is left of it is removed.
+const UNDER_WAY: &str = ".keyward-snapshot-";
 const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What an archive says of itself.

@@ -140,7 +140,10 @@ fn a_backup_made_under_load_is_a_trail_that_verifies_and_goes_on() {
     let again = keyward_fails(&["audit", "backup", "--url", &url, "--out", archive.to_str().unwrap()]);
     assert!(again.contains("exists already"), "{again}");
     gateway.stop();
-    assert!(std::fs::read_dir(&site.audit).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with("backup.")), "nothing is left of it");
+    assert!(
+        std::fs::read_dir(&site.audit).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with(".keyward-snapshot-")),
+        "nothing is left of it"
+    );
 
     let restored = site.path("restored");
     let said = String::from_utf8(keyward(&["audit", "restore", archive.to_str().unwrap(), "--dir", restored.to_str().unwrap()])).unwrap();

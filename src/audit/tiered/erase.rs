@@ -4,7 +4,7 @@
 use super::Pace;
 use super::{Segment, Shared, TieredStore, frames, open_segment};
 use crate::audit::segment::bodies::{Bodies, BodiesWriter};
-use crate::audit::segment::dictionary::Dictionaries;
+use crate::audit::segment::dictionary::{Dictionaries, train};
 use crate::audit::segment::{Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, StoreError};
 use std::collections::BTreeSet;
@@ -43,7 +43,11 @@ impl TieredStore {
             while let Some(seq) = rest.next_if(|seq| *seq < segment.end()) {
                 places.insert((seq - segment.first_seq()) as u32);
             }
-            erased += shared.erase(segment, &places)?;
+            let gone = shared.erase(segment, &places)?;
+            if gone > 0 {
+                shared.forget_dictionary(segment)?;
+            }
+            erased += gone;
         }
         if erased > 0 {
             shared.hot.want_rewrite()?;
@@ -55,18 +59,32 @@ impl TieredStore {
 impl Shared {
     /// Erases from one segment.
     fn erase(&self, segment: &Segment, places: &BTreeSet<u32>) -> Result<u64, StoreError> {
+        let has = |place: &u32| segment.bodies.body(*place, CONTENT_BYTES_MAX).map(|body| u64::from(body.is_some()));
+        let erased = places.iter().map(has).sum::<Result<u64, _>>()?;
+        if erased > 0 {
+            self.write_bodies_anew(segment, places)?;
+        }
+        Ok(erased)
+    }
+
+    /// A dictionary is made of pieces of bodies, perhaps of one that was erased: whoever shares it does without.
+    fn forget_dictionary(&self, erased: &Segment) -> Result<(), StoreError> {
+        let bytes = erased.bodies.dictionary().bytes();
+        let sharing = |segment: &&Arc<Segment>| !bytes.is_empty() && segment.bodies.dictionary().bytes() == bytes;
+        let segments = self.segments.load_full();
+        segments.iter().filter(sharing).try_for_each(|segment| self.write_bodies_anew(segment, &BTreeSet::new()))
+    }
+
+    /// Writes the bodies of a segment anew, without some of them and without a dictionary.
+    fn write_bodies_anew(&self, segment: &Segment, without: &BTreeSet<u32>) -> Result<(), StoreError> {
         let (first_seq, count) = (segment.first_seq(), segment.records.count());
         let new = path(&self.dir, first_seq, ANEW);
-        let mut writer = BodiesWriter::create(&new, first_seq, segment.bodies.dictionary())?;
-        let mut erased = 0;
+        let none =
+            self.dictionaries.share(train(&[])).ok_or_else(|| SegmentError::Damaged { path: new.clone(), why: "no dictionary can be made".to_owned() })?;
+        let mut writer = BodiesWriter::create(&new, first_seq, &none)?;
         for place in 0..count {
             let body = segment.bodies.body(place, CONTENT_BYTES_MAX)?;
-            let gone = places.contains(&place);
-            erased += u64::from(gone && body.is_some());
-            writer.push(body.filter(|_| !gone).as_ref())?;
-        }
-        if erased == 0 {
-            return Ok(0);
+            writer.push(body.filter(|_| !without.contains(&place)).as_ref())?;
         }
         let sealed = Sealed { first_seq, count, records: segment.records.digest(), bodies: writer.finish()? };
         // From the note on the new file is the one that counts; the next start ends what a crash cuts here.
@@ -79,8 +97,7 @@ impl Shared {
             self.segments.store(Arc::new(replaced));
         }
         // Keyed digests of what was in the bodies stand in the index.
-        self.reindex(&anew, &mut Pace::without_rest())?;
-        Ok(erased)
+        self.reindex(&anew, &mut Pace::without_rest())
     }
 }
 

@@ -273,6 +273,31 @@ fn an_erased_body_is_gone_from_every_file_and_the_others_stay() {
     assert_eq!(read(&open(dir.path())).len(), 151, "once only");
 }
 
+/// A dictionary is made of pieces of bodies: an erased one must not live on in those of its segment and of the next.
+#[test]
+fn an_erased_body_does_not_live_on_in_a_dictionary() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = 32 * SEGMENT;
+    let store = TieredStore::open_with(dir.path(), segment).unwrap().0;
+    let secret: String = (0..6).map(|n| format!("{{\"holder-{n}\":\"Ada Example, 12 Main Street\"}},")).collect();
+    for first_seq in [0, segment] {
+        let mut batch = Batch { first_seq, open_floor: Some(first_seq + segment), ..Batch::default() };
+        for seq in first_seq..first_seq + segment {
+            batch.entries.push(entry(seq, Kind::Refused, AuditId::new()));
+            let bytes = if seq < segment { format!("{seq}{secret}") } else { format!("{seq} is somebody else") };
+            batch.contents.push((seq, Content { salt: [seq as u8; 32], bytes: bytes.into() }));
+        }
+        store.append(&batch).unwrap();
+    }
+    store.seal().unwrap();
+    assert!(!traces(&store.shared.dir, b"Ada Example").is_empty(), "the dictionary has it, else this shows nothing");
+    let before = read(&store);
+    assert_eq!(store.erase(&(0..segment).collect()).unwrap(), segment);
+    assert_eq!(traces(&store.shared.dir, b"Ada Example"), Vec::<PathBuf>::new());
+    let after = read(&store);
+    assert!(after[..segment as usize].iter().all(|(.., body)| body.is_none()) && after[segment as usize..] == before[segment as usize..]);
+}
+
 #[test]
 fn an_erasure_that_a_crash_has_cut_is_ended_or_has_not_begun() {
     for noted in [false, true] {
