@@ -44,9 +44,11 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     match std::fs::hard_link(temporary, path) {
         Ok(()) => std::fs::remove_file(temporary),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
-        // Not every file system has links.
-        Err(_) => Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?),
+        // Not every file system has links. Whatever else a link fails of is told, and not tried another way.
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+            Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
+        }
+        Err(error) => Err(error),
     }
 }
 
