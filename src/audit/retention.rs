@@ -16,6 +16,7 @@ use super::leaf;
 use super::query::{PAGE_EXCHANGES_MAX, QueryError, Reader};
 use super::store::{Store, StoreError};
 use super::tiered::{About, TieredStore, retold};
+use super::writer::CLOCK_AHEAD;
 use crate::causes::causes;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 pub const RETENTION: &str = "/api/v1/retention";
 /// Segments of which one record tells: more would not fit.
 const TOLD_MAX: usize = 200;
+/// How long nothing is pruned by age after the clock has jumped ahead: time to notice it.
+const CLOCK_TRUSTED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a record may wait for a checkpoint: they are signed every second.
 const SIGNED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -81,7 +84,8 @@ pub struct Plan {
     pub prune: Vec<About>,
     /// What would go, and the hold that keeps it.
     pub held: Vec<(String, About)>,
-    /// What would go, and waits: no checkpoint covers it, a push has not sent it, or an exchange in it is open.
+    /// What would go, and waits: no checkpoint covers it, a push has not sent it, an exchange in it is open, or the clock has
+    /// jumped ahead.
     pub waiting: Vec<About>,
     /// Bytes of all sealed segments.
     pub bytes: u64,
@@ -135,12 +139,14 @@ impl Retention {
         let sealed = self.store.sealed();
         let mut plan = Plan { bytes: sealed.iter().map(|about| about.bytes).sum(), segments: sealed.len(), ..Plan::default() };
         let oldest = self.policy.max_age.map(|age| Timestamp(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))));
+        let jumped = oldest.is_some() && self.clock_has_jumped(now)?;
         let settled = (self.sent)().min((self.signed)()).min(self.store.open_floor()?);
         let mut bytes = plan.bytes;
         let mut held_before: Option<(String, u64)> = None;
         for about in sealed {
             let old = oldest.is_some_and(|oldest| about.last_time < oldest);
-            if !old && self.policy.max_bytes.is_none_or(|max| bytes <= max) {
+            let too_much = self.policy.max_bytes.is_some_and(|max| bytes > max);
+            if !old && !too_much {
                 break;
             }
             let own = self.hold_on(holds, &about.range)?;
@@ -149,7 +155,7 @@ impl Retention {
             held_before = own.clone().map(|name| (name, about.range.end));
             match own.or(spilt) {
                 Some(name) => plan.held.push((name, about)),
-                None if about.range.end > settled => plan.waiting.push(about),
+                None if about.range.end > settled || jumped && !too_much => plan.waiting.push(about),
                 None => {
                     bytes = bytes.saturating_sub(about.bytes);
                     plan.prune.push(about);
@@ -157,6 +163,15 @@ impl Retention {
             }
         }
         Ok(plan)
+    }
+
+    /// Whether the clock has jumped ahead less than a day ago, so that what looks old may not be.
+    fn clock_has_jumped(&self, now: Timestamp) -> Result<bool, RetentionError> {
+        let since = Timestamp(now.0.saturating_sub(CLOCK_TRUSTED_AFTER.as_nanos() as u64));
+        let mut jumps = Filter::default();
+        let expression = format!("event = {CLOCK_AHEAD} and time > {} and time <= {}", since.rfc3339(), now.rfc3339());
+        jumps.add(WHERE, &expression).map_err(|source| RetentionError::Filter { name: expression, source })?;
+        Ok(Reader::of(&self.journal).count(&jumps, None)?.total > 0)
     }
 
     /// The first hold that an exchange in this range is under.

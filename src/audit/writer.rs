@@ -23,6 +23,11 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// A clock that goes back by less is being adjusted, or the records are of threads that overtook each other.
 const CLOCK_BACK_MIN: Duration = Duration::from_secs(10);
+/// A clock that is ahead of the trail by more than has passed, and by this, has jumped; or no gateway ran for so long.
+const CLOCK_AHEAD_MIN: Duration = Duration::from_secs(24 * 3600);
+
+/// The event that tells of a clock that has jumped ahead. Its detail has `seconds` and `trail_at`.
+pub(super) const CLOCK_AHEAD: &str = "clock-ahead";
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -34,6 +39,8 @@ pub(super) struct Writer {
     open_floor: u64,
     next_seq: u64,
     last_time: Timestamp,
+    /// When the record of that time came; `None` when that was in another run.
+    last_came: Option<Instant>,
     ballast: Ballast,
     /// When the ballast was last seen to, and whether its failure was told.
     ballast_kept: Option<Instant>,
@@ -91,6 +98,7 @@ impl Writer {
             open_floor,
             next_seq,
             last_time,
+            last_came: None,
             ballast,
             ballast_kept: None,
             ballast_failed: false,
@@ -190,11 +198,22 @@ impl Writer {
     fn entry(&mut self, record: &Record) -> Entry {
         self.look_at_clock(record);
         self.last_time = self.last_time.max(record.time);
+        self.last_came = Some(Instant::now());
         Entry { time: self.last_time, kind: record.kind, id: record.id, leaf: record.leaf.clone() }
     }
 
-    /// The trail's own times do not run back. When the clock does, that is told, and becomes a record, once.
+    /// The trail's own times do not run back. When the clock does, that is told, and becomes a record, once; and when it
+    /// jumps ahead, by which records would grow old at once.
     fn look_at_clock(&mut self, record: &Record) {
+        let ahead = Duration::from_nanos(record.time.0.saturating_sub(self.last_time.0));
+        let jumped = ahead.saturating_sub(self.last_came.map_or(Duration::ZERO, |at| at.elapsed()));
+        if jumped >= CLOCK_AHEAD_MIN && self.last_time > Timestamp(0) {
+            let (seconds, last) = (jumped.as_secs(), self.last_time.rfc3339());
+            tracing::warn!(
+                "the clock is {seconds} s ahead of the trail, which ends at {last}: no gateway ran for that long, or the clock has jumped; nothing is pruned by age for a day: see to the host's time"
+            );
+            self.queue.push_detached(leaf::event(CLOCK_AHEAD, json!({"seconds": seconds, "trail_at": last})));
+        }
         let back = Duration::from_nanos(self.last_time.0.saturating_sub(record.time.0));
         if back < CLOCK_BACK_MIN {
             // It has caught up when a call says so.

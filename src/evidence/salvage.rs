@@ -124,8 +124,9 @@ fn last_batch(report: &Report, reason: &str, by: &Value, end: u64) -> Batch {
     let records: Vec<_> = report.lost.iter().map(|range| json!({"first": range.start, "last": range.end - 1})).collect();
     let detail = json!({"records": records, "reason": reason, "by": by, "found_again": report.found_again, "bodies_lost": report.bodies_lost.len(), "notes": report.notes});
     let event = leaf::event(if report.lost.is_empty() { "store-made-anew" } else { Why::Lost.event() }, detail);
-    // Exchanges that the last run has left open are closed by the next start: it looks from here on.
-    let open_floor = report.sealed_end.saturating_sub(SEGMENT_RECORDS);
+    // Exchanges that the last run has left open, and whose answers are lost, are closed by the next start: it looks from here on.
+    let first_lost = report.lost.first().map_or(report.sealed_end, |range| range.start);
+    let open_floor = first_lost.min(report.sealed_end).saturating_sub(SEGMENT_RECORDS);
     let entry = Entry { time: event.time, kind: event.kind, id: event.id, leaf: event.leaf };
     Batch { first_seq: end, entries: vec![entry], contents: Vec::new(), open_floor: Some(open_floor) }
 }

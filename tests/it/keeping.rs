@@ -222,6 +222,9 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     calls(&gateway, 3);
     let gone = keyward_fails(&["audit", "show", &ids[17], "--url", &format!("http://{}", site.admin)]);
     assert!(gone.contains("lost"), "{gone}");
+    // What has lost its answer does not stay open for ever.
+    let open = gateway.json("/api/v1/exchanges?outcome=open");
+    assert_eq!(open["exchanges"], json!([]), "{open:#}");
     gateway.stop();
     let report = verify(&site.audit);
     assert_eq!(report["integrity"]["verdict"], "holds", "{report:#}");

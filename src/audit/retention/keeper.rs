@@ -70,7 +70,7 @@ fn look(retention: &Retention, known: &mut Option<Holds>) {
         Ok(plan) if !plan.waiting.is_empty() => {
             tracing::warn!(
                 segments = plan.waiting.len(),
-                "segments that are due to be pruned wait: no checkpoint covers them, a push has not sent them, or an exchange in them is open"
+                "segments that are due to be pruned wait: no checkpoint covers them, a push has not sent them, an exchange in them is open, or the clock has jumped ahead less than a day ago"
             );
         }
         Ok(_) => (),

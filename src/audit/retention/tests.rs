@@ -6,10 +6,13 @@ use crate::audit::record::{Kind, Record, canonical};
 use crate::audit::testing::metrics;
 use crate::clock::AuditId;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SEGMENT: u64 = 64;
-const HOUR: u64 = 3600 * 1_000_000_000;
+/// Between two records. All are made within the last two hours, so that the clock does not look as if it had jumped.
+const STEP: u64 = 10 * 1_000_000_000;
+static BEGAN: LazyLock<u64> = LazyLock::new(|| Timestamp::now().0 - 2 * 3600 * 1_000_000_000);
 
 struct Site {
     retention: Retention,
@@ -31,11 +34,11 @@ fn site(dir: &Path, max_age: Option<Duration>, max_bytes: Option<u64>) -> Site {
 }
 
 impl Site {
-    /// One refusal an hour, each by one of 100 callers in turn.
-    fn fill(&self, hours: std::ops::Range<u64>) {
-        for hour in hours {
-            let (id, time) = (AuditId::new(), Timestamp(hour * HOUR));
-            let leaf = json!({"v": 1, "kind": "request", "id": id.to_string(), "time": time.rfc3339(), "caller": {"name": format!("c{}", hour % 100)}, "decision": {"verdict": "deny"}});
+    /// One refusal a step, each by one of 100 callers in turn.
+    fn fill(&self, steps: std::ops::Range<u64>) {
+        for step in steps {
+            let (id, time) = (AuditId::new(), at(step));
+            let leaf = json!({"v": 1, "kind": "request", "id": id.to_string(), "time": time.rfc3339(), "caller": {"name": format!("c{}", step % 100)}, "decision": {"verdict": "deny"}});
             self.journal.append_blocking(Record { id, kind: Kind::Refused, time, leaf: canonical(&leaf), content: None }).unwrap();
         }
     }
@@ -64,21 +67,23 @@ fn firsts(abouts: &[About]) -> Vec<u64> {
     abouts.iter().map(|about| about.range.start).collect()
 }
 
-const HOUR_TIME: fn(u64) -> Timestamp = |hour| Timestamp(hour * HOUR);
+fn at(step: u64) -> Timestamp {
+    Timestamp(*BEGAN + step * STEP)
+}
 
 #[test]
 fn what_is_too_old_goes_after_a_record_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let site = site(dir.path(), Some(Duration::from_secs(100 * 3600)), None);
+    let site = site(dir.path(), Some(Duration::from_secs(100 * 10)), None);
     let holds = site.holds("");
     site.fill(0..4 * SEGMENT);
     site.seal();
-    // The second segment's last record, of hour 127, is 100 hours old: the third's is younger.
-    let plan = site.retention.prune(&holds, HOUR_TIME(227)).unwrap();
+    // The second segment's last record, of step 127, is 100 steps old: the third's is younger.
+    let plan = site.retention.prune(&holds, at(227)).unwrap();
     assert_eq!(firsts(&plan.prune), [0], "not older than");
-    let plan = site.retention.prune(&holds, HOUR_TIME(228)).unwrap();
+    let plan = site.retention.prune(&holds, at(228)).unwrap();
     assert_eq!(firsts(&plan.prune), [64]);
-    assert_eq!(site.retention.prune(&holds, HOUR_TIME(228)).unwrap().prune, []);
+    assert_eq!(site.retention.prune(&holds, at(228)).unwrap().prune, []);
     let there = site.there();
     assert!(there.iter().copied().eq(2 * SEGMENT..4 * SEGMENT + 2), "{there:?}");
     assert_eq!(site.metrics.pruned_records.get(), 2 * SEGMENT);
@@ -89,7 +94,7 @@ fn what_is_too_old_goes_after_a_record_of_it() {
     let frame = store.oldest_first(256).next().unwrap().unwrap();
     let told: Value = serde_json::from_slice(&frame.entries[(256 - frame.first_seq) as usize].leaf).unwrap();
     assert_eq!((&told["event"], &told["detail"]["records"]), (&json!("records-pruned"), &json!([{"first": 0, "last": 63}])));
-    assert_eq!(told["detail"]["policy"]["max_age_seconds"], 360_000);
+    assert_eq!(told["detail"]["policy"]["max_age_seconds"], 1000);
     // Their files are gone, and the trail opens, and grows, as before.
     let files = |first: u64| {
         std::fs::read_dir(dir.path().join("segments"))
@@ -104,12 +109,12 @@ fn what_is_too_old_goes_after_a_record_of_it() {
     assert!(site.there().into_iter().eq(2 * SEGMENT..4 * SEGMENT + 2));
     site.fill(300..400);
     site.seal();
-    // And one that the clock has gone back: made-up times are before the real one of the records about the pruning.
+    // And one that the clock has gone back: the steps are before the records about the pruning.
     assert!(site.there().into_iter().eq(2 * SEGMENT..4 * SEGMENT + 103));
     assert_eq!(
         Reader::of(&site.journal).count(&crate::audit::filter::Filter::parse([("caller", "c42")]).unwrap(), None).unwrap().total,
         3,
-        "hours 142, 242, 342"
+        "steps 142, 242, 342"
     );
 }
 
@@ -125,13 +130,13 @@ fn the_oldest_goes_while_there_is_too_much() {
         ..site
     };
     let holds = site.holds("");
-    assert_eq!(firsts(&site.retention.plan(&holds, HOUR_TIME(0)).unwrap().prune), [0]);
+    assert_eq!(firsts(&site.retention.plan(&holds, at(0)).unwrap().prune), [0]);
     // Nothing is younger than a bound on bytes, and nothing goes that was not sent on.
     site.sent.store(10, Ordering::SeqCst);
-    let plan = site.retention.prune(&holds, HOUR_TIME(0)).unwrap();
+    let plan = site.retention.prune(&holds, at(0)).unwrap();
     assert_eq!((firsts(&plan.prune), plan.waiting.len()), (vec![], 3));
     site.sent.store(SEGMENT, Ordering::SeqCst);
-    assert_eq!(firsts(&site.retention.prune(&holds, HOUR_TIME(0)).unwrap().prune), [0]);
+    assert_eq!(firsts(&site.retention.prune(&holds, at(0)).unwrap().prune), [0]);
 }
 
 #[test]
@@ -141,17 +146,17 @@ fn a_hold_keeps_its_segment_and_the_one_with_its_answers() {
     site.fill(0..5 * SEGMENT);
     site.seal();
     let holds = site.holds("[[hold]]\nname = 'case 17'\nwhere = 'caller = c5 and seq < 100'\nreason = 'asked for by counsel'\n");
-    let plan = site.retention.prune(&holds, HOUR_TIME(10_000)).unwrap();
+    let plan = site.retention.prune(&holds, at(10_000)).unwrap();
     // c5 is at 5, 105, 205, …; the expression keeps the first alone.
     assert_eq!(plan.held.iter().map(|(name, about)| (name.as_str(), about.range.start)).collect::<Vec<_>>(), [("case 17", 0), ("case 17", 64)]);
     assert_eq!(firsts(&plan.prune), [128, 192, 256]);
     assert!(site.there().into_iter().eq((0..128).chain(320..321)));
     assert_eq!(site.metrics.held_segments.get(), 2);
-    let state = site.retention.state(HOUR_TIME(10_000));
+    let state = site.retention.state(at(10_000));
     assert_eq!((&state["pruned"], &state["holds"][0]["reason"]), (&json!([{"first": 128, "last": 319}]), &json!("asked for by counsel")));
     // Released, it goes.
     let holds = site.holds("");
-    assert_eq!(firsts(&site.retention.prune(&holds, HOUR_TIME(10_000)).unwrap().prune), [0, 64]);
+    assert_eq!(firsts(&site.retention.prune(&holds, at(10_000)).unwrap().prune), [0, 64]);
     drop(site);
     assert!(self::site(dir.path(), None, None).there().into_iter().eq(320..322));
 }
@@ -162,7 +167,7 @@ fn unreadable_holds_keep_everything() {
     let site = site(dir.path(), Some(Duration::from_secs(1)), None);
     std::fs::write(dir.path().join("holds.toml"), "[[hold]]\nname = 'x'\nwhere = 'caller ='\nreason = 'y'\n").unwrap();
     assert!(site.retention.holds().unwrap_err().to_string().contains("hold `x`"));
-    assert!(site.retention.state(HOUR_TIME(9))["error"].as_str().unwrap().contains("nothing is pruned"));
+    assert!(site.retention.state(at(9))["error"].as_str().unwrap().contains("nothing is pruned"));
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn a_pruning_that_a_crash_has_cut_is_ended_by_the_next_start() {
     site.seal();
     let file = crate::audit::segment::path(&dir.path().join("segments"), 0, "records");
     let bytes = std::fs::read(&file).unwrap();
-    site.retention.prune(&site.holds(""), HOUR_TIME(10_000)).unwrap();
+    site.retention.prune(&site.holds(""), at(10_000)).unwrap();
     assert!(!file.exists());
     drop(site);
     // As if only the note had been made durable.
@@ -264,7 +269,7 @@ fn erasures_are_told_anew_while_what_they_tell_of_stays() {
         serde_json::from_slice(&frame.entries[(seq - frame.first_seq) as usize].leaf).unwrap()
     };
     site.seal();
-    let far = Timestamp(Timestamp::now().0 + 1000 * HOUR);
+    let far = Timestamp(Timestamp::now().0 + 1000 * 3600 * 1_000_000_000);
     let plan = site.retention.prune(&holds, far).unwrap();
     // The segment behind the held one has its answers.
     assert_eq!((firsts(&plan.prune), plan.held.len()), (vec![2 * SEGMENT], 2));

@@ -59,13 +59,14 @@ impl Deref for Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.nudge.end();
+        // It flushes once more when it is dropped, and tells nobody of a failure in words that help; or it panics.
+        let flushed = self.flush().map_err(|error| error.to_string());
         let db = self.db.take();
-        // When its last sync fails it panics.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
-            let error = panic.downcast_ref::<String>().map_or("", String::as_str);
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(db))).map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default());
+        if let Err(error) = flushed.map(drop).and(dropped) {
             tracing::error!(
                 error,
-                "the storage engine could not sync its file at the end; what was acknowledged was synced before: see to the disk, then start again"
+                "the storage engine could not write its file at the end; what was acknowledged was synced before: see to the disk, then start again"
             );
         }
     }

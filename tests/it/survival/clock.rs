@@ -67,3 +67,36 @@ fn a_clock_that_goes_back_loses_nothing_and_is_told() {
     let listed: Vec<_> = listed["exchanges"].as_array().unwrap().iter().map(|exchange| exchange["id"].as_str().unwrap()).collect();
     assert!(told.keys().all(|id| listed.contains(&id.as_str())), "{} of {}", listed.len(), told.len());
 }
+
+#[test]
+fn a_clock_that_jumps_ahead_prunes_nothing_before_somebody_can_notice() {
+    let Some(shim) = Shim::build("a_clock_that_jumps_ahead") else { return };
+    let site = Site::new(Upstream::ok().address);
+    std::fs::create_dir_all(&site.audit).unwrap();
+    std::fs::write(shim.file("clock"), 0_i64.to_ne_bytes()).unwrap();
+    let clock = std::fs::File::options().write(true).open(shim.file("clock")).unwrap();
+    let set = |seconds: i64| clock.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    let env = shim.watching(&site.audit, &[("SHIM_CLOCK", shim.file("clock").display().to_string())]);
+    let sets = ["audit.segment_records=16", "retention.max_age_days=30", "retention.every_seconds=1"];
+    let waits = "segments that are due to be pruned wait";
+
+    let gateway = Gateway::start_watched(&site, &sets, &env);
+    calls(&gateway, "today");
+    eventually("a segment is sealed", || gateway.metric("keyward_sealed_records") >= 16);
+    set(400 * DAY);
+    calls(&gateway, "after-a-year");
+    eventually("it is on record", || site.log().contains(" s ahead of the trail") && site.log().contains("see to the host's time"));
+    eventually("what looks old waits", || site.log().contains(waits));
+    gateway.stop();
+    // Also behind a restart, and nearly a day later.
+    set(400 * DAY + 23 * 3600);
+    let gateway = Gateway::start_watched(&site, &sets, &env);
+    calls(&gateway, "23-hours-later");
+    eventually("what looks old still waits", || site.log().matches(waits).count() > 3);
+    assert_eq!(gateway.metric("keyward_pruned_records_total"), 0);
+    // Nobody has set it right, so it is believed.
+    set(400 * DAY + 25 * 3600);
+    eventually("what is old goes", || gateway.metric("keyward_pruned_records_total") >= 16);
+    gateway.stop();
+    check_verified(&site);
+}
