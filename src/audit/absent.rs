@@ -41,6 +41,16 @@ impl Why {
     }
 }
 
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let how = match self.why {
+            Why::Pruned => "pruned by policy",
+            Why::Lost => "lost",
+        };
+        write!(f, "records {} to {}, which were {how}: record {} tells of it", self.first_seq, self.end.saturating_sub(1), self.told_by)
+    }
+}
+
 impl Absent {
     const BYTES: usize = 8 + 1 + 8;
 
@@ -69,6 +79,18 @@ impl Absent {
         let absent = Self { first_seq, end: u64::from_be_bytes(*end), why, told_by: u64::from_be_bytes(*told_by.first_chunk()?) };
         (bytes.len() == Self::BYTES && absent.first_seq < absent.end).then_some(absent)
     }
+}
+
+/// Ranges that are gone, those that touch and are told of together as one. `all` are in order.
+pub fn joined(all: impl IntoIterator<Item = Absent>) -> Vec<Absent> {
+    let mut joined: Vec<Absent> = Vec::new();
+    for next in all {
+        match joined.last_mut().filter(|last| last.end == next.first_seq && (last.why, last.told_by) == (next.why, next.told_by)) {
+            Some(last) => last.end = next.end,
+            None => joined.push(next),
+        }
+    }
+    joined
 }
 
 /// The first record at or behind `seq` that is not known to be gone. `all` are in order.
@@ -101,6 +123,10 @@ mod tests {
         let gap = |first_seq, end| Absent { first_seq, end, why: Why::Pruned, told_by: 99 };
         let all = [gap(0, 10), gap(10, 20), gap(30, 40)];
         assert_eq!([0, 5, 19, 20, 30, 39, 40].map(|seq| next_present(&all, seq)), [20, 20, 20, 20, 40, 40, 40]);
+        assert_eq!(joined(all), [gap(0, 20), gap(30, 40)]);
+        let lost = Absent { why: Why::Lost, ..gap(20, 30) };
+        assert_eq!(joined([all[1], lost, all[2]]), [all[1], lost, all[2]]);
+        assert_eq!(lost.to_string(), "records 20 to 29, which were lost: record 99 tells of it");
     }
 
     #[test]

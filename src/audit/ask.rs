@@ -1,6 +1,6 @@
 //! Questions to the trail and their answers as text: the same from a running gateway and from a stopped one's folder.
 
-use super::absent::{Absent, Why};
+use super::absent::{Absent, joined};
 use super::filter::{Filter, FilterError};
 use super::present;
 use super::query::{Cursor, QueryError, Reader};
@@ -177,25 +177,25 @@ impl Ask {
     pub fn answer(&self, reader: &Reader, form: Form) -> Result<String, AskError> {
         match self {
             Self::Exchanges { filter, limit, cursor } => {
-                let page = reader.query(filter, *limit, *cursor)?;
+                let (page, gone) = (reader.query(filter, *limit, *cursor)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::table(&page, width),
-                    Form::Json => present::page_json(&page) + "\n",
+                    Form::Table(width) => present::table(&page, width) + &present::gone_table(&gone),
+                    Form::Json => present::page_json(&page, &gone) + "\n",
                     Form::Ndjson => present::page_ndjson(&page),
                 })
             }
             Self::Counts { filter, by } => {
-                let counts = reader.count(filter, by.as_deref())?;
+                let (counts, gone) = (reader.count(filter, by.as_deref())?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::counts_table(&counts, by.as_deref(), width),
-                    Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts)),
+                    Form::Table(width) => present::counts_table(&counts, by.as_deref(), width) + &present::gone_table(&gone),
+                    Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts, &gone)),
                 })
             }
             Self::Histogram { filter, step } => {
-                let histogram = reader.histogram(filter, step)?;
+                let (histogram, gone) = (reader.histogram(filter, step)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::histogram_table(&histogram, width),
-                    Form::Json | Form::Ndjson => format!("{}\n", present::histogram_json(&histogram)),
+                    Form::Table(width) => present::histogram_table(&histogram, width) + &present::gone_table(&gone),
+                    Form::Json | Form::Ndjson => format!("{}\n", present::histogram_json(&histogram, &gone)),
                 })
             }
             Self::Exchange(id) => {
@@ -211,14 +211,14 @@ impl Ask {
     }
 }
 
+/// What an answer may lack, because it is gone from the trail.
+fn gone(reader: &Reader, filter: &Filter) -> Result<Vec<Absent>, QueryError> {
+    Ok(joined(reader.gone_within(filter)?))
+}
+
 /// Records that may have been those of an exchange.
 fn at_its_time(gone: Option<Absent>) -> String {
-    let Some(Absent { first_seq, end, why, told_by }) = gone else { return String::new() };
-    let how = match why {
-        Why::Pruned => "pruned by policy",
-        Why::Lost => "lost",
-    };
-    format!("; at its time stood records {first_seq} to {}, which were {how}: record {told_by} tells of it", end.saturating_sub(1))
+    gone.map_or(String::new(), |gone| format!("; at its time stood {gone}"))
 }
 
 fn parameter(name: &'static str, value: String, allowed: &'static str) -> AskError {

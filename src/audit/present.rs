@@ -3,6 +3,7 @@
 //! Names, paths and bodies come from callers, so everything that is meant for a terminal is stripped of control
 //! characters first. JSON carries each record byte for byte.
 
+use super::absent::{Absent, Why};
 use super::exchange::{Exchange, Part};
 use super::query::{Counts, Histogram, Page};
 use super::record::{Content, Kind};
@@ -14,6 +15,8 @@ use std::fmt::Write;
 
 /// Columns below which what belongs together is stacked, not spread.
 const NARROW: u16 = 140;
+/// Ranges of which a table tells.
+const GONE_MAX: usize = 3;
 
 /// A page as a table that is at most `width` columns wide, and how to get the next one.
 pub fn table(page: &Page, width: u16) -> String {
@@ -54,10 +57,30 @@ pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
     text + &format!("{} in all\n", counts.total)
 }
 
+/// What an answer may lack, for people.
+pub fn gone_table(gone: &[Absent]) -> String {
+    let mut lines: String = gone.iter().take(GONE_MAX).map(|gone| format!("Not here are {gone}.\n")).collect();
+    if let more @ 1.. = gone.len().saturating_sub(GONE_MAX) {
+        lines += &format!("And {more} ranges more, as /absent/ranges on the admin listener tells.\n");
+    }
+    lines
+}
+
+fn gone_json(gone: &[Absent]) -> Value {
+    let range = |gone: &Absent| {
+        let why = match gone.why {
+            Why::Pruned => "pruned",
+            Why::Lost => "lost",
+        };
+        json!({"first": gone.first_seq, "last": gone.end.saturating_sub(1), "why": why, "told_by": gone.told_by})
+    };
+    gone.iter().map(range).collect()
+}
+
 /// Counts as JSON.
-pub fn counts_json(counts: &Counts) -> Value {
+pub fn counts_json(counts: &Counts, gone: &[Absent]) -> Value {
     let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
-    json!({"total": counts.total, "groups": groups})
+    json!({"total": counts.total, "groups": groups, "gone": gone_json(gone)})
 }
 
 /// A histogram as a table with bars.
@@ -78,16 +101,16 @@ pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
 }
 
 /// A histogram as JSON.
-pub fn histogram_json(histogram: &Histogram) -> Value {
+pub fn histogram_json(histogram: &Histogram, gone: &[Absent]) -> Value {
     let buckets: Vec<_> = histogram.buckets.iter().map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count})).collect();
-    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets})
+    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "gone": gone_json(gone)})
 }
 
-/// A page as one JSON document: `exchanges`, and `next`, the cursor or null.
-pub fn page_json(page: &Page) -> String {
+/// A page as one JSON document: `exchanges`, `next`, the cursor or null, and `gone`, what the answer may lack.
+pub fn page_json(page: &Page, gone: &[Absent]) -> String {
     let exchanges: Vec<_> = page.exchanges.iter().map(exchange_json).collect();
     let next = json!(page.next.map(|next| next.to_string()));
-    format!("{{\"exchanges\":[{}],\"next\":{next}}}", exchanges.join(","))
+    format!("{{\"exchanges\":[{}],\"next\":{next},\"gone\":{}}}", exchanges.join(","), gone_json(gone))
 }
 
 /// A page as JSON lines, one exchange on each.

@@ -51,6 +51,10 @@ fn what_is_pruned_by_policy_is_told_from_what_is_missing() {
     // An auditor who asks for what is gone is told so; what is held is there.
     let gone = keyward_fails(&["audit", "show", &ids[0], "--url", &url]);
     assert!(gone.contains("pruned"), "{gone}");
+    let since_ever = String::from_utf8(keyward(&["audit", "query", "--count", "--format", "table", "--url", &url])).unwrap();
+    assert!(since_ever.contains("Not here are records 0 to 15, which were pruned by policy: record "), "{since_ever}");
+    let since_then = gateway.json("/api/v1/counts?where=seq+%3E+60");
+    assert!(since_then["gone"].as_array().unwrap().iter().all(|gone| gone["why"] == "pruned" && gone["last"].as_u64() > Some(60)), "{since_then:#}");
     keyward(&["audit", "show", &ids[10], "--url", &url]);
 
     // Holds that nobody can read hold everything.
@@ -222,6 +226,8 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     calls(&gateway, 3);
     let gone = keyward_fails(&["audit", "show", &ids[17], "--url", &format!("http://{}", site.admin)]);
     assert!(gone.contains("lost"), "{gone}");
+    let page = gateway.json("/api/v1/exchanges?limit=1");
+    assert_eq!((&page["gone"][0]["first"], &page["gone"][0]["last"], &page["gone"][0]["why"]), (&json!(32), &json!(47), &json!("lost")), "{page:#}");
     // What has lost its answer does not stay open for ever.
     let open = gateway.json("/api/v1/exchanges?outcome=open");
     assert_eq!(open["exchanges"], json!([]), "{open:#}");

@@ -1,7 +1,8 @@
-//! What is gone from the trail, asked by the id of an exchange that it does not have.
+//! What is gone from the trail, where a question looks: an answer must not pass for all there was.
 
 use super::Reader;
 use crate::audit::absent::Absent;
+use crate::audit::filter::Filter;
 use crate::audit::store::StoreError;
 use crate::clock::{AuditId, Timestamp};
 
@@ -9,6 +10,20 @@ use crate::clock::{AuditId, Timestamp};
 const ABOUT_NANOS: u64 = 1_000_000_000;
 
 impl Reader {
+    /// The records that are gone, and may have matched a filter by when they were made.
+    ///
+    /// # Errors
+    /// When the trail cannot be read.
+    pub(in crate::audit) fn gone_within(&self, filter: &Filter) -> Result<Vec<Absent>, StoreError> {
+        let mut gone = self.store.absent();
+        if !gone.is_empty() {
+            // A time stands for the first record that is not earlier, and what is gone right before that may be as late.
+            let wanted = self.question(filter)?.0.range();
+            gone.retain(|gone| gone.end >= wanted.start && gone.first_seq < wanted.end);
+        }
+        Ok(gone)
+    }
+
     /// The records that are gone, if some are, where an exchange with this id would stand by the time in it.
     ///
     /// # Errors
