@@ -118,6 +118,11 @@ impl Retention {
         self
     }
 
+    /// The journal of the trail.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
