@@ -71,7 +71,7 @@ impl TieredStore {
 }
 
 impl Shared {
-    fn segment_of(&self, seq: u64) -> Option<Arc<Segment>> {
+    pub(super) fn segment_of(&self, seq: u64) -> Option<Arc<Segment>> {
         frames::segment_of(&self.segments.load(), seq).cloned()
     }
 

@@ -345,3 +345,19 @@ fn what_was_pruned_is_not_found_in_the_engine() {
     drop(store);
     check(&open(dir.path()), &left);
 }
+
+/// A table and its note may be forged together; the records' own times still tell.
+#[test]
+fn the_newest_time_is_that_of_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, SEGMENT);
+    store.seal().unwrap();
+    assert_eq!(store.newest_time(&(0..SEGMENT)).unwrap(), Timestamp((SEGMENT - 1) * 1000));
+    let leaf = canonical(&json!({"time": Timestamp(5_000_000_000).rfc3339()}));
+    let entry = |n: u64| Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: leaf.clone() };
+    store.append(&Batch { first_seq: SEGMENT, entries: (0..SEGMENT).map(entry).collect(), open_floor: Some(2 * SEGMENT), ..Batch::default() }).unwrap();
+    store.seal().unwrap();
+    assert_eq!(store.sealed()[1].last_time, Timestamp(SEGMENT - 1));
+    assert_eq!(store.newest_time(&(SEGMENT..2 * SEGMENT)).unwrap(), Timestamp(5_000_000_000), "what is signed counts");
+}
