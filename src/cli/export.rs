@@ -73,7 +73,8 @@ pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         refuse_dir(args.trail.dir.as_deref())?;
     }
     let mut output = Output::open(args.out.as_deref(), args.cursor_file, saved, args.cursor.is_some())?;
-    ended(export_to(&args.trail, export, &mut output))
+    export_to(&args.trail, export, &mut output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Watches exchanges as they end.
@@ -89,20 +90,13 @@ pub(super) fn follow(args: &FollowArgs) -> anyhow::Result<ExitCode> {
     };
     let mut output = Output::open(None, None, None, false)?;
     output.readable = !args.lines;
-    ended(export_to(&args.trail, Export { form: RecordForm::Exchange, filter: args.filter.clone(), start, follow: true }, &mut output))
+    export_to(&args.trail, Export { form: RecordForm::Exchange, filter: args.filter.clone(), start, follow: true }, &mut output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn refuse_dir(dir: Option<&Path>) -> anyhow::Result<()> {
     ensure!(dir.is_none(), "--follow follows a running gateway: give its --url; the trail of a stopped one does not grow");
     Ok(())
-}
-
-/// Whoever reads our output may stop when it has enough.
-fn ended(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    match result {
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => Ok(ExitCode::SUCCESS),
-        result => result.map(|()| ExitCode::SUCCESS),
-    }
 }
 
 fn export_to(trail: &Trail, export: Export, output: &mut Output) -> anyhow::Result<()> {
