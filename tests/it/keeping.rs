@@ -137,12 +137,12 @@ fn an_index_that_hides_calls_is_found_and_made_anew() {
     eventually("two segments are sealed", || gateway.metric("keyward_sealed_records") >= 32);
     gateway.stop();
     let dir = site.audit.display().to_string();
-    let count = || String::from_utf8(keyward(&["audit", "query", "--dir", &dir, "--action", "StoreBlob", "--count", "--format", "json"])).unwrap();
+    let count = || String::from_utf8(keyward(&["audit", "query", "--dir", &dir, "--outcome", "succeeded", "--count", "--format", "json"])).unwrap();
     let before = count();
     let path = site.audit.join("segments/seg-00000000000000000016.index");
     let mut index = std::fs::read(&path).unwrap();
-    let name = b"StoreBlob";
-    let at = index.windows(name.len()).position(|bytes| bytes == name).expect("the action's name");
+    let name = b"succeeded";
+    let at = index.windows(name.len()).position(|bytes| bytes == name).expect("the outcome's name");
     index[at + name.len() - 1] = b'x';
     let end = index.len() - 12;
     let sum = crc32fast::hash(&index[..end]);
