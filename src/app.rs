@@ -94,6 +94,9 @@ impl Gateway {
         let Prepared { settings, catalog, rules, pushes } = prepared;
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
+        if !settings.admin.ip().to_canonical().is_loopback() {
+            tracing::warn!(address = %settings.admin, "the admin listener has no login, and shows the trail to whoever reaches it: let nobody but auditors and Prometheus do so");
+        }
         allow_files(settings.connections.all);
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -323,7 +323,7 @@ mod tests {
         journal.append_blocking(record(id, Kind::Answer, "answered")).unwrap();
         let store = journal.tiered().unwrap();
         assert!(store.seal_below(2).unwrap());
-        store.prune(&[0..2], 2).unwrap();
+        store.prune(std::slice::from_ref(&(0..2)), 2).unwrap();
         let error = Erasure { id: id.to_string(), reason: "r".to_owned() }.run(&journal, &Holds::default(), json!(null)).unwrap_err();
         assert!(matches!(error, ErasureError::Nothing(_)), "{error}");
         assert!(error.to_string().contains("records 0 to 1, which were pruned by policy: record 2 tells of it"), "{error}");
