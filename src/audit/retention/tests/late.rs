@@ -77,10 +77,11 @@ fn an_answer_is_found_where_no_index_knows_it() {
     std::fs::write(&index, b"none").unwrap();
     let site = self::site(dir.path(), Some(Duration::from_secs(1)), None);
     let store = site.journal.tiered().unwrap();
-    let of = |first: u64| (store.answers_behind(&(first..first + SEGMENT), false).unwrap(), store.answers_behind(&(first..first + SEGMENT), true).unwrap());
+    let of = |first: u64| store.answers_behind(&(first..first + SEGMENT), true).unwrap();
     let answer = Reader::of(&site.journal).show(lost).unwrap().unwrap().answer.unwrap().seq;
-    assert_eq!(of(2 * SEGMENT), (vec![answer], vec![answer]));
-    assert_eq!(of(SEGMENT), (vec![], vec![]));
-    assert_eq!(of(0), of(0));
-    assert_eq!(of(0).1.len(), 1);
+    assert_eq!((of(SEGMENT), of(2 * SEGMENT)), (vec![], vec![answer]));
+    // By the index alone when there is one: it may have been made before the answer came.
+    let by_index = store.answers_behind(&(2 * SEGMENT..3 * SEGMENT), false).unwrap();
+    assert!(by_index.is_empty() || by_index == [answer], "{by_index:?}");
+    assert_eq!((of(0).len(), store.answers_behind(&(0..SEGMENT), false).unwrap()), (1, of(0)));
 }
