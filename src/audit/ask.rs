@@ -3,7 +3,7 @@
 use super::absent::{Absent, joined};
 use super::filter::{Filter, FilterError};
 use super::present;
-use super::query::{Cursor, PAGE_EXCHANGES_MAX, QueryError, Reader};
+use super::query::{Cursor, PAGE_EXCHANGES_MAX, QueryError, Reader, no_exchange};
 use crate::clock::AuditId;
 
 /// Exchanges in a page when no limit is given.
@@ -80,7 +80,7 @@ pub enum AskError {
         allowed: &'static str,
     },
     /// There is no such exchange.
-    #[error("the trail has no exchange {id}{}", at_its_time(*.gone))]
+    #[error("{}", no_exchange(*.id, *.gone))]
     Missing {
         /// Its id.
         id: AuditId,
@@ -224,10 +224,6 @@ fn gone(reader: &Reader, filter: &Filter) -> Result<Vec<Absent>, QueryError> {
 }
 
 /// Records that may have been those of an exchange.
-fn at_its_time(gone: Option<Absent>) -> String {
-    gone.map_or(String::new(), |gone| format!("; at its time stood {gone}"))
-}
-
 fn parameter(name: &'static str, value: String, allowed: &'static str) -> AskError {
     AskError::Parameter { name, value, allowed }
 }

@@ -25,6 +25,7 @@ pub const PAGE_EXCHANGES_MAX: usize = 1000;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub use self::count::{Counts, GROUPS_MAX};
+pub(super) use self::gone::no_exchange;
 pub use self::histogram::{BUCKETS_MAX, Histogram};
 
 /// Why a question could not be answered.
