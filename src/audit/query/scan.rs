@@ -103,6 +103,7 @@ impl Reader {
     ) -> Result<ControlFlow<()>, StoreError> {
         let mut recent = Recent::default();
         for place in places.iter().rev() {
+            self.go_on()?;
             let Some(mut exchange) = self.at_place(index, place, &mut recent)? else { continue };
             let matches = sure.is_some_and(|sure| sure.contains(place)) || question.matches(&mut exchange, |seq| self.store.content(seq))?;
             if matches && visit(exchange)?.is_break() {
@@ -228,6 +229,7 @@ impl Reader {
         let needles = question.0.needles();
         let mut answers = Answers::ahead(&*self.store, end, durable)?;
         for frame in self.store.newest_first(end) {
+            self.go_on()?;
             let frame = frame?;
             for (seq, entry) in numbered(&frame).rev().filter(|(seq, _)| *seq < end) {
                 if seq < range.start {
