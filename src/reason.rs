@@ -175,7 +175,7 @@ reasons! {
     TooManyItems = "too-many-items", 400;
     /// The caller asks more often than it may.
     RateLimited = "rate-limited", 429;
-    /// The gateway holds as many bodies as it may; there is no room for another now.
+    /// The gateway, or the share of this caller or its source in it, holds as much as it may; there is no room for the call now.
     BuffersFull = "buffers-full", 503;
     /// The audit record could not be made durable, so the call is refused.
     JournalUnavailable = "journal-unavailable", 503;

@@ -17,6 +17,7 @@ use crate::reason::Reason;
 use crate::request::{HeadFault, RequestHead};
 use answer::UpstreamFault;
 use async_trait::async_trait;
+use body::ClientBody;
 use budget::{Budget, Held};
 use bytes::Bytes;
 use exchange::Exchange;
@@ -46,7 +47,7 @@ pub struct Proxy {
     pub bound_service: Option<String>,
     /// Towards clients.
     pub limits: Limits,
-    /// For the bodies of all calls.
+    /// For the memory of all calls.
     pub budget: Budget,
     /// Peers whose X-Forwarded-For names the source.
     pub forwarders: Peers,
@@ -70,8 +71,8 @@ pub struct Context {
     exchange: Option<Arc<Exchange>>,
     slot: Option<replay::Slot>,
     more_addresses: bool,
-    /// Held while the body is.
-    body: Held,
+    /// Of the budget, for the call and its body.
+    held: Option<Held>,
     call: Option<Call>,
     _open: OpenExchange,
 }
@@ -103,7 +104,7 @@ impl ProxyHttp for Proxy {
             exchange: None,
             slot: None,
             more_addresses: false,
-            body: self.budget.body(),
+            held: None,
             call: None,
             _open: OpenExchange::new(&self.gate.metrics),
         }
@@ -125,11 +126,13 @@ impl ProxyHttp for Proxy {
             connection.watch_chunks(&behind);
         }
         context.call = Some(call);
-        let mut body = body::ClientBody { session, deadline: self.limits.body, held: &mut context.body, connection: &connection };
-        match self.gate.admit(head, &mut body).await {
+        let mut body = ClientBody { session, deadline: self.limits.body, connection: &connection, held: self.budget.room(head.client.ip()).hold() };
+        let admitted = self.gate.admit(head, &mut body).await;
+        let held = context.held.insert(body.held);
+        match admitted {
             Ok(permit) => {
                 let body = permit.body().clone();
-                let exchange = Arc::new(Exchange::new(permit));
+                let exchange = Arc::new(Exchange::new(permit, held.room().hold()));
                 context.exchange = Some(Arc::clone(&exchange));
                 context.slot = Some(replay::install(&mut session.downstream_session, body, exchange, self.limits.answer));
                 Ok(false)
