@@ -2,7 +2,7 @@
 
 use super::budget::{CALL_BYTES, Held, SHORT_BYTES_MAX};
 use crate::listen::chunks::Ends;
-use crate::listen::connection::Connection;
+use crate::listen::connection::{Call, Connection};
 use crate::request::{BodyFault, BodySource};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,8 @@ pub struct ClientBody<'a> {
     pub deadline: Duration,
     /// The connection, which looks at the body's chunks.
     pub connection: &'a Connection,
+    /// The call.
+    pub call: &'a mut Call,
     /// What the call and its body hold: nothing yet.
     pub held: Held,
 }
@@ -25,6 +27,10 @@ pub struct ClientBody<'a> {
 impl BodySource for ClientBody<'_> {
     fn asked_by(&mut self, caller: Option<&str>) {
         self.held = self.held.room().of(caller).hold();
+        if caller.is_none() {
+            // Strangers in calls would take all connections; a call that is allowed takes its place again.
+            self.call.give_way();
+        }
     }
 
     async fn read(&mut self, limit_bytes: usize) -> Result<Bytes, BodyFault> {

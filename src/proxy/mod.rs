@@ -118,15 +118,16 @@ impl ProxyHttp for Proxy {
         let connection = Connection::of(session.digest()).cloned();
         let call = connection.as_ref().and_then(Connection::call);
         let (Some(connection), Some(mut call)) = (connection, call) else {
-            return Err(Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down());
+            return Err(gave_its_place());
         };
         let head = self.head(session, context, &connection, &call);
         let behind = std::mem::take(&mut call.behind);
         if head.headers.contains_key(http::header::TRANSFER_ENCODING) {
             connection.watch_chunks(&behind);
         }
-        context.call = Some(call);
-        let mut body = ClientBody { session, deadline: self.limits.body, connection: &connection, held: self.budget.room(head.client.ip()).hold() };
+        let call = context.call.insert(call);
+        let held = self.budget.room(head.client.ip()).hold();
+        let mut body = ClientBody { session, deadline: self.limits.body, connection: &connection, call, held };
         let admitted = self.gate.admit(head, &mut body).await;
         let held = context.held.insert(body.held);
         match admitted {
@@ -134,6 +135,9 @@ impl ProxyHttp for Proxy {
                 let body = permit.body().clone();
                 let exchange = Arc::new(Exchange::new(permit, held.room().hold()));
                 context.exchange = Some(Arc::clone(&exchange));
+                if !call.keep_place() {
+                    return Err(gave_its_place());
+                }
                 context.slot = Some(replay::install(&mut session.downstream_session, body, exchange, self.limits.answer));
                 Ok(false)
             }
@@ -349,6 +353,10 @@ impl Context {
             replay::restore(&mut session.downstream_session, &slot);
         }
     }
+}
+
+fn gave_its_place() -> Box<Error> {
+    Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down()
 }
 
 fn host_of(header: &RequestHeader) -> &str {

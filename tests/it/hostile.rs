@@ -154,3 +154,28 @@ fn answers_are_examined_while_there_is_room() {
         assert!(record.leaf["body"].get("kept").is_none() && record.leaf["whole"] == true, "{}", record.leaf);
     }
 }
+
+#[test]
+fn strangers_in_calls_make_room_for_others() {
+    let upstream = Upstream::ok();
+    let site = site(&upstream);
+    let gateway = site.serve_with(&["limits.connections_max=8", "limits.body_seconds=60"]);
+    let slow = |request: &Request| [request.head().as_slice(), b"{"].concat();
+    let mut known = gateway.client();
+    known.send(&slow(&post("203.0.113.1", 20)));
+    eventually("it is in its call", || gateway.metric("keyward_open_exchanges") == 1);
+    let mut strangers: Vec<Client> = (0..7).map(|_| gateway.client()).collect();
+    for client in &mut strangers {
+        client.send(&slow(&post("198.51.100.7", 20).header("X-Auth-Token", "stranger")));
+    }
+    // The admin listener has no part in this.
+    eventually("all are in calls", || gateway.metric("keyward_open_exchanges") == 8);
+    for n in 0..10 {
+        assert_eq!(gateway.client().call(&post("203.0.113.99", 20)).status, 200, "call {n}");
+    }
+    assert!(strangers.iter_mut().any(Client::is_closed), "it was a stranger's connection that made room");
+    known.send(&json_of(20)[1..]);
+    assert_eq!(known.answer().status, 200, "a known caller's is left alone");
+    drop(strangers);
+    gateway.stop();
+}
