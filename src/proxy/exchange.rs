@@ -52,6 +52,8 @@ struct Seen {
     held: Option<Held>,
     /// It was given up for want of room.
     crowded: bool,
+    /// Interim answers (1xx): nobody asked for them, and they are not passed on.
+    interim: usize,
     length: u64,
     hash: Sha256,
     sent: bool,
@@ -71,6 +73,7 @@ impl Exchange {
             body: BytesMut::new(),
             held: Some(held),
             crowded: false,
+            interim: 0,
             length: 0,
             hash: Sha256::new(),
             sent: false,
@@ -124,7 +127,8 @@ impl Exchange {
     pub fn see(&self, task: &HttpTask) {
         let mut seen = self.lock();
         match task {
-            HttpTask::Header(header, _) if !header.status.is_informational() => {
+            HttpTask::Header(header, _) if header.status.is_informational() => seen.interim += 1,
+            HttpTask::Header(header, _) => {
                 seen.status = Some(header.status.as_u16());
                 seen.headers = header.headers.clone();
                 seen.mark("first_byte");
@@ -191,7 +195,8 @@ impl Seen {
             ClientFate::Left => "the client left before its answer was whole",
         };
         let crowded = if self.crowded { "there was no room to examine the answer, so only its length and digest are on record" } else { "" };
-        let said = [fault.as_str(), client, crowded].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>();
+        let interim = if self.interim > 0 { format!("{} interim answers of the upstream were not passed on", self.interim) } else { String::new() };
+        let said = [fault.as_str(), client, crowded, &interim].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>();
         Answer {
             status: self.status,
             headers: std::mem::take(&mut self.headers),

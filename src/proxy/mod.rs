@@ -37,6 +37,11 @@ use upstream::Upstreams;
 /// Calls that one HTTP/2 connection may have under way.
 const HTTP2_STREAMS_MAX: u32 = 64;
 
+/// What small frames of bodies may cost an HTTP/2 connection until they are read, each 256 bytes less its length. The
+/// library's own bound ends connections with honest calls, for a body of 400 bytes in frames of one byte. This one lets a
+/// whole window of 64 KiB wait in frames of 16 bytes, and holds no more memory than that takes.
+const HTTP2_SMALL_FRAMES_BYTES: usize = 1024 * 1024;
+
 /// What the hooks work with.
 pub struct Proxy {
     /// Judges.
@@ -120,8 +125,13 @@ impl ProxyHttp for Proxy {
         let (Some(connection), Some(mut call)) = (connection, call) else {
             return Err(gave_its_place());
         };
+        join_cookies(session.req_header_mut())?;
         let head = self.head(session, context, &connection, &call);
         let behind = std::mem::take(&mut call.behind);
+        if is_more_than_body(&head.headers, &behind) {
+            // pingora reads no request behind this one; the answer is to say so.
+            session.set_keepalive(None);
+        }
         if head.headers.contains_key(http::header::TRANSFER_ENCODING) {
             connection.watch_chunks(&behind);
         }
@@ -276,6 +286,7 @@ impl Proxy {
         app.server_options = Some(options);
         let mut http2 = default_h2_options();
         http2.max_concurrent_streams(HTTP2_STREAMS_MAX);
+        http2.data_frame_budget(HTTP2_SMALL_FRAMES_BYTES);
         app.h2_options = Some(http2);
         app
     }
@@ -364,6 +375,22 @@ fn host_of(header: &RequestHeader) -> &str {
         Some(host) => host.to_str().unwrap_or(""),
         None => header.uri.authority().map_or("", |a| a.as_str()),
     }
+}
+
+/// HTTP/2 may cut a cookie into several fields, which are one in HTTP/1.1 (RFC 9113, 8.2.3).
+fn join_cookies(header: &mut RequestHeader) -> Result<()> {
+    let crumbs: Vec<&[u8]> = header.headers.get_all(http::header::COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
+    if header.version == http::Version::HTTP_2 && crumbs.len() > 1 {
+        let whole = crumbs.join(&b"; "[..]);
+        header.insert_header(http::header::COOKIE, whole)?;
+    }
+    Ok(())
+}
+
+/// Whether the bytes that came with a head go on behind its body, as far as a length tells.
+fn is_more_than_body(headers: &http::HeaderMap, behind: &[u8]) -> bool {
+    let length = headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    !headers.contains_key(http::header::TRANSFER_ENCODING) && behind.len() > length.unwrap_or(0)
 }
 
 /// Whether the caller's signature covers a header.

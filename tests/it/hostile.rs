@@ -122,7 +122,7 @@ fn answers_are_examined_while_there_is_room() {
         if !request.line().contains("long") {
             return vec![ok()];
         }
-        let Act::Send(whole) = answer(200, &long) else { unreachable!() };
+        let Act::Send(whole) = answer(200, &long) else { panic!("an answer is bytes") };
         let (first, rest) = whole.split_at(150_000);
         vec![Act::Send(first.to_vec()), Act::Until(until.clone()), Act::Send(rest.to_vec())]
     });
