@@ -74,7 +74,7 @@ reasons! {
     HeadName = "head-name", 400;
     /// A header's value holds a control or non-ASCII byte, which readers cut at, drop or decode in their own ways.
     HeadValue = "head-value", 400;
-    /// Connection names a header that a server on the way would take off: who reads it depends on where it is read.
+    /// Connection, or a signature, names a header that a server on the way would take off: who reads it depends on where it is read.
     HeadConnection = "head-connection", 400;
     /// The request asks for another protocol: the bytes behind it would be nobody's request.
     HeadUpgrade = "head-upgrade", 400;
