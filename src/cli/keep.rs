@@ -122,7 +122,7 @@ fn told(report: &Report) -> String {
     let mut text = format!("{} sealed segments go on, up to record {}\n", report.segments, report.sealed_end.saturating_sub(1));
     let mut line = |sentence: String| text += &(sentence + "\n");
     line(format!("{} records behind them were found again; {} records were signed in all", report.found_again, report.signed));
-    if report.lost.is_empty() {
+    if report.lost.is_empty() && report.unproven.is_empty() {
         line("no record that was signed is lost".to_owned());
     }
     for range in &report.lost {

@@ -34,7 +34,8 @@ pub enum Why {
 }
 
 impl Why {
-    fn code(self) -> &'static str {
+    /// As it is written.
+    pub fn code(self) -> &'static str {
         match self {
             Self::Regular => "regular",
             Self::Stop => "stop",
