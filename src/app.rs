@@ -3,7 +3,7 @@
 mod prepared;
 mod signals;
 
-pub use self::prepared::{Prepared, Problems};
+pub use self::prepared::{Prepared, Problems, check_doors};
 use self::signals::Signals;
 use crate::admin::operator::Token;
 use crate::admin::{self, Phase};

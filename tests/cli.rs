@@ -52,6 +52,9 @@ fn a_mistake_is_said_with_its_place_and_what_to_do() {
     for (file, from, to, wanted) in [
         ("config/keyward.toml", "\nbody_bytes_max =", "\nbody_bytes_mx =", &["keyward.toml:", "did you mean `body_bytes_max`"][..]),
         ("config/keyward.toml", "name = \"alibaba.codeup\"", "name = \"alibaba.codup\"", &["alibaba.codup", "alibaba.codeup"]),
+        ("config/keyward.toml", "\nbody_bytes_max = 1048576", "\nbody_bytes_max = 0", &["limits.body_bytes_max", "0 would let nothing through"]),
+        ("config/keyward.toml", "[gateway]", "[gateway]\nthreads = 100000", &["gateway.threads", "1024 at most"]),
+        ("config/keyward.toml", "[retention]", "[retention]\nholds_file = \"none.toml\"", &["none.toml"]),
         ("config/callers.toml", "groups = [", "grups = [", &["callers.toml", "grups"]),
         ("config/callers.toml", "\"key-admins\"", "\"key-admns\"", &["key-admins"]),
         ("policies/20-keys.cedar", "context.body.force", "context.body.forse", &["20-keys.cedar:", "forse", "force"]),
@@ -78,6 +81,30 @@ fn a_mistake_is_said_with_its_place_and_what_to_do() {
         let (code, said) = check_after(file, from, to);
         assert_eq!(code, Some(1), "{file} {to}: {said}");
         assert!(wanted.iter().all(|w| said.contains(w)), "{file} {to}: {said}");
+    }
+}
+
+#[test]
+fn a_check_looks_at_certificates_and_addresses_too() {
+    let tls = "[[listener]]\naddress = \"127.0.0.1:8443\"\n[listener.tls]\ncertificates = [{ chain = \"none.pem\", key = \"none.key\" }]\n[admin]";
+    let twice = "[[listener]]\naddress = \"127.0.0.1:8080\"\n[admin]";
+    for (to, wanted) in [(tls, &["listener 127.0.0.1:8443", "none.pem"][..]), (twice, &["two listeners have the address 127.0.0.1:8080"])] {
+        let (code, said) = check_after("config/keyward.toml", "[admin]", to);
+        assert!(code == Some(1) && wanted.iter().all(|wanted| said.contains(wanted)), "{said}");
+    }
+}
+
+/// Whoever reads the output may go, and its disk may be full: neither is a panic.
+#[test]
+fn an_output_that_ends_is_no_panic() {
+    for args in [&["check"][..], &["policy", "list"], &["policy", "schema"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keyward")).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {} {}", output.status, text(&output.stderr));
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_keyward")).args(args).stdout(full).output().unwrap();
+        assert!(output.status.code() == Some(1) && text(&output.stderr).starts_with("keyward: No space left on device"), "{args:?}: {}", text(&output.stderr));
     }
 }
 

@@ -84,7 +84,7 @@ struct Stream {
     /// `None` when it has ended.
     exporter: Option<Exporter>,
     state: Arc<AdminState>,
-    /// Each line begins with the cursor behind it and a tab.
+    /// Each line begins with the cursor behind it and a tab, or is continued by the next.
     numbered: bool,
     header: &'static str,
     /// When a follower last heard of the cursor.
@@ -131,9 +131,10 @@ impl Stream {
     fn write(&mut self, step: &Step, piece: &mut Vec<u8>) {
         for line in &step.lines {
             if self.numbered {
-                piece.extend_from_slice(format!("{}\t", line.next).as_bytes());
+                line.write_numbered(piece);
+            } else {
+                piece.extend_from_slice(&line.bytes);
             }
-            piece.extend_from_slice(&line.bytes);
             self.account.lines += 1;
             self.account.bytes += line.bytes.len() as u64;
         }

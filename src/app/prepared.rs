@@ -1,9 +1,12 @@
 //! What can be read and checked before anything is bound or written.
 
+use crate::audit::retention::Holds;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
+use crate::causes::causes;
 use crate::config::Settings;
 use crate::gate::Rules;
+use crate::listen::tls::Tls;
 use crate::policy::Bundle;
 use crate::proxy::upstream;
 use crate::push;
@@ -38,6 +41,25 @@ impl Prepared {
         let pushes = push::prepare(&settings.pushes).map_err(Problems)?;
         Ok(Self { settings, catalog, rules, pushes })
     }
+}
+
+/// Checks what a gateway needs besides to open its doors, and a check of its policies does not: certificates, addresses, holds.
+///
+/// # Errors
+/// All that is wrong, a line each.
+pub fn check_doors(settings: &Settings) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    for listener in &settings.listeners {
+        let loaded = listener.tls.clone().map(Tls::load).transpose();
+        problems.extend(loaded.err().map(|error| format!("configuration: listener {}: {}", listener.address, causes(&error))));
+    }
+    let mut addresses: Vec<_> = settings.listeners.iter().map(|listener| listener.address).chain([settings.admin]).filter(|a| a.port() != 0).collect();
+    addresses.sort_unstable();
+    let twice = addresses.windows(2).filter_map(|pair| pair.first().filter(|first| pair.last() == Some(first)));
+    problems.extend(twice.map(|address| format!("configuration: two listeners have the address {address}: give each its own")));
+    let holds = settings.retention.holds_file.as_deref().map(Holds::read).transpose();
+    problems.extend(holds.err().map(|error| format!("configuration: {}", causes(&error))));
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
 fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// With less free than this, opening is not tried without giving the ballast up: sled writes in segments of 8 MiB.
 pub const OPENING_BYTES: u64 = 16 * 1024 * 1024;
+/// With less than this the engine may fail to write at all, and that is the end of the journal.
+pub const ENGINE_BYTES: u64 = OPENING_BYTES / 2;
 /// What is written at a time where the file system does not allocate by itself: the journal's writer waits for it.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 

@@ -25,6 +25,9 @@ pub const EXPORT: &str = "/api/v1/export";
 /// The last line of a numbered export that is whole: the only one without a cursor.
 pub const WHOLE: &str = "whole";
 
+/// In the place of a cursor: the next line goes on with this one, and has the cursor behind both.
+pub const CONTINUED: &str = "+";
+
 const BOUNDS: Bounds = Bounds { step_records: 1024, step_bytes: 1024 * 1024, open_bytes: 4 * 1024 * 1024 };
 
 /// What an export may hold in memory.
@@ -154,6 +157,22 @@ pub struct Line {
     pub time: Timestamp,
     /// The line.
     pub bytes: Vec<u8>,
+}
+
+impl Line {
+    /// Writes it with its cursor. An exchange of two records is two lines to whoever reads them, and has one cursor: it is
+    /// whole with the second.
+    pub fn write_numbered(&self, out: &mut Vec<u8>) {
+        let mut lines = self.bytes.split_inclusive(|byte| *byte == b'\n').peekable();
+        while let Some(line) = lines.next() {
+            match lines.peek() {
+                Some(_) => out.extend_from_slice(CONTINUED.as_bytes()),
+                None => out.extend_from_slice(self.next.to_string().as_bytes()),
+            }
+            out.push(b'\t');
+            out.extend_from_slice(line);
+        }
+    }
 }
 
 /// What one step gave.

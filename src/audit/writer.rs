@@ -176,8 +176,16 @@ impl Writer {
 
     /// Where the record is to stand: at `seq`, or where its exchange was closed already.
     fn admit(&mut self, record: &Record, seq: u64, disk_low: Option<DiskLow>) -> Result<u64, JournalError> {
-        if let (Some(DiskLow { free, min }), Kind::Forwarded | Kind::Refused) = (disk_low, record.kind) {
-            return Err(JournalError::DiskLow { free, min });
+        if let Some(DiskLow { free, min }) = disk_low {
+            // The last room is for answers to what was forwarded.
+            let min = match record.kind {
+                Kind::Forwarded | Kind::Refused => min,
+                Kind::Event => min.min(ballast::ENGINE_BYTES),
+                Kind::Answer => 0,
+            };
+            if free < min {
+                return Err(JournalError::DiskLow { free, min });
+            }
         }
         frame::check_leaf(&record.leaf).map_err(|error| JournalError::Unstorable(Arc::new(error)))?;
         if let Some(content) = record.content.as_ref().filter(|content| content.bytes.len() > CONTENT_BYTES_MAX) {

@@ -224,7 +224,7 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Some(dir) => ask.answer(&folder(dir)?, form)?,
         None => ask_gateway(&trail, &ask.target(form))?,
     };
-    print!("{text}");
+    say!("{text}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -52,11 +52,11 @@ pub fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     std::fs::rename(&part, &args.out)?;
     let dir = args.out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()?;
-    println!(
+    sayln!(
         "{}, {} bytes. The keys are not in it: keep those of evidence.key_file and audit.digest_key_file apart",
         args.out.display(),
         args.out.metadata()?.len()
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,12 +124,12 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    println!(
+    sayln!(
         "{} records as of {} are restored into {}; record {} tells of it. Put the keys back, and start the gateway on it",
         restored.records,
         restored.made,
         args.dir.display(),
         restored.told_by
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }

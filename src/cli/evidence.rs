@@ -118,9 +118,9 @@ pub fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     })?;
     bar.finish_and_clear();
     if args.json {
-        println!("{:#}", report.json());
+        sayln!("{:#}", report.json())?;
     } else {
-        print!("{}", report.text());
+        say!("{}", report.text())?;
     }
     Ok(ExitCode::from(report.status()))
 }
@@ -140,10 +140,10 @@ fn check_proof(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::
     ensure!(keys.len() <= 1, "--proof: one --vkey is enough");
     let own = keys.is_empty();
     match proof::check(dir, keys.into_iter().next()) {
-        Ok(checked) if json => println!("{:#}", serde_json::json!({"proved": checked.lines, "key": checked.key.to_string(), "key_from_outside": !own})),
+        Ok(checked) if json => sayln!("{:#}", serde_json::json!({"proved": checked.lines, "key": checked.key.to_string(), "key_from_outside": !own}))?,
         Ok(checked) => {
-            checked.lines.iter().for_each(|line| println!("{line}"));
-            println!("by the key {}{}", checked.key, if own { ", which came with the proof: give --vkey to be sure" } else { "" });
+            checked.lines.iter().try_for_each(|line| sayln!("{line}"))?;
+            sayln!("by the key {}{}", checked.key, if own { ", which came with the proof: give --vkey to be sure" } else { "" })?;
         }
         Err(error) => {
             eprintln!("keyward: {error:#}");
@@ -158,11 +158,11 @@ fn check_pack(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::R
     let own = keys.is_empty();
     match pack::check(dir, keys.into_iter().next()) {
         Ok(checked) if json => {
-            println!("{:#}", serde_json::json!({"records": checked.records, "of": checked.size, "key": checked.key.to_string(), "key_from_outside": !own}));
+            sayln!("{:#}", serde_json::json!({"records": checked.records, "of": checked.size, "key": checked.key.to_string(), "key_from_outside": !own}))?;
         }
         Ok(checked) => {
-            println!("all {} records stand in the log where the pack says, among the {} that its checkpoint covers", checked.records, checked.size);
-            println!("by the key {}{}", checked.key, if own { ", which came with the pack: give --vkey to be sure" } else { "" });
+            sayln!("all {} records stand in the log where the pack says, among the {} that its checkpoint covers", checked.records, checked.size)?;
+            sayln!("by the key {}{}", checked.key, if own { ", which came with the pack: give --vkey to be sure" } else { "" })?;
         }
         Err(error) => {
             eprintln!("keyward: {error:#}");
@@ -202,7 +202,7 @@ pub fn run_prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     };
     let records: Vec<_> = proved.records.iter().map(ToString::to_string).collect();
     let cosigned = if proved.cosigned { ", cosigned by a witness" } else { "" };
-    println!("{}: records {}, by a checkpoint over {} records{cosigned}", out.display(), records.join(" and "), proved.size);
+    sayln!("{}: records {}, by a checkpoint over {} records{cosigned}", out.display(), records.join(" and "), proved.size)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -223,7 +223,7 @@ pub fn run_rotate_key(settings: &Settings) -> anyhow::Result<ExitCode> {
             return Err(error.into());
         }
     };
-    println!("new key  {}\nold key  {}, in `{}`", new.verifier(), old.verifier(), aside.display());
-    println!("Restart the gateway: both keys sign one checkpoint, {} tells when. Then destroy the old one.", layout::KEYS);
+    sayln!("new key  {}\nold key  {}, in `{}`", new.verifier(), old.verifier(), aside.display())?;
+    sayln!("Restart the gateway: both keys sign one checkpoint, {} tells when. Then destroy the old one.", layout::KEYS)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use super::audit::{FilterArgs, Trail, folder, problem, unreachable};
 use super::output::{Output, Saved, Sink};
-use crate::audit::export::{Export, Exporter, Start, State, WHOLE};
+use crate::audit::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
 use crate::client::{self, Body};
@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const SILENCE: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+const OTHER_FORM: &str = "the gateway answers in another form: is it of another version?";
 
 /// What to export, and where to.
 #[derive(Debug, Args)]
@@ -66,13 +67,14 @@ fn form(name: &str) -> Result<RecordForm, String> {
 /// When the trail cannot be reached or read, or the output cannot be written.
 pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let saved = Saved::read(args.cursor_file.as_deref())?;
-    let cursor = args.cursor.or(saved.map(|saved| saved.cursor));
+    let cursor = args.cursor.or(saved.and_then(|saved| saved.cursor));
     let export = Export { form: args.form, filter: args.filter.filter()?, start: cursor.map_or(Start::Oldest, Start::At), follow: args.follow };
     if args.follow {
         refuse_dir(args.trail.dir.as_deref())?;
     }
     let mut output = Output::open(args.out.as_deref(), args.cursor_file, saved, args.cursor.is_some())?;
-    ended(export_to(&args.trail, export, &mut output))
+    export_to(&args.trail, export, &mut output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Watches exchanges as they end.
@@ -88,20 +90,13 @@ pub(super) fn follow(args: &FollowArgs) -> anyhow::Result<ExitCode> {
     };
     let mut output = Output::open(None, None, None, false)?;
     output.readable = !args.lines;
-    ended(export_to(&args.trail, Export { form: RecordForm::Exchange, filter: args.filter.clone(), start, follow: true }, &mut output))
+    export_to(&args.trail, Export { form: RecordForm::Exchange, filter: args.filter.clone(), start, follow: true }, &mut output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn refuse_dir(dir: Option<&Path>) -> anyhow::Result<()> {
     ensure!(dir.is_none(), "--follow follows a running gateway: give its --url; the trail of a stopped one does not grow");
     Ok(())
-}
-
-/// Whoever reads our output may stop when it has enough.
-fn ended(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    match result {
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => Ok(ExitCode::SUCCESS),
-        result => result.map(|()| ExitCode::SUCCESS),
-    }
 }
 
 fn export_to(trail: &Trail, export: Export, output: &mut Output) -> anyhow::Result<()> {
@@ -218,9 +213,10 @@ async fn connect(trail: &Trail, export: &Export, purpose: Option<&str>, sink: &m
     Err(if head.status.as_u16() == 503 { Refusal::Passing(error) } else { Refusal::Final(error) })
 }
 
-/// Reads lines, each after its cursor and a tab, up to the one that says that this is all.
+/// Reads lines, each after its cursor and a tab, up to the one that says that this is all. What is continued is handed over with
+/// what continues it, so that no cursor stands between the two.
 async fn read_lines(stream: &mut Body, sink: &mut dyn Sink) -> anyhow::Result<()> {
-    let mut rest: Vec<u8> = Vec::new();
+    let (mut rest, mut begun): (Vec<u8>, Vec<u8>) = Default::default();
     loop {
         let piece = tokio::time::timeout(SILENCE, stream.next()).await.context("the gateway has fallen silent")??;
         rest.extend_from_slice(&piece.context("the gateway ended the export before it was whole")?);
@@ -230,15 +226,20 @@ async fn read_lines(stream: &mut Body, sink: &mut dyn Sink) -> anyhow::Result<()
             if line.strip_suffix(b"\n") == Some(WHOLE.as_bytes()) {
                 return Ok(());
             }
-            let (next, text) = numbered(line).context("the gateway answers in another form")?;
-            sink.put(if text == b"\n" { b"" } else { text }, next)?;
+            let (next, text) = numbered(line).context(OTHER_FORM)?;
+            begun.extend_from_slice(if text == b"\n" { b"" } else { text });
+            if next != CONTINUED.as_bytes() {
+                let next = std::str::from_utf8(next).ok().and_then(|next| next.parse().ok()).context(OTHER_FORM)?;
+                sink.put(&std::mem::take(&mut begun), next)?;
+            }
         }
         sink.flush()?;
     }
 }
 
-fn numbered(line: &[u8]) -> Option<(u64, &[u8])> {
+/// What stands before a line's tab, and behind it.
+fn numbered(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = line.iter().position(|byte| *byte == b'\t')?;
     let (number, text) = line.split_at_checked(at)?;
-    Some((std::str::from_utf8(number).ok()?.parse().ok()?, text.get(1..)?))
+    Some((number, text.get(1..)?))
 }

@@ -41,9 +41,9 @@ pub struct RetentionArgs {
 pub fn retention(args: &RetentionArgs) -> anyhow::Result<ExitCode> {
     let text = ask_gateway(&Trail { url: args.url.clone(), dir: None }, RETENTION)?;
     if args.json {
-        println!("{text}");
+        sayln!("{text}")?;
     } else {
-        print!("{}", shown(&serde_json::from_str(&text).context("the gateway's answer")?));
+        say!("{}", shown(&serde_json::from_str(&text).context("the gateway's answer")?))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -111,9 +111,9 @@ pub fn run_salvage(args: &SalvageArgs) -> anyhow::Result<ExitCode> {
     })?;
     bar.finish_and_clear();
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        sayln!("{}", serde_json::to_string(&report)?)?;
     } else {
-        print!("{}", told(&report));
+        say!("{}", told(&report))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -178,10 +178,10 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if args.json {
-        println!("{}", serde_json::to_string(&erased)?);
+        sayln!("{}", serde_json::to_string(&erased)?)?;
     } else {
         let records: Vec<_> = erased.records.iter().map(u64::to_string).collect();
-        println!("the bodies of exchange {} are erased: record {}; record {} tells of it", erased.id, records.join(" and "), erased.told_by);
+        sayln!("the bodies of exchange {} are erased: record {}; record {} tells of it", erased.id, records.join(" and "), erased.told_by)?;
     }
     if running {
         eprintln!("unused parts of the engine's own file may hold them until the gateway is started anew, which writes that file anew");

@@ -1,5 +1,19 @@
 //! The command line.
 
+/// Writes to standard output. Whoever reads it may have gone, or its disk be full: that is an error, and no panic.
+macro_rules! say {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($text)*))
+    };
+}
+
+/// The same, with the end of the line.
+macro_rules! sayln {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 mod audit;
 mod backup;
 mod evidence;
@@ -10,14 +24,14 @@ mod pack;
 mod policy;
 mod trail;
 
-use crate::app::{Gateway, Prepared, Problems};
+use crate::app::{Gateway, Prepared, Problems, check_doors};
 use crate::catalog::Catalog;
 use crate::config::Settings;
 use crate::secret::DigestKey;
 use crate::{demo, sandbox};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use std::io::{IsTerminal, Read};
+use std::io::{ErrorKind, IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -130,6 +144,8 @@ pub fn main() -> ExitCode {
     start_logging(cli.log_json);
     match run(cli.command) {
         Ok(code) => code,
+        // Whoever reads our output may stop when it has enough.
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keyward: {error:#}");
             ExitCode::FAILURE
@@ -159,7 +175,10 @@ fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
-    let prepared = match configured.settings().and_then(|s| Ok(Prepared::read(s)?)) {
+    let prepared = match configured.settings().and_then(|s| {
+        check_doors(&s)?;
+        Ok(Prepared::read(s)?)
+    }) {
         Ok(prepared) => prepared,
         Err(error) => {
             let count = error.downcast_ref::<Problems>().map_or(1, |p| p.0.len());
@@ -168,11 +187,11 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
         }
     };
     let actions: std::collections::BTreeSet<_> = prepared.catalog.operations().iter().map(|op| &op.action).collect();
-    println!("configuration  {}", configured.config.display());
-    println!("catalogue      {} services, {} routes, {} actions", prepared.catalog.services().count(), prepared.catalog.operations().len(), actions.len());
-    println!("callers        {} in {} groups", prepared.rules.directory.callers.len(), prepared.rules.directory.groups.len());
-    println!("policies       {}  ({})", prepared.rules.policies.policies().count(), prepared.rules.policies.hash);
-    println!("all is well");
+    sayln!("configuration  {}", configured.config.display())?;
+    sayln!("catalogue      {} services, {} routes, {} actions", prepared.catalog.services().count(), prepared.catalog.operations().len(), actions.len())?;
+    sayln!("callers        {} in {} groups", prepared.rules.directory.callers.len(), prepared.rules.directory.groups.len())?;
+    sayln!("policies       {}  ({})", prepared.rules.policies.policies().count(), prepared.rules.policies.hash)?;
+    sayln!("all is well")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -207,7 +226,7 @@ fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {
     std::io::stdin().read_to_end(&mut secret)?;
     let secret = secret.trim_ascii();
     anyhow::ensure!(!secret.is_empty(), "standard input holds no secret");
-    println!("{}", key.digest(secret));
+    sayln!("{}", key.digest(secret))?;
     Ok(ExitCode::SUCCESS)
 }
 

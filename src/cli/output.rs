@@ -21,8 +21,8 @@ const OFTEN: Duration = Duration::from_secs(1);
 /// What a cursor file holds.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(super) struct Saved {
-    /// The next record.
-    pub cursor: u64,
+    /// The next record; none while the first was not written yet.
+    pub cursor: Option<u64>,
     /// Bytes of the output before it.
     bytes: u64,
 }
@@ -33,6 +33,10 @@ impl Saved {
         let Some(path) = path.filter(|path| path.exists()) else { return Ok(None) };
         let bytes = std::fs::read(path).with_context(|| format!("cursor file {}", path.display()))?;
         serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is no cursor file", path.display()))
+    }
+
+    fn write(self, path: &Path) -> anyhow::Result<()> {
+        durable::replace(path, &serde_json::to_vec(&self)?).with_context(|| format!("cursor file {}", path.display()))
     }
 }
 
@@ -93,10 +97,15 @@ impl Output {
                     bytes = length;
                 }
                 file.seek(SeekFrom::End(0)).with_context(name)?;
+                if let (Some(cursor_file), None) = (&cursor_file, saved) {
+                    // Whoever was ended before the first cursor goes on too: at the beginning.
+                    Saved { cursor: None, bytes }.write(cursor_file)?;
+                }
                 To::File(BufWriter::new(file))
             }
         };
-        Ok(Self { to, cursor_file, readable: false, next: saved.map(|saved| saved.cursor), bar, bytes, saved: Instant::now(), kept: saved.is_some() })
+        let next = saved.and_then(|saved| saved.cursor);
+        Ok(Self { to, cursor_file, readable: false, next, bar, bytes, saved: Instant::now(), kept: next.is_some() })
     }
 
     /// Writes what stands before the first line.
@@ -115,8 +124,7 @@ impl Output {
             To::Stdout(stdout) => stdout.flush()?,
         }
         if let (Some(path), Some(cursor)) = (&self.cursor_file, self.next) {
-            let saved = serde_json::to_vec(&Saved { cursor, bytes: self.bytes })?;
-            durable::replace(path, &saved).with_context(|| format!("cursor file {}", path.display()))?;
+            Saved { cursor: Some(cursor), bytes: self.bytes }.write(path)?;
             self.kept = true;
         }
         Ok(())

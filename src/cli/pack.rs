@@ -68,7 +68,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
         eprintln!("keyward: the pack holds no proofs: {error:#}");
     }
     let made = pack.finish(&in_force, &gone(trail, &filter)?, end, &args.out)?;
-    println!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256);
+    sayln!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256)?;
     Ok(ExitCode::SUCCESS)
 }
 

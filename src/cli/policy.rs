@@ -52,7 +52,7 @@ pub fn run(policy: Policy) -> anyhow::Result<ExitCode> {
         Policy::List(args) => list(&args),
         Policy::Test(args) => test(&args),
         Policy::Schema(configured) => {
-            print!("{}", Prepared::read(configured.settings()?)?.rules.policies.schema_text());
+            say!("{}", Prepared::read(configured.settings()?)?.rules.policies.schema_text())?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -67,7 +67,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     });
     if args.json {
         let all: Vec<_> = rows.map(|(p, effect, mode)| json!({"id": p.id, "owner": p.owner, "message": p.message, "severity": p.severity, "effect": effect, "mode": mode, "file": p.file, "line": p.line, "text": p.text})).collect();
-        println!("{}", json!({"bundle": prepared.rules.policies.hash, "policies": all}));
+        sayln!("{}", json!({"bundle": prepared.rules.policies.hash, "policies": all}))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new();
@@ -76,7 +76,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     for (p, effect, mode) in rows {
         table.add_row([p.id.as_str(), effect, mode, p.owner.as_str(), p.message.as_str()]);
     }
-    println!("{table}\nbundle {}", prepared.rules.policies.hash);
+    sayln!("{table}\nbundle {}", prepared.rules.policies.hash)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +87,7 @@ fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let cases = cases::load(&dir).map_err(problems)?;
     match cases::run_all(&prepared.rules.policies, &cases, |case| cases::question(&prepared.catalog, case)) {
         Ok(()) => {
-            println!("{} cases, {} policies: all as they should be", cases.len(), prepared.rules.policies.policies().count());
+            sayln!("{} cases, {} policies: all as they should be", cases.len(), prepared.rules.policies.policies().count())?;
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {

@@ -44,7 +44,7 @@ pub fn generate(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     })?;
     failed?;
     progress.end();
-    println!("{} records, {} MB before compression, in {}", made.records, made.bytes / 1_000_000, args.dir.display());
+    sayln!("{} records, {} MB before compression, in {}", made.records, made.bytes / 1_000_000, args.dir.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -72,7 +72,7 @@ pub fn reindex(args: &ReindexArgs) -> anyhow::Result<ExitCode> {
         progress.show(done as u64);
     })?;
     progress.end();
-    println!("{made} indexes were made");
+    sayln!("{made} indexes were made")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,6 @@
 //! Configuration: as written (TOML, unknown keys are errors), and as meant ([`Settings`]).
 
+mod bounds;
 mod evidence;
 pub mod form;
 mod push;
@@ -154,6 +155,7 @@ impl Settings {
 
     fn from_form(file: &str, base: &Path, form: Form) -> Result<Self, ConfigError> {
         let value = |key: &str, why: String| ConfigError::Value { file: file.to_owned(), key: key.to_owned(), why };
+        bounds::check(&form).map_err(|(key, why)| value(key, why))?;
         if form.listener.is_empty() {
             return Err(value("listener", "add a `[[listener]]` with an `address`".to_owned()));
         }

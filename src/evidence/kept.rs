@@ -56,6 +56,13 @@ pub struct Past {
     pub note: String,
 }
 
+impl Past {
+    /// Whether an operator has gone on with a trail that does not continue it.
+    pub fn disowned(&self) -> bool {
+        self.why == Why::Disowned.code()
+    }
+}
+
 /// The folder.
 #[derive(Clone, Debug)]
 pub struct Kept {
@@ -133,6 +140,11 @@ impl Kept {
     pub fn history(&self) -> io::Result<Vec<Past>> {
         let text = read(&self.dir.join(HISTORY))?.unwrap_or_default();
         Ok(history(&String::from_utf8_lossy(&text)))
+    }
+
+    /// The file of the history.
+    pub fn history_file(&self) -> PathBuf {
+        self.dir.join(HISTORY)
     }
 
     /// The keys that have signed, the first one first.

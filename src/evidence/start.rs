@@ -4,6 +4,7 @@
 //! A trail that is shorter, or other, is not continued unless an operator says why; that becomes a record.
 
 mod grow;
+mod known;
 
 use super::TREE;
 use super::kept::{Kept, Why};
@@ -15,11 +16,13 @@ use crate::audit::record::leaf_hash;
 use crate::audit::store::{Store, StoreError};
 use crate::causes::causes;
 use grow::{build, put_in_place};
+use known::{foreign_pruning, kept_largest, unsigned};
 use std::io;
 use std::path::{Path, PathBuf};
 use tlog_tiles::{HASH_SIZE, Hash};
 
 pub use grow::{Gone, catch_up};
+pub use known::UNSIGNED_FOUND;
 
 /// Signed records before the end that are compared with their hashes at each start: some tens of milliseconds.
 const RECENT: u64 = 4096;
@@ -143,9 +146,13 @@ impl Start {
         if let Some(note) = newest {
             known.insert(0, Known { place: self.dir.join("checkpoint").display().to_string(), note });
         }
+        known.extend(kept_largest(&kept, &keys).map_err(at("the history of checkpoints"))?);
         let checked = continues(&self.dir, store, local, &known, &keys, &mut notes);
         let (tree, newest) = match (checked, &self.accept) {
-            (Ok((tree, newest)), _) => (tree, newest),
+            (Ok((tree, newest)), _) => {
+                events.extend(unsigned(newest.as_ref().map_or(0, Signed::size), tree.size(), &mut notes));
+                (tree, newest)
+            }
             (Err(StartError::Broken(why)), Some(reason)) => {
                 let new = self.dir.join("new");
                 let tree = build(&new, store, &self.dir)?;
@@ -274,6 +281,7 @@ fn continues(
         }
         signed.push((known.place.as_str(), opened));
     }
+    foreign_pruning(store, signed.iter().map(|(_, signed)| signed.size()).max().unwrap_or(0))?;
     let stored = signed.first().filter(|_| local).map(|(_, signed)| signed);
     let tree = match stored.map_or_else(|| Err("there is no checkpoint beside it".to_owned()), |stored| usable(dir, stored)) {
         Ok(levels) => {
@@ -420,8 +428,11 @@ fn unreadable(error: StoreError) -> StartError {
 /// # Errors
 /// When it has not, or the checkpoint cannot be read.
 pub fn is_whole(dir: &Path, end: u64) -> Result<(), StartError> {
-    let newest = Kept::new(&dir.join(TREE)).newest().map_err(at("the newest checkpoint"))?;
-    let signed = newest.and_then(|note| Signed::parse(&note).ok()).map_or(0, |signed| signed.size());
+    let kept = Kept::new(&dir.join(TREE));
+    let newest = kept.newest().map_err(at("the newest checkpoint"))?;
+    let largest = kept_largest(&kept, &kept.keys().unwrap_or_default()).map_err(at("the history of checkpoints"))?;
+    let notes = newest.into_iter().chain(largest.map(|known| known.note));
+    let signed = notes.filter_map(|note| Signed::parse(&note).ok()).map(|signed| signed.size()).max().unwrap_or(0);
     if end < signed { Err(StartError::CutShort { dir: dir.to_owned(), end, signed, missing: signed - end }) } else { Ok(()) }
 }
 

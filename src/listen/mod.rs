@@ -214,10 +214,15 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
             }
             Some(tls) => {
                 let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
-                let stream = acceptor.accept(BufWriter::new(tcp)).await.map_err(|error| {
-                    tracing::debug!(%error, "a TLS handshake failed");
-                    Some(Class::Handshake)
-                })?;
+                let stream = match acceptor.accept(BufWriter::new(tcp)).into_fallible().await {
+                    Ok(stream) => stream,
+                    Err((error, mut tcp)) => {
+                        tracing::debug!(%error, "a TLS handshake failed");
+                        // The alert, which says to the client what it did wrong, still stands in the buffer.
+                        tcp.shutdown().await.ok();
+                        return Err(Some(Class::Handshake));
+                    }
+                };
                 let peer = tls::peer(stream.get_ref().1);
                 Ok((Wire::Tls(Box::new(stream)), Some(peer)))
             }

@@ -180,11 +180,31 @@ impl KeyPair {
         let pair = |why: String| TlsError::Pair { chain: self.chain.display().to_string(), key: self.key.display().to_string(), why };
         let chain = certificates(&self.chain)?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| fail(&self.key, e.to_string()))?;
+        self.warn(&chain);
         let names = chain.first().map(|own| names_of(own)).unwrap_or_default();
         let key = provider.key_provider.load_private_key(key).map_err(|e| pair(e.to_string()))?;
         let key = CertifiedKey::new(chain, key);
         key.keys_match().map_err(|e| pair(e.to_string()))?;
         Ok(Named { names, key: Arc::new(key) })
+    }
+}
+
+impl KeyPair {
+    /// Tells what clients or strangers will make of it; it is used all the same.
+    fn warn(&self, chain: &[CertificateDer<'_>]) {
+        if let Err(why) = secret::check_private(&self.key) {
+            tracing::warn!("the key `{}` can be read by others than its owner: {why}", self.key.display());
+        }
+        let parsed = chain.first().and_then(|own| x509_parser::parse_x509_certificate(own).ok());
+        if let Some((_, own)) = parsed.filter(|(_, own)| !own.validity().is_valid()) {
+            let validity = own.validity();
+            tracing::warn!(
+                "the certificate `{}` is valid from {} to {}, and not now: clients will refuse it; put a new one in its place",
+                self.chain.display(),
+                validity.not_before,
+                validity.not_after
+            );
+        }
     }
 }
 

@@ -86,6 +86,48 @@ fn what_cannot_be_exported_is_said_in_words() {
     assert!(follow.contains("--follow follows a running gateway"), "{follow}");
 }
 
+/// Whatever is asked for, in whichever form: of a running gateway comes what comes of its folder, in one piece, in pieces and
+/// to a follower.
+#[test]
+fn a_part_of_the_trail_is_the_same_from_the_gateway_and_from_its_folder() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    for n in 0..30 {
+        assert_eq!(call(&gateway, &json_of(60 + n)), 200);
+    }
+    assert_eq!(call(&gateway, b"{"), 400);
+    gateway.settle();
+    let url = url(&site);
+    let filters = [["--caller", "tester"], ["--decision", "allow"], ["--decision", "deny"], ["--where", "not outcome = refused"]];
+    let asked = ["ndjson", "exchange", "ocsf", "cadf", "csv"].into_iter().flat_map(|form| filters.map(|[name, value]| ["--form", form, name, value]));
+    let asked: Vec<[&str; 4]> = asked.collect();
+    let mut live = Vec::new();
+    for (n, filter) in asked.iter().enumerate() {
+        let export = [&["audit", "export", "--url", &url], &filter[..]].concat();
+        let whole = String::from_utf8(keyward(&export)).unwrap();
+        assert!(!whole.is_empty(), "{filter:?}");
+        let (out, cursor) = (site.path(&format!("out-{n}")), site.path(&format!("cursor-{n}")));
+        let kept = [&export[..], &["--out", out.to_str().unwrap(), "--cursor-file", cursor.to_str().unwrap()]].concat();
+        // As if it had been ended before the first cursor, with a part of the output written.
+        keyward(&kept);
+        std::fs::write(&cursor, r#"{"cursor":null,"bytes":0}"#).unwrap();
+        keyward(&kept);
+        assert_eq!(text(&out), whole, "{filter:?}");
+        let followed = site.path(&format!("followed-{n}"));
+        let follower = Running::start(&[&export[..], &["--follow", "--out", followed.to_str().unwrap()]].concat(), &site.path("said"));
+        eventually("the follower has it", || text(&followed).len() >= whole.len());
+        follower.interrupt();
+        assert_eq!(text(&followed), whole, "{filter:?}");
+        live.push(whole);
+    }
+    gateway.stop();
+    for (filter, live) in asked.iter().zip(live) {
+        let folder = String::from_utf8(keyward(&[&["audit", "export", "--dir", site.audit.to_str().unwrap()], &filter[..]].concat())).unwrap();
+        assert_eq!(live, folder, "{filter:?}");
+    }
+}
+
 /// The gateway crashes and stops under load; the follower crashes, ends and begins again. What it has written is the trail.
 #[test]
 fn a_follower_misses_nothing_and_repeats_nothing() {

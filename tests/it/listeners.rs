@@ -1,6 +1,6 @@
 //! The listeners: TLS and its certificates, where calls come from, and limits that hold under attack.
 
-use crate::support::tls::{Authority, Tls, connect};
+use crate::support::tls::{Authority, Tls, client_config, connect, dial};
 use crate::support::upstream::{answer, ok};
 use crate::support::{Client, Gateway, PATIENCE, Request, Site, Upstream, eventually, json_of};
 use keyward::audit::record::Kind;
@@ -92,7 +92,9 @@ fn a_clients_certificate_is_its_name() {
     let call = |client: Option<&Tls>, path: &str| connect(&gateway, &authority, "blobs.example.com", client).and_then(|mut tls| tls.try_call(&bare(path)));
     assert_eq!(call(Some(&known), "/v1/blobs/a").unwrap().status, 200);
     assert_eq!(call(Some(&unknown), "/v1/blobs/b").unwrap().refusal(), (401, "caller-unknown".to_owned()));
-    assert!(call(None, "/v1/blobs/c").is_err(), "without a certificate there is no connection");
+    // Whoever shows none is told that one is wanted, and whoever shows somebody else's that it is not known.
+    let none = call(None, "/v1/blobs/c").unwrap_err().to_string();
+    assert!(none.contains("CertificateRequired"), "{none}");
     assert!(call(Some(&stranger.client(&["ci.example.com"])), "/v1/blobs/d").is_err(), "nor with somebody else's");
     eventually("both are counted", || turned_away(&gateway, "tls-handshake") == 2);
     gateway.stop();
@@ -393,6 +395,20 @@ fn honest_callers_keep_their_latency_among_hostile_ones() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     hostile.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
+    gateway.stop();
+}
+
+#[test]
+fn a_handshake_that_fails_says_why() {
+    let (upstream, authority) = (Upstream::ok(), Authority::new());
+    let site = secure(&upstream, &authority, &["blobs.example.com"], "");
+    std::fs::set_permissions(site.path("blobs.example.com.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let gateway = site.serve();
+    assert!(site.log().contains("can be read by others than its owner"), "{}", site.log());
+    let config = client_config(&authority, None, &[b"http/1.0"]);
+    let error = dial(gateway.address, &config, "blobs.example.com").and_then(|mut stream| stream.write_all(b"x")).unwrap_err().to_string();
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+    eventually("it is counted", || turned_away(&gateway, "tls-handshake") == 1);
     gateway.stop();
 }
 

@@ -17,8 +17,8 @@ const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 /// After a failure: the disk may have room then.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
-/// Sealing waits while the disk has less than this: it needs room for a segment, and calls need it more.
-const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+/// Sealing waits while the disk has less than this for each record of a segment: it needs that room, and calls need it more.
+const FREE_BYTES_A_RECORD: u64 = 4096;
 /// Behind everybody who answers calls, but not starved by them: what is not sealed stands in memory and in sled.
 const NICE: i32 = 10;
 
@@ -62,6 +62,7 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
     let mut pace = Pace::beside_a_writer(stop);
     let mut seen = 0;
     let mut tidied = false;
+    let mut has_room = true;
     while !stop.load(Ordering::Acquire) {
         let end = shared.end.load(Ordering::Acquire);
         let wait = match work(shared, seal_after, metrics, &mut tidied, &mut pace) {
@@ -74,6 +75,14 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
                 AFTER_FAILURE
             }
         };
+        if std::mem::replace(&mut has_room, shared.has_room()) && !has_room {
+            tracing::warn!(
+                needed = shared.room_needed(),
+                "too little is free on the disk of `{}`: sealing waits, and with it what is pruned or erased stays in its files; calls are taken all the same. \
+                 Free some space",
+                shared.dir.display()
+            );
+        }
         shared.tell(metrics);
         seen = end;
         rest(wait, stop);
@@ -130,7 +139,12 @@ impl Shared {
 
     fn has_room(&self) -> bool {
         let dir = if self.dir.exists() { self.dir.as_path() } else { self.dir.parent().unwrap_or(&self.dir) };
-        rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= FREE_BYTES_MIN)
+        rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= self.room_needed())
+    }
+
+    /// Bytes that must be free to seal.
+    fn room_needed(&self) -> u64 {
+        self.segment_records.saturating_mul(FREE_BYTES_A_RECORD)
     }
 
     /// Files that a crash has left half written.

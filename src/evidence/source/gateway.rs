@@ -22,6 +22,7 @@ pub struct Gateway {
     address: SocketAddr,
     runtime: Runtime,
     checkpoint: Vec<u8>,
+    history: Vec<Past>,
     end: u64,
 }
 
@@ -35,8 +36,12 @@ impl Gateway {
         let authority = rest.with_context(|| format!("--url {url}: write http://ADDRESS:PORT of the admin listener"))?.to_owned();
         let address = authority.to_socket_addrs().with_context(|| format!("--url {url}"))?.next().with_context(|| format!("--url {url}: no address"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut gateway = Self { url: url.to_owned(), authority, address, runtime, checkpoint: Vec::new(), end: 0 };
-        let note = gateway.ask(CHECKPOINT).with_context(|| format!("no gateway answers at {url}; for a stopped one give --dir"))?;
+        let unreachable = || format!("no gateway answers at {url}; for a stopped one give --dir");
+        let mut gateway = Self { url: url.to_owned(), authority, address, runtime, checkpoint: Vec::new(), history: Vec::new(), end: 0 };
+        // Before the newest: so none is kept over more records than that is signed over, unless records were taken away.
+        let kept = gateway.ask(HISTORY).with_context(unreachable)?.unwrap_or_default();
+        gateway.history = history(&String::from_utf8_lossy(&kept));
+        let note = gateway.ask(CHECKPOINT).with_context(unreachable)?;
         gateway.checkpoint = note.with_context(|| format!("the gateway at {url} has no checkpoint yet"))?.to_vec();
         gateway.end = Signed::parse(&gateway.checkpoint).map_or(0, |signed| signed.size());
         Ok(gateway)
@@ -96,8 +101,7 @@ impl Source for Gateway {
     }
 
     fn history(&self) -> io::Result<Vec<Past>> {
-        let past = history(&self.text(HISTORY)?);
-        Ok(past.into_iter().filter(|past| Signed::parse(past.note.as_bytes()).is_ok_and(|signed| signed.size() <= self.end)).collect())
+        Ok(self.history.clone())
     }
 
     fn keys(&self) -> io::Result<Vec<LogKey>> {

@@ -83,7 +83,9 @@ fn a_trail_that_goes_on_is_opened_from_its_files_and_grown() {
     fill(&store, 700..900, "n");
     let opened = site.check(&store).unwrap();
     assert_eq!((opened.tree.size(), opened.newest.unwrap().bytes()), (900, note));
-    assert!(opened.notes.is_empty() && opened.events.is_empty(), "{:?} {:?}", opened.notes, opened.events);
+    // What nobody vouched for until now is signed, and that is on record.
+    assert_eq!(opened.events, [(UNSIGNED_FOUND, serde_json::json!({"first": 700, "last": 899}))]);
+    assert!(opened.notes.len() == 1 && opened.notes[0].contains("records 700 to 899 stand behind the newest checkpoint"), "{:?}", opened.notes);
     assert_eq!((level_bytes(&site.audit(), 0), level_bytes(&site.audit(), 1)), (900 * 32, 3 * 32));
 }
 
@@ -114,6 +116,44 @@ fn a_shorter_trail_is_refused_until_an_operator_says_why() {
     site.sign(&store);
     fill(&store, 590..620, "n");
     assert_eq!(site.check(&store).unwrap().tree.size(), 620);
+}
+
+#[test]
+fn a_trail_that_is_set_back_with_its_newest_checkpoint_is_refused_by_a_kept_one() {
+    let site = Site::new();
+    let store = site.fill(0..600);
+    let early = site.sign(&store);
+    fill(&store, 600..700, "n");
+    let late = site.sign(&store);
+    let kept = Kept::new(&site.audit().join("tree"));
+    kept.remember(Why::Stop, &late).unwrap();
+    drop(store);
+    std::fs::remove_dir_all(site.audit().join("trail")).unwrap();
+    let store = site.fill(0..600);
+    kept.put_newest(&early).unwrap();
+    let why = refusal(site.check(&store));
+    assert!(why.contains("600 records") && why.contains("checkpoints.ndjson` was signed over 700: the last 100 are missing"), "{why}");
+    assert!(is_whole(&site.audit(), 600).unwrap_err().to_string().contains("signed over 700"));
+    // A line that nobody has signed, as a damaged disk leaves it, is none.
+    let file = kept.history_file();
+    let line = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, line.replace("\n700\n".escape_default().to_string().as_str(), "\n701\n".escape_default().to_string().as_str())).unwrap();
+    assert_eq!(site.check(&store).unwrap().tree.size(), 600);
+}
+
+#[test]
+fn a_pruning_that_nobody_signed_is_refused() {
+    let mut site = Site::new();
+    let store = pruned(&site, &[]);
+    let entry = Entry { time: Timestamp(577), kind: Kind::Event, id: AuditId::new(), leaf: leaf::event("records-pruned", serde_json::json!({})).leaf };
+    store.append(&Batch { first_seq: 577, entries: vec![entry], open_floor: Some(578), ..Batch::default() }).unwrap();
+    store.prune(std::slice::from_ref(&(64..128)), 577).unwrap();
+    drop(store);
+    let store = TieredStore::open(&site.audit()).unwrap().0;
+    let why = refusal(site.check(&store));
+    assert!(why.contains("records 64 to 127 are gone, pruned as record 577 says, but no checkpoint"), "{why}");
+    site.accept = Some("a gateway with another key had the folder".to_owned());
+    assert_eq!(site.check(&store).unwrap().events[0].0, "trail-accepted");
 }
 
 #[test]
@@ -333,6 +373,6 @@ fn what_no_checkpoint_covers_must_not_be_gone() {
     opened.kept.put_newest(&note).unwrap();
     store.prune(std::slice::from_ref(&(448..512)), 576).unwrap();
     let why = refusal(site.check(&store));
-    assert!(why.contains("records 448 to 511 are gone, and the checkpoint in") && why.contains("does not cover them"), "{why}");
+    assert!(why.contains("records 448 to 511 are gone, pruned as record 576 says, but no checkpoint"), "{why}");
     assert!(std::fs::read(tree.join("level0")).unwrap() == level0, "the only place that has their hashes was cut");
 }

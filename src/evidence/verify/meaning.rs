@@ -2,6 +2,7 @@
 //! that their records commit to, time that does not run back.
 
 use super::super::source::{Recorded, Source};
+use super::super::start::UNSIGNED_FOUND;
 use super::gaps::{Bound, Gaps, Told};
 use super::report::{About, Report};
 use crate::audit::record::Kind;
@@ -33,6 +34,8 @@ pub struct Meaning {
     /// What events tell of records and bodies that are gone.
     pub told: Told,
     accepted: Vec<String>,
+    /// How often a start found records that nothing signed covered, and the last time.
+    unsigned: (usize, String),
 }
 
 /// Microseconds: the latest that a record has, and the trail's own.
@@ -70,14 +73,26 @@ impl Meaning {
                 if sound {
                     self.told.look(seq, text("/event").unwrap_or_default(), leaf.get("detail"));
                 }
-                if text("/event") == Some("trail-accepted") {
-                    let says = |pointer| text(pointer).unwrap_or("?").to_owned();
-                    self.accepted.push(format!("record {seq}: an operator went on with a trail that {}: {}", says("/detail/problem"), says("/detail/reason")));
-                }
+                self.operated(seq, text("/event").unwrap_or_default(), &leaf);
             }
         }
         if source.has_content() {
             self.check_body(seq, text("/body/commit"), source, report);
+        }
+    }
+
+    /// What whoever verifies must be shown of a start.
+    fn operated(&mut self, seq: u64, event: &str, leaf: &Value) {
+        let says = |pointer: &str| leaf.pointer(pointer).map_or("?".to_owned(), |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        match event {
+            "trail-accepted" => {
+                self.accepted.push(format!("record {seq}: an operator went on with a trail that {}: {}", says("/detail/problem"), says("/detail/reason")));
+            }
+            UNSIGNED_FOUND => {
+                self.unsigned.0 += 1;
+                self.unsigned.1 = format!("records {} to {}, told by record {seq}", says("/detail/first"), says("/detail/last"));
+            }
+            _ => (),
         }
     }
 
@@ -153,6 +168,11 @@ impl Meaning {
             ));
         }
         report.notes.extend(self.accepted);
+        if let (times @ 1.., last) = self.unsigned {
+            report
+                .notes
+                .push(format!("{times} times a start found records that no checkpoint covered, as after a crash, and signed them; the last time {last}"));
+        }
         let erased = Gaps { bodies: self.bodyless, ..Gaps::default() }.settle_bodies(&self.told, bound, report);
         report.counts = vec![
             ("forwarded", self.requests),

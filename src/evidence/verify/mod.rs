@@ -95,7 +95,7 @@ fn claims(source: &dyn Source, options: &Options, report: &mut Report) -> std::i
     let mut notes: Vec<(String, Vec<u8>, From)> = Vec::new();
     notes.extend(source.checkpoint()?.map(|note| ("its newest checkpoint".to_owned(), note, From::Newest)));
     notes.extend(source.cosigned()?.map(|note| ("its newest cosigned checkpoint".to_owned(), note, From::Kept)));
-    let disowned: HashSet<_> = history.iter().filter(|past| past.why == "disowned").map(|past| past.note.clone()).collect();
+    let disowned: HashSet<_> = history.iter().filter(|past| past.disowned()).map(|past| past.note.clone()).collect();
     if !disowned.is_empty() {
         let count = disowned.len();
         report.notes.push(format!("{count} checkpoints were disowned when an operator went on with a trail that does not grow from them"));

@@ -105,3 +105,33 @@ fn what_is_left_of_a_pruned_trail_is_proved_by_go_and_by_keyward() {
     let why = keyward_fails(&["serve", "--config", &site.path("keyward.toml").display().to_string()]);
     assert!(why.contains("records 0 to") && why.contains("Restore the tree's folder from a backup"), "{why}");
 }
+
+/// Somebody who can write into the folder lets a gateway of his own prune a copy, and puts that in the place of the trail: the
+/// genuine gateway does not sign his excuse.
+#[test]
+fn what_a_foreign_gateway_has_pruned_is_refused() {
+    let upstream = Upstream::ok();
+    let site = site(&upstream);
+    site.rewrite("[audit]", &format!("[audit]\nsegment_records = {SEGMENT}"));
+    let gateway = site.serve();
+    calls(&gateway, 100);
+    gateway.settle();
+    eventually("some is sealed", || gateway.metric("keyward_sealed_records") >= 3 * SEGMENT);
+    gateway.stop();
+    let foreign = Site::new(upstream.address);
+    foreign.rewrite("[audit]", &format!("[audit]\nsegment_records = {SEGMENT}"));
+    foreign.append("[retention]\nmax_bytes = 1\nevery_seconds = 1\n");
+    copy_folder(&site.audit, &foreign.audit);
+    std::fs::remove_dir_all(foreign.audit.join("tree")).unwrap();
+    let gateway = foreign.serve();
+    eventually("it is pruned", || gateway.metric("keyward_pruned_records_total") >= 3 * SEGMENT);
+    gateway.stop();
+    for part in ["trail", "segments"] {
+        std::fs::remove_dir_all(site.audit.join(part)).unwrap();
+        copy_folder(&foreign.audit.join(part), &site.audit.join(part));
+    }
+    let config = site.path("keyward.toml").display().to_string();
+    let said = keyward_fails(&["serve", "--config", &config]);
+    assert!(said.contains("somebody else may have removed them") && said.contains("--accept-trail"), "{said}");
+    assert_eq!(verify(&["--dir", site.audit.to_str().unwrap()]).0, 4);
+}

@@ -102,3 +102,33 @@ fn without_a_ballast_the_start_says_what_to_do() {
     site.serve_with(&["audit.free_bytes_min=1048576"]).stop();
     check_verified(&site);
 }
+
+/// Auditors and strangers have their acts recorded; on a full disk these must not be what ends the journal.
+#[test]
+fn what_is_no_call_does_not_end_the_journal_of_a_full_disk() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let Some(disk) = SmallDisk::mount(&site.audit, "size=128m") else { return skipped("what_is_no_call", "no right to mount") };
+    let gateway = site.serve_with(&SETS);
+    assert_eq!(put(&gateway, "before").0, 200);
+    eventually("the ballast is there", || ballast(&disk) == 64 * MIB);
+    gateway.settle();
+    disk.fill();
+    eventually("it is told", || gateway.ready().0 == 503);
+    let url = format!("http://{}", site.admin);
+    let refused = keyward_fails(&["audit", "export", "--url", &url]);
+    assert!(refused.contains("bytes are free on the journal's disk"), "{refused}");
+    for _ in 0..200 {
+        // A TLS hello on the plain port is turned away, on record.
+        gateway.client().send(&[0x16, 0x03, 0x01, 0x00, 0xa5, 0x01, 0x00]);
+    }
+    eventually("they are turned away", || {
+        gateway.metrics().lines().any(|line| line.starts_with("keyward_turned_away_total") && line.contains("tls") && !line.ends_with(" 0"))
+    });
+    std::fs::remove_file(disk.filler()).unwrap();
+    eventually("it recovers without a restart", || gateway.ready().0 == 200);
+    assert_eq!(put(&gateway, "after").0, 200);
+    assert!(!keyward(&["audit", "export", "--url", &url]).is_empty());
+    gateway.stop();
+    check_verified(&site);
+}

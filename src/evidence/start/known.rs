@@ -1,0 +1,54 @@
+//! What a start may believe: the folder alone says nothing that somebody who can write there could not have made up.
+
+use super::super::kept::Kept;
+use super::super::key::LogKey;
+use super::super::note::Signed;
+use super::{Known, StartError};
+use crate::audit::absent::Why;
+use crate::audit::store::Store;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::io;
+
+/// The event of a start that found records which no checkpoint covered. Its detail has `first` and `last`.
+pub const UNSIGNED_FOUND: &str = "unsigned-records-found";
+
+/// The checkpoint over the most records that is kept for good and was not disowned. A line that no key has signed, as a damaged
+/// disk may leave it, is none.
+pub(super) fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
+    let history = kept.history()?;
+    let disowned: HashSet<&str> = history.iter().filter(|past| past.disowned()).map(|past| past.note.as_str()).collect();
+    let mut all: Vec<_> = history
+        .iter()
+        .filter(|past| !disowned.contains(past.note.as_str()))
+        .filter_map(|past| Some((Signed::parse(past.note.as_bytes()).ok()?.size(), past)))
+        .collect();
+    all.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+    let largest = all.into_iter().find(|(_, past)| Signed::open(past.note.as_bytes(), keys).is_ok());
+    Ok(largest.map(|(_, past)| Known { place: kept.history_file().display().to_string(), note: past.note.clone().into_bytes() }))
+}
+
+/// Refuses a pruning that no gateway with this key can have done: one removes nothing before the record that tells of it is signed.
+pub(super) fn foreign_pruning(store: &dyn Store, signed: u64) -> Result<(), StartError> {
+    match store.absent().iter().find(|gone| gone.why == Why::Pruned && gone.told_by >= signed) {
+        None => Ok(()),
+        Some(gone) => Err(StartError::Broken(format!(
+            "records {} to {} are gone, pruned as record {} says, but no checkpoint that is known here covers that record, and a gateway signs it before \
+             it prunes: somebody else may have removed them",
+            gone.first_seq,
+            gone.end.saturating_sub(1),
+            gone.told_by
+        ))),
+    }
+}
+
+/// Records behind everything that was signed are signed from now on, as a crash needs it. It is on record: until then, whoever could
+/// write into the folder could have written them.
+pub(super) fn unsigned(signed: u64, end: u64, notes: &mut Vec<String>) -> Option<(&'static str, Value)> {
+    let last = end.checked_sub(1).filter(|last| *last >= signed)?;
+    notes.push(format!(
+        "records {signed} to {last} stand behind the newest checkpoint, as after a crash: they are signed from now on, and that nobody vouched for them \
+         until now is on record"
+    ));
+    Some((UNSIGNED_FOUND, json!({"first": signed, "last": last})))
+}
