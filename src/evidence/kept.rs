@@ -34,8 +34,7 @@ pub enum Why {
 }
 
 impl Why {
-    /// As it is written.
-    pub fn code(self) -> &'static str {
+    fn code(self) -> &'static str {
         match self {
             Self::Regular => "regular",
             Self::Stop => "stop",

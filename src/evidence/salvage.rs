@@ -9,7 +9,7 @@ mod gone;
 mod places;
 mod tail;
 
-use self::gone::{Told, between, explained, gaps};
+use self::gone::{MADE_ANEW, Told, between, explained, gaps};
 use self::places::{Hashes, Places};
 use self::tail::Tail;
 use super::TREE;
@@ -51,6 +51,8 @@ pub struct Report {
     pub found_again: u64,
     /// Records that are lost.
     pub lost: Vec<Range<u64>>,
+    /// Records that an earlier salvage has lost: a record tells of them already.
+    pub lost_before: Vec<Range<u64>>,
     /// Records that were found again without the body that they had.
     pub bodies_lost: Vec<u64>,
     /// Records of which nothing proves that they are the ones that were signed: the tree is damaged too.
@@ -166,7 +168,9 @@ fn examine(dir: &Path, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::
     report.found_again = tail.entries.len() as u64;
     let absent: Vec<_> = gaps(&sealed, &tail, end).iter().flat_map(|gap| explained(gap, &told.absent, end)).collect();
     report.lost = absent.iter().filter(|absent| absent.told_by == end).map(Absent::range).collect();
+    report.lost_before = absent.iter().filter(|absent| absent.why == Why::Lost && absent.told_by != end).map(Absent::range).collect();
     report.bodies_lost = tail.without_body();
+    report.notes.extend(told.bodies_lost.iter().map(|(seq, count)| format!("record {seq} tells of an earlier salvage, which has lost {count} bodies")));
     let unusable = unusable.into_iter().map(|(number, _)| number).collect();
     Ok((Plan { sealed, tail, absent, unusable }, report))
 }
@@ -204,7 +208,7 @@ fn unproven(records: &Range<u64>) -> String {
 fn last_batch(report: &Report, reason: &str, by: &Value) -> Batch {
     let records: Vec<_> = report.lost.iter().map(|range| json!({"first": range.start, "last": range.end - 1})).collect();
     let detail = json!({"records": records, "reason": reason, "by": by, "found_again": report.found_again, "bodies_lost": report.bodies_lost.len(), "notes": report.notes});
-    let event = leaf::event(if report.lost.is_empty() { "store-made-anew" } else { Why::Lost.event() }, detail);
+    let event = leaf::event(if report.lost.is_empty() { MADE_ANEW } else { Why::Lost.event() }, detail);
     // Exchanges that the last run has left open, and whose answers are lost, are closed by the next start: it looks from here on.
     let first_lost = report.lost.first().map_or(report.sealed_end, |range| range.start);
     let open_floor = first_lost.min(report.sealed_end).saturating_sub(SEGMENT_RECORDS);

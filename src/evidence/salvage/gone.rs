@@ -8,6 +8,9 @@ use crate::audit::segment::Sealed;
 use serde_json::Value;
 use std::ops::Range;
 
+/// The event of a salvage that has lost no record.
+pub(super) const MADE_ANEW: &str = "store-made-anew";
+
 /// What records tell of.
 #[derive(Default)]
 pub(super) struct Told {
@@ -15,21 +18,27 @@ pub(super) struct Told {
     pub absent: Vec<Absent>,
     /// Records whose bodies were erased.
     pub erased: Vec<Range<u64>>,
+    /// Earlier salvages that have lost bodies: their records, and of how many.
+    pub bodies_lost: Vec<(u64, u64)>,
 }
 
 impl Told {
     /// Takes in what a record tells.
     pub(super) fn look(&mut self, seq: u64, entry: &Entry) {
         if entry.kind == Kind::Event {
-            let leaf = serde_json::from_slice(&entry.leaf).unwrap_or_default();
+            let leaf: Value = serde_json::from_slice(&entry.leaf).unwrap_or_default();
             self.absent.extend(tells(seq, &leaf));
             self.erased.extend(bodies_told(&leaf));
+            let salvaged = leaf.get("event").and_then(Value::as_str).is_some_and(|event| [MADE_ANEW, Why::Lost.event()].contains(&event));
+            let count = leaf.pointer("/detail/bodies_lost").and_then(Value::as_u64).filter(|count| salvaged && *count > 0);
+            self.bodies_lost.extend(count.map(|count| (seq, count)));
         }
     }
 
     pub(super) fn extend(&mut self, more: Self) {
         self.absent.extend(more.absent);
         self.erased.extend(more.erased);
+        self.bodies_lost.extend(more.bodies_lost);
     }
 
     /// What was pruned.

@@ -5,8 +5,9 @@ use super::tail::Tail;
 use crate::audit::record::{LeafHash, leaf_hash};
 use crate::audit::segment::Sealed;
 use crate::audit::tiered::TieredStore;
-use crate::evidence::kept::{self, Kept};
+use crate::evidence::kept::Kept;
 use crate::evidence::note::Signed;
+use crate::evidence::start::known::kept_largest;
 use crate::evidence::tree::{Levels, Peaks, TILE_WIDTH, Tiles, inclusion};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -29,16 +30,20 @@ pub(super) struct Hashes {
 impl Hashes {
     /// Reads a tree, and what was signed over it: the largest of the checkpoints that are kept. That beside the tree may be
     /// damaged, or an older one.
+    ///
+    /// # Errors
+    /// When the system does not let the checkpoints be read.
     pub(super) fn read(tree: &Path, notes: &mut Vec<String>) -> std::io::Result<Self> {
         let kept = Kept::new(tree);
-        let history = kept.history()?;
-        let disowned: BTreeSet<_> = history.iter().filter(|past| past.why == kept::Why::Disowned.code()).map(|past| past.note.as_str()).collect();
-        let past = history.iter().filter(|past| !disowned.contains(past.note.as_str())).filter_map(|past| Signed::parse(past.note.as_bytes()).ok());
-        let beside = kept.newest()?.and_then(|note| Signed::parse(&note).ok());
+        let keys = kept.keys().unwrap_or_default();
+        // Without keys nobody can tell a checkpoint from a damaged one.
+        let signed = |note: &Vec<u8>| if keys.is_empty() { Signed::parse(note).ok() } else { Signed::open(note, &keys).ok() };
+        let beside = kept.newest()?.as_ref().and_then(signed);
+        let past = kept_largest(&kept, &keys)?.and_then(|known| signed(&known.note));
         if beside.is_none() {
             notes.push("the newest checkpoint is not there, or damaged: what was signed last is known only as far as older ones tell".to_owned());
         }
-        let newest = past.chain(beside).max_by_key(Signed::size);
+        let newest = past.into_iter().chain(beside).max_by_key(Signed::size);
         let mut hashes = Self { tree: tree.to_owned(), levels: Levels::open(tree).ok(), newest, proven: BTreeSet::new() };
         hashes.proven = (0..hashes.signed().div_ceil(WIDTH)).filter(|n| hashes.prove(*n).is_some()).collect();
         Ok(hashes)
@@ -69,9 +74,6 @@ impl Hashes {
     }
 
     /// Whether each record of a segment is the one that was signed, as far as that is known.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub(super) fn agree(&self, first_seq: u64, leaves: &[LeafHash]) -> bool {
         let mut tile: Option<(u64, Vec<LeafHash>)> = None;
         (first_seq..).zip(leaves).filter(|(seq, _)| *seq < self.signed()).all(|(seq, leaf)| {
