@@ -7,6 +7,7 @@ pub use self::prepared::{Prepared, Problems, check_doors};
 use self::signals::Signals;
 use crate::admin::operator::Token;
 use crate::admin::{self, Phase};
+use crate::audit::erasure;
 use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
 use crate::audit::query::Reader;
@@ -93,6 +94,9 @@ impl Gateway {
         let Prepared { settings, catalog, rules, pushes } = prepared;
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
+        if !settings.admin.ip().to_canonical().is_loopback() {
+            tracing::warn!(address = %settings.admin, "the admin listener has no login, and shows the trail to whoever reaches it: let nobody but auditors and Prometheus do so");
+        }
         allow_files(settings.connections.all);
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -195,7 +199,7 @@ fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushe
     }
     let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
     let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
-    Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())))?)
+    Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())), erasure::end_begun)?)
 }
 
 /// Lets the process open a file for each end of each connection, as far as the system allows it.

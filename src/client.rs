@@ -19,13 +19,26 @@ use tokio::task::JoinHandle;
 /// Time for one call, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// There is somebody, but no answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", .0.as_secs())]
+pub struct TooLate(Duration);
+
 /// Sends one request on a connection of its own and reads the whole answer. The request's URI is path and query.
 ///
 /// # Errors
 /// When the connection fails, the answer breaks off, or a minute has passed.
 pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
-    let call = async { exchange(TcpStream::connect(address).await?, request, usize::MAX).await };
-    tokio::time::timeout(DEADLINE, call).await.map_err(|_| anyhow::anyhow!("no answer within {} s", DEADLINE.as_secs()))?
+    send_within(DEADLINE, address, request).await
+}
+
+/// The same, with another time for the answer.
+///
+/// # Errors
+/// When the connection fails, the answer breaks off, or that time has passed ([`TooLate`]).
+pub async fn send_within(deadline: Duration, address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
+    let stream = tokio::time::timeout(DEADLINE, TcpStream::connect(address)).await??;
+    tokio::time::timeout(deadline, exchange(stream, request, usize::MAX)).await.map_err(|_| TooLate(deadline))?
 }
 
 async fn exchange(stream: impl Stream + 'static, request: Request<Bytes>, answer_bytes_max: usize) -> anyhow::Result<Response<Bytes>> {

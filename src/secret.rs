@@ -67,7 +67,13 @@ impl DigestKey {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|e| io(std::io::Error::other(e.to_string())))?;
         match durable::create_private(path, hex::encode(bytes).as_bytes()) {
-            Ok(()) => Ok(Self(bytes)),
+            Ok(()) => {
+                tracing::warn!(
+                    "a new key for the digests of secrets was made in `{}`: keep a copy, without it the trail cannot be asked by --secret",
+                    path.display()
+                );
+                Ok(Self(bytes))
+            }
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::open(path),
             Err(e) => Err(io(e)),
         }

@@ -91,6 +91,7 @@ pub struct AdminState {
     token: Token,
     hosts: Vec<String>,
     exports: Arc<Semaphore>,
+    questions: Semaphore,
     backups: Arc<Semaphore>,
 }
 
@@ -100,10 +101,11 @@ impl Admin {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
         let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
         let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
+        let questions = Semaphore::new(trail::QUESTIONS_MAX);
         let backups = Arc::new(Semaphore::new(1));
         Self {
             listener: Mutex::new(Some(listener)),
-            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports, backups }),
+            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports, questions, backups }),
         }
     }
 }

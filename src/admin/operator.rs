@@ -87,7 +87,7 @@ fn status(error: &ErasureError) -> u16 {
         ErasureError::Asked(_) => 400,
         ErasureError::Nothing(_) => 404,
         ErasureError::Conflict(_) => 409,
-        ErasureError::Query(_) | ErasureError::Store(_) => 500,
+        ErasureError::Query(_) | ErasureError::Filter(_) | ErasureError::Store(_) => 500,
         ErasureError::Journal(_) => 503,
     }
 }

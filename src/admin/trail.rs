@@ -10,10 +10,20 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Answers one question. Reading is blocking work and may take a while on a long trail.
+/// Questions under way at one time. Each has a thread for as long as it reads.
+pub const QUESTIONS_MAX: usize = 16;
+/// How long one more waits for a place.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Answers one question. Reading is blocking work and may take a while on a long trail; it ends when whoever asked has gone.
 pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs): Query<Vec<(String, String)>>) -> Response {
-    let reader = Reader::of(&state.gate.journal);
+    let Ok(Ok(_place)) = tokio::time::timeout(WAIT, state.questions.acquire()).await else {
+        return problem(503, &format!("{QUESTIONS_MAX} questions are being answered already: try again when one has ended"));
+    };
+    // Dropped with this answer, when the connection is: then nobody waits for what is still being read.
+    let (reader, _asker) = Reader::of(&state.gate.journal).asked();
     let path = uri.path().to_owned();
     let answered = tokio::task::spawn_blocking(move || {
         let (ask, form) = Ask::read(&path, pairs)?;

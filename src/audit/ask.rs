@@ -3,11 +3,13 @@
 use super::absent::{Absent, joined};
 use super::filter::{Filter, FilterError};
 use super::present;
-use super::query::{Cursor, QueryError, Reader};
+use super::query::{Cursor, PAGE_EXCHANGES_MAX, QueryError, Reader, no_exchange};
 use crate::clock::AuditId;
 
 /// Exchanges in a page when no limit is given.
 pub const LIMIT_DEFAULT: usize = 50;
+/// What a limit takes.
+pub const LIMITS: &str = "a whole number from 1 to 1000";
 /// Where the trail's questions are answered on the admin listener.
 pub const EXCHANGES: &str = "/api/v1/exchanges";
 /// Where counts are answered.
@@ -78,7 +80,7 @@ pub enum AskError {
         allowed: &'static str,
     },
     /// There is no such exchange.
-    #[error("the trail has no exchange {id}{}", at_its_time(*.gone))]
+    #[error("{}", no_exchange(*.id, *.gone))]
     Missing {
         /// Its id.
         id: AuditId,
@@ -129,7 +131,7 @@ impl Ask {
             match name.as_str() {
                 "format" => form = value,
                 "width" => width = value.parse().map_err(|_| parameter("width", value, "columns from 40 to 1000"))?,
-                "limit" => limit = value.parse().map_err(|_| parameter("limit", value, "a whole number"))?,
+                "limit" => limit = limit_of(&value).ok_or_else(|| parameter("limit", value, LIMITS))?,
                 "cursor" => cursor = Some(value.parse()?),
                 "by" => by = Some(value),
                 "step" => step = value,
@@ -211,16 +213,17 @@ impl Ask {
     }
 }
 
+/// A limit of a page; `None` when it is none.
+pub fn limit_of(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|limit| (1..=PAGE_EXCHANGES_MAX).contains(limit))
+}
+
 /// What an answer may lack, because it is gone from the trail.
 fn gone(reader: &Reader, filter: &Filter) -> Result<Vec<Absent>, QueryError> {
     Ok(joined(reader.gone_within(filter)?))
 }
 
 /// Records that may have been those of an exchange.
-fn at_its_time(gone: Option<Absent>) -> String {
-    gone.map_or(String::new(), |gone| format!("; at its time stood {gone}"))
-}
-
 fn parameter(name: &'static str, value: String, allowed: &'static str) -> AskError {
     AskError::Parameter { name, value, allowed }
 }
@@ -255,6 +258,8 @@ mod tests {
         for (target, wanted) in [
             ("/api/v1/exchanges?format=xml", "`format`"),
             ("/api/v1/exchanges?limit=x", "`limit`"),
+            ("/api/v1/exchanges?limit=0", "from 1 to 1000"),
+            ("/api/v1/exchanges?limit=1001", "from 1 to 1000"),
             ("/api/v1/exchanges?cursor=x", "cursor"),
             ("/api/v1/exchanges?desision=deny", "desision"),
             ("/api/v1/counts?where=caller+%3D+a+desision", "column 12"),

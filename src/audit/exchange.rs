@@ -9,6 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// The outcome of which nothing is known.
+const UNKNOWN: &str = "unknown";
+
 /// A request's record with its answer's. The gateway's own events stand alone, in `request`.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -18,6 +21,8 @@ pub struct Exchange {
     pub request: Part,
     /// What came of it; `None` for refused calls, for events, and while the exchange is open.
     pub answer: Option<Part>,
+    /// It is not open, and has no answer: that was among records that are gone.
+    pub answer_gone: bool,
 }
 
 /// One record of an exchange.
@@ -60,6 +65,7 @@ impl Part {
 #[derive(Deserialize)]
 struct Line<'a> {
     id: String,
+    outcome: Option<String>,
     #[serde(borrow)]
     request: PartLine<'a>,
     answer: Option<PartLine<'a>>,
@@ -122,7 +128,8 @@ impl Exchange {
     pub fn read(line: &str) -> Option<Self> {
         let line: Line = serde_json::from_str(line).ok()?;
         let answer = line.answer.map(|answer| answer.read(true)).map_or(Some(None), |answer| answer.map(Some))?;
-        Some(Self { id: AuditId::parse(&line.id)?, request: line.request.read(false)?, answer })
+        let answer_gone = answer.is_none() && line.outcome.as_deref() == Some(UNKNOWN);
+        Some(Self { id: AuditId::parse(&line.id)?, request: line.request.read(false)?, answer, answer_gone })
     }
 
     /// Reads an answer whose request is gone, the way an export gives it out. `None` when it is none.
@@ -132,12 +139,13 @@ impl Exchange {
         Some((AuditId::parse(&line.id)?, answer.read(true)?))
     }
 
-    /// What came of it: the answer's outcome, `refused`, `open`, or `event`.
+    /// What came of it: the answer's outcome, which is unknown when the answer is gone; `refused`, `open`, or `event`.
     pub fn outcome(&self) -> &str {
         match (&self.answer, self.request.kind) {
-            (Some(answer), _) => answer.text("/outcome").unwrap_or("unknown"),
+            (Some(answer), _) => answer.text("/outcome").unwrap_or(UNKNOWN),
             (None, Kind::Refused) => "refused",
             (None, Kind::Event) => "event",
+            (None, Kind::Forwarded | Kind::Answer) if self.answer_gone => UNKNOWN,
             (None, Kind::Forwarded | Kind::Answer) => "open",
         }
     }

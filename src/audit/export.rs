@@ -350,9 +350,9 @@ impl Exporter {
                 }
                 None
             }
-            Kind::Refused | Kind::Event => wanted.then(|| Exchange { id: entry.id, request: Part::new(seq, entry), answer: None }),
+            Kind::Refused | Kind::Event => wanted.then(|| self.reader.exchange(Part::new(seq, entry), entry.id, None)),
             Kind::Answer => match self.open.take(&entry.id, &self.reader)? {
-                Some(request) => Some(Exchange { id: entry.id, request, answer: Some(Part::new(seq, entry)) }),
+                Some(request) => Some(self.reader.exchange(request, entry.id, Some(Part::new(seq, entry)))),
                 None if wanted && self.all && self.export.form == RecordForm::Exchange => return self.answer_alone(seq, entry).map(Some),
                 None => None,
             },
@@ -378,7 +378,7 @@ impl Exporter {
         let mut lines = Vec::new();
         for (_, id) in ids.into_iter().take(64) {
             if let Some(request) = self.open.take(&id, &self.reader)? {
-                lines.extend(self.line(Exchange { id, request, answer: None })?);
+                lines.extend(self.line(self.reader.exchange(request, id, None))?);
             }
         }
         Ok(lines)

@@ -17,7 +17,7 @@ use crate::clock::AuditId;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Exchanges on one page, at most.
 pub const PAGE_EXCHANGES_MAX: usize = 1000;
@@ -25,6 +25,7 @@ pub const PAGE_EXCHANGES_MAX: usize = 1000;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub use self::count::{Counts, GROUPS_MAX};
+pub(super) use self::gone::no_exchange;
 pub use self::histogram::{BUCKETS_MAX, Histogram};
 
 /// Why a question could not be answered.
@@ -99,13 +100,38 @@ pub struct Page {
 pub struct Reader {
     store: Arc<dyn Store>,
     durable: Arc<AtomicU64>,
+    /// Set when nobody waits for the answer any more.
+    called_off: Arc<AtomicBool>,
+}
+
+/// Calls a question off when it is dropped, before its answer or behind it.
+#[derive(Debug)]
+pub struct Asker(Arc<AtomicBool>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Reader {
+    /// For one question: it ends soon after the asker is dropped, with an error.
+    pub fn asked(mut self) -> (Self, Asker) {
+        self.called_off = Arc::default();
+        let asker = Asker(Arc::clone(&self.called_off));
+        (self, asker)
+    }
+
+    /// # Errors
+    /// When nobody waits any more.
+    fn go_on(&self) -> Result<(), StoreError> {
+        if self.called_off.load(Ordering::Relaxed) { Err(StoreError::CalledOff) } else { Ok(()) }
+    }
+
     /// Reads what a running journal has made durable.
     pub fn of(journal: &Journal) -> Self {
         let (store, durable) = journal.parts();
-        Self { store, durable }
+        Self { store, durable, called_off: Arc::default() }
     }
 
     /// Reads a stopped gateway's directory.
@@ -119,7 +145,7 @@ impl Reader {
         let (store, opened) = TieredStore::open(dir)?;
         opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let end = store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end());
-        Ok(Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(end)) })
+        Ok(Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(end)), called_off: Arc::default() })
     }
 
     /// Reads records below `durable` of a store.
@@ -130,7 +156,7 @@ impl Reader {
 
     #[cfg(test)]
     pub(super) fn over_shared(store: Arc<dyn Store>, durable: u64) -> Self {
-        Self { store, durable: Arc::new(AtomicU64::new(durable)) }
+        Self { store, durable: Arc::new(AtomicU64::new(durable)), called_off: Arc::default() }
     }
 
     /// The number of records that are durable.

@@ -66,6 +66,9 @@ pub enum RetentionError {
     /// The trail cannot be asked.
     #[error("the trail cannot be asked what is on hold")]
     Query(#[from] QueryError),
+    /// A segment that is due cannot be read.
+    #[error("a segment that is due cannot be read, so that it is not known whether it may go: nothing is pruned")]
+    Unread(#[source] StoreError),
     /// The pruning cannot be recorded, so it is not done.
     #[error("the pruning cannot be recorded, so nothing is pruned")]
     Journal(#[from] JournalError),
@@ -118,6 +121,11 @@ impl Retention {
         self
     }
 
+    /// The journal of the trail.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -131,29 +139,41 @@ impl Retention {
         self.policy.holds_file.as_deref().map_or(Ok(Holds::default()), Holds::read)
     }
 
-    /// What would go now.
+    /// What would go now, by what the segments' tables and indexes say.
     ///
     /// # Errors
     /// When a hold cannot be evaluated.
     pub fn plan(&self, holds: &Holds, now: Timestamp) -> Result<Plan, RetentionError> {
+        self.plan_by(holds, now, false)
+    }
+
+    /// The same, or by the records alone: whoever can write a table or an index can make it say anything.
+    fn plan_by(&self, holds: &Holds, now: Timestamp, by_records: bool) -> Result<Plan, RetentionError> {
         let sealed = self.store.sealed();
         let mut plan = Plan { bytes: sealed.iter().map(|about| about.bytes).sum(), segments: sealed.len(), ..Plan::default() };
         let oldest = self.policy.max_age.map(|age| Timestamp(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))));
         let jumped = oldest.is_some() && self.clock_has_jumped(now)?;
         let settled = (self.sent)().min((self.signed)()).min(self.store.open_floor()?);
         let mut bytes = plan.bytes;
-        let mut held_before: Option<(String, u64)> = None;
-        for about in sealed {
-            let old = oldest.is_some_and(|oldest| about.last_time < oldest);
+        let mut answers: Vec<(u64, String)> = Vec::new();
+        for mut about in sealed {
+            let mut old = oldest.is_some_and(|oldest| about.last_time < oldest);
+            if old && by_records {
+                about.last_time = self.store.newest_time(&about.range).map_err(RetentionError::Unread)?;
+                old = oldest.is_some_and(|oldest| about.last_time < oldest);
+            }
             let too_much = self.policy.max_bytes.is_some_and(|max| bytes > max);
             if !old && !too_much {
                 break;
             }
-            let own = self.hold_on(holds, &about.range)?;
-            // Answers to its last requests stand in the segment behind.
-            let spilt = held_before.take().filter(|(_, end)| *end == about.range.start).map(|(name, _)| name);
-            held_before = own.clone().map(|name| (name, about.range.end));
-            match own.or(spilt) {
+            let for_answers = answers.iter().find(|(answer, _)| about.range.contains(answer)).map(|(_, name)| name.clone());
+            let own = self.hold_on(holds, &about.range, by_records)?;
+            if let Some(name) = &own {
+                // Answers to its requests may stand anywhere behind it; the segment right behind stays in any case.
+                let behind = self.store.answers_behind(&about.range, by_records).map_err(RetentionError::Unread)?;
+                answers.extend(behind.into_iter().chain([about.range.end]).map(|answer| (answer, name.clone())));
+            }
+            match own.or(for_answers) {
                 Some(name) => plan.held.push((name, about)),
                 None if about.range.end > settled || jumped && !too_much => plan.waiting.push(about),
                 None => {
@@ -175,9 +195,15 @@ impl Retention {
     }
 
     /// The first hold that an exchange in this range is under.
-    fn hold_on(&self, holds: &Holds, range: &Range<u64>) -> Result<Option<String>, RetentionError> {
+    fn hold_on(&self, holds: &Holds, range: &Range<u64>, by_records: bool) -> Result<Option<String>, RetentionError> {
         let reader = Reader::of(&self.journal);
         for hold in &holds.holds {
+            if by_records {
+                if reader.has_by_reading(&hold.filter, range.clone()).map_err(RetentionError::Unread)? {
+                    return Ok(Some(hold.name.clone()));
+                }
+                continue;
+            }
             let mut filter = hold.filter.clone();
             let within = filter.add(WHERE, &format!("seq >= {} and seq < {}", range.start, range.end));
             within.map_err(|source| RetentionError::Filter { name: hold.name.clone(), source })?;
@@ -193,7 +219,11 @@ impl Retention {
     /// # Errors
     /// When what is on hold is not known, the record cannot be written, or the disk fails.
     pub fn prune(&self, holds: &Holds, now: Timestamp) -> Result<Plan, RetentionError> {
-        let plan = self.plan(holds, now)?;
+        let mut plan = self.plan(holds, now)?;
+        if !plan.prune.is_empty() {
+            // What goes cannot be had back.
+            plan = self.plan_by(holds, now, true)?;
+        }
         self.metrics.held_segments.set(plan.held.len() as i64);
         for part in plan.prune.chunks(TOLD_MAX) {
             let ranges: Vec<_> = part.iter().map(|about| about.range.clone()).collect();

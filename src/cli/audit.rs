@@ -5,7 +5,7 @@ use super::export::{self, ExportArgs, FollowArgs};
 use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use super::pack::{self, PackArgs};
 use super::trail::{self, GenerateArgs, ReindexArgs};
-use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT};
+use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT, LIMITS, limit_of};
 use crate::audit::filter::{Filter, WHERE};
 use crate::audit::query::Reader;
 use crate::client;
@@ -17,6 +17,10 @@ use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Time for an answer: what no index knows is sought in the whole trail.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -169,8 +173,8 @@ pub(super) struct FilterArgs {
 pub struct QueryArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// How many exchanges at most.
-    #[arg(long, default_value_t = LIMIT_DEFAULT)]
+    /// How many exchanges at most: 1 to 1000. The page says how to get the next.
+    #[arg(long, default_value_t = LIMIT_DEFAULT, value_parser = limit)]
     limit: usize,
     /// The next page: what the page before printed. With --follow: where it ended.
     #[arg(long)]
@@ -179,7 +183,7 @@ pub struct QueryArgs {
     #[arg(long)]
     count: bool,
     /// Counts by a filter's name or a field.
-    #[arg(long, requires = "count", value_name = "FIELD")]
+    #[arg(long, requires = "count", conflicts_with = "histogram", value_name = "FIELD")]
     by: Option<String>,
     /// Stays and lists exchanges as they end, from now on or from --since or --cursor, until Ctrl-C.
     #[arg(long, conflicts_with_all = ["count", "limit", "histogram"])]
@@ -192,6 +196,10 @@ pub struct QueryArgs {
     histogram: Option<String>,
     #[command(flatten)]
     trail: Trail,
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    limit_of(text).ok_or_else(|| format!("it takes {LIMITS}"))
 }
 
 /// Runs a subcommand.
@@ -308,7 +316,14 @@ pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String>
     let (address, host) = trail.address()?;
     let request = http::Request::get(target).header("host", host).body(bytes::Bytes::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(client::send(address, request)).with_context(|| unreachable(&trail.url))?;
+    let answer = runtime.block_on(client::send_within(PATIENCE, address, request)).map_err(|error| {
+        let late = error.is::<client::TooLate>();
+        error.context(if late {
+            format!("the gateway at {} is still reading: narrow the question, for example by --since", trail.url)
+        } else {
+            unreachable(&trail.url)
+        })
+    })?;
     let text = String::from_utf8_lossy(answer.body()).into_owned();
     if !answer.status().is_success() {
         bail!("{}", problem(&text));

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::evidence::key::{LogKey, SigningKey, WitnessKey};
 use crate::evidence::source::{Copy, Dir, Export, Gateway, Source};
 use crate::evidence::start::old_key_file;
-use crate::evidence::verify::{Options, verify};
+use crate::evidence::verify::{Options, derived, verify};
 use crate::evidence::{layout, proof};
 use crate::pack;
 use anyhow::{Context, ensure};
@@ -112,10 +112,18 @@ pub fn run_verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         witnesses: args.witness.iter().map(|key| WitnessKey::parse(key)).collect::<Result<_, _>>()?,
     };
     let bar = progress_bar();
-    let report = verify(&*source, &options, &mut |done, all| {
+    let mut report = verify(&*source, &options, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     })?;
+    // One after the other: a folder is held by one reader at a time.
+    drop(source);
+    if let Some(dir) = args.dir.as_deref().filter(|_| options.full) {
+        derived::compare(dir, &mut report, &|done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        })?;
+    }
     bar.finish_and_clear();
     if args.json {
         sayln!("{:#}", report.json())?;

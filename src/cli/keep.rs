@@ -184,7 +184,8 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
         sayln!("{}", serde_json::to_string(&erased)?)?;
     } else {
         let records: Vec<_> = erased.records.iter().map(u64::to_string).collect();
-        sayln!("the bodies of exchange {} are erased: record {}; record {} tells of it", erased.id, records.join(" and "), erased.told_by)?;
+        let ended = if erased.ended { ", which had been begun before and is ended now" } else { "" };
+        sayln!("the bodies of exchange {} are erased: record {}; record {} tells of it{ended}", erased.id, records.join(" and "), erased.told_by)?;
     }
     if running {
         eprintln!("unused parts of the engine's own file may hold them until the gateway is started anew, which writes that file anew");

@@ -126,6 +126,40 @@ fn a_body_is_erased_for_a_reason_that_is_on_record() {
     assert_eq!(told, ["request of a data subject", "request of a data subject"]);
 }
 
+/// An index decides what is found, and anybody can compute its checksum.
+#[test]
+fn an_index_that_hides_calls_is_found_and_made_anew() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("ballast = ", "segment_records = 16\nballast = ");
+    let gateway = site.serve();
+    calls(&gateway, 20);
+    eventually("two segments are sealed", || gateway.metric("keyward_sealed_records") >= 32);
+    gateway.stop();
+    let dir = site.audit.display().to_string();
+    let count = || String::from_utf8(keyward(&["audit", "query", "--dir", &dir, "--outcome", "succeeded", "--count", "--format", "json"])).unwrap();
+    let before = count();
+    let path = site.audit.join("segments/seg-00000000000000000016.index");
+    let mut index = std::fs::read(&path).unwrap();
+    let name = b"succeeded";
+    let at = index.windows(name.len()).position(|bytes| bytes == name).expect("the outcome's name");
+    index[at + name.len() - 1] = b'x';
+    let end = index.len() - 12;
+    let sum = crc32fast::hash(&index[..end]);
+    index[end..end + 4].copy_from_slice(&sum.to_be_bytes());
+    std::fs::write(&path, index).unwrap();
+    assert_ne!(count(), before, "it hides calls, else this shows nothing");
+
+    let report = verify(&site.audit);
+    assert_eq!((&report["status"], &report["completeness"]["verdict"]), (&json!(3), &json!("holds")), "{report:#}");
+    let finding = &report["integrity"]["findings"][0];
+    assert_eq!((&finding["kind"], &finding["first"], &finding["last"]), (&json!("derived"), &json!(16), &json!(31)), "{report:#}");
+    assert!(finding["text"].as_str().unwrap().contains("keyward audit reindex --all"), "{report:#}");
+    keyward(&["audit", "reindex", "--all", "--dir", &dir]);
+    holds(&verify(&site.audit));
+    assert_eq!(count(), before);
+}
+
 #[test]
 fn a_backup_made_under_load_is_a_trail_that_verifies_and_goes_on() {
     let upstream = Upstream::ok();

@@ -156,7 +156,7 @@ fn any_record(answer: bool) -> impl Strategy<Value = Value> {
 fn exchange_of(kind: Kind, request: &Value, answer: Option<&Value>) -> Exchange {
     let id = AuditId::new();
     let part = |seq, kind, leaf: &Value| Part::new(seq, &Entry { time: Timestamp(1_795_357_250_000_000_000), kind, id, leaf: canonical(leaf) });
-    Exchange { id, request: part(7, kind, request), answer: answer.map(|leaf| part(8, Kind::Answer, leaf)) }
+    Exchange { id, request: part(7, kind, request), answer: answer.map(|leaf| part(8, Kind::Answer, leaf)), answer_gone: false }
 }
 
 /// Texts and numbers, wherever they stand. A number may have become a text.

@@ -70,7 +70,7 @@ impl Builder {
             // What depends on the answer is not known yet.
             self.open.insert(place);
         }
-        let exchange = Exchange { id: entry.id, request: part(seq, entry), answer: None };
+        let exchange = Exchange { id: entry.id, request: part(seq, entry), answer: None, answer_gone: false };
         self.keep(place, &exchange, |name| entry.kind != Kind::Forwarded || !ANSWERED.contains(&name));
     }
 
@@ -85,7 +85,7 @@ impl Builder {
         }
         let part = part(seq, answer);
         let request = Part { seq: request, kind: Kind::Forwarded, json: serde_json::Value::Null, ..part.clone() };
-        self.keep(place, &Exchange { id: answer.id, request, answer: Some(part) }, |name| ANSWERED.contains(&name));
+        self.keep(place, &Exchange { id: answer.id, request, answer: Some(part), answer_gone: false }, |name| ANSWERED.contains(&name));
     }
 
     fn keep(&mut self, place: u32, exchange: &Exchange, wanted: impl Fn(&str) -> bool) {
@@ -112,9 +112,14 @@ impl Builder {
 
     /// Where the answers that are known stand, each with the place of its request.
     pub fn answered(&self) -> impl Iterator<Item = (u64, u32)> {
-        let known = (0..).zip(&self.answers).filter(|(_, behind)| **behind > 0);
-        known.map(|(place, behind)| (self.first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(*behind)), place))
+        answered(self.first_seq, &self.answers)
     }
+}
+
+/// The same of distances.
+pub(super) fn answered(first_seq: u64, answers: &[u32]) -> impl Iterator<Item = (u64, u32)> {
+    let known = (0..).zip(answers).filter(|(_, behind)| **behind > 0);
+    known.map(move |(place, behind)| (first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(*behind)), place))
 }
 
 /// A record as far as fields look at it.

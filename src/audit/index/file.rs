@@ -14,7 +14,7 @@
 //! The whole file is checked when it is opened; what is then kept in memory is the directory, and the values of fields
 //! that have few.
 
-use super::builder::{Builder, Digests};
+use super::builder::{Builder, Digests, answered};
 use super::prints::{Prints, Width};
 use super::{FIELDS, Index, IndexError, Places, digest_print, id_print};
 use crate::audit::condition::Match;
@@ -27,7 +27,8 @@ use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MAGIC: &[u8; 8] = b"KWINDX1\n";
 /// Raised whenever a field, or what a field means, changes: older files are then made anew.
@@ -42,13 +43,23 @@ const CACHED_SETS: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(2047);
 /// The largest honest file is far smaller.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Sets that were read lately, by segment and offset.
+/// Sets that were read lately, by file and offset.
 #[derive(Clone)]
-pub struct Cache(Arc<Mutex<LruCache<(u64, u64), Places>>>);
+pub struct Cache {
+    sets: Arc<Mutex<LruCache<(u64, u64), Places>>>,
+    /// Files that were opened: one that is made anew has other sets at its offsets.
+    opened: Arc<AtomicU64>,
+}
 
 impl Default for Cache {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(LruCache::new(CACHED_SETS))))
+        Self { sets: Arc::new(Mutex::new(LruCache::new(CACHED_SETS))), opened: Arc::default() }
+    }
+}
+
+impl Cache {
+    fn sets(&self) -> MutexGuard<'_, LruCache<(u64, u64), Places>> {
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,6 +159,10 @@ pub struct IndexFile {
     ids: Prints,
     digests: Prints,
     fields: Vec<Values>,
+    /// Where answers stand behind the segment.
+    answers_behind: Vec<u64>,
+    /// Which of all that were opened.
+    number: u64,
     cache: Cache,
 }
 
@@ -201,7 +216,35 @@ impl IndexFile {
         if !from.is_empty() {
             return Err(IndexError::Damaged("more than a directory"));
         }
-        Ok(Self { file, first_seq, count, exchanges, events, unsettled, ids, digests, fields, cache })
+        let answers = whole.get(MAGIC.len()..).and_then(|rest| rest.get(..4 * count as usize)).ok_or_else(cut)?;
+        let end = first_seq.saturating_add(u64::from(count));
+        let answers_behind = answered(first_seq, &distances(answers)).map(|(answer, _)| answer).filter(|answer| *answer >= end).collect();
+        let number = cache.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { file, first_seq, count, exchanges, events, unsettled, ids, digests, fields, answers_behind, number, cache })
+    }
+
+    /// Where the answers that it knows stand, each with the place of its request.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn answered(&self) -> Result<Vec<(u64, u32)>, IndexError> {
+        let mut bytes = vec![0; 4 * self.count as usize];
+        self.file.read_exact_at(&mut bytes, MAGIC.len() as u64)?;
+        Ok(answered(self.first_seq, &distances(&bytes)).collect())
+    }
+
+    /// Those that stand behind the segment.
+    pub fn answers_behind(&self) -> &[u64] {
+        &self.answers_behind
+    }
+
+    /// Whether the file has these bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn has(&self, bytes: &[u8]) -> std::io::Result<bool> {
+        let mut found = vec![0; bytes.len()];
+        Ok(self.file.metadata()?.len() == bytes.len() as u64 && self.file.read_exact_at(&mut found, 0).map(|()| found == bytes)?)
     }
 
     /// A large set, read or remembered.
@@ -209,13 +252,13 @@ impl IndexFile {
         match set {
             Set::Here(places) => Ok(Arc::clone(places)),
             Set::There { at, length } => {
-                let key = (self.first_seq, *at);
-                let known = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+                let key = (self.number, *at);
+                let known = self.cache.sets().get(&key).cloned();
                 if let Some(places) = known {
                     return Ok(places);
                 }
                 let places = Arc::new(RoaringBitmap::deserialize_from(self.bytes(*at, *length)?.as_slice())?);
-                self.cache.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&places));
+                self.cache.sets().put(key, Arc::clone(&places));
                 Ok(places)
             }
         }
@@ -254,6 +297,11 @@ impl IndexFile {
         }
         Ok(())
     }
+}
+
+/// For each record, how far behind it its answer stands.
+fn distances(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks().0.iter().map(|behind| u32::from_be_bytes(*behind)).collect()
 }
 
 fn read_field(from: &mut Bytes, whole: &[u8]) -> Option<Values> {

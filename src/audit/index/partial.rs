@@ -159,7 +159,7 @@ mod tests {
             let exchange = |json: Value| {
                 let part = Part { seq: 0, time: Timestamp(0), kind, leaf: leaf.clone(), json, content: None };
                 let answer = answered.then(|| Part { kind: Kind::Answer, ..part.clone() });
-                Exchange { id: AuditId::new(), request: part, answer }
+                Exchange { id: AuditId::new(), request: part, answer, answer_gone: false }
             };
             let (whole, part) = (exchange(json.clone()), exchange(read(&leaf)));
             for field in FIELDS.iter() {

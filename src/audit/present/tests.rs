@@ -32,11 +32,11 @@ fn exchange() -> Exchange {
     );
     request.content = Some(content);
     let answer = part_of(18, Kind::Answer, &json!({"v": 1, "kind": "answer", "outcome": "accepted", "status": 202, "detail": "job 7"}));
-    Exchange { id: id(1), request, answer: Some(answer) }
+    Exchange { id: id(1), request, answer: Some(answer), answer_gone: false }
 }
 
 fn bare(kind: Kind) -> Exchange {
-    Exchange { id: id(2), request: part_of(3, kind, &json!({})), answer: None }
+    Exchange { id: id(2), request: part_of(3, kind, &json!({})), answer: None, answer_gone: false }
 }
 
 fn page() -> Page {

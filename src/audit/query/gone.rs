@@ -40,3 +40,9 @@ impl Reader {
         Ok(gone.into_iter().find(|gone| gone.end >= from && gone.first_seq <= to))
     }
 }
+
+/// What is said of an exchange that is not there: also what is gone where it would stand.
+pub(in crate::audit) fn no_exchange(id: AuditId, gone: Option<Absent>) -> String {
+    let at_its_time = gone.map_or(String::new(), |gone| format!("; at its time stood {gone}"));
+    format!("the trail has no exchange {id}{at_its_time}")
+}

@@ -103,6 +103,7 @@ impl Reader {
     ) -> Result<ControlFlow<()>, StoreError> {
         let mut recent = Recent::default();
         for place in places.iter().rev() {
+            self.go_on()?;
             let Some(mut exchange) = self.at_place(index, place, &mut recent)? else { continue };
             let matches = sure.is_some_and(|sure| sure.contains(place)) || question.matches(&mut exchange, |seq| self.store.content(seq))?;
             if matches && visit(exchange)?.is_break() {
@@ -123,7 +124,15 @@ impl Reader {
             (Kind::Forwarded, _) => self.answer_of(id, seq)?,
             (Kind::Refused | Kind::Event | Kind::Answer, _) => None,
         };
-        Ok(Some(Exchange { id, answer, request: request.into() }))
+        Ok(Some(self.exchange(request.into(), id, answer)))
+    }
+
+    /// A request, or an event, and the answer that was found. A call that has none, although records behind it are gone, is not
+    /// open: nothing goes before what is open is closed.
+    pub(in crate::audit) fn exchange(&self, request: Part, id: AuditId, answer: Option<Part>) -> Exchange {
+        let answerless = answer.is_none() && request.kind == Kind::Forwarded;
+        let answer_gone = answerless && self.store.absent().last().is_some_and(|gone| gone.end > request.seq);
+        Exchange { id, request, answer, answer_gone }
     }
 
     /// One record, if it is durable.
@@ -189,7 +198,7 @@ impl Reader {
                 Kind::Forwarded => first(self.store.oldest_first(request.seq), durable, |entry| entry.id == id && entry.kind == Kind::Answer)?,
                 Kind::Refused | Kind::Event | Kind::Answer => None,
             };
-            return Ok(Some(Exchange { id, request: request.into(), answer }));
+            return Ok(Some(self.exchange(request.into(), id, answer)));
         }
         Ok(None)
     }
@@ -207,12 +216,20 @@ impl Reader {
         Ok(found.map(|found| found.seq).filter(|seq| *seq >= range.start))
     }
 
+    /// Whether a part of the trail has something that a filter takes, by its records alone: no index is believed, and no
+    /// table of times.
+    pub(in crate::audit) fn has_by_reading(&self, filter: &Filter, range: Range<u64>) -> Result<bool, StoreError> {
+        let found = self.read(&filter.at(Timestamp::now()), range, &mut |_| Ok(ControlFlow::Break(())))?;
+        Ok(found.is_break())
+    }
+
     /// Reads a part of the trail, the newest first.
     pub(super) fn read(&self, question: &Question, range: Range<u64>, visit: &mut Visit) -> Result<ControlFlow<()>, StoreError> {
         let (durable, end) = (self.durable(), range.end);
         let needles = question.0.needles();
         let mut answers = Answers::ahead(&*self.store, end, durable)?;
         for frame in self.store.newest_first(end) {
+            self.go_on()?;
             let frame = frame?;
             for (seq, entry) in numbered(&frame).rev().filter(|(seq, _)| *seq < end) {
                 if seq < range.start {
@@ -231,7 +248,7 @@ impl Reader {
                     None if entry.kind == Kind::Forwarded => answers.search(&*self.store, entry.id, seq, durable)?,
                     None => None,
                 };
-                let mut exchange = Exchange { id: entry.id, request: Part::new(seq, entry), answer };
+                let mut exchange = self.exchange(Part::new(seq, entry), entry.id, answer);
                 if question.matches(&mut exchange, |seq| self.store.content(seq))? && visit(exchange)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }

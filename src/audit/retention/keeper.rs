@@ -20,14 +20,15 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it.
+    /// Starts it. What the last run has left undone comes first, by `begin`.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn start(retention: Arc<Retention>) -> std::io::Result<Self> {
+    pub fn start(retention: Arc<Retention>, begin: impl FnOnce(&Retention) + Send + 'static) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let own = Arc::clone(&retention);
         let run = move || {
+            begin(&own);
             let mut known = None;
             let mut wait = FIRST.min(own.policy().every);
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {

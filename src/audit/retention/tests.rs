@@ -1,5 +1,8 @@
 //! Retention over a real journal with short segments.
 
+mod forged;
+mod late;
+
 use super::*;
 use crate::audit::journal::Settings;
 use crate::audit::record::{Kind, Record, canonical};

@@ -182,6 +182,22 @@ impl Records {
         begin..(self.first_seq + next + 1).min(self.first_seq + u64::from(self.count))
     }
 
+    /// Whether the table has the times of the records.
+    ///
+    /// # Errors
+    /// When a block cannot be read.
+    pub fn times_hold(&self) -> Result<bool, SegmentError> {
+        let mut last = Timestamp(0);
+        for (block, (_, first)) in self.blocks.iter().enumerate() {
+            let entries = self.block(block)?;
+            if entries.first().map(|entry| entry.time) != Some(*first) {
+                return Ok(false);
+            }
+            last = entries.last().map_or(last, |entry| entry.time);
+        }
+        Ok(last == self.last_time)
+    }
+
     /// What its blocks are compressed with.
     pub fn dictionary(&self) -> &Arc<Dictionary> {
         &self.dictionary

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// Why the store could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// Whoever asked has gone.
+    #[error("nobody waits for the answer any more")]
+    CalledOff,
     /// Another process has the directory.
     #[error("the trail in `{0}` is held by another process: ask the running gateway with `--url`, or stop it first")]
     InUse(PathBuf),

@@ -7,77 +7,97 @@ use crate::audit::segment::bodies::BodiesWriter;
 use crate::audit::segment::dictionary::train;
 use crate::audit::segment::{Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, StoreError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A file of bodies that takes the place of another once the store has noted it.
 const ANEW: &str = "bodies-new";
 
 impl TieredStore {
-    /// Seals what is closed, although no segment is full. Records of exchanges that are open stay unsealed.
+    /// Seals all records below `wanted`, although no segment is full; what comes meanwhile waits for the next segment. False,
+    /// and nothing is sealed, while an exchange that began below is open.
     ///
     /// # Errors
     /// When the store or the disk fails.
-    pub fn seal_early(&self) -> Result<(), StoreError> {
-        while self.shared.seal_early(&mut Pace::without_rest())? {}
-        Ok(())
+    pub fn seal_below(&self, wanted: u64) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        if shared.open_floor.load(Ordering::Acquire) >= wanted {
+            while shared.sealed_end() < wanted && shared.seal_early(&mut Pace::without_rest())? {}
+        }
+        Ok(shared.sealed_end() >= wanted)
     }
 
-    /// Erases the bodies beside these records, which must be sealed, durably. How many there were.
+    /// Erases the bodies beside these records, which must be sealed, durably. How many there were. They are records of one
+    /// exchange, whose request is the record `request`, or of several that stand in one segment.
     ///
     /// The engine's own file keeps what was in it before it was sealed until it is written anew, at the next start.
     ///
     /// # Errors
-    /// When a record is not sealed, or the store or the disk fails: then some may be erased, and it can be tried again.
-    pub fn erase(&self, seqs: &BTreeSet<u64>) -> Result<u64, StoreError> {
+    /// When a record is not sealed, or the store or the disk fails: then some may be erased, and it can be tried again. What
+    /// was made of a body goes before the body does, so that whoever finds no body has nothing left to do.
+    pub fn erase(&self, seqs: &BTreeSet<u64>, request: u64) -> Result<u64, StoreError> {
         let shared = &self.shared;
         let _changing = shared.change();
-        let segments = shared.segments.load_full();
-        let mut erased = 0;
-        let mut rest = seqs.iter().copied().peekable();
-        while let Some(seq) = rest.peek().copied() {
-            let segment = frames::segment_of(&segments, seq).ok_or(StoreError::NotSealed(seq))?;
-            let mut places = BTreeSet::new();
-            while let Some(seq) = rest.next_if(|seq| *seq < segment.end()) {
-                places.insert((seq - segment.first_seq()) as u32);
+        let mut places: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
+        for seq in seqs {
+            let segment = shared.segment_of(*seq).ok_or(StoreError::NotSealed(*seq))?;
+            let place = (seq - segment.first_seq()) as u32;
+            if segment.bodies.body(place, CONTENT_BYTES_MAX)?.is_some() {
+                places.entry(segment.first_seq()).or_default().insert(place);
             }
-            let gone = shared.erase(segment, &places)?;
-            if gone > 0 {
-                shared.forget_dictionary(segment)?;
-            }
-            erased += gone;
         }
-        if erased > 0 {
-            shared.hot.want_rewrite()?;
+        if places.is_empty() {
+            return Ok(0);
         }
-        Ok(erased)
+        // Sled lets go of what is sealed first: what is still in it then is not in its new file.
+        shared.let_go(&mut Pace::without_rest())?;
+        shared.hot.want_rewrite()?;
+        // Keyed digests of what is in the bodies stand in the indexes of their segments, and of their request's.
+        let indexes: BTreeSet<u64> = places.keys().copied().chain(shared.segment_of(request).map(|segment| segment.first_seq())).collect();
+        places.keys().try_for_each(|first_seq| shared.forget_dictionary(*first_seq))?;
+        indexes.iter().try_for_each(|first_seq| shared.forget_index(*first_seq))?;
+        for (first_seq, places) in &places {
+            shared.write_bodies_anew(*first_seq, places)?;
+        }
+        for segment in indexes.iter().filter_map(|first_seq| shared.segment_of(*first_seq)) {
+            shared.reindex(&segment, &mut Pace::without_rest())?;
+        }
+        Ok(places.values().map(|places| places.len() as u64).sum())
     }
 }
 
 impl Shared {
-    /// Erases from one segment.
-    fn erase(&self, segment: &Segment, places: &BTreeSet<u32>) -> Result<u64, StoreError> {
-        let has = |place: &u32| segment.bodies.body(*place, CONTENT_BYTES_MAX).map(|body| u64::from(body.is_some()));
-        let erased = places.iter().map(has).sum::<Result<u64, _>>()?;
-        if erased > 0 {
-            self.write_bodies_anew(segment, places)?;
-        }
-        Ok(erased)
+    pub(super) fn segment_of(&self, seq: u64) -> Option<Arc<Segment>> {
+        frames::segment_of(&self.segments.load(), seq).cloned()
     }
 
-    /// A dictionary is made of pieces of bodies, perhaps of one that was erased: whoever shares it does without.
-    fn forget_dictionary(&self, erased: &Segment) -> Result<(), StoreError> {
+    /// A dictionary is made of pieces of bodies, perhaps of one that is to be erased: all who share it with this segment do
+    /// without. The segment itself comes last, when its bodies go, so that it can be asked again whose dictionary that was.
+    fn forget_dictionary(&self, first_seq: u64) -> Result<(), StoreError> {
+        let Some(erased) = self.segment_of(first_seq) else { return Ok(()) };
         let bytes = erased.bodies.dictionary().bytes();
-        let sharing = |segment: &&Arc<Segment>| !bytes.is_empty() && segment.bodies.dictionary().bytes() == bytes;
+        let sharing = |segment: &&Arc<Segment>| segment.first_seq() != first_seq && !bytes.is_empty() && segment.bodies.dictionary().bytes() == bytes;
         let segments = self.segments.load_full();
-        segments.iter().filter(sharing).try_for_each(|segment| self.write_bodies_anew(segment, &BTreeSet::new()))
+        segments.iter().filter(sharing).try_for_each(|segment| self.write_bodies_anew(segment.first_seq(), &BTreeSet::new()))
+    }
+
+    /// Removes an index, durably. Where there is none a start makes it anew.
+    fn forget_index(&self, first_seq: u64) -> Result<(), StoreError> {
+        let file = path(&self.dir, first_seq, "index");
+        let removed = std::fs::remove_file(&file).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) });
+        removed.and_then(|()| File::open(&self.dir)?.sync_all()).map_err(|source| SegmentError::Io { path: file, source })?;
+        self.segment_of(first_seq).into_iter().for_each(|segment| segment.index.store(None));
+        Ok(())
     }
 
     /// Writes the bodies of a segment anew, without some of them and without a dictionary.
-    fn write_bodies_anew(&self, segment: &Segment, without: &BTreeSet<u32>) -> Result<(), StoreError> {
-        let (first_seq, count) = (segment.first_seq(), segment.records.count());
+    fn write_bodies_anew(&self, first_seq: u64, without: &BTreeSet<u32>) -> Result<(), StoreError> {
+        let segment = self.segment_of(first_seq).ok_or(StoreError::NotSealed(first_seq))?;
+        let count = segment.records.count();
         let new = path(&self.dir, first_seq, ANEW);
         let none =
             self.dictionaries.share(train(&[])).ok_or_else(|| SegmentError::Damaged { path: new.clone(), why: "no dictionary can be made".to_owned() })?;
@@ -91,13 +111,10 @@ impl Shared {
         self.hot.note_sealed(&sealed)?;
         put_in_place(&self.dir, &sealed)?;
         let anew = Arc::new(open_segment(&self.dir, &sealed, &self.dictionaries, &self.sets)?);
-        {
-            let _tail = self.tail();
-            let replaced = self.segments.load().iter().map(|old| if old.first_seq() == first_seq { Arc::clone(&anew) } else { Arc::clone(old) }).collect();
-            self.segments.store(Arc::new(replaced));
-        }
-        // Keyed digests of what was in the bodies stand in the index.
-        self.reindex(&anew, &mut Pace::without_rest())
+        let _tail = self.tail();
+        let replaced = self.segments.load().iter().map(|old| if old.first_seq() == first_seq { Arc::clone(&anew) } else { Arc::clone(old) }).collect();
+        self.segments.store(Arc::new(replaced));
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! durable, read back and compared; then a note in sled, and only then sled lets go of them. From the note on the files
 //! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
 
+mod derived;
 mod erase;
 pub mod found;
 pub mod founding;
@@ -37,6 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::derived::Differing;
 pub use self::prune::{About, retold};
 pub use self::seal::Pace;
 pub use self::snapshot::Contents;
@@ -216,6 +218,9 @@ impl Shared {
             noted_end = sealed.end();
             match open_segment(&dir, &sealed, &dictionaries, &sets) {
                 Ok(segment) => {
+                    if segment.index.load().as_ref().is_some_and(|index| Self::knows_what_is_gone(index, &absent)) {
+                        segment.index.store(None);
+                    }
                     unindexed += usize::from(segment.index.load().is_none());
                     segments.push(Arc::new(segment));
                 }

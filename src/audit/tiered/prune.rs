@@ -1,10 +1,11 @@
 //! Letting go of sealed segments for good.
 
-use super::{Segment, Shared, TieredStore};
+use super::{Pace, Segment, Shared, TieredStore};
 use crate::audit::absent::{Absent, Why};
 use crate::audit::segment::{SegmentError, path};
 use crate::audit::store::StoreError;
 use crate::clock::Timestamp;
+use serde::Deserialize;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -54,8 +55,49 @@ impl TieredStore {
             shared.segments.store(Arc::new(left));
         }
         ranges.iter().try_for_each(|range| shared.remove_files(range.start))?;
-        shared.sync_dir()
+        shared.sync_dir()?;
+        // What stays may have had answers among what went.
+        let (segments, absent) = (shared.segments.load_full(), shared.absent.load());
+        let stale = |segment: &&Arc<Segment>| segment.index.load().as_ref().is_some_and(|index| Shared::knows_what_is_gone(index, &absent));
+        segments.iter().filter(stale).try_for_each(|segment| shared.reindex(segment, &mut Pace::without_rest()))
     }
+
+    /// Where answers to the requests of a sealed segment stand behind it: by its index, or, when that is not to be believed, by
+    /// the records.
+    ///
+    /// # Errors
+    /// When records cannot be read.
+    pub fn answers_behind(&self, range: &Range<u64>, by_records: bool) -> Result<Vec<u64>, StoreError> {
+        self.shared.segment_of(range.start).map_or(Ok(Vec::new()), |segment| self.shared.answers_behind(&segment, by_records))
+    }
+
+    /// The newest time in a sealed segment, by its records alone, once its file is known to be the one that was sealed: what goes
+    /// cannot be had back. A record's own time counts too, because it is signed.
+    ///
+    /// # Errors
+    /// When a record cannot be read, or the file is another.
+    pub fn newest_time(&self, range: &Range<u64>) -> Result<Timestamp, StoreError> {
+        let Some(segment) = self.shared.segment_of(range.start) else { return Ok(Timestamp(u64::MAX)) };
+        let records = &segment.records;
+        if records.real_digest()? != records.digest() {
+            let why = "it is not as it was sealed; `keyward audit salvage` seals again what can be read of it".to_owned();
+            return Err(SegmentError::Damaged { path: path(&self.shared.dir, range.start, "records"), why }.into());
+        }
+        let mut newest = Timestamp(0);
+        for block in 0..records.blocks() {
+            for entry in records.block(block)? {
+                let signed = serde_json::from_slice::<Timed>(&entry.leaf).ok().and_then(|leaf| Timestamp::parse(&leaf.time));
+                newest = newest.max(entry.time).max(signed.unwrap_or(Timestamp(0)));
+            }
+        }
+        Ok(newest)
+    }
+}
+
+/// A record as far as its time goes.
+#[derive(Deserialize)]
+struct Timed {
+    time: String,
 }
 
 impl Shared {

@@ -1,17 +1,16 @@
 //! Sealing one segment, step by step, and letting sled go of it.
 
+use super::derived::note;
 use super::{Segment, Shared, open_segment};
 use crate::audit::index::builder::{Builder, Digests};
-use crate::audit::index::file::{self, IndexFile};
 use crate::audit::record::{Content, Kind};
 use crate::audit::segment::bodies::BodiesWriter;
 use crate::audit::segment::dictionary::{self, Dictionary};
-use crate::audit::segment::output::{self, Output};
+use crate::audit::segment::output;
 use crate::audit::segment::records::RecordsWriter;
-use crate::audit::segment::{SEGMENT_RECORDS, Sealed, SegmentError, path};
+use crate::audit::segment::{Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
-use crate::causes::causes;
-use crate::clock::{AuditId, Timestamp};
+use crate::clock::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +23,6 @@ const SAMPLED_FRAMES: usize = 4;
 const SAMPLED_RECORDS: usize = 4;
 /// Records between two steps.
 const STEP_RECORDS: u64 = 256;
-/// Records behind a segment in which answers to its last requests are sought when an index is made anew.
-const LOOK_AHEAD: u64 = SEGMENT_RECORDS;
 const REST_MAX: Duration = Duration::from_millis(50);
 
 /// How work behind the writer is spread: after each small step it rests as long as it has worked, and it can be called off.
@@ -213,23 +210,6 @@ impl Shared {
         Ok((Sealed { first_seq, count, records, bodies: bodies.finish()? }, digests))
     }
 
-    fn note_answer(&self, answer: u64, place: u32, digests: &mut Digests) -> Result<(), StoreError> {
-        if let Some(frame) = self.frame_from(answer).transpose()?
-            && let Some((_, entry)) = (frame.first_seq..).zip(&frame.entries).find(|(seq, _)| *seq == answer)
-        {
-            note(digests, place, &entry.leaf, self.content_anywhere(answer)?.as_ref());
-        }
-        Ok(())
-    }
-
-    fn content_anywhere(&self, seq: u64) -> Result<Option<Content>, StoreError> {
-        let segments = self.segments.load();
-        match super::frames::segment_of(&segments, seq) {
-            Some(segment) => Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?),
-            None => self.hot.content(seq),
-        }
-    }
-
     /// Dictionaries for records and bodies: those of the segment before, or new ones.
     pub(super) fn dictionaries_for(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
         let segments = self.segments.load();
@@ -278,78 +258,5 @@ impl Shared {
             let same_body = body.map(|body| (body.salt, body.bytes)) == content.map(|content| (content.salt, content.bytes));
             if same && same_body { Ok(()) } else { Err(differs(format!("record {seq}"))) }
         })
-    }
-
-    pub(super) fn write_index(&self, segment: &Segment, index: &Builder, digests: Digests) -> Result<(), StoreError> {
-        let (first_seq, count, sha256) = (segment.first_seq(), segment.records.count(), segment.records.digest().sha256);
-        let path = path(&self.dir, first_seq, "index");
-        let failed = |source| SegmentError::Io { path: path.clone(), source };
-        let mut output = Output::create(&path)?;
-        output.write(&file::encode(index, digests, &sha256).map_err(failed)?)?;
-        output.finish()?;
-        let opened = IndexFile::open(&path, first_seq, count, &sha256, self.sets.clone());
-        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: causes(&error) })?;
-        segment.index.store(Some(Arc::new(opened)));
-        Ok(())
-    }
-
-    /// Makes a segment's index anew from its records.
-    pub(super) fn reindex(&self, segment: &Segment, pace: &mut Pace) -> Result<(), StoreError> {
-        let (first_seq, end) = (segment.first_seq(), segment.end());
-        let index = self.build(first_seq, end, pace)?;
-        let request_of: HashMap<u64, u32> = index.answered().collect();
-        let mut digests = Digests::default();
-        for frame in super::frames::OldestFirst::new(self, first_seq) {
-            let frame = frame?;
-            if frame.first_seq >= end {
-                break;
-            }
-            for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
-                let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
-                if let Some(place) = place {
-                    note(&mut digests, place, &entry.leaf, self.content_anywhere(seq)?.as_ref());
-                }
-            }
-            pace.step()?;
-        }
-        for (answer, place) in request_of.into_iter().filter(|(answer, _)| *answer >= end) {
-            self.note_answer(answer, place, &mut digests)?;
-        }
-        self.write_index(segment, &index, digests)
-    }
-
-    /// The index of a part of the trail, with the answers that come shortly behind it.
-    fn build(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<Builder, StoreError> {
-        let mut index = Builder::new(first_seq);
-        let mut open: HashMap<AuditId, u64> = HashMap::new();
-        for frame in super::frames::OldestFirst::new(self, first_seq) {
-            let frame = frame?;
-            for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {
-                if seq < end {
-                    index.add(entry);
-                }
-                match entry.kind {
-                    Kind::Forwarded if seq < end => drop(open.insert(entry.id, seq)),
-                    Kind::Answer => {
-                        if let Some(request) = open.remove(&entry.id) {
-                            index.settle(request, seq, entry);
-                        }
-                    }
-                    Kind::Forwarded | Kind::Refused | Kind::Event => {}
-                }
-            }
-            if frame.end() >= end && (open.is_empty() || frame.end() >= end.saturating_add(LOOK_AHEAD)) {
-                break;
-            }
-            pace.step()?;
-        }
-        Ok(index)
-    }
-}
-
-fn note(digests: &mut Digests, place: u32, leaf: &[u8], content: Option<&Content>) {
-    digests.note(place, leaf);
-    if let Some(content) = content {
-        digests.note(place, &content.bytes);
     }
 }

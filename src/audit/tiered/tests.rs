@@ -1,5 +1,6 @@
 //! Sealing: the same trail before and after, whatever happens in between.
 
+mod erasing;
 mod model;
 
 use super::super::frame::Entry;
@@ -242,88 +243,6 @@ fn traces(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
 }
 
 #[test]
-fn an_erased_body_is_gone_from_every_file_and_the_others_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    fill(&store, 100);
-    // Does not compress, so that it can be found on the disk.
-    let mut secret = vec![0; 3000];
-    getrandom::fill(&mut secret).unwrap();
-    let id = AuditId::new();
-    let content = Content { salt: [7; 32], bytes: secret.clone().into() };
-    store.append(&Batch { first_seq: 100, entries: vec![entry(100, Kind::Refused, id)], contents: vec![(100, content)], open_floor: Some(101) }).unwrap();
-    let mut before = read(&store);
-    assert!(!traces(dir.path(), &secret[..64]).is_empty(), "it can be found");
-    assert!(matches!(store.erase(&BTreeSet::from([100])), Err(StoreError::NotSealed(100))));
-    store.seal_early().unwrap();
-    assert_eq!(store.sealed_end(), 101);
-    assert_eq!(store.erase(&BTreeSet::from([3, 100])).unwrap(), 2);
-    assert_eq!(store.erase(&BTreeSet::from([3, 100])).unwrap(), 0, "once");
-    before[3].2 = None;
-    before[100].2 = None;
-    assert!(read(&store) == before);
-    fill(&store, 50);
-    drop(store);
-    let (store, opened) = TieredStore::open_with(dir.path(), SEGMENT).unwrap();
-    assert!(opened.notes[0].contains("written anew"), "{:?}", opened.notes);
-    assert!(read(&store)[..101] == before);
-    assert_eq!(read(&store).len(), 151);
-    assert_eq!(traces(dir.path(), &secret[..64]), Vec::<PathBuf>::new());
-    drop(store);
-    assert_eq!(read(&open(dir.path())).len(), 151, "once only");
-}
-
-/// A dictionary is made of pieces of bodies: an erased one must not live on in those of its segment and of the next.
-#[test]
-fn an_erased_body_does_not_live_on_in_a_dictionary() {
-    let dir = tempfile::tempdir().unwrap();
-    let segment = 32 * SEGMENT;
-    let store = TieredStore::open_with(dir.path(), segment).unwrap().0;
-    let secret: String = (0..6).map(|n| format!("{{\"holder-{n}\":\"Ada Example, 12 Main Street\"}},")).collect();
-    for first_seq in [0, segment] {
-        let mut batch = Batch { first_seq, open_floor: Some(first_seq + segment), ..Batch::default() };
-        for seq in first_seq..first_seq + segment {
-            batch.entries.push(entry(seq, Kind::Refused, AuditId::new()));
-            let bytes = if seq < segment { format!("{seq}{secret}") } else { format!("{seq} is somebody else") };
-            batch.contents.push((seq, Content { salt: [seq as u8; 32], bytes: bytes.into() }));
-        }
-        store.append(&batch).unwrap();
-    }
-    store.seal().unwrap();
-    assert!(!traces(&store.shared.dir, b"Ada Example").is_empty(), "the dictionary has it, else this shows nothing");
-    let before = read(&store);
-    assert_eq!(store.erase(&(0..segment).collect()).unwrap(), segment);
-    assert_eq!(traces(&store.shared.dir, b"Ada Example"), Vec::<PathBuf>::new());
-    let after = read(&store);
-    assert!(after[..segment as usize].iter().all(|(.., body)| body.is_none()) && after[segment as usize..] == before[segment as usize..]);
-}
-
-#[test]
-fn an_erasure_that_a_crash_has_cut_is_ended_or_has_not_begun() {
-    for noted in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        fill(&store, SEGMENT);
-        store.seal().unwrap();
-        let before = read(&store);
-        let old = std::fs::read(path(&store.shared.dir, 0, "bodies")).unwrap();
-        let sealed = store.shared.hot.sealed().unwrap()[0];
-        store.erase(&BTreeSet::from([3])).unwrap();
-        let after = read(&store);
-        // Back to before the rename, and before the note too.
-        std::fs::rename(path(&store.shared.dir, 0, "bodies"), path(&store.shared.dir, 0, "bodies-new")).unwrap();
-        std::fs::write(path(&store.shared.dir, 0, "bodies"), old).unwrap();
-        if !noted {
-            store.shared.hot.note_sealed(&sealed).unwrap();
-        }
-        drop(store);
-        let store = TieredStore::open_with(dir.path(), SEGMENT).unwrap().0;
-        assert!(read(&store) == if noted { after } else { before }, "{noted}");
-        assert!(!path(&store.shared.dir, 0, "bodies-new").exists());
-    }
-}
-
-#[test]
 fn a_note_without_its_neighbour_is_a_gap() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -425,4 +344,20 @@ fn what_was_pruned_is_not_found_in_the_engine() {
     }
     drop(store);
     check(&open(dir.path()), &left);
+}
+
+/// A table and its note may be forged together; the records' own times still tell.
+#[test]
+fn the_newest_time_is_that_of_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, SEGMENT);
+    store.seal().unwrap();
+    assert_eq!(store.newest_time(&(0..SEGMENT)).unwrap(), Timestamp((SEGMENT - 1) * 1000));
+    let leaf = canonical(&json!({"time": Timestamp(5_000_000_000).rfc3339()}));
+    let entry = |n: u64| Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: leaf.clone() };
+    store.append(&Batch { first_seq: SEGMENT, entries: (0..SEGMENT).map(entry).collect(), open_floor: Some(2 * SEGMENT), ..Batch::default() }).unwrap();
+    store.seal().unwrap();
+    assert_eq!(store.sealed()[1].last_time, Timestamp(SEGMENT - 1));
+    assert_eq!(store.newest_time(&(SEGMENT..2 * SEGMENT)).unwrap(), Timestamp(5_000_000_000), "what is signed counts");
 }

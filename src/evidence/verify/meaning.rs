@@ -148,8 +148,9 @@ impl Meaning {
         let mut open: Vec<_> = self.open.into_iter().map(|(id, (seq, time))| (seq, id, time)).collect();
         open.sort_unstable();
         let limit = Timestamp((self.time.observed * 1000).saturating_sub(IN_FLIGHT_NANOS));
+        // Nothing goes before what is open is closed.
+        let (beside, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|(seq, ..)| *seq < told_until);
         let (late, in_flight): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, _, time)| *time < limit);
-        let (beside, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|(seq, ..)| *seq < told_until);
         if let Some((seq, ..)) = beside.first() {
             report.notes.push(format!(
                 "{} requests, the first of them record {seq}, stand before records that are gone, and have no outcome: it may be among those",

@@ -4,6 +4,7 @@
 //! The quick level checks signatures, that every kept checkpoint grows from the one before, and the last records. The
 //! full level reads every record, and names what is wrong by its sequence number.
 
+pub mod derived;
 mod edge;
 mod gaps;
 mod meaning;

@@ -45,7 +45,7 @@ pub struct Finding {
     /// Which question it answers with no.
     pub about: About,
     /// What it is, for programs: `changed`, `moved`, `missing`, `lost`, `inserted`, `unreadable`, `head`, `body`,
-    /// `body-missing`, `malformed`, `pairing`, `tile`, `root`, `signature` or `outside`.
+    /// `body-missing`, `malformed`, `pairing`, `derived`, `tile`, `root`, `signature` or `outside`.
     pub kind: &'static str,
     /// The records that it concerns, the first and the last.
     pub records: Option<(u64, u64)>,

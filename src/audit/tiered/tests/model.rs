@@ -64,7 +64,7 @@ impl Trail {
         match step {
             Step::Append(count) => self.append(*count),
             Step::Seal => self.store().seal().unwrap(),
-            Step::SealEarly => self.store().seal_early().unwrap(),
+            Step::SealEarly => assert!(self.store().seal_below(self.end).unwrap()),
             Step::Prune(count) => self.prune(*count),
             Step::Erase(every, from) => self.erase(*every, *from),
             Step::Reopen => self.open(),
@@ -99,7 +99,7 @@ impl Trail {
         let sealed: Vec<_> = self.store().sealed().into_iter().map(|about| about.range).collect();
         let wanted: BTreeSet<_> = (from..self.end).step_by(every as usize).filter(|seq| sealed.iter().any(|range| range.contains(seq))).collect();
         let there = wanted.iter().filter(|seq| self.model[*seq].1.is_some()).count() as u64;
-        assert_eq!(self.store().erase(&wanted).unwrap(), there);
+        assert_eq!(self.store().erase(&wanted, from).unwrap(), there);
         wanted.iter().for_each(|seq| self.model.get_mut(seq).unwrap().1 = None);
     }
 

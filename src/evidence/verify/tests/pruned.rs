@@ -17,9 +17,13 @@ const SEGMENT: u64 = 64;
 
 /// Requests and answers in turn, an hour old, so that each must have its outcome: answer 65 to request 62, and so on.
 fn old(count: u64) -> Vec<Record> {
+    of_age(count, 3_600_000_000_000)
+}
+
+fn of_age(count: u64, nanos: u64) -> Vec<Record> {
     let ids: Vec<_> = (0..count).map(|_| AuditId::new()).collect();
     let old = |mut record: Record| {
-        record.time = Timestamp(record.time.0 - 3_600_000_000_000);
+        record.time = Timestamp(record.time.0 - nanos);
         let mut leaf: Value = serde_json::from_slice(&record.leaf).unwrap();
         leaf["time"] = json!(record.time.rfc3339());
         record.leaf = canonical(&leaf);
@@ -288,4 +292,14 @@ fn a_notary_that_begins_anew_keeps_the_hashes_of_what_is_gone() {
     notary.run();
     let after = Signed::parse(&opened.kept.newest().unwrap().unwrap()).unwrap();
     assert_eq!((after.size(), after.root()), (before.size(), before.root()));
+}
+
+/// Nothing is pruned before what is open is closed, so that a request whose outcome went is not in flight, however new it is.
+#[test]
+fn a_request_whose_outcome_was_pruned_is_not_in_flight() {
+    let site = pruned_of(of_age(600, 0), &[(64, 128)], |_| ());
+    let report = verify(&Dir::open(&site.audit()).unwrap(), &site.options(), &mut |_, _| ()).unwrap();
+    assert_eq!(report.status(), 0, "{}", report.text());
+    let told = |words: &str| report.notes.iter().filter(|note| note.contains(words)).count();
+    assert_eq!((told("record 62, stand before records that are gone"), told("no outcome yet")), (1, 0), "{:?}", report.notes);
 }
