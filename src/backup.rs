@@ -14,7 +14,7 @@ use crate::audit::leaf;
 use crate::audit::record::Record;
 use crate::audit::store::Batch;
 use crate::audit::texts;
-use crate::audit::tiered::found::{Founding, Lock};
+use crate::audit::tiered::found::{Lock, restored};
 use crate::audit::tiered::{Contents, TieredStore};
 use crate::clock::Timestamp;
 use crate::evidence::{self, TREE};
@@ -150,15 +150,16 @@ pub fn restore(archive: &mut dyn Read, dir: &Path, by: &Value, progress: &mut dy
     let empty = !dir.exists() || std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_none();
     ensure!(empty, "`{}` is not empty: a backup is restored into a new folder, so that nothing is lost", dir.display());
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    let lock = Lock::take(dir)?;
+    let lock = Lock::take_to_restore(dir)?;
     unpack(archive, dir)?;
     let manifest = read_manifest(dir)?;
     let contents = &manifest.trail;
     let event = leaf::event("trail-restored", json!({"backup_made": manifest.made, "records": contents.end, "by": by}));
-    let founding = contents.found(|sealed, absent| Founding::begin(dir, lock, sealed, absent), dir, progress)?;
+    let founding = contents.found(dir, lock, progress)?;
     founding.append(&batch(contents.end, event))?;
-    founding.finish()?;
+    founding.finish(&[], Value::Null)?;
     std::fs::remove_file(dir.join(MANIFEST))?;
+    restored(dir)?;
     Ok(Restored { made: manifest.made, records: contents.end, told_by: contents.end })
 }
 

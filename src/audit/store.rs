@@ -17,8 +17,8 @@
 use self::engine::Engine;
 pub use self::error::StoreError;
 use self::error::damaged;
-pub(in crate::audit) use self::opening::lock;
-use self::opening::{move_leftovers_aside, open_engine, sync_directories};
+pub(in crate::audit) use self::opening::{DECIDED, FOUNDING, RESTORING, check_restored, lock};
+use self::opening::{check_ended, move_leftovers_aside, open_engine, sync_directories};
 use self::rewrite::rewritten;
 use super::absent::{Absent, next_present};
 use super::ballast;
@@ -164,6 +164,7 @@ impl SledStore {
         let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
         std::fs::create_dir_all(&trail).map_err(at(&trail))?;
         let lock = lock(dir)?;
+        check_ended(dir)?;
         let give_up = || ballast::give_up(dir).map_err(at(dir));
         // Where nobody can say what is free, opening shows whether it is enough.
         let mut given_up = if ballast::free_bytes(dir).is_ok_and(|free| free < ballast::OPENING_BYTES) { give_up()? } else { 0 };

@@ -122,11 +122,14 @@ fn told(report: &Report) -> String {
     let mut text = format!("{} sealed segments go on, up to record {}\n", report.segments, report.sealed_end.saturating_sub(1));
     let mut line = |sentence: String| text += &(sentence + "\n");
     line(format!("{} records behind them were found again; {} records were signed in all", report.found_again, report.signed));
-    if report.lost.is_empty() {
+    if report.lost.is_empty() && report.lost_before.is_empty() && report.unproven.is_empty() {
         line("no record that was signed is lost".to_owned());
     }
     for range in &report.lost {
         line(format!("LOST: {}", named(range.start, range.end - 1)));
+    }
+    for range in &report.lost_before {
+        line(format!("LOST by an earlier salvage: {}", named(range.start, range.end - 1)));
     }
     if let (Some(first), Some(last)) = (report.bodies_lost.first(), report.bodies_lost.last()) {
         line(format!("LOST: the bodies of {} records, from record {first} to record {last}", report.bodies_lost.len()));

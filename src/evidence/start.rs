@@ -4,7 +4,7 @@
 //! A trail that is shorter, or other, is not continued unless an operator says why; that becomes a record.
 
 mod grow;
-mod known;
+pub(super) mod known;
 
 use super::TREE;
 use super::kept::{Kept, Why};

@@ -216,5 +216,33 @@ pub fn consistency(tiles: &dyn Tiles, size: u64, root: Hash, old: u64) -> Result
     Ok(proof)
 }
 
+/// The root of a tree over hashes that come in order, none of which is kept.
+#[derive(Debug, Default)]
+pub struct Peaks {
+    /// The whole subtrees so far, the largest first: how many records each has, and its hash.
+    peaks: Vec<(u64, Hash)>,
+}
+
+impl Peaks {
+    /// Adds the next record's hash.
+    pub fn push(&mut self, leaf: LeafHash) {
+        let mut new = (1, Hash(leaf));
+        while let Some((size, left)) = self.peaks.pop_if(|(size, _)| *size == new.0) {
+            new = (size * 2, tlog_tiles::node_hash(left, new.1));
+        }
+        self.peaks.push(new);
+    }
+
+    /// Records so far.
+    pub fn size(&self) -> u64 {
+        self.peaks.iter().map(|(size, _)| size).sum()
+    }
+
+    /// The root; `None` over no records.
+    pub fn root(&self) -> Option<Hash> {
+        self.peaks.iter().rev().map(|(_, hash)| *hash).reduce(|right, left| tlog_tiles::node_hash(left, right))
+    }
+}
+
 #[cfg(test)]
 mod tests;

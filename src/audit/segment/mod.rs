@@ -56,6 +56,17 @@ pub enum SegmentError {
     Stopped,
 }
 
+impl SegmentError {
+    /// Whether the file is not as it was written, or not there. Else nothing is known of it: it may be sound.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Damaged { .. } | Self::Entry { .. } => true,
+            Self::Stopped => false,
+        }
+    }
+}
+
 /// What is known of a sealed segment apart from its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sealed {

@@ -232,6 +232,24 @@ impl Records {
     }
 }
 
+impl Records {
+    /// Shows every entry, in order; those of damaged blocks are left out.
+    ///
+    /// # Errors
+    /// When the system does not let it be read.
+    pub fn each_readable(&self, mut visit: impl FnMut(u64, Entry)) -> Result<(), SegmentError> {
+        for block in 0..self.blocks() {
+            let first = self.first_seq.saturating_add((block * BLOCK_RECORDS) as u64);
+            match self.block(block) {
+                Ok(entries) => (first..).zip(entries).for_each(|(seq, entry)| visit(seq, entry)),
+                Err(error) if error.is_damage() => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How many records, the last one's time, and where each block begins with its first entry's time.
 type Table = (u32, Timestamp, Vec<(u64, Timestamp)>);
 

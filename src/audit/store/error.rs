@@ -21,6 +21,12 @@ pub enum StoreError {
     /// Sealed segments are there, and the store that goes with them is not.
     #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0}` makes it anew")]
     NoStore(PathBuf),
+    /// A backup was being restored into the folder.
+    #[error("the restore of `{0}` was not finished: restore the backup again, into a new folder")]
+    HalfRestored(PathBuf),
+    /// The store was being founded anew.
+    #[error("the salvage of the trail in `{0}` was not finished: `keyward audit salvage --dir {0}` ends it")]
+    HalfSalvaged(PathBuf),
     /// The engine cannot read its own file.
     #[error(
         "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost ({why})"
@@ -116,9 +122,18 @@ impl StoreError {
         }
     }
 
-    /// Whether the store's own file is not as it was written, so that salvage helps.
+    /// Whether the store's own file is not as it was written, or half made anew, so that salvage helps.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::NoStore(_) | Self::Frame { .. } | Self::Engine(sled::Error::Corruption { .. }))
+        matches!(self, Self::Damaged { .. } | Self::NoStore(_) | Self::HalfSalvaged(_) | Self::Frame { .. } | Self::Engine(sled::Error::Corruption { .. }))
+    }
+
+    /// Whether the system did not do what it was asked for: that tells nothing of what is in the files.
+    pub fn is_of_the_system(&self) -> bool {
+        match self {
+            Self::File { source, .. } => source.kind() != ErrorKind::NotFound,
+            Self::DiskFull(_) | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether the disk has no room.

@@ -15,6 +15,29 @@ const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
 const FOLDERS: [&str; 5] = ["trail", "segments", "tree", "texts", "push"];
 const FILES: [&str; 3] = ["lock", "ballast", "operator.token"];
 
+/// Where a store is founded anew, in the trail's folder; the file in it that says that it is whole, and is to be put in its
+/// place; and the file that says that a backup is being restored.
+pub(in crate::audit) const FOUNDING: &str = "founding";
+pub(in crate::audit) const DECIDED: &str = "decided.json";
+pub(in crate::audit) const RESTORING: &str = "restoring";
+
+/// Whether something was begun with the whole folder and not ended, so that nothing of it may be taken for the trail.
+///
+/// # Errors
+/// What that is.
+pub(super) fn check_ended(dir: &Path) -> Result<(), StoreError> {
+    check_restored(dir)?;
+    if dir.join(FOUNDING).join(DECIDED).exists() { Err(StoreError::HalfSalvaged(dir.to_owned())) } else { Ok(()) }
+}
+
+/// Whether the folder is a whole one, as far as a restore is concerned.
+///
+/// # Errors
+/// When a restore was cut.
+pub(in crate::audit) fn check_restored(dir: &Path) -> Result<(), StoreError> {
+    if dir.join(RESTORING).exists() { Err(StoreError::HalfRestored(dir.to_owned())) } else { Ok(()) }
+}
+
 /// Takes the folder for this process, once it is known to have nothing in it that would be waited for.
 pub(in crate::audit) fn lock(dir: &Path) -> Result<File, StoreError> {
     look_for_strangers(dir)?;

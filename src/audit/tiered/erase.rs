@@ -3,8 +3,8 @@
 
 use super::Pace;
 use super::{Segment, Shared, TieredStore, frames, open_segment};
-use crate::audit::segment::bodies::{Bodies, BodiesWriter};
-use crate::audit::segment::dictionary::{Dictionaries, train};
+use crate::audit::segment::bodies::BodiesWriter;
+use crate::audit::segment::dictionary::train;
 use crate::audit::segment::{Sealed, SegmentError, path};
 use crate::audit::store::{CONTENT_BYTES_MAX, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,16 +116,6 @@ impl Shared {
         self.segments.store(Arc::new(replaced));
         Ok(())
     }
-}
-
-/// Puts a file of bodies that was written anew in its place, if it is whole: the record of the erasure came before it.
-pub(super) fn newer_bodies(dir: &Path, first_seq: u64, count: u32, dictionaries: &Dictionaries) -> Result<(), StoreError> {
-    let (new, old) = (path(dir, first_seq, ANEW), path(dir, first_seq, "bodies"));
-    let whole = Bodies::open(&new, first_seq, count, dictionaries).is_ok_and(|bodies| bodies.real_digest().is_ok_and(|real| real == bodies.digest()));
-    if whole {
-        std::fs::rename(&new, &old).map_err(|source| SegmentError::Io { path: new, source })?;
-    }
-    Ok(())
 }
 
 /// Puts a file of bodies that was written anew in its place, if it is there and is the one that is noted.

@@ -1,18 +1,13 @@
-//! Founding a trail's store anew over its segments: after the engine's file was damaged, and from a backup.
+//! What is there of a trail's segments, for whoever founds its store anew.
 
-use super::super::absent::Absent;
-use super::super::frame::Entry;
-use super::super::record::Content;
-use super::super::segment::bodies::{Bodies, BodiesWriter};
-use super::super::segment::dictionary::{Dictionaries, train};
-use super::super::segment::records::{Records, RecordsWriter};
-use super::super::segment::{FileDigest, Sealed, output, path};
-use super::super::store::{Batch, SledStore, Store, StoreError};
-use super::erase::newer_bodies;
-use crate::clock::Timestamp;
+use super::super::segment::bodies::Bodies;
+use super::super::segment::dictionary::Dictionaries;
+use super::super::segment::records::Records;
+use super::super::segment::{FileDigest, Sealed, SegmentError, path};
+use super::super::store::{RESTORING, StoreError, check_restored, lock};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The trail's folder, held: no other process has it.
 pub struct Lock {
@@ -23,14 +18,37 @@ impl Lock {
     /// Takes it.
     ///
     /// # Errors
-    /// When another process has it.
+    /// When another process has it, or a backup was being restored into it.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
-        super::super::store::lock(dir).map(|file| Self { _file: file })
+        let file = lock(dir)?;
+        check_restored(dir)?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes a folder into which a backup is restored. Until [`restored`], nobody takes what is in it for a trail.
+    ///
+    /// # Errors
+    /// When another process has it, or the disk fails.
+    pub fn take_to_restore(dir: &Path) -> Result<Self, StoreError> {
+        let (mark, trail) = (dir.join(RESTORING), dir.join("trail"));
+        File::create_new(&mark).and_then(|mark| mark.sync_all()).map_err(at(&mark))?;
+        // Whoever asks for a trail finds one, and is told what is the matter with it.
+        std::fs::create_dir(&trail).map_err(at(&trail))?;
+        Ok(Self { _file: lock(dir)? })
     }
 }
 
-/// Where a new store is built.
-const BUILT: &str = "founding";
+/// Ends a restore: all that is in the folder is durable, and is a trail.
+///
+/// # Errors
+/// When the disk fails.
+pub fn restored(dir: &Path) -> Result<(), StoreError> {
+    let mark = dir.join(RESTORING);
+    let folder = File::open(dir).map_err(at(dir))?;
+    rustix::fs::syncfs(&folder).map_err(|error| at(dir)(error.into()))?;
+    std::fs::remove_file(&mark).map_err(at(&mark))?;
+    folder.sync_all().map_err(at(dir))
+}
 
 /// A trail's segments, as their files say of themselves.
 #[derive(Debug, Default)]
@@ -47,7 +65,7 @@ pub struct Survey {
 /// Looks at every segment of a trail, reading all of each. `progress` is told how many are done, and of how many.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// When the folder cannot be read, or the system does not let a file be read: that is no damage.
 pub fn survey(dir: &Path, mut progress: impl FnMut(usize, usize)) -> Result<Survey, StoreError> {
     let segments = dir.join("segments");
     let mut survey = Survey::default();
@@ -72,9 +90,8 @@ pub fn survey(dir: &Path, mut progress: impl FnMut(usize, usize)) -> Result<Surv
 
 impl Survey {
     fn look(&mut self, segments: &Path, first_seq: u64, dictionaries: &Dictionaries) -> Result<(), StoreError> {
-        let records = Records::open(&path(segments, first_seq, "records"), dictionaries).ok();
         let overlapping = self.sealed.last().is_some_and(|before| before.end() > first_seq);
-        let Some(records) = records else {
+        let Some(records) = undamaged(Records::open(&path(segments, first_seq, "records"), dictionaries))? else {
             self.unusable.push((first_seq, None));
             return Ok(());
         };
@@ -84,10 +101,8 @@ impl Survey {
             self.unusable.push((first_seq, Some(misplaced)));
             return Ok(());
         }
-        newer_bodies(segments, first_seq, count, dictionaries)?;
-        let bodies = Bodies::open(&path(segments, first_seq, "bodies"), first_seq, count, dictionaries);
         let sealed = |bodies| Sealed { first_seq, count, records: records.digest(), bodies };
-        let Ok(bodies) = bodies else {
+        let Some(bodies) = newest_bodies(segments, first_seq, count, dictionaries)? else {
             self.unusable.push((first_seq, Some(sealed(FileDigest::default()))));
             return Ok(());
         };
@@ -102,109 +117,24 @@ impl Survey {
     }
 }
 
-/// Puts aside what is there of segments.
-///
-/// # Errors
-/// When the disk fails.
-pub fn put_aside(dir: &Path, segments: impl Iterator<Item = u64>) -> Result<(), StoreError> {
-    for first_seq in segments {
-        for kind in ["records", "bodies", "bodies-new", "index"] {
-            let file = path(&dir.join("segments"), first_seq, kind);
-            if file.exists() {
-                move_aside(dir, &file)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Writes a segment of records that were found again, each with its body if that was.
-///
-/// # Errors
-/// When the disk fails.
-pub fn write_segment(dir: &Path, first_seq: u64, found: &[(Entry, Option<Content>)]) -> Result<Sealed, StoreError> {
-    let segments = dir.join("segments");
-    output::make_directory(&segments)?;
-    let none = Dictionaries::default().share(train(&[])).ok_or_else(|| at(dir)(io::Error::other("zstd has no memory")))?;
-    let mut records = RecordsWriter::create(&path(&segments, first_seq, "records"), first_seq, &none)?;
-    let mut bodies = BodiesWriter::create(&path(&segments, first_seq, "bodies"), first_seq, &none)?;
-    for (entry, content) in found {
-        records.push(entry)?;
-        bodies.push(content.as_ref())?;
-    }
-    let (count, records) = records.finish()?;
-    Ok(Sealed { first_seq, count, records, bodies: bodies.finish()? })
-}
-
-/// A store in the making, beside the trail that it is for.
-pub struct Founding {
-    dir: PathBuf,
-    built: PathBuf,
-    store: SledStore,
-    _lock: Lock,
-}
-
-impl Founding {
-    /// Begins. The trail stays as it is until [`Founding::finish`].
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn begin(dir: &Path, lock: Lock, sealed: &[Sealed], absent: &[Absent]) -> Result<Self, StoreError> {
-        let built = dir.join(BUILT);
-        if built.exists() {
-            std::fs::remove_dir_all(&built).map_err(at(&built))?;
-        }
-        let (store, _) = SledStore::open(&built)?;
-        for sealed in sealed {
-            store.note_sealed(sealed)?;
-        }
-        store.note_absent(absent)?;
-        Ok(Self { dir: dir.to_owned(), built, store, _lock: lock })
-    }
-
-    /// Adds records behind the segments.
-    ///
-    /// # Errors
-    /// As [`Store::append`].
-    pub fn append(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.store.append(batch)
-    }
-
-    /// Puts the new store in the place of the old one. Where the old one is kept, if there was one.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn finish(self) -> Result<Option<PathBuf>, StoreError> {
-        let Self { dir, built, store, _lock } = self;
-        drop(store);
-        let (new, trail) = (built.join("trail"), dir.join("trail"));
-        let aside = if trail.exists() {
-            // At one stroke, so that a crash leaves the old one or the new one.
-            rustix::fs::renameat_with(rustix::fs::CWD, &new, rustix::fs::CWD, &trail, rustix::fs::RenameFlags::EXCHANGE)
-                .map_err(|error| at(&trail)(error.into()))?;
-            Some(move_aside(&dir, &new)?)
-        } else {
-            std::fs::rename(&new, &trail).map_err(at(&new))?;
-            None
-        };
-        std::fs::remove_dir_all(&built).map_err(at(&built))?;
-        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(at(&dir))?;
-        Ok(aside)
+/// The bodies that were written anew to erase some, if that file is whole: the record of the erasure came before it, and
+/// whoever opens the store that is founded on it puts it in its place. Else those that they were to replace.
+fn newest_bodies(segments: &Path, first_seq: u64, count: u32, dictionaries: &Dictionaries) -> Result<Option<Bodies>, SegmentError> {
+    let open = |kind| undamaged(Bodies::open(&path(segments, first_seq, kind), first_seq, count, dictionaries));
+    match open("bodies-new")? {
+        Some(new) if new.real_digest()? == new.digest() => Ok(Some(new)),
+        _ => open("bodies"),
     }
 }
 
-/// Moves something of a trail into its folder of what was put aside.
-///
-/// # Errors
-/// When it cannot be.
-pub fn move_aside(dir: &Path, what: &Path) -> Result<PathBuf, StoreError> {
-    let aside = dir.join("aside");
-    std::fs::create_dir_all(&aside).map_err(at(&aside))?;
-    let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let to = aside.join(format!("{name}.{}", Timestamp::now().0));
-    std::fs::rename(what, &to).map_err(at(what))?;
-    File::open(&aside).and_then(|aside| aside.sync_all()).map_err(at(&aside))?;
-    Ok(to)
+/// What was opened; `None` when it is damaged or missing. What the system says besides tells nothing of the file: it may be
+/// sound, so nobody may go on without it.
+pub(super) fn undamaged<T>(opened: Result<T, SegmentError>) -> Result<Option<T>, SegmentError> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {

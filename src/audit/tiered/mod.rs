@@ -7,6 +7,7 @@
 mod derived;
 mod erase;
 pub mod found;
+pub mod founding;
 mod frames;
 mod prune;
 mod seal;
@@ -14,6 +15,7 @@ mod snapshot;
 mod sealer;
 mod tail;
 
+use self::found::undamaged;
 use self::sealer::Sealer;
 use self::tail::Tail;
 use super::absent::{Absent, next_present};
@@ -115,40 +117,40 @@ impl TieredStore {
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
     }
 
-    /// Shows every record of segments, in order, without the store; those that cannot be read are left out.
+    /// Shows every record of segments, in order, without the store; those that are damaged are left out.
     ///
     /// # Errors
-    /// When a segment cannot be opened.
+    /// When a segment cannot be opened, or the system does not let it be read.
     pub fn each_sealed(dir: &Path, sealed: &[Sealed], mut visit: impl FnMut(u64, &Entry)) -> Result<(), StoreError> {
         let dictionaries = Dictionaries::default();
         for Sealed { first_seq, .. } in sealed {
             let records = Records::open(&path(&dir.join("segments"), *first_seq, "records"), &dictionaries)?;
-            for block in 0..records.blocks() {
-                let first = first_seq.saturating_add((block * BLOCK_RECORDS) as u64);
-                let entries = records.block(block).unwrap_or_default();
-                (first..).zip(&entries).for_each(|(seq, entry)| visit(seq, entry));
-            }
+            records.each_readable(|seq, entry| visit(seq, &entry))?;
         }
         Ok(())
     }
 
     /// Shows what can be read of segments that are not as they were sealed, whatever is wrong with them: each has the number in
     /// its files' names, and what its file of records says of itself. Files may have changed places.
-    pub fn each_left(dir: &Path, left: &[(u64, Sealed)], mut record: impl FnMut(u64, Entry), mut body: impl FnMut(Content)) {
+    ///
+    /// # Errors
+    /// When the system does not let a file be read: that is no damage.
+    pub fn each_left(dir: &Path, left: &[(u64, Sealed)], mut record: impl FnMut(u64, Entry), mut body: impl FnMut(Content)) -> Result<(), StoreError> {
         let (segments, dictionaries) = (dir.join("segments"), Dictionaries::default());
         for (number, _) in left {
-            if let Ok(records) = Records::open(&path(&segments, *number, "records"), &dictionaries) {
-                for block in 0..records.blocks() {
-                    let first = records.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
-                    (first..).zip(records.block(block).unwrap_or_default()).for_each(|(seq, entry)| record(seq, entry));
+            if let Some(records) = undamaged(Records::open(&path(&segments, *number, "records"), &dictionaries))? {
+                records.each_readable(&mut record)?;
+            }
+            for kind in ["bodies", "bodies-new"] {
+                for (_, Sealed { first_seq, count, .. }) in left {
+                    let Some(bodies) = undamaged(Bodies::open(&path(&segments, *number, kind), *first_seq, *count, &dictionaries))? else { continue };
+                    for place in 0..*count {
+                        undamaged(bodies.body(place, CONTENT_BYTES_MAX))?.flatten().into_iter().for_each(&mut body);
+                    }
                 }
             }
-            let of =
-                |sealed: &Sealed| Bodies::open(&path(&segments, *number, "bodies"), sealed.first_seq, sealed.count, &dictionaries).ok().zip(Some(sealed.count));
-            if let Some((bodies, count)) = left.iter().find_map(|(_, sealed)| of(sealed)) {
-                (0..count).filter_map(|record| bodies.body(record, CONTENT_BYTES_MAX).ok().flatten()).for_each(&mut body);
-            }
         }
+        Ok(())
     }
 
     /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.

@@ -1,7 +1,8 @@
 //! A snapshot: all of the trail as sealed segments in a folder of its own, while the trail goes on growing. Sealed files
 //! are linked, not copied; what is not sealed is written as short segments.
 
-use super::found::Founding;
+use super::found::Lock;
+use super::founding::Founding;
 use super::{Pace, Shared, TieredStore};
 use crate::audit::absent::{Absent, Why};
 use crate::audit::segment::bodies::BodiesWriter;
@@ -136,19 +137,15 @@ impl Contents {
     ///
     /// # Errors
     /// When a file is missing or is not the one that was written, or the disk fails.
-    pub fn found(
-        &self,
-        founding: impl FnOnce(&[Sealed], &[Absent]) -> Result<Founding, StoreError>,
-        dir: &Path,
-        mut progress: impl FnMut(usize, usize),
-    ) -> Result<Founding, StoreError> {
+    pub fn found(&self, dir: &Path, lock: Lock, mut progress: impl FnMut(usize, usize)) -> Result<Founding, StoreError> {
         let mut sealed = Vec::new();
         for (n, segment) in self.segments.iter().enumerate() {
             sealed.push(segment.checked(dir, "it is not the file that was copied")?);
             progress(n + 1, self.segments.len());
         }
         let absent: Vec<_> = self.absent.iter().map(AbsentContents::absent).collect();
-        let founding = founding(&sealed, &absent)?;
+        let founding = Founding::begin(dir, lock)?;
+        founding.note(&sealed, &absent)?;
         founding.append(&Batch { first_seq: self.end, open_floor: Some(self.open_floor), ..Batch::default() })?;
         Ok(founding)
     }

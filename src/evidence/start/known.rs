@@ -15,7 +15,7 @@ pub const UNSIGNED_FOUND: &str = "unsigned-records-found";
 
 /// The checkpoint over the most records that is kept for good and was not disowned. A line that no key has signed, as a damaged
 /// disk may leave it, is none.
-pub(super) fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
+pub(in crate::evidence) fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
     let history = kept.history()?;
     let disowned: HashSet<&str> = history.iter().filter(|past| past.disowned()).map(|past| past.note.as_str()).collect();
     let mut all: Vec<_> = history

@@ -125,3 +125,17 @@ fn a_changed_tile_proves_nothing() {
     assert!(Levels::open(dir.path()).unwrap().tile(0, u64::MAX, 1).is_err());
     assert!(Levels::open(dir.path()).unwrap().tile(200, 0, 1).is_err());
 }
+
+#[test]
+fn the_root_of_hashes_that_come_one_by_one_is_the_tree_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let leaves: Vec<LeafHash> = (0..600_u32).map(|n| crate::audit::record::leaf_hash(&n.to_be_bytes())).collect();
+    let mut tree = Tree::open(dir.path(), 0).unwrap();
+    tree.extend(&leaves).unwrap();
+    let mut peaks = Peaks::default();
+    assert_eq!(peaks.root(), None);
+    for (n, leaf) in (1..).zip(&leaves) {
+        peaks.push(*leaf);
+        assert_eq!((peaks.size(), peaks.root()), (n, root(&*tree.levels(), n).ok()), "{n}");
+    }
+}

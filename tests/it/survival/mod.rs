@@ -9,6 +9,7 @@ mod lazyfs;
 mod power;
 mod processes;
 mod recording;
+mod salvage;
 pub mod shim;
 
 use crate::support::{Client, Request, Site, Trail, Upstream, json_of};

@@ -110,7 +110,7 @@ impl Trail {
         self.dir = to;
         let dir = self.dir.path();
         let lock = found::Lock::take(dir).unwrap();
-        contents.found(|sealed, absent| found::Founding::begin(dir, lock, sealed, absent), dir, |_, _| ()).unwrap().finish().unwrap();
+        contents.found(dir, lock, |_, _| ()).unwrap().finish(&[], serde_json::Value::Null).unwrap();
         self.open();
     }
 
