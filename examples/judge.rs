@@ -111,6 +111,6 @@ fn shape(of: &Shape) -> Value {
         Shape::Text { meaning, max, .. } => json!({"type": "text", "meaning": format!("{meaning:?}"), "max": max}),
         Shape::Integer { min, max } => json!({"type": "integer", "min": min, "max": max}),
         Shape::Boolean => json!({"type": "boolean"}),
-        Shape::Any => json!({"type": "any"}),
+        Shape::Either(_) | Shape::Any => json!({"type": "any"}),
     }
 }

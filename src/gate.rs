@@ -90,6 +90,7 @@ impl Gate {
         let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
         let caller = rules.directory.identify(&head, &self.key, &self.catalog, &target);
         let retry_after = self.count_rate(&mut head, &caller);
+        body.asked_by(caller.identity.as_ref().map(|identity| identity.name.as_str()));
         stages.end("head");
         let (inspected, facts) = inspect::read(&target, &head, body, self.body_bytes_max).await;
         stages.end("body");

@@ -121,7 +121,7 @@ impl Metrics {
             open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
             connections_open: gauge("connections_open", "Connections that clients have open now.")?,
             turned_away: counter("turned_away_total", "Connections and HTTP/2 streams that came to nothing, by class.", &["class"])?,
-            buffered_bytes: gauge("buffered_bytes", "Bytes of request bodies held in memory now.")?,
+            buffered_bytes: gauge("buffered_bytes", "Bytes that calls, their bodies and their answers hold of limits.buffered_bytes_max now.")?,
             upstream_errors: counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,
             client_gone: single("client_gone_total", "Clients that left before their answer was whole.")?,
             commit_seconds: histogram("journal_commit_seconds", "Seconds of one durable commit of the journal.", SECONDS)?,

@@ -74,7 +74,7 @@ reasons! {
     HeadName = "head-name", 400;
     /// A header's value holds a control or non-ASCII byte, which readers cut at, drop or decode in their own ways.
     HeadValue = "head-value", 400;
-    /// Connection names a header that a server on the way would take off: who reads it depends on where it is read.
+    /// Connection, or a signature, names a header that a server on the way would take off: who reads it depends on where it is read.
     HeadConnection = "head-connection", 400;
     /// The request asks for another protocol: the bytes behind it would be nobody's request.
     HeadUpgrade = "head-upgrade", 400;
@@ -175,7 +175,7 @@ reasons! {
     TooManyItems = "too-many-items", 400;
     /// The caller asks more often than it may.
     RateLimited = "rate-limited", 429;
-    /// The gateway holds as many bodies as it may; there is no room for another now.
+    /// The gateway, or the share of this caller or its source in it, holds as much as it may; there is no room for the call now.
     BuffersFull = "buffers-full", 503;
     /// The audit record could not be made durable, so the call is refused.
     JournalUnavailable = "journal-unavailable", 503;

@@ -188,6 +188,9 @@ pub struct HeadFault {
 /// Where a request's body comes from.
 #[async_trait]
 pub trait BodySource: Send {
+    /// Says who asks, when that is known of anybody; before anything is read.
+    fn asked_by(&mut self, _caller: Option<&str>) {}
+
     /// Reads the body to its end, within the source's own deadline.
     ///
     /// # Errors
@@ -206,7 +209,7 @@ pub enum BodyFault {
     Cut(String),
     /// Its chunks end in different places for different readers.
     Framing,
-    /// There is no room for it in memory now.
+    /// There is no room in memory now for it, or for its call.
     NoRoom,
 }
 

@@ -44,6 +44,8 @@ pub enum Shape {
     },
     /// A Boolean.
     Boolean,
+    /// Whatever one of these allows: policies do not see it.
+    Either(Vec<Shape>),
     /// Anything: policies do not see it.
     Any,
 }
@@ -152,11 +154,18 @@ impl Compiler<'_> {
             Some("string") => text(&at, &schema, name),
             Some("integer") => integer(&at, &schema),
             Some("boolean") => allow(&at, &schema, &["type"]).map(|()| Shape::Boolean),
+            None if schema.contains_key("anyOf") => self.either(&at, &schema, name),
             None if !schema.contains_key("type") => allow(&at, &schema, &[]).map(|()| Shape::Any),
             _ => Err(fault(&at, "`type` must be object, array, string, integer or boolean")),
         };
         self.depth = depth;
         shape
+    }
+
+    fn either(&mut self, at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, SchemaFault> {
+        allow(at, schema, &["anyOf"])?;
+        let count = schema.get("anyOf").and_then(Value::as_array).map_or(0, Vec::len);
+        (0..count).map(|i| self.shape(&format!("{at}/anyOf/{i}"), name)).collect::<Result<_, _>>().map(Shape::Either)
     }
 
     fn object(&mut self, at: &str, schema: &Map<String, Value>) -> Result<Shape, SchemaFault> {

@@ -4,8 +4,9 @@
 use super::ConfigError;
 use crate::audit::segment::SEGMENT_RECORDS;
 use ipnet::IpNet;
-use serde::Deserialize;
-use std::net::SocketAddr;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -52,10 +53,19 @@ pub struct Listener {
     pub tls: Option<Tls>,
     #[serde(default)]
     pub plain_http_beyond_loopback: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub proxy_protocol_from: Vec<IpNet>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub forwarded_for_from: Vec<IpNet>,
+}
+
+/// Networks with their prefixes. A single address is one too, but has to say so.
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: &String| {
+        let wanted = text.parse().map_or_else(|_| "10.0.0.0/8".to_owned(), |address: IpAddr| IpNet::from(address).to_string());
+        text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no network: write it with its prefix, such as `{wanted}`")))
+    };
+    Vec::<String>::deserialize(from)?.iter().map(network).collect()
 }
 
 /// `[listener.tls]`
@@ -163,7 +173,7 @@ pub struct Audit {
 }
 
 /// A number of bytes, or a text such as `64MiB`.
-fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {
@@ -183,7 +193,7 @@ fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
         _ => None,
     };
     let bytes = unit.zip(digits.parse::<u64>().ok()).and_then(|(unit, count)| count.checked_mul(unit));
-    bytes.ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no size: write bytes, or as in 64MiB")))
+    bytes.ok_or_else(|| D::Error::custom(format!("`{text}` is no size: write bytes, or as in 64MiB")))
 }
 
 impl Default for Audit {

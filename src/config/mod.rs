@@ -337,6 +337,8 @@ mod tests {
         assert!(error.contains("k.toml:2:1") && error.contains("did you mean `body_bytes_max`"), "{error}");
         let error = say("[limits]\nbody_bytes_max = 'x'\n", &[]);
         assert!(error.contains("k.toml:2:"), "{error}");
+        let error = say("[[listener]]\naddress = '127.0.0.1:1'\nproxy_protocol_from = ['127.0.0.1']\n", &[]);
+        assert!(error.contains("k.toml:3:") && error.contains("`127.0.0.1/32`"), "{error}");
         let error = say("", &[]);
         assert!(error.contains("[[listener]]"), "{error}");
         let error = say("[limits]\n", &["limits.body=5".into()]);

@@ -1,5 +1,6 @@
 //! Framing: where the request ends, said once and plainly; and nothing that is settled from hop to hop.
 
+use super::headers::signed;
 use super::{Checked, Head, refuse};
 use crate::reason::Reason;
 use http::{HeaderMap, Version, header};
@@ -19,6 +20,22 @@ pub(super) fn check(head: &Head) -> Checked {
         if !known.iter().any(|known| token.trim_ascii().eq_ignore_ascii_case(known)) {
             return refuse(Reason::HeadConnection, "Connection may hold close, keep-alive and TE only: a server on the way takes off whatever else it names");
         }
+    }
+    signature(head.headers)
+}
+
+/// What ends at each hop, and is made anew for the next.
+const OF_A_HOP: &[&str] = &["connection", "expect", "keep-alive", "proxy-authorization", "te", "transfer-encoding"];
+
+/// A signature holds behind the gateway only if all that it covers goes on as it came.
+fn signature(headers: &HeaderMap) -> Checked {
+    let names = signed(headers);
+    let covers = |name: &str| headers.contains_key(name) && names.iter().any(|signed| signed.eq_ignore_ascii_case(name));
+    if let Some(name) = OF_A_HOP.iter().find(|name| covers(name)) {
+        return refuse(Reason::HeadConnection, format!("the signature covers {name}, which ends at the gateway: leave it unsigned, or leave it out"));
+    }
+    if covers("content-length") && headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.len() > 1 && length.as_bytes().starts_with(b"0")) {
+        return refuse(Reason::HeadFraming, "the signature covers a Content-Length with zeros in front, which are not sent on: leave them out");
     }
     Ok(())
 }
@@ -109,6 +126,25 @@ mod tests {
             (("early-data", "1"), Reason::HeadEarlyData),
         ] {
             assert_eq!(testing::reason(&[bad]), Some(wanted), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_at_a_hop_is_not_signed() {
+        let signed = |names: &str| format!("SDK-HMAC-SHA256 Access=AK, SignedHeaders={names}, Signature=ab");
+        for (name, value, wanted) in [
+            ("connection", "keep-alive", Some(Reason::HeadConnection)),
+            ("expect", "100-continue", Some(Reason::HeadConnection)),
+            ("keep-alive", "timeout=5", Some(Reason::HeadConnection)),
+            ("proxy-authorization", "Basic eDp5", Some(Reason::HeadConnection)),
+            ("te", "trailers", Some(Reason::HeadConnection)),
+            ("transfer-encoding", "chunked", Some(Reason::HeadConnection)),
+            ("content-length", "0037", Some(Reason::HeadFraming)),
+            ("content-length", "37", None),
+            ("content-length", "0", None),
+        ] {
+            assert_eq!(testing::reason(&[(name, value), ("authorization", &signed(&format!("host;{}", name.to_uppercase())))]), wanted, "{name}: {value}");
+            assert_eq!(testing::reason(&[(name, value), ("authorization", &signed("host"))]), None, "{name} is not signed");
         }
     }
 

@@ -130,11 +130,16 @@ fn one_value(name: &str, value: &HeaderValue) -> Checked {
     Ok(())
 }
 
+/// Names of the headers that the caller's signature covers.
+pub(super) fn signed(headers: &HeaderMap) -> Vec<&str> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(Authorization::parse);
+    authorization.map(|a| a.signed_headers()).unwrap_or_default()
+}
+
 /// What counts, and what the caller signed, stands once. A header that nobody knows may stand as often as it likes: it is
 /// forwarded as it came.
 fn repeated(headers: &HeaderMap) -> Checked {
-    let signed = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(Authorization::parse).map(|a| a.signed_headers());
-    let signed = signed.unwrap_or_default();
+    let signed = signed(headers);
     let counts =
         |name: &str| known(name).is_some_and(|(_, meaning)| *meaning != Meaning::List) || signed.iter().any(|signed| signed.eq_ignore_ascii_case(name));
     match headers.keys().find(|name| counts(name.as_str()) && headers.get_all(*name).iter().count() > 1) {

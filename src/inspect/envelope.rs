@@ -47,7 +47,11 @@ fn content_type(head: &RequestHead, media_type: &str) -> Result<(), Unreadable> 
 fn digest(operation: &Operation, head: &RequestHead, body: &[u8]) -> Result<(), Unreadable> {
     for name in DIGESTS.iter().filter(|name| head.headers.contains_key(**name)) {
         let claimed = head.header(name).unwrap_or_default();
-        let unsigned = claimed == UNSIGNED && !operation.is_write();
+        let unsigned = claimed == UNSIGNED;
+        if unsigned && operation.is_write() {
+            let why = "sign the body itself; an SDK that signs none of this media type has to call the operation that takes application/json";
+            return Err(refuse(Reason::BodyDigest, format!("{name} says that the signature covers no body: {why}")));
+        }
         if !unsigned && !claimed.eq_ignore_ascii_case(&hex_digest(head, name, body)) {
             return Err(refuse(Reason::BodyDigest, format!("{name} is not the digest of this body: sign the body itself")));
         }

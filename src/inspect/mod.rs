@@ -45,7 +45,10 @@ pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySourc
         Ok(bytes) => inspect(target, head, bytes),
         Err(BodyFault::TooLarge) => unreadable(Reason::BodyTooLarge, format!("the body is longer than the limit of {limit_bytes} bytes")),
         Err(BodyFault::TooSlow) => unreadable(Reason::BodyTooSlow, "the body did not arrive before the deadline".to_owned()),
-        Err(BodyFault::NoRoom) => unreadable(Reason::BuffersFull, "the gateway holds as many bodies as it may; try again later".to_owned()),
+        Err(BodyFault::NoRoom) => unreadable(
+            Reason::BuffersFull,
+            "this caller, its address or all together hold as much of the gateway's memory as they may; try again later".to_owned(),
+        ),
         Err(BodyFault::Framing) => unreadable(
             Reason::BodyFraming,
             "a chunk of the body is not its size in hexadecimal digits, CR LF, so many bytes, CR LF: send it so, or send Content-Length".to_owned(),

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 pub fn check(shape: &Shape, value: &Value, place: Place) -> Result<Option<Fact>, Unreadable> {
     match (shape, value) {
         (Shape::Any, _) => Ok(None),
+        (Shape::Either(shapes), _) if shapes.iter().any(|shape| check(shape, value, place).is_ok()) => Ok(None),
         (Shape::Boolean, Value::Bool(flag)) => Ok(Some(Fact::Flag(*flag))),
         (Shape::Integer { min, max }, Value::Number(number)) => {
             let number = number.as_i64().ok_or_else(|| wrong_type(shape, place))?;
@@ -130,15 +131,21 @@ fn length(count: usize, min: usize, max: usize, place: Place, unit: &str) -> Res
 }
 
 fn wrong_type(shape: &Shape, place: Place) -> Unreadable {
-    let wanted = match shape {
+    refuse(Reason::BodyType, format!("`{place}` must be {}", wanted(shape)))
+}
+
+fn wanted(shape: &Shape) -> String {
+    let one = match shape {
         Shape::Object { .. } => "an object",
+        Shape::Array { element, .. } if matches!(**element, Shape::Text { .. }) => "an array of strings",
         Shape::Array { .. } => "an array",
         Shape::Text { .. } => "a string",
         Shape::Integer { .. } => "an integer",
         Shape::Boolean => "true or false, without quotes",
+        Shape::Either(shapes) => return shapes.iter().map(wanted).collect::<Vec<_>>().join(", or "),
         Shape::Any => "a value",
     };
-    refuse(Reason::BodyType, format!("`{place}` must be {wanted}"))
+    one.to_owned()
 }
 
 #[cfg(test)]

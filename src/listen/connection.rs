@@ -28,6 +28,8 @@ pub struct Connection {
 struct State {
     /// Calls that are under way.
     calls: usize,
+    /// Those of them that keep the connection its place.
+    keeping: usize,
     /// Calls that there have been.
     begun: u64,
     /// What has been read of a head that is not whole yet.
@@ -64,7 +66,7 @@ impl Connection {
     /// its place to another and is about to be closed.
     pub fn call(self: &Arc<Self>) -> Option<Call> {
         let mut state = self.lock();
-        if state.calls == 0 && !self.place.in_call() {
+        if !self.keep(&mut state) {
             return None;
         }
         state.calls += 1;
@@ -72,7 +74,22 @@ impl Connection {
         let mut head = std::mem::take(&mut state.head);
         let end = head.windows(4).position(|four| four == b"\r\n\r\n").map_or(head.len(), |at| at + 4);
         let behind = head.split_off(end).freeze();
-        Some(Call { connection: Arc::clone(self), head: head.freeze(), behind })
+        Some(Call { connection: Arc::clone(self), keeps: true, head: head.freeze(), behind })
+    }
+
+    /// One call more keeps the place. False when the place has been given away.
+    fn keep(&self, state: &mut State) -> bool {
+        let kept = state.keeping > 0 || self.place.in_call();
+        state.keeping += usize::from(kept);
+        kept
+    }
+
+    /// One call less does.
+    fn let_go(&self, state: &mut State) {
+        state.keeping = state.keeping.saturating_sub(1);
+        if state.keeping == 0 {
+            self.place.waits();
+        }
     }
 
     /// What it waits for.
@@ -143,19 +160,34 @@ impl Connection {
 #[derive(Debug)]
 pub struct Call {
     connection: Arc<Connection>,
+    /// The connection does not make room for another while it lasts.
+    keeps: bool,
     /// Its head's bytes as the client sent them; empty on HTTP/2.
     pub head: Bytes,
     /// What was read with the head: the body's first bytes.
     pub behind: Bytes,
 }
 
+impl Call {
+    /// The connection may make room for another in the midst of this call.
+    pub fn give_way(&mut self) {
+        if std::mem::take(&mut self.keeps) {
+            self.connection.let_go(&mut self.connection.lock());
+        }
+    }
+
+    /// From here on it may not. False when it has done so already, and is about to be closed.
+    pub fn keep_place(&mut self) -> bool {
+        self.keeps = self.keeps || self.connection.keep(&mut self.connection.lock());
+        self.keeps
+    }
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
+        self.give_way();
         let mut state = self.connection.lock();
         state.calls = state.calls.saturating_sub(1);
         state.chunks = None;
-        if state.calls == 0 {
-            self.connection.place.waits();
-        }
     }
 }

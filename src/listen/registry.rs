@@ -100,7 +100,7 @@ impl Open {
 }
 
 /// What counts as one source: whoever has an IPv6 address has a whole network of them.
-fn source_of(address: IpAddr) -> IpAddr {
+pub fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let mut segments = address.segments();

@@ -71,7 +71,7 @@ impl Type {
             },
             Shape::Integer { .. } => Self::Number,
             Shape::Boolean => Self::Flag,
-            Shape::Any => Self::Hidden,
+            Shape::Either(_) | Shape::Any => Self::Hidden,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Reading a client's body whole, before an upstream connection exists.
 
-use super::budget::Held;
+use super::budget::{CALL_BYTES, Held, SHORT_BYTES_MAX};
 use crate::listen::chunks::Ends;
-use crate::listen::connection::Connection;
+use crate::listen::connection::{Call, Connection};
 use crate::request::{BodyFault, BodySource};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -15,55 +15,72 @@ pub struct ClientBody<'a> {
     pub session: &'a mut Session,
     /// Time for the whole body. pingora's own timeout is one for each read.
     pub deadline: Duration,
-    /// What the body holds of the budget of all bodies.
-    pub held: &'a mut Held,
     /// The connection, which looks at the body's chunks.
     pub connection: &'a Connection,
+    /// The call.
+    pub call: &'a mut Call,
+    /// What the call and its body hold: nothing yet.
+    pub held: Held,
 }
 
 #[async_trait]
 impl BodySource for ClientBody<'_> {
+    fn asked_by(&mut self, caller: Option<&str>) {
+        self.held = self.held.room().of(caller).hold();
+        if caller.is_none() {
+            // Strangers in calls would take all connections; a call that is allowed takes its place again.
+            self.call.give_way();
+        }
+    }
+
     async fn read(&mut self, limit_bytes: usize) -> Result<Bytes, BodyFault> {
         let announced = self.session.req_header().headers.get(http::header::CONTENT_LENGTH);
-        let announced = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit_bytes as u64) {
+        let announced = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        if announced > limit_bytes {
             return Err(BodyFault::TooLarge);
         }
-        let whole = read_all(self.session, self.held, self.connection, announced, limit_bytes);
-        tokio::time::timeout(self.deadline, whole).await.unwrap_or(Err(BodyFault::TooSlow))
+        let deadline = self.deadline;
+        tokio::time::timeout(deadline, self.read_all(announced, limit_bytes)).await.unwrap_or(Err(BodyFault::TooSlow))
     }
 }
 
-async fn read_all(session: &mut Session, held: &mut Held, connection: &Connection, announced: Option<u64>, limit_bytes: usize) -> Result<Bytes, BodyFault> {
-    if session.is_body_empty() {
-        return Ok(Bytes::new());
-    }
-    let cut = |e: &pingora::Error| BodyFault::Cut(e.etype().as_str().to_owned());
-    if session.req_header().headers.contains_key(http::header::EXPECT) {
-        // pingora does not answer it, and the client would wait for it. Nor would pingora use a connection again on
-        // which something was written before the body's end; a refusal that leaves a body unread closes it itself.
-        session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
-        session.write_continue_response().await.map_err(|e| cut(&e))?;
-    }
-    // What is announced is not yet here: a client that only announces costs little.
-    let capacity = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0).clamp(1024, 64 * 1024);
-    let mut body = BytesMut::with_capacity(capacity);
-    let odd = || connection.chunks_end() == Some(Ends::Oddly);
-    while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| if odd() { BodyFault::Framing } else { cut(&e) })? {
-        if odd() {
-            return Err(BodyFault::Framing);
-        }
-        if body.len() + piece.len() > limit_bytes {
-            return Err(BodyFault::TooLarge);
-        }
-        if !held.reserve(body.len() + piece.len(), announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(0)).await {
+impl ClientBody<'_> {
+    async fn read_all(&mut self, announced: usize, limit_bytes: usize) -> Result<Bytes, BodyFault> {
+        let Self { session, connection, held, .. } = self;
+        if !held.grow(CALL_BYTES, false).await {
             return Err(BodyFault::NoRoom);
         }
-        body.extend_from_slice(&piece);
-    }
-    match connection.chunks_end() {
-        // pingora has seen an end where there is none, or none that is everybody's.
-        Some(Ends::Oddly | Ends::NotYet) => Err(BodyFault::Framing),
-        Some(Ends::Plainly) | None => Ok(body.freeze()),
+        if session.is_body_empty() {
+            return Ok(Bytes::new());
+        }
+        let cut = |e: &pingora::Error| BodyFault::Cut(e.etype().as_str().to_owned());
+        if session.req_header().headers.contains_key(http::header::EXPECT) {
+            // pingora does not answer it, and the client would wait for it. Nor would pingora use a connection again on
+            // which something was written before the body's end; a refusal that leaves a body unread closes it itself.
+            session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
+            session.write_continue_response().await.map_err(|e| cut(&e))?;
+        }
+        // What is announced is not yet here: a client that only announces costs little.
+        let mut body = BytesMut::with_capacity(announced.clamp(1024, 4096));
+        let odd = || connection.chunks_end() == Some(Ends::Oddly);
+        while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| if odd() { BodyFault::Framing } else { cut(&e) })? {
+            if odd() {
+                return Err(BodyFault::Framing);
+            }
+            let length = body.len() + piece.len();
+            if length > limit_bytes {
+                return Err(BodyFault::TooLarge);
+            }
+            if !held.grow(CALL_BYTES + length, length.max(announced) > SHORT_BYTES_MAX).await {
+                return Err(BodyFault::NoRoom);
+            }
+            body.extend_from_slice(&piece);
+        }
+        match connection.chunks_end() {
+            // pingora has seen an end where there is none, or none that is everybody's.
+            Some(Ends::Oddly | Ends::NotYet) => Err(BodyFault::Framing),
+            Some(Ends::Plainly) | None => Ok(body.freeze()),
+        }
     }
 }

@@ -1,93 +1,223 @@
-//! Bytes of bodies that the gateway holds at one time, all connections together.
+//! Memory that calls hold at one time, all connections together, and how much of it each may have: strangers, one
+//! source or one caller never take what the others need.
 
+use crate::listen::registry::source_of;
 use crate::metrics::Metrics;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is reserved at a time, in bytes.
-pub const STEP_BYTES: usize = 64 * 1024;
+/// What a call counts for from its beginning, in bytes: its head, its state, and the beginning of its answer.
+pub const CALL_BYTES: usize = 16 * 1024;
 
-/// How long a body waits for room before its call is refused.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Bodies and answers up to this length are short.
+pub const SHORT_BYTES_MAX: usize = 64 * 1024;
 
-/// The budget. Bodies of more than one step may use three quarters of it: a few long ones cannot shut out the many
-/// short ones.
+/// What is taken at a time, in bytes.
+const STEP_BYTES: usize = 4 * 1024;
+
+/// How often a call that finds no room looks again before it is refused, and how long it waits between.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The budget. Long bodies may use three quarters of each share: a few long ones cannot shut out the many short ones.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    all: Arc<Semaphore>,
-    long: Arc<Semaphore>,
+    bytes: usize,
+    used: Arc<Mutex<HashMap<Share, Used>>>,
     metrics: Arc<Metrics>,
 }
 
+/// Who has a share. Each byte counts against three: everybody's, that of its source and that of who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Share {
+    Everybody,
+    Source(IpAddr),
+    Caller(Arc<str>),
+    Strangers,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    bytes: usize,
+    /// The part of it that is of long bodies.
+    long: usize,
+}
+
 impl Budget {
-    /// A budget of so many bytes, at least room for one body of `body_bytes_max`.
+    /// A budget of so many bytes, in each of whose shares there is room for a call with a body of `body_bytes_max`.
     pub fn new(bytes: usize, body_bytes_max: usize, metrics: Arc<Metrics>) -> Self {
-        let steps = bytes.max(2 * body_bytes_max).div_ceil(STEP_BYTES).clamp(4, Semaphore::MAX_PERMITS);
-        Self { all: Arc::new(Semaphore::new(steps)), long: Arc::new(Semaphore::new(steps - steps / 4)), metrics }
+        // Long bodies have three quarters of the strangers' quarter.
+        let least = body_bytes_max.saturating_add(CALL_BYTES + STEP_BYTES).saturating_mul(16).div_ceil(3);
+        Self { bytes: bytes.max(least), used: Arc::default(), metrics }
     }
 
-    /// Room for one body, of which nothing is held yet.
-    pub fn body(&self) -> Held {
-        Held { budget: self.clone(), steps: Vec::new(), long: Vec::new() }
+    /// Room for a stranger at this source.
+    pub fn room(&self, source: IpAddr) -> Room {
+        Room { budget: self.clone(), shares: [Share::Everybody, Share::Source(source_of(source)), Share::Strangers] }
+    }
+
+    /// What a share holds.
+    fn size(&self, share: &Share) -> usize {
+        match share {
+            Share::Everybody => self.bytes,
+            Share::Source(_) | Share::Caller(_) => self.bytes / 2,
+            Share::Strangers => self.bytes / 4,
+        }
+    }
+
+    fn take(&self, shares: &[Share], more: Used) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |share: &Share| {
+            let (size, own) = (self.size(share), used.get(share).copied().unwrap_or_default());
+            own.bytes + more.bytes <= size && (more.long == 0 || own.long + more.long <= size - size / 4)
+        };
+        if !shares.iter().all(fits) {
+            return false;
+        }
+        for share in shares {
+            let own = used.entry(share.clone()).or_default();
+            own.bytes += more.bytes;
+            own.long += more.long;
+        }
+        drop(used);
+        self.metrics.buffered_bytes.add(i64::try_from(more.bytes).unwrap_or(i64::MAX));
+        true
+    }
+
+    fn give_back(&self, shares: &[Share], held: Used) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for share in shares {
+            let Some(own) = used.get_mut(share) else { continue };
+            own.bytes = own.bytes.saturating_sub(held.bytes);
+            own.long = own.long.saturating_sub(held.long);
+            if own.bytes == 0 {
+                used.remove(share);
+            }
+        }
+        drop(used);
+        self.metrics.buffered_bytes.sub(i64::try_from(held.bytes).unwrap_or(i64::MAX));
     }
 }
 
-async fn take(from: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    tokio::time::timeout(PATIENCE, Arc::clone(from).acquire_owned()).await.ok()?.ok()
+/// Somebody's room in the budget.
+#[derive(Clone, Debug)]
+pub struct Room {
+    budget: Budget,
+    shares: [Share; 3],
 }
 
-/// What one body holds of the budget; dropped, it is free.
+impl Room {
+    /// Room for a known caller at the same source, or for a stranger.
+    pub fn of(&self, caller: Option<&str>) -> Self {
+        let [everybody, source, _] = self.shares.clone();
+        let asks = caller.map_or(Share::Strangers, |name| Share::Caller(Arc::from(name)));
+        Self { budget: self.budget.clone(), shares: [everybody, source, asks] }
+    }
+
+    /// A hold on it, of nothing yet.
+    pub fn hold(&self) -> Held {
+        Held { room: self.clone(), used: Used::default() }
+    }
+}
+
+/// What a call, its body or its answer holds of the budget; dropped, it is free.
 #[derive(Debug)]
 pub struct Held {
-    budget: Budget,
-    steps: Vec<OwnedSemaphorePermit>,
-    /// One for each step of a long body.
-    long: Vec<OwnedSemaphorePermit>,
+    room: Room,
+    used: Used,
 }
 
 impl Held {
-    /// Makes sure that so many bytes of a body may be held, waiting for a while if need be; `announced` is its whole
-    /// length, if that is known. False when there is no room.
-    pub async fn reserve(&mut self, bytes: usize, announced: usize) -> bool {
-        let steps = bytes.div_ceil(STEP_BYTES);
-        while bytes.max(announced) > STEP_BYTES && self.long.len() < steps {
-            let Some(permit) = take(&self.budget.long).await else { return false };
-            self.long.push(permit);
+    /// The room that it is of.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Makes sure that so many bytes may be held in all, which are `long` when they are, or will be, more than a short
+    /// body's. False when there is no room; what was held still is.
+    pub fn grow_now(&mut self, bytes: usize, long: bool) -> bool {
+        let bytes = bytes.next_multiple_of(STEP_BYTES).max(self.used.bytes);
+        let wanted = Used { bytes, long: if long { bytes } else { self.used.long } };
+        let more = Used { bytes: wanted.bytes - self.used.bytes, long: wanted.long - self.used.long };
+        let grown = (more.bytes == 0 && more.long == 0) || self.room.budget.take(&self.room.shares, more);
+        if grown {
+            self.used = wanted;
         }
-        while self.steps.len() < steps {
-            let Some(permit) = take(&self.budget.all).await else { return false };
-            self.budget.metrics.buffered_bytes.add(STEP_BYTES as i64);
-            self.steps.push(permit);
+        grown
+    }
+
+    /// The same, waiting for a while if need be.
+    pub async fn grow(&mut self, bytes: usize, long: bool) -> bool {
+        // Waking those that wait would cost the more the more of them a flood makes.
+        for _ in 0..TRIES {
+            if self.grow_now(bytes, long) {
+                return true;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        true
+        self.grow_now(bytes, long)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.metrics.buffered_bytes.sub((self.steps.len() * STEP_BYTES) as i64);
+        if self.used.bytes > 0 {
+            self.room.budget.give_back(&self.room.shares, self.used);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn budget() -> (Budget, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        (Budget::new(8 * MIB, 1, Arc::clone(&metrics)), metrics)
+    }
+
+    fn source(n: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(198, 51, 100, n))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn long_bodies_leave_room_for_short_ones() {
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let budget = Budget::new(8 * STEP_BYTES, 1, Arc::clone(&metrics));
-        let (mut long, mut announced, mut grown) = (budget.body(), budget.body(), budget.body());
-        assert!(long.reserve(6 * STEP_BYTES, 0).await);
-        assert!(!announced.reserve(1, 2 * STEP_BYTES).await, "a second long body finds no room for its first byte");
-        assert!(grown.reserve(STEP_BYTES, 0).await && !grown.reserve(STEP_BYTES + 1, 0).await, "nor does one that turns out to be long");
-        drop(grown);
-        let (mut short, mut other) = (budget.body(), budget.body());
-        assert!(short.reserve(1, 1).await && other.reserve(STEP_BYTES, 0).await, "short ones do");
-        assert_eq!(metrics.buffered_bytes.get(), 8 * STEP_BYTES as i64);
-        drop((long, announced, short, other));
+        let (budget, metrics) = budget();
+        let room = budget.room(source(1)).of(Some("ci"));
+        let (mut long, mut announced, mut grown) = (room.hold(), room.hold(), room.hold());
+        assert!(long.grow(3 * MIB, true).await);
+        assert!(!announced.grow(1, true).await, "a second long body finds no room for its first byte");
+        assert!(grown.grow(MIB / 2, false).await && !grown.grow(MIB / 2 + 1, true).await, "nor does one that turns out to be long");
+        let mut short = room.hold();
+        assert!(short.grow(MIB / 2, false).await, "short ones do");
+        assert_eq!(metrics.buffered_bytes.get(), i64::try_from(4 * MIB).unwrap());
+        drop((long, announced, grown, short));
         assert_eq!(metrics.buffered_bytes.get(), 0);
-        assert!(budget.body().reserve(6 * STEP_BYTES, 0).await);
+        assert!(budget.used.lock().unwrap().is_empty(), "nobody is remembered who holds nothing");
+        assert!(room.hold().grow(3 * MIB, true).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_has_more_than_a_share() {
+        let (budget, _) = budget();
+        let [mut one, mut two, mut strange] = [(1, Some("a")), (2, Some("b")), (3, None)].map(|(n, caller)| budget.room(source(n)).of(caller).hold());
+        assert!(!strange.grow(2 * MIB + 1, false).await && strange.grow(2 * MIB, false).await);
+        assert!(!budget.room(source(4)).hold().grow(1, false).await, "strangers have one share together");
+        assert!(!one.grow(4 * MIB + 1, false).await && one.grow(4 * MIB, false).await);
+        assert!(!budget.room(source(1)).of(Some("b")).hold().grow(1, false).await, "the source has no more");
+        assert!(!budget.room(source(5)).of(Some("a")).hold().grow(1, false).await, "nor has the caller");
+        assert!(two.grow(2 * MIB, false).await && !two.grow(2 * MIB + 1, false).await, "all together have what there is");
+    }
+
+    #[test]
+    fn each_share_has_room_for_the_longest_body() {
+        let budget = Budget::new(1, MIB, Arc::new(Metrics::new().unwrap()));
+        let mut held = budget.room(source(1)).hold();
+        assert!(held.grow_now(CALL_BYTES + MIB, true));
     }
 }

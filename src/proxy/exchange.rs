@@ -1,18 +1,22 @@
 //! One forwarded exchange: the permit, and what has been seen of the answer. Shared by the hooks and the replay
 //! session; closed exactly once, by whoever sees the end first.
 
+use super::budget::{Held, SHORT_BYTES_MAX};
 use crate::audit::leaf::{Answer, Timings};
 use crate::clock::AuditId;
 use crate::gate::Permit;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora::protocols::http::HttpTask;
 use sha2::{Digest, Sha256};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Answers are examined (outcome, redaction) up to this length; longer ones are hashed and counted.
+/// Answers are examined (outcome, redaction) up to this length, and while there is room; others are hashed and counted.
 pub const EXAMINED_BYTES_MAX: usize = 1024 * 1024;
+
+/// The beginning of an answer that the call's own room is for: short answers are always examined.
+const ANSWER_BYTES_OF_CALL: usize = 8 * 1024;
 
 /// One forwarded exchange.
 pub struct Exchange {
@@ -44,6 +48,12 @@ struct Seen {
     status: Option<u16>,
     headers: HeaderMap,
     body: BytesMut,
+    /// What the body holds of the budget; `None` once the body is given up.
+    held: Option<Held>,
+    /// It was given up for want of room.
+    crowded: bool,
+    /// Interim answers (1xx): nobody asked for them, and they are not passed on.
+    interim: usize,
     length: u64,
     hash: Sha256,
     sent: bool,
@@ -54,13 +64,16 @@ struct Seen {
 }
 
 impl Exchange {
-    /// An exchange that begins.
-    pub fn new(permit: Permit) -> Self {
+    /// An exchange that begins, and holds its answer in this room.
+    pub fn new(permit: Permit, held: Held) -> Self {
         let seen = Seen {
             started: Instant::now(),
             status: None,
             headers: HeaderMap::new(),
             body: BytesMut::new(),
+            held: Some(held),
+            crowded: false,
+            interim: 0,
             length: 0,
             hash: Sha256::new(),
             sent: false,
@@ -114,7 +127,8 @@ impl Exchange {
     pub fn see(&self, task: &HttpTask) {
         let mut seen = self.lock();
         match task {
-            HttpTask::Header(header, _) if !header.status.is_informational() => {
+            HttpTask::Header(header, _) if header.status.is_informational() => seen.interim += 1,
+            HttpTask::Header(header, _) => {
                 seen.status = Some(header.status.as_u16());
                 seen.headers = header.headers.clone();
                 seen.mark("first_byte");
@@ -122,9 +136,7 @@ impl Exchange {
             HttpTask::Body(Some(piece), _) | HttpTask::UpgradedBody(Some(piece), _) => {
                 seen.length += piece.len() as u64;
                 seen.hash.update(piece);
-                let room = EXAMINED_BYTES_MAX.saturating_sub(seen.body.len());
-                let part = piece.slice(..piece.len().min(room));
-                seen.body.extend_from_slice(&part);
+                seen.keep(piece);
             }
             _ => {}
         }
@@ -161,17 +173,30 @@ impl Seen {
         self.timings.entry(stage).or_insert(micros);
     }
 
-    fn answer(&mut self, whole: bool, mut fault: String) -> Answer {
+    /// Keeps a piece to be examined. A part of an answer tells nothing: without room for all, none is kept.
+    fn keep(&mut self, piece: &Bytes) {
+        let Some(held) = &mut self.held else { return };
+        let length = self.body.len() + piece.len();
+        let short = length <= EXAMINED_BYTES_MAX;
+        if short && held.grow_now(length.saturating_sub(ANSWER_BYTES_OF_CALL), length > SHORT_BYTES_MAX) {
+            self.body.extend_from_slice(piece);
+            return;
+        }
+        self.crowded = short;
+        self.body = BytesMut::new();
+        self.held = None;
+    }
+
+    fn answer(&mut self, whole: bool, fault: String) -> Answer {
         self.mark("upstream");
         let client = match self.client {
             ClientFate::Waited => "",
             ClientFate::ClosedItsSide => "the client closed its side before its answer was whole",
             ClientFate::Left => "the client left before its answer was whole",
         };
-        if !fault.is_empty() && !client.is_empty() {
-            fault.push_str("; ");
-        }
-        fault.push_str(client);
+        let crowded = if self.crowded { "there was no room to examine the answer, so only its length and digest are on record" } else { "" };
+        let interim = if self.interim > 0 { format!("{} interim answers of the upstream were not passed on", self.interim) } else { String::new() };
+        let said = [fault.as_str(), client, crowded, &interim].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>();
         Answer {
             status: self.status,
             headers: std::mem::take(&mut self.headers),
@@ -181,7 +206,7 @@ impl Seen {
             whole,
             sent: self.sent,
             upstream: std::mem::take(&mut self.upstream),
-            fault,
+            fault: said.join("; "),
             timings: std::mem::take(&mut self.timings),
         }
     }

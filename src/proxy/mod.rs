@@ -17,6 +17,7 @@ use crate::reason::Reason;
 use crate::request::{HeadFault, RequestHead};
 use answer::UpstreamFault;
 use async_trait::async_trait;
+use body::ClientBody;
 use budget::{Budget, Held};
 use bytes::Bytes;
 use exchange::Exchange;
@@ -36,6 +37,11 @@ use upstream::Upstreams;
 /// Calls that one HTTP/2 connection may have under way.
 const HTTP2_STREAMS_MAX: u32 = 64;
 
+/// What small frames of bodies may cost an HTTP/2 connection until they are read, each 256 bytes less its length. The
+/// library's own bound ends connections with honest calls, for a body of 400 bytes in frames of one byte. This one lets a
+/// whole window of 64 KiB wait in frames of 16 bytes, and holds no more memory than that takes.
+const HTTP2_SMALL_FRAMES_BYTES: usize = 1024 * 1024;
+
 /// What the hooks work with.
 pub struct Proxy {
     /// Judges.
@@ -46,7 +52,7 @@ pub struct Proxy {
     pub bound_service: Option<String>,
     /// Towards clients.
     pub limits: Limits,
-    /// For the bodies of all calls.
+    /// For the memory of all calls.
     pub budget: Budget,
     /// Peers whose X-Forwarded-For names the source.
     pub forwarders: Peers,
@@ -70,8 +76,8 @@ pub struct Context {
     exchange: Option<Arc<Exchange>>,
     slot: Option<replay::Slot>,
     more_addresses: bool,
-    /// Held while the body is.
-    body: Held,
+    /// Of the budget, for the call and its body.
+    held: Option<Held>,
     call: Option<Call>,
     _open: OpenExchange,
 }
@@ -103,7 +109,7 @@ impl ProxyHttp for Proxy {
             exchange: None,
             slot: None,
             more_addresses: false,
-            body: self.budget.body(),
+            held: None,
             call: None,
             _open: OpenExchange::new(&self.gate.metrics),
         }
@@ -117,20 +123,31 @@ impl ProxyHttp for Proxy {
         let connection = Connection::of(session.digest()).cloned();
         let call = connection.as_ref().and_then(Connection::call);
         let (Some(connection), Some(mut call)) = (connection, call) else {
-            return Err(Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down());
+            return Err(gave_its_place());
         };
+        join_cookies(session.req_header_mut())?;
         let head = self.head(session, context, &connection, &call);
         let behind = std::mem::take(&mut call.behind);
+        if is_more_than_body(&head.headers, &behind) {
+            // pingora reads no request behind this one; the answer is to say so.
+            session.set_keepalive(None);
+        }
         if head.headers.contains_key(http::header::TRANSFER_ENCODING) {
             connection.watch_chunks(&behind);
         }
-        context.call = Some(call);
-        let mut body = body::ClientBody { session, deadline: self.limits.body, held: &mut context.body, connection: &connection };
-        match self.gate.admit(head, &mut body).await {
+        let call = context.call.insert(call);
+        let held = self.budget.room(head.client.ip()).hold();
+        let mut body = ClientBody { session, deadline: self.limits.body, connection: &connection, call, held };
+        let admitted = self.gate.admit(head, &mut body).await;
+        let held = context.held.insert(body.held);
+        match admitted {
             Ok(permit) => {
                 let body = permit.body().clone();
-                let exchange = Arc::new(Exchange::new(permit));
+                let exchange = Arc::new(Exchange::new(permit, held.room().hold()));
                 context.exchange = Some(Arc::clone(&exchange));
+                if !call.keep_place() {
+                    return Err(gave_its_place());
+                }
                 context.slot = Some(replay::install(&mut session.downstream_session, body, exchange, self.limits.answer));
                 Ok(false)
             }
@@ -269,6 +286,7 @@ impl Proxy {
         app.server_options = Some(options);
         let mut http2 = default_h2_options();
         http2.max_concurrent_streams(HTTP2_STREAMS_MAX);
+        http2.data_frame_budget(HTTP2_SMALL_FRAMES_BYTES);
         app.h2_options = Some(http2);
         app
     }
@@ -348,11 +366,31 @@ impl Context {
     }
 }
 
+fn gave_its_place() -> Box<Error> {
+    Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down()
+}
+
 fn host_of(header: &RequestHeader) -> &str {
     match header.headers.get(http::header::HOST) {
         Some(host) => host.to_str().unwrap_or(""),
         None => header.uri.authority().map_or("", |a| a.as_str()),
     }
+}
+
+/// HTTP/2 may cut a cookie into several fields, which are one in HTTP/1.1 (RFC 9113, 8.2.3).
+fn join_cookies(header: &mut RequestHeader) -> Result<()> {
+    let crumbs: Vec<&[u8]> = header.headers.get_all(http::header::COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
+    if header.version == http::Version::HTTP_2 && crumbs.len() > 1 {
+        let whole = crumbs.join(&b"; "[..]);
+        header.insert_header(http::header::COOKIE, whole)?;
+    }
+    Ok(())
+}
+
+/// Whether the bytes that came with a head go on behind its body, as far as a length tells.
+fn is_more_than_body(headers: &http::HeaderMap, behind: &[u8]) -> bool {
+    let length = headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    !headers.contains_key(http::header::TRANSFER_ENCODING) && behind.len() > length.unwrap_or(0)
 }
 
 /// Whether the caller's signature covers a header.

@@ -94,7 +94,7 @@ impl Replay {
         if self.client_gone || tasks.is_empty() {
             return Ok(false);
         }
-        self.head_out |= tasks.iter().any(|task| matches!(task, HttpTask::Header(header, _) if !header.status.is_informational()));
+        self.head_out |= tasks.iter().any(|task| matches!(task, HttpTask::Header(..)));
         let (patience, started) = (self.patience, Instant::now());
         let delivered = tokio::time::timeout(patience, self.client_mut().response_duplex_vec(tasks)).await;
         self.patience = patience.saturating_sub(started.elapsed());
@@ -133,11 +133,15 @@ fn failure(tasks: &mut Vec<HttpTask>) -> Option<Box<Error>> {
     tasks.drain(at..).next().and_then(|task| if let HttpTask::Failed(e) = task { Some(e) } else { None })
 }
 
+/// Whether a piece is an interim answer. The gateway asks for none, and the record has room for one answer.
+fn is_interim(task: &HttpTask) -> bool {
+    matches!(task, HttpTask::Header(header, _) if header.status.is_informational())
+}
+
 /// Whether a piece is the answer's last.
 fn is_last(task: &HttpTask) -> bool {
     match task {
-        HttpTask::Header(header, end) => *end && !header.status.is_informational(),
-        HttpTask::Body(_, end) | HttpTask::UpgradedBody(_, end) => *end,
+        HttpTask::Header(_, end) | HttpTask::Body(_, end) | HttpTask::UpgradedBody(_, end) => *end,
         HttpTask::Trailer(_) | HttpTask::Done => true,
         HttpTask::Failed(_) => false,
     }
@@ -149,6 +153,7 @@ impl CustomSession for Replay {
     async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
         let failure = failure(&mut tasks);
         tasks.iter().for_each(|task| self.exchange.see(task));
+        tasks.retain(|task| !is_interim(task));
         if let Some(failure) = failure {
             // What came is passed on; the error then breaks the connection, so that a cut answer never ends well.
             self.deliver(tasks).await?;

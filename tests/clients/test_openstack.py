@@ -75,3 +75,10 @@ def test_glance_sharing_with_a_stranger_is_denied(openstack, denied):
         sentence,
         "image-share-projects",
     )
+
+
+def test_glance_changes_attributes_that_are_no_text(openstack, cloud, recorded):
+    openstack(IMAGEOPS).image.update_image(IMAGE, min_disk=40, is_protected=True)
+    patch = cloud.seen()[-1]
+    assert patch["method"] == "PATCH"
+    recorded("huawei.ims.UpdateImage", "image-bot", "succeeded")

@@ -8,6 +8,7 @@ mod canaries;
 mod corpus;
 mod evidence;
 mod exports;
+mod hostile;
 mod keeping;
 mod listeners;
 mod metrics;

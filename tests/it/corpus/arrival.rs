@@ -1,6 +1,6 @@
 //! What must arrive upstream of a case that is allowed: its request once, and nothing taken off or added.
 
-use super::case::{Case, Frames, Request};
+use super::case::{Case, Frames, Protocol, Request};
 use crate::support::upstream::Arrived;
 use std::collections::BTreeMap;
 
@@ -32,11 +32,12 @@ impl Seen {
     }
 
     /// What a case must come to.
-    pub fn wanted(case: &Case) -> Self {
+    pub fn wanted(case: &Case, protocol: Protocol) -> Self {
         let (line, headers, body) = match &case.request {
             Request::Described(request) => {
-                let headers = std::iter::once(("host".to_owned(), request.host.clone())).chain(request.headers.clone());
-                return Self::new(format!("{} {} HTTP/1.1", request.method, request.target), headers, &request.body);
+                let headers = std::iter::once(("host".to_owned(), request.host.clone())).chain(request.headers.clone()).collect();
+                let headers = if protocol == Protocol::H2 { whole_cookie(headers) } else { headers };
+                return Self::new(format!("{} {} HTTP/1.1", request.method, request.target), headers.into_iter(), &request.body);
             }
             Request::Raw(bytes) => {
                 let head = String::from_utf8_lossy(bytes).into_owned();
@@ -66,6 +67,15 @@ fn fields_of(frames: &Frames) -> Vec<(String, String)> {
     }
     fields.iter_mut().filter(|(name, _)| name == ":authority").for_each(|(name, _)| "host".clone_into(name));
     fields.retain(|(name, _)| !name.starts_with(':'));
+    whole_cookie(fields)
+}
+
+/// HTTP/2 may cut a cookie into several fields, which are one in HTTP/1.1 (RFC 9113, 8.2.3).
+fn whole_cookie(mut fields: Vec<(String, String)>) -> Vec<(String, String)> {
+    let crumbs: Vec<String> = fields.extract_if(.., |(name, _)| name.eq_ignore_ascii_case("cookie")).map(|(_, value)| value).collect();
+    if !crumbs.is_empty() {
+        fields.push(("cookie".to_owned(), crumbs.join("; ")));
+    }
     fields
 }
 

@@ -229,7 +229,11 @@ fn case(name: &str, written: Written, calls: &BTreeMap<String, Call>) -> Result<
     };
     over.iter().try_for_each(fits)?;
     check_expectation(&written.expect, &request)?;
-    Ok(Case { name: name.to_owned(), over, sni: written.sni, request, expect: written.expect, known: written.known })
+    let mut expect = written.expect;
+    if let Some(arrival) = &mut expect.upstream {
+        arrival.body = fill(&arrival.body)?;
+    }
+    Ok(Case { name: name.to_owned(), over, sni: written.sni, request, expect, known: written.known })
 }
 
 fn check_expectation(expect: &Expect, request: &Request) -> Result<(), String> {

@@ -122,7 +122,7 @@ impl Stage {
 fn match_arrivals(findings: &mut [Finding], arrived: &[Arrived]) -> String {
     let mut arrivals = Arrivals::new(arrived);
     for Finding { run, faults } in findings.iter_mut().filter(|f| f.run.case.expect.verdict == Verdict::Allowed) {
-        if let Err(nearest) = arrivals.take(&Seen::wanted(run.case)) {
+        if let Err(nearest) = arrivals.take(&Seen::wanted(run.case, run.protocol)) {
             faults.push(format!("did not arrive as it was sent: {nearest}"));
         }
     }
