@@ -153,7 +153,7 @@ fn an_index_that_hides_calls_is_found_and_made_anew() {
     let report = verify(&site.audit);
     assert_eq!((&report["status"], &report["completeness"]["verdict"]), (&json!(3), &json!("holds")), "{report:#}");
     let finding = &report["integrity"]["findings"][0];
-    assert_eq!((&finding["kind"], &finding["first"], &finding["last"]), (&json!("derived"), &json!(16), &json!(31)), "{report:#}");
+    assert_eq!((&finding["kind"], &finding["records"]), (&json!("derived"), &json!({"first": 16, "last": 31})), "{report:#}");
     assert!(finding["text"].as_str().unwrap().contains("keyward audit reindex --all"), "{report:#}");
     keyward(&["audit", "reindex", "--all", "--dir", &dir]);
     holds(&verify(&site.audit));
