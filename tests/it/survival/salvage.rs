@@ -154,7 +154,7 @@ fn wherever_a_salvage_is_cut_off_the_next_one_loses_what_it_would_have_lost() {
     let Some(shim) = Shim::build("wherever_a_salvage_is_cut_off") else { return };
     let stage = Stage::new(64, 110, 192).rewritten();
     flip(&stage.file(64, "records"), 50);
-    flip(&stage.file(128, "bodies"), 50);
+    flip(&stage.file(0, "bodies"), 50);
     stage.keep();
     let (dir, watched) = (stage.dir(), stage.site.path(""));
     let arguments = ["salvage", "--dir", &dir, "--reason", "a test", "--json"];
