@@ -6,6 +6,32 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Files that are read whole are far shorter, in bytes.
+const READ_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Reads a file. Whoever put something else in its place, a pipe say, or a device without an end, holds nobody up.
+///
+/// # Errors
+/// When it cannot be read, is no regular file, or is longer than any that belongs there.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    if about.len() > READ_BYTES_MAX {
+        return Err(io::Error::new(ErrorKind::InvalidData, format!("it has {} bytes: more than {READ_BYTES_MAX} are none of ours", about.len())));
+    }
+    std::fs::read(path)
+}
+
+/// The same, of a text.
+///
+/// # Errors
+/// As [`read`], and when it is no UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))
+}
+
 /// Replaces a file, or makes it. When this returns, the new one survives a power cut.
 ///
 /// # Errors
@@ -78,6 +104,19 @@ mod tests {
         assert_eq!(put_in_place(&temporary, &path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         std::fs::remove_file(&temporary).unwrap();
         assert_eq!((std::fs::read(&path).unwrap(), std::fs::read_dir(dir.path()).unwrap().count()), (b"half".to_vec(), 1));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+            assert_eq!(read(path).unwrap_err().to_string(), "it is no regular file");
+        }
+        assert_eq!(read(&dir.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
+        std::fs::write(dir.path().join("text"), [0xff]).unwrap();
+        assert_eq!(read_text(&dir.path().join("text")).unwrap_err().to_string(), "it is no UTF-8 text");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl DigestKey {
         if let Some(mode) = open_to_others(path).map_err(io)? {
             return Err(KeyError::Mode { path: name(), mode });
         }
-        let text = std::fs::read_to_string(path).map_err(io)?;
+        let text = durable::read_text(path).map_err(io)?;
         let mut bytes = [0; 32];
         hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| KeyError::Form { path: name() })?;
         Ok(Self(bytes))

@@ -5,6 +5,7 @@ use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::causes::causes;
 use crate::config::Settings;
+use crate::durable;
 use crate::gate::Rules;
 use crate::listen::tls::Tls;
 use crate::policy::Bundle;
@@ -87,7 +88,7 @@ fn service_names(catalog: &Catalog) -> String {
 pub(super) fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems> {
     let file = settings.callers_file.display();
     let problem = |why: String| Problems(vec![format!("{file}: {}", why.trim())]);
-    let text = std::fs::read_to_string(&settings.callers_file).map_err(|e| problem(format!("cannot be read: {e}")))?;
+    let text = durable::read_text(&settings.callers_file).map_err(|e| problem(format!("cannot be read: {e}")))?;
     let directory = Directory::parse(&text).map_err(|e| problem(e.to_string()))?;
     let policies = Bundle::load(&settings.policies_dir, catalog, &directory).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
     Ok(Rules { directory, policies })

@@ -127,8 +127,17 @@ pub(super) struct FilterArgs {
     #[arg(long)]
     caller: Option<String>,
     /// The action, or its beginning and `*`.
-    #[arg(long, visible_alias = "operation")]
+    #[arg(long)]
     action: Option<String>,
+    /// The operation, as its document names it, for example NovaCreateKeypair.
+    #[arg(long)]
+    operation: Option<String>,
+    /// The id of the access key that signed.
+    #[arg(long)]
+    key: Option<String>,
+    /// The method, for example POST.
+    #[arg(long)]
+    method: Option<String>,
     /// The service, for example huawei.ims.
     #[arg(long)]
     service: Option<String>,
@@ -156,9 +165,12 @@ pub(super) struct FilterArgs {
     /// The source's address, or a network as in 10.20.0.0/16.
     #[arg(long)]
     source: Option<String>,
-    /// The audit id, which is the request id of refusals.
-    #[arg(long, visible_alias = "request-id")]
+    /// The audit id.
+    #[arg(long)]
     id: Option<String>,
+    /// The request id that a client was given: the cloud's, or of a refusal the audit id.
+    #[arg(long)]
+    request_id: Option<String>,
     /// A secret's keyed digest, as `keyward digest` prints it: where was it used, or answered?
     #[arg(long)]
     secret: Option<String>,
@@ -251,6 +263,9 @@ impl FilterArgs {
             ("until", &self.until),
             ("caller", &self.caller),
             ("action", &self.action),
+            ("operation", &self.operation),
+            ("key", &self.key),
+            ("method", &self.method),
             ("service", &self.service),
             ("resource", &self.resource),
             ("project", &self.project),
@@ -266,6 +281,12 @@ impl FilterArgs {
         for (name, value) in named {
             if let Some(value) = value {
                 filter.add(name, value)?;
+            }
+        }
+        if let Some(id) = &self.request_id {
+            match AuditId::parse(id) {
+                Some(id) => filter.add(WHERE, &format!("id = {id} or cloud-request-id = {id}"))?,
+                None => filter.add("cloud-request-id", id)?,
             }
         }
         for expression in &self.expressions {

@@ -9,6 +9,7 @@
 
 use super::key::LogKey;
 use crate::clock::Timestamp;
+use crate::durable;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -192,7 +193,7 @@ pub fn history(text: &str) -> Vec<Past> {
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+    match durable::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

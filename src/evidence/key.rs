@@ -130,7 +130,7 @@ impl SigningKey {
         if owner != user && owner != 0 {
             return Err(KeyError::Owner { path: path.to_owned(), owner, user });
         }
-        let text = std::fs::read_to_string(path).map_err(io)?;
+        let text = durable::read_text(path).map_err(io)?;
         Self::parse(text.trim()).ok_or_else(|| KeyError::Form(path.to_owned()))
     }
 

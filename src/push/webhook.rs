@@ -2,6 +2,7 @@
 
 use crate::audit::export::Line;
 use crate::client::{Tls, Url, post};
+use crate::durable;
 use crate::secret::check_private;
 use anyhow::{Context, ensure};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -32,7 +33,7 @@ pub(super) async fn deliver(to: &Url, tls: &Tls, token_file: Option<&Path>, line
 pub(super) fn read_token(file: &Path) -> anyhow::Result<HeaderValue> {
     let name = || format!("token_file {}", file.display());
     check_private(file).map_err(anyhow::Error::msg).with_context(name)?;
-    let token = std::fs::read_to_string(file).with_context(name)?;
+    let token = durable::read_text(file).with_context(name)?;
     ensure!(!token.trim().is_empty(), "{} is empty", name());
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).with_context(name)?;
     value.set_sensitive(true);

@@ -2,6 +2,7 @@
 
 use crate::support::cli::{Running, keyward, keyward_fails};
 use crate::support::load::Load;
+use crate::support::upstream::raw;
 use crate::support::{Gateway, Request, Site, Stored, Trail, Upstream, eventually, json_of};
 use keyward::audit::record::Kind;
 use serde_json::Value;
@@ -151,8 +152,10 @@ fn a_follower_misses_nothing_and_repeats_nothing() {
     eventually("the follower goes on after the gateway's death", || lines(&out) > before + 20);
     follower.kill();
     load.more(50);
+    let before = lines(&out);
     let follower = follow();
     load.more(20);
+    eventually("the next follower goes on", || lines(&out) > before);
     follower.interrupt();
     gateway.terminate();
     assert!(gateway.wait().success());
@@ -178,6 +181,36 @@ fn a_follower_misses_nothing_and_repeats_nothing() {
     assert!(text(&out).starts_with(&wanted), "{}", text(&said));
     assert!(trail.0.iter().filter(|record| record.kind == Kind::Answer).count() > 200);
     assert_eq!(text(&out), native(&site.trail().0)[..text(&out).len()]);
+}
+
+/// An incident begins with an access key, an operation, or the request id that a user was shown.
+#[test]
+fn what_a_user_was_shown_and_what_signed_is_found() {
+    let upstream = Upstream::always(&[raw("HTTP/1.1 200 OK\r\nX-Request-Id: cloud-4711\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")]);
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    assert_eq!(call(&gateway, &json_of(60)), 200);
+    assert_eq!(call(&gateway, b"{"), 400);
+    gateway.settle();
+    let url = url(&site);
+    let found = |args: &[&str]| -> Vec<Value> {
+        let page = keyward(&[&["audit", "query", "--url", &url, "--format", "json"], args].concat());
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        page["exchanges"].as_array().unwrap().clone()
+    };
+    let all = found(&["--caller", "tester"]);
+    assert_eq!(all.len(), 2);
+    let (sent, refused) = (&all[1], &all[0]);
+    assert_eq!(found(&["--request-id", "cloud-4711"]), [sent.clone()]);
+    for one in [sent, refused] {
+        assert_eq!(found(&["--request-id", one["id"].as_str().unwrap()]), [one.clone()]);
+    }
+    let operation = sent["request"]["record"]["call"]["operation"].as_str().unwrap();
+    assert_eq!(found(&["--operation", operation, "--method", "POST"]).len(), 2);
+    assert_eq!(found(&["--method", "DELETE"]), Vec::<Value>::new());
+    let key = sent["request"]["record"]["caller"]["credential"]["key_id"].as_str();
+    assert_eq!(found(&["--key", key.unwrap_or("none")]).len(), if key.is_some() { 2 } else { 0 });
+    gateway.stop();
 }
 
 #[test]

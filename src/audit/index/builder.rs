@@ -128,7 +128,7 @@ fn part(seq: u64, entry: &Entry) -> Part {
 }
 
 /// What an answer says, or the lack of one.
-const ANSWERED: &[&str] = &["outcome", "status"];
+const ANSWERED: &[&str] = &["outcome", "status", "cloud-request-id"];
 
 /// The keyed digests that stand in a segment's records and in the bodies beside them.
 #[derive(Debug, Default)]

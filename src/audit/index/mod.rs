@@ -20,7 +20,24 @@ use std::sync::{Arc, LazyLock};
 pub type Places = Arc<RoaringBitmap>;
 
 /// The fields that are indexed, by name.
-const NAMES: &[&str] = &["caller", "action", "service", "resource", "project", "decision", "reason", "policy", "source", "event", "outcome", "status"];
+const NAMES: &[&str] = &[
+    "caller",
+    "action",
+    "service",
+    "resource",
+    "project",
+    "decision",
+    "reason",
+    "policy",
+    "source",
+    "key",
+    "operation",
+    "method",
+    "cloud-request-id",
+    "event",
+    "outcome",
+    "status",
+];
 
 static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| NAMES.iter().filter_map(|name| Field::parse(name)).collect());
 

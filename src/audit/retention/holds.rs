@@ -4,6 +4,7 @@
 //! a restart. While the file cannot be read nothing is pruned.
 
 use super::super::filter::{Filter, WHERE};
+use crate::durable;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -69,7 +70,7 @@ impl Holds {
         if length > FILE_BYTES_MAX {
             return Err(failed(format!("it has {length} bytes, {FILE_BYTES_MAX} are the limit")));
         }
-        let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+        let text = durable::read_text(file).map_err(|error| failed(error.to_string()))?;
         Self::parse(&text).map_err(failed)
     }
 

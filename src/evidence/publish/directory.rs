@@ -11,6 +11,7 @@ use super::super::note::Signed;
 use super::super::start::Known;
 use super::Place;
 use crate::clock::Timestamp;
+use crate::durable;
 use anyhow::Context;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -40,14 +41,14 @@ impl Directory {
         found.sort();
         let newest = dir.join("checkpoint");
         let path = if newest.exists() { Some(newest) } else { found.pop() };
-        let known = |path: PathBuf| Ok(Known { note: std::fs::read(&path)?, place: path.display().to_string() });
+        let known = |path: PathBuf| Ok(Known { note: durable::read(&path)?, place: path.display().to_string() });
         path.map(known).transpose()
     }
 
     /// Keeps what the trail does not continue.
     fn put_disowned_aside(&self, signed: &Signed) -> io::Result<()> {
         let path = self.0.join("checkpoint");
-        let there = match std::fs::read(&path) {
+        let there = match durable::read(&path) {
             Ok(bytes) => Signed::parse(&bytes).ok(),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),

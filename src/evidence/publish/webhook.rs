@@ -3,6 +3,7 @@
 use super::super::note::Signed;
 use super::{DEADLINE, Place, runtime};
 use crate::client::{Tls, Url, post};
+use crate::durable;
 use anyhow::{Context, ensure};
 use http::{HeaderMap, HeaderValue, header};
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ impl Place for Webhook {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if let Some(file) = &self.token_file {
-            let token = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let token = durable::read_text(file).with_context(|| file.display().to_string())?;
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
