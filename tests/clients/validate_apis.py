@@ -409,6 +409,10 @@ def test_the_private_key_archive_is_a_zip():
 def assert_closed(op, schema, where):
     for name, _, resolved, written in subschemas(op.doc, schema):
         here = f"{op}: {where}: {name}"
+        if "anyOf" in resolved:
+            # Nothing stands beside it; each of its branches comes in its turn.
+            assert set(resolved) == {"anyOf"} and len(resolved["anyOf"]) > 1, here
+            continue
         assert set(resolved) <= REQUEST_KEYWORDS, f"{here}: {set(resolved) - REQUEST_KEYWORDS}"
         if "$ref" in written:
             assert set(written) == {"$ref"} and written["$ref"].startswith("#/components/schemas/"), here

@@ -201,9 +201,9 @@ fn what_a_user_was_shown_and_what_signed_is_found() {
     let all = found(&["--caller", "tester"]);
     assert_eq!(all.len(), 2);
     let (sent, refused) = (&all[1], &all[0]);
-    assert_eq!(found(&["--request-id", "cloud-4711"]), [sent.clone()]);
+    assert_eq!(found(&["--request-id", "cloud-4711"]), std::slice::from_ref(sent));
     for one in [sent, refused] {
-        assert_eq!(found(&["--request-id", one["id"].as_str().unwrap()]), [one.clone()]);
+        assert_eq!(found(&["--request-id", one["id"].as_str().unwrap()]), std::slice::from_ref(one));
     }
     let operation = sent["request"]["record"]["call"]["operation"].as_str().unwrap();
     assert_eq!(found(&["--operation", operation, "--method", "POST"]).len(), 2);
