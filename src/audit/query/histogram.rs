@@ -11,12 +11,17 @@ use std::ops::ControlFlow;
 /// Bars of a histogram, at most.
 pub const BUCKETS_MAX: u64 = 10_000;
 
+const DAY: u64 = 24 * 3600 * 1_000_000_000;
+/// Weeks begin with the first Monday since the epoch, which was a Thursday.
+const MONDAY: u64 = 4 * DAY;
+
 /// How many exchanges matched, by time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// Nanoseconds of one bar.
     pub step: u64,
-    /// From the first match to the last: when each bar begins, a multiple of the step, and its count; zeros too.
+    /// From the first match to the last: when each bar begins, a multiple of the step since the epoch, of weeks a Monday, and
+    /// its count; zeros too.
     pub buckets: Vec<(Timestamp, u64)>,
     /// All of them.
     pub total: u64,
@@ -34,7 +39,9 @@ impl Reader {
         let (Some(first), Some(last)) = (matches.min(), matches.max()) else {
             return Ok(Histogram { step: length, buckets: Vec::new(), total: 0 });
         };
-        let (first, last) = (self.time_of(first)?.0 / length, self.time_of(last)?.0 / length);
+        let origin = if length.is_multiple_of(7 * DAY) { MONDAY } else { 0 };
+        let number = |time: Timestamp| time.0.saturating_sub(origin) / length;
+        let (first, last) = (number(self.time_of(first)?), number(self.time_of(last)?));
         let bars = last.saturating_sub(first).saturating_add(1);
         if bars > BUCKETS_MAX {
             return Err(wrong(format!("it would have {bars} bars, {BUCKETS_MAX} are the limit; write a longer step, or narrow the time")));
@@ -43,10 +50,10 @@ impl Reader {
         let mut buckets = Vec::new();
         let mut begin = 0;
         for bar in first..=last {
-            let end = self.first_at(Timestamp((bar + 1).saturating_mul(length)), durable)?;
+            let end = self.first_at(Timestamp((bar + 1).saturating_mul(length).saturating_add(origin)), durable)?;
             // Ranks count what is at or below.
             let below = |seq: u64| seq.checked_sub(1).map_or(0, |seq| matches.rank(seq));
-            buckets.push((Timestamp(bar * length), below(end) - below(begin)));
+            buckets.push((Timestamp(bar * length + origin), below(end) - below(begin)));
             begin = end;
         }
         Ok(Histogram { step: length, total: matches.len(), buckets })

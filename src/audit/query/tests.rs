@@ -251,3 +251,21 @@ fn a_stopped_gateways_trail_is_read_and_a_mistyped_directory_is_not_made() {
     drop(journal);
     assert_eq!(Reader::open(dir.path()).unwrap().show(id).unwrap().unwrap().outcome(), "open");
 }
+
+#[test]
+fn a_week_begins_on_monday() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = reader(dir.path());
+    let entry = |time: &&str| {
+        let leaf = json!({"v": 1, "kind": "event", "event": "x"});
+        Entry { time: Timestamp::parse(time).unwrap(), kind: Kind::Event, id: AuditId::new(), leaf: canonical(&leaf) }
+    };
+    let sunday_and_monday = ["2026-11-22T23:59:59Z", "2026-11-23T00:00:00Z"];
+    reader.store().append(&Batch { entries: sunday_and_monday.iter().map(entry).collect(), open_floor: Some(2), ..Batch::default() }).unwrap();
+    reader.durable.store(2, Ordering::Release);
+    let begins = |step| -> Vec<String> {
+        reader.histogram(&Filter::parse([("event", "x")]).unwrap(), step).unwrap().buckets.iter().map(|(at, n)| format!("{} {n}", at.rfc3339())).collect()
+    };
+    assert_eq!(begins("7d"), ["2026-11-16T00:00:00.000000Z 1", "2026-11-23T00:00:00.000000Z 1"]);
+    assert_eq!(begins("1d"), ["2026-11-22T00:00:00.000000Z 1", "2026-11-23T00:00:00.000000Z 1"]);
+}
