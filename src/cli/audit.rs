@@ -284,8 +284,9 @@ impl FilterArgs {
             }
         }
         if let Some(id) = &self.request_id {
+            // A cloud's may look like one of ours, without the hyphens say.
             match AuditId::parse(id) {
-                Some(id) => filter.add(WHERE, &format!("id = {id} or cloud-request-id = {id}"))?,
+                Some(own) => filter.add(WHERE, &format!("id = {own} or cloud-request-id = \"{id}\""))?,
                 None => filter.add("cloud-request-id", id)?,
             }
         }

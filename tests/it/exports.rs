@@ -186,7 +186,9 @@ fn a_follower_misses_nothing_and_repeats_nothing() {
 /// An incident begins with an access key, an operation, or the request id that a user was shown.
 #[test]
 fn what_a_user_was_shown_and_what_signed_is_found() {
-    let upstream = Upstream::always(&[raw("HTTP/1.1 200 OK\r\nX-Request-Id: cloud-4711\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")]);
+    let upstream = Upstream::always(&[raw(
+        "HTTP/1.1 200 OK\r\nX-Request-Id: fd315b82934588a505ef30e43356b720\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    )]);
     let site = Site::new(upstream.address);
     let gateway = site.serve();
     assert_eq!(call(&gateway, &json_of(60)), 200);
@@ -201,7 +203,7 @@ fn what_a_user_was_shown_and_what_signed_is_found() {
     let all = found(&["--caller", "tester"]);
     assert_eq!(all.len(), 2);
     let (sent, refused) = (&all[1], &all[0]);
-    assert_eq!(found(&["--request-id", "cloud-4711"]), std::slice::from_ref(sent));
+    assert_eq!(found(&["--request-id", "fd315b82934588a505ef30e43356b720"]), std::slice::from_ref(sent));
     for one in [sent, refused] {
         assert_eq!(found(&["--request-id", one["id"].as_str().unwrap()]), std::slice::from_ref(one));
     }
