@@ -119,7 +119,14 @@ impl Decided {
     pub fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
         let file = dir.join(FOUNDING).join(DECIDED);
         match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| at(&file)(error.into())),
+            Ok(bytes) => {
+                let decided: Self = serde_json::from_slice(&bytes).map_err(|error| at(&file)(error.into()))?;
+                // Whoever can write here must not have anything moved that stands elsewhere.
+                match decided.aside.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+                    None => Ok(Some(decided)),
+                    Some(name) => Err(at(&file)(io::Error::new(ErrorKind::InvalidData, format!("`{name}` is no name of a segment's file")))),
+                }
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at(&file)(error)),
         }
@@ -196,4 +203,24 @@ fn sync(folder: &Path) -> Result<(), StoreError> {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_put_aside_that_stands_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let decide = |name: &str| {
+            std::fs::create_dir_all(dir.path().join(FOUNDING)).unwrap();
+            let decided = Decided { time: 1, aside: vec![name.to_owned()], report: Value::Null };
+            std::fs::write(dir.path().join(FOUNDING).join(DECIDED), serde_json::to_vec(&decided).unwrap()).unwrap();
+            Decided::read(dir.path())
+        };
+        assert!(decide("seg-00000000000000000064.records").unwrap().is_some());
+        for name in ["../trail", "/etc/passwd", "..", "a/b", "a/"] {
+            assert!(decide(name).unwrap_err().to_string().contains("decided"), "{name}");
+        }
+    }
 }
