@@ -18,6 +18,7 @@ use crate::backup;
 use crate::config;
 use crate::config::Settings;
 use crate::evidence::{self, Evidence};
+use crate::flood::Floods;
 use crate::gate::Gate;
 use crate::listen::registry::Registry;
 use crate::listen::tls::Tls;
@@ -130,9 +131,10 @@ impl Gateway {
             rules: ArcSwap::from_pointee(rules),
             key,
             journal: Arc::new(journal),
-            metrics,
+            metrics: Arc::clone(&metrics),
             body_bytes_max: settings.body_bytes_max,
             rates: Rates::new(settings.rates),
+            floods: Floods::new(settings.floods, Arc::clone(&metrics)),
         });
         let phase = Arc::new(Phase::default());
         let pushes = Arc::new(
@@ -187,6 +189,7 @@ impl Gateway {
         let status = status.recv().context("the server ended without a word")?;
         let drained = wait_for_open(&running.gate, drain);
         running.turned_away.record(&running.gate.journal);
+        running.gate.floods.close(&running.gate.journal);
         Ok(finish(&running, if drained { status } else { 1 }))
     }
 }

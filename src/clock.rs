@@ -68,6 +68,22 @@ impl AuditId {
     pub fn parse(text: &str) -> Option<Self> {
         uuid::Uuid::parse_str(text).ok().map(Self)
     }
+
+    /// An id of this time for something that has no record of its own and is counted in the record with this id: it ends as
+    /// that one does, so that it leads there. `number` tells those of one millisecond apart.
+    pub fn counted(self, time: Timestamp, number: u64) -> Self {
+        let head = (u128::from(time.millis().unsigned_abs()) << 16) | 0x7000 | u128::from(number & 0xfff);
+        Self(uuid::Uuid::from_u128((head << 64) | u128::from(self.tail())))
+    }
+
+    /// Whether what has the other id is counted in the record with this one: 62 random bits are the same in both.
+    pub fn counts(self, other: Self) -> bool {
+        self != other && self.tail() == other.tail()
+    }
+
+    fn tail(self) -> u64 {
+        self.0.as_u64_pair().1
+    }
 }
 
 impl Default for AuditId {
@@ -91,6 +107,16 @@ mod tests {
         let time = Timestamp::parse("2026-11-22T14:20:50.123456Z").unwrap();
         assert_eq!(time.rfc3339(), "2026-11-22T14:20:50.123456Z");
         assert_eq!(time.millis(), 1_795_357_250_123);
+    }
+
+    #[test]
+    fn an_id_that_is_counted_has_its_own_time_and_leads_to_the_one_that_counts_it() {
+        let (record, time) = (AuditId::new(), Timestamp::parse("2026-11-22T14:20:50.123456Z").unwrap());
+        let (one, next) = (record.counted(time, 1), record.counted(time, 4098));
+        assert!(record.counts(one) && record.counts(next) && one != next && !record.counts(record) && !AuditId::new().counts(one));
+        assert_eq!((one.0.get_version_num(), one.0.get_variant()), (7, uuid::Variant::RFC4122));
+        assert_eq!(one.0.get_timestamp().unwrap().to_unix(), (1_795_357_250, 123_000_000));
+        assert_eq!(AuditId::parse(&one.to_string()), Some(one));
     }
 
     #[test]

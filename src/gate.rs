@@ -9,6 +9,7 @@ use crate::audit::redact::Shown;
 use crate::caller::{Caller, Directory};
 use crate::catalog::{Catalog, Target};
 use crate::clock::{AuditId, Timestamp};
+use crate::flood::Floods;
 use crate::inspect;
 use crate::metrics::Metrics;
 use crate::policy::{Bundle, Decision, Question, Verdict};
@@ -40,6 +41,8 @@ pub struct Gate {
     pub body_bytes_max: usize,
     /// How often callers may ask.
     pub rates: Rates,
+    /// Which refusals are counted instead of recorded one by one.
+    pub floods: Floods,
 }
 
 /// The callers and the policies in force. One call is judged by one of these from its beginning to its end.
@@ -83,7 +86,7 @@ impl Gate {
     /// Judges one call: the request's whole road.
     ///
     /// # Errors
-    /// The refusal, which is on record unless its reason is `journal-unavailable`.
+    /// The refusal, which is on record unless its reason is `journal-unavailable`: alone, or counted in a flood of equal ones.
     pub async fn admit(self: &Arc<Self>, mut head: RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
         let mut stages = Stages::start(&self.metrics);
         let rules = self.rules.load_full();
@@ -97,6 +100,10 @@ impl Gate {
         let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
         let decision = rules.policies.decide(&question);
         stages.end("decide");
+        if let Some(id) = self.floods.count(&question, &decision, || self.journal.health().is_ok()) {
+            self.count(&question, &decision);
+            return Err(Refusal { id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole, retry_after });
+        }
         let (record, shown) = self.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
         // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
         // without an outcome: the next start closes it as unknown.
@@ -279,12 +286,14 @@ paths:
         let policies = Bundle::from_texts(&[("x.cedar".to_owned(), POLICIES.to_owned())], None, &catalog, &directory).unwrap();
         let (metrics, key) = (Arc::new(Metrics::new().unwrap()), DigestKey::new([1; 32]));
         let settings = Settings { free_bytes_min: 1, ..Settings::new(dir) };
+        let bounds = crate::flood::Bounds { equal: None, all: None };
         Arc::new(Gate {
             composer: Composer { redactor: Redactor::new(key.clone()).unwrap(), body_bytes_max: 1000, catalog: catalog.digest.clone() },
             catalog: Arc::new(catalog),
             rules: ArcSwap::from_pointee(Rules { directory, policies }),
             key,
             journal: Arc::new(Journal::open(settings, Arc::clone(&metrics)).unwrap().0),
+            floods: Floods::new(bounds, Arc::clone(&metrics)),
             metrics,
             body_bytes_max: 1000,
             rates: Rates::new(crate::rate::Bounds { caller: None, source: None }),

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod shipped;
 pub mod audit;
 pub mod rate;
+pub mod flood;
 pub mod evidence;
 pub mod gate;
 pub mod answer;

@@ -14,6 +14,8 @@ pub struct Metrics {
     pub stage_seconds: HistogramVec,
     /// Refusals by reason code: the class of what was refused.
     pub refusals: IntCounterVec,
+    /// Refusals that are on record by their number alone, by reason code.
+    pub refusals_counted: IntCounterVec,
     /// Shadow policies that would have denied, by policy id.
     pub would_deny: IntCounterVec,
     /// Exchanges that are open now.
@@ -117,6 +119,7 @@ impl Metrics {
             requests: counter("requests_total", "Calls judged, by service, action, verdict and reason.", &["service", "action", "decision", "reason"])?,
             outcomes: counter("outcomes_total", "Outcomes of forwarded calls, by service, action and outcome.", &["service", "action", "outcome"])?,
             refusals: counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
+            refusals_counted: counter("refusals_counted_total", "Refusals that are counted together in one record a minute, by reason code.", &["reason"])?,
             would_deny: counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
             open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
             connections_open: gauge("connections_open", "Connections that clients have open now.")?,

@@ -2,6 +2,7 @@
 //! to have made, so that neither a runaway script nor a stranger fills the trail.
 
 use crate::caller::Caller;
+use crate::request::source_of;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub struct Bounds {
     /// For each known caller.
     pub caller: Option<NonZeroU32>,
-    /// For each address from which calls come that no known caller has made.
+    /// For each source (an IPv4 address, a /64 of IPv6) from which calls come that no known caller has made.
     pub source: Option<NonZeroU32>,
 }
 
@@ -43,7 +44,7 @@ impl Rates {
     pub fn count(&self, caller: &Caller, source: IpAddr) -> Result<(), Duration> {
         let checked = match (&caller.identity, &self.callers, &self.sources) {
             (Some(identity), Some(callers), _) => callers.check_key(&identity.name),
-            (None, _, Some(sources)) => sources.check_key(&source),
+            (None, _, Some(sources)) => sources.check_key(&source_of(source)),
             _ => return Ok(()),
         };
         checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))

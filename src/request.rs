@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The head of a request, as it was received. Nothing in it is decoded or normalised.
 #[derive(Clone, Debug)]
@@ -67,6 +67,18 @@ pub struct PeerCertificate {
     pub fingerprint: String,
     /// Its names: `dns:ci.example.com`, `uri:spiffe://example.com/ci`.
     pub names: Vec<String>,
+}
+
+/// What counts as one source: whoever has an IPv6 address has a whole network of them.
+pub fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let mut segments = address.segments();
+            segments.iter_mut().skip(4).for_each(|segment| *segment = 0);
+            IpAddr::V6(Ipv6Addr::from(segments))
+        }
+        address => address,
+    }
 }
 
 impl RequestHead {
@@ -217,6 +229,14 @@ pub enum BodyFault {
 #[expect(missing_docs, reason = "tests")]
 pub mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_has_a_network_is_one_source() {
+        let source = |address: &str| source_of(address.parse().unwrap());
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
+        assert_ne!(source("2001:db8:0:1::1"), source("2001:db8::1"));
+        assert_eq!(source("::ffff:10.0.0.1"), source("10.0.0.1"));
+    }
 
     /// A head for tests.
     pub fn head(method: &str, target: &str, headers: &[(&'static str, &str)]) -> RequestHead {

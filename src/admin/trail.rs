@@ -31,6 +31,9 @@ pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs)
     });
     match answered.await {
         Ok(Ok((form, text))) => ([(header::CONTENT_TYPE, form.media_type())], text).into_response(),
+        Ok(Err(AskError::Missing { id, .. })) if state.gate.floods.is_pending(id) => {
+            problem(404, &format!("{id} is one of many equal refusals that are counted together: their record is written when the minute is over"))
+        }
         Ok(Err(error)) => problem(error.status(), &error.to_string()),
         Err(error) => problem(500, &error.to_string()),
     }

@@ -56,6 +56,7 @@ impl Signals {
                 }
                 _ = tick.tick() => {
                     self.running.turned_away.record(&self.running.gate.journal);
+                    self.running.gate.floods.record(&self.running.gate.journal);
                     self.running.gate.rates.forget();
                     self.reload_certificates(Tls::has_changed);
                 }

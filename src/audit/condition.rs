@@ -3,6 +3,7 @@
 
 use super::exchange::{Exchange, Part};
 use super::field::{Field, Place};
+use super::record::Kind;
 use crate::clock::{AuditId, Timestamp};
 use crate::reason::Reason;
 use crate::secret::DIGEST_PREFIX;
@@ -184,7 +185,7 @@ impl Test {
             Self::Since(when) => exchange.request.time >= when.at(Timestamp(u64::MAX)),
             Self::Until(when) => exchange.request.time < when.at(Timestamp(u64::MAX)),
             Self::Seq(range) => range.contains(&exchange.request.seq),
-            Self::Id(id) => exchange.id == *id,
+            Self::Id(id) => exchange.id == *id || (exchange.request.kind == Kind::Event && exchange.id.counts(*id)),
             Self::Secret(digest) => exchange.parts().any(|part| {
                 let content = part.content.as_ref().map(|content| content.bytes.as_ref()).unwrap_or_default();
                 holds(&part.leaf, digest) || holds(content, digest)

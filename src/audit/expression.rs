@@ -73,12 +73,16 @@ impl Expression {
 
     /// Whether it holds; `None` when that depends on bodies, which are not there unless `bodies` says so.
     pub fn holds(&self, exchange: &Exchange, bodies: bool) -> Option<bool> {
+        self.decide(&|test| (bodies || !test.needs_content()).then(|| test.holds(exchange)))
+    }
+
+    /// Whether it holds by what is known of each condition; `None` when that leaves it open.
+    pub fn decide(&self, known: &impl Fn(&Test) -> Option<bool>) -> Option<bool> {
         match self {
-            Self::All(parts) => join(parts, exchange, bodies, false),
-            Self::Any(parts) => join(parts, exchange, bodies, true),
-            Self::Not(part) => part.holds(exchange, bodies).map(|holds| !holds),
-            Self::Test(test) if test.needs_content() && !bodies => None,
-            Self::Test(test) => Some(test.holds(exchange)),
+            Self::All(parts) => join(parts, known, false),
+            Self::Any(parts) => join(parts, known, true),
+            Self::Not(part) => part.decide(known).map(|holds| !holds),
+            Self::Test(test) => known(test),
         }
     }
 
@@ -135,16 +139,16 @@ impl Expression {
 }
 
 /// One part that is `decisive` decides; else one that is not known leaves all unknown.
-fn join(parts: &[Expression], exchange: &Exchange, bodies: bool, decisive: bool) -> Option<bool> {
-    let mut known = true;
+fn join(parts: &[Expression], known: &impl Fn(&Test) -> Option<bool>, decisive: bool) -> Option<bool> {
+    let mut all_known = true;
     for part in parts {
-        match part.holds(exchange, bodies) {
+        match part.decide(known) {
             Some(holds) if holds == decisive => return Some(decisive),
             Some(_) => {}
-            None => known = false,
+            None => all_known = false,
         }
     }
-    known.then_some(!decisive)
+    all_known.then_some(!decisive)
 }
 
 /// What an expression is made of.

@@ -8,6 +8,7 @@ pub mod redact;
 pub mod outcome;
 pub mod bound;
 pub mod leaf;
+pub mod counted;
 pub mod texts;
 pub mod frame;
 pub mod exchange;

@@ -4,8 +4,9 @@
 //! characters first. JSON carries each record byte for byte.
 
 use super::absent::{Absent, Why};
+use super::counted::COUNTED;
 use super::exchange::{Exchange, Part};
-use super::query::{Counts, Histogram, Page};
+use super::query::{CountedRefusals, Counts, Histogram, Page};
 use super::record::{Content, Kind};
 use crate::clock::AuditId;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -21,7 +22,7 @@ const GONE_MAX: usize = 3;
 /// A page as a table that is at most `width` columns wide, and how to get the next one.
 pub fn table(page: &Page, width: u16) -> String {
     if page.exchanges.is_empty() {
-        return "No exchange matches.\n".to_owned();
+        return "No exchange matches.\n".to_owned() + &counted_table(page.counted);
     }
     let mut table = plain_table(width);
     let rows = page.exchanges.iter().map(summary);
@@ -36,7 +37,7 @@ pub fn table(page: &Page, width: u16) -> String {
         table.set_constraints([ColumnConstraint::ContentWidth, ColumnConstraint::ContentWidth]);
     }
     let next = page.next.map_or(String::new(), |next| format!("For older ones: --cursor {next}\n"));
-    format!("{}\n{next}", table.trim_fmt())
+    format!("{}\n{next}{}", table.trim_fmt(), counted_table(page.counted))
 }
 
 /// An exchange as one line to read, for whoever watches.
@@ -54,7 +55,21 @@ pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
         table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         text = table.trim_fmt() + "\n";
     }
-    text + &format!("{} in all\n", counts.total)
+    text + &format!("{} in all\n{}", counts.total, counted_table(counts.counted))
+}
+
+/// What is on record by its number alone, for people.
+fn counted_table(counted: CountedRefusals) -> String {
+    let CountedRefusals { refusals, records } = counted;
+    if records == 0 {
+        String::new()
+    } else {
+        format!("Beside them {refusals} refusals were counted together, in {records} records: --where 'event = {COUNTED}'\n")
+    }
+}
+
+fn counted_json(counted: CountedRefusals) -> Value {
+    json!({"refusals": counted.refusals, "records": counted.records})
 }
 
 /// What an answer may lack, for people.
@@ -80,7 +95,7 @@ fn gone_json(gone: &[Absent]) -> Value {
 /// Counts as JSON.
 pub fn counts_json(counts: &Counts, gone: &[Absent]) -> Value {
     let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
-    json!({"total": counts.total, "groups": groups, "gone": gone_json(gone)})
+    json!({"total": counts.total, "groups": groups, "counted": counted_json(counts.counted), "gone": gone_json(gone)})
 }
 
 /// A histogram as a table with bars.
@@ -97,20 +112,22 @@ pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
         text += line.trim_end();
         text.push('\n');
     }
-    text + &format!("{} in all\n", histogram.total)
+    text + &format!("{} in all\n{}", histogram.total, counted_table(histogram.counted))
 }
 
 /// A histogram as JSON.
 pub fn histogram_json(histogram: &Histogram, gone: &[Absent]) -> Value {
     let buckets: Vec<_> = histogram.buckets.iter().map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count})).collect();
-    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "gone": gone_json(gone)})
+    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "counted": counted_json(histogram.counted), "gone": gone_json(gone)})
 }
 
-/// A page as one JSON document: `exchanges`, `next`, the cursor or null, and `gone`, what the answer may lack.
+/// A page as one JSON document: `exchanges`, `next`, the cursor or null, `counted`, refusals that stand beside by their number,
+/// and `gone`, what the answer may lack.
 pub fn page_json(page: &Page, gone: &[Absent]) -> String {
     let exchanges: Vec<_> = page.exchanges.iter().map(exchange_json).collect();
     let next = json!(page.next.map(|next| next.to_string()));
-    format!("{{\"exchanges\":[{}],\"next\":{next},\"gone\":{}}}", exchanges.join(","), gone_json(gone))
+    let (counted, gone) = (counted_json(page.counted), gone_json(gone));
+    format!("{{\"exchanges\":[{}],\"next\":{next},\"counted\":{counted},\"gone\":{gone}}}", exchanges.join(","))
 }
 
 /// A page as JSON lines, one exchange on each.
@@ -194,7 +211,11 @@ fn seconds(time: &str) -> String {
 pub(super) fn sentence(exchange: &Exchange) -> String {
     let [_, _, caller, action, resource, decision, outcome] = row(exchange);
     if exchange.request.kind == Kind::Event {
-        return format!("{action}, an event of the gateway");
+        let reason = clean(exchange.request.text("/decision/reason").unwrap_or_default());
+        return match action.as_str() {
+            COUNTED => format!("{caller}: {}; {reason}", clean(exchange.request.text("/decision/message").unwrap_or_default())),
+            _ => format!("{action}, an event of the gateway"),
+        };
     }
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     let on = if resource.is_empty() { resource } else { format!(" on {resource}") };

@@ -4,6 +4,7 @@
 //! whole trail; on a runtime they belong on a blocking thread.
 
 mod count;
+mod counted;
 mod gone;
 mod histogram;
 mod scan;
@@ -25,6 +26,7 @@ pub const PAGE_EXCHANGES_MAX: usize = 1000;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub use self::count::{Counts, GROUPS_MAX};
+pub use self::counted::CountedRefusals;
 pub(super) use self::gone::no_exchange;
 pub use self::histogram::{BUCKETS_MAX, Histogram};
 
@@ -93,6 +95,8 @@ pub struct Page {
     pub exchanges: Vec<Exchange>,
     /// Where the next page begins; `None` when nothing is left. A full page may be followed by an empty one.
     pub next: Option<Cursor>,
+    /// Refusals of this part of the trail that were counted together and may match: they stand beside.
+    pub counted: CountedRefusals,
 }
 
 /// The read side of the trail. Sees what is durable, and nothing else. A clone costs nothing.
@@ -178,7 +182,7 @@ impl Reader {
             return Err(QueryError::ForeignCursor);
         }
         let limit = limit.clamp(1, PAGE_EXCHANGES_MAX);
-        let mut page = Page { exchanges: Vec::new(), next: None };
+        let mut page = Page { exchanges: Vec::new(), next: None, counted: CountedRefusals::default() };
         let mut bytes = 0_usize;
         let before = cursor.map_or(u64::MAX, |cursor| cursor.before);
         self.scan(&self.question(filter)?, before, &mut |mut exchange| {
@@ -195,6 +199,8 @@ impl Reader {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        let from = page.next.map_or(0, |next| next.before);
+        page.counted = self.counted_within(filter, from..before)?;
         Ok(page)
     }
 

@@ -288,6 +288,8 @@ pub struct Limits {
     pub buffered_bytes_max: usize,
     pub caller_calls_per_second: u32,
     pub stranger_calls_per_second: u32,
+    pub equal_refusals_per_minute: u32,
+    pub refusals_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -303,6 +305,8 @@ impl Default for Limits {
             buffered_bytes_max: 256 * 1024 * 1024,
             caller_calls_per_second: 5000,
             stranger_calls_per_second: 1000,
+            equal_refusals_per_minute: 300,
+            refusals_per_minute: 3000,
         }
     }
 }

@@ -8,6 +8,7 @@ mod push;
 use crate::audit::retention;
 use crate::audit::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
 use crate::catalog::route::HostPattern;
+use crate::flood;
 use crate::listen::source::Peers;
 use crate::listen::{registry, tls};
 use crate::proxy::Limits;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub buffered_bytes_max: usize,
     /// How often callers may ask.
     pub rates: rate::Bounds,
+    /// How many refusals have records of their own.
+    pub floods: flood::Bounds,
     /// Towards upstreams.
     pub timeouts: Timeouts,
     /// CA certificates for upstreams, in place of the system's.
@@ -215,6 +218,7 @@ impl Settings {
                 caller: NonZeroU32::new(form.limits.caller_calls_per_second),
                 source: NonZeroU32::new(form.limits.stranger_calls_per_second),
             },
+            floods: flood::Bounds { equal: NonZeroU32::new(form.limits.equal_refusals_per_minute), all: NonZeroU32::new(form.limits.refusals_per_minute) },
             timeouts: Timeouts {
                 connect: Duration::from_millis(form.upstreams.connect_ms),
                 read: Duration::from_millis(form.upstreams.read_ms),

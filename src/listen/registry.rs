@@ -2,8 +2,9 @@
 //! many: the one that has waited longest without a call. So a flood of idle connections cannot shut honest callers out.
 
 use crate::metrics::Metrics;
+use crate::request::source_of;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -96,18 +97,6 @@ impl Open {
                 self.by_source.remove(&source);
             }
         }
-    }
-}
-
-/// What counts as one source: whoever has an IPv6 address has a whole network of them.
-pub fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mut segments = address.segments();
-            segments.iter_mut().skip(4).for_each(|segment| *segment = 0);
-            IpAddr::V6(Ipv6Addr::from(segments))
-        }
-        address => address,
     }
 }
 
@@ -212,16 +201,5 @@ mod tests {
         drop((first, second, third, other, fourth));
         assert_eq!(count(&registry), 0, "each place is freed once");
         assert!(registry.lock().by_source.is_empty() && registry.lock().waiting.is_empty());
-    }
-
-    #[test]
-    fn whoever_has_a_network_is_one_source() {
-        assert_eq!(source_of("2001:db8::1".parse().unwrap()), source_of("2001:db8::ffff:1".parse().unwrap()));
-        assert_ne!(source_of("2001:db8:0:1::1".parse().unwrap()), source_of("2001:db8::1".parse().unwrap()));
-        assert_eq!(source_of("::ffff:10.0.0.1".parse().unwrap()), host_of(10));
-    }
-
-    fn host_of(first: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(first, 0, 0, 1))
     }
 }

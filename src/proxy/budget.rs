@@ -1,8 +1,8 @@
 //! Memory that calls hold at one time, all connections together, and how much of it each may have: strangers, one
 //! source or one caller never take what the others need.
 
-use crate::listen::registry::source_of;
 use crate::metrics::Metrics;
+use crate::request::source_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -8,6 +8,7 @@ mod canaries;
 mod corpus;
 mod evidence;
 mod exports;
+mod floods;
 mod hostile;
 mod keeping;
 mod listeners;

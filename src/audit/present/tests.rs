@@ -40,7 +40,7 @@ fn bare(kind: Kind) -> Exchange {
 }
 
 fn page() -> Page {
-    Page { exchanges: vec![exchange(), bare(Kind::Refused)], next: Some("17-0123456789abcdef".parse().unwrap()) }
+    Page { exchanges: vec![exchange(), bare(Kind::Refused)], next: Some("17-0123456789abcdef".parse().unwrap()), counted: CountedRefusals::default() }
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_table_fits_and_says_how_to_go_on() {
         assert!(text.ends_with("For older ones: --cursor 17-0123456789abcdef\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "no escape sequence reaches the terminal");
     }
-    assert_eq!(table(&Page { exchanges: vec![], next: None }, 80), "No exchange matches.\n");
+    assert_eq!(table(&Page { exchanges: vec![], next: None, counted: CountedRefusals::default() }, 80), "No exchange matches.\n");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn missing_parts_break_nothing() {
         assert!(show(&exchange).contains("record 3 of the trail"));
         exchange.request.json = Value::Null;
         assert!(show(&exchange).contains("cannot be read"));
-        table(&Page { exchanges: vec![exchange], next: None }, 20);
+        table(&Page { exchanges: vec![exchange], next: None, counted: CountedRefusals::default() }, 20);
     }
     assert!(show(&bare(Kind::Forwarded)).contains("No answer is recorded yet."));
     assert!(show(&bare(Kind::Refused)).contains("an unknown caller asked for an unknown operation: no decision; refused"));
@@ -115,17 +115,23 @@ fn missing_parts_break_nothing() {
 
 #[test]
 fn counts_are_shown() {
-    let counts = Counts { total: 3, groups: vec![("deploy".to_owned(), 2), ("\u{9b}2J".to_owned(), 1)] };
+    let counts =
+        Counts { total: 3, groups: vec![("deploy".to_owned(), 2), ("\u{9b}2J".to_owned(), 1)], counted: CountedRefusals { refusals: 48_211, records: 2 } };
     let text = counts_table(&counts, Some("caller"), 80);
-    assert!(text.contains("deploy") && text.contains(r"\u{9b}2J") && text.ends_with("3 in all\n"), "{text}");
-    assert_eq!(counts_table(&counts, None, 80), "3 in all\n");
+    assert!(
+        text.contains("deploy") && text.contains(r"\u{9b}2J") && text.contains("3 in all\nBeside them 48211 refusals were counted together, in 2 records"),
+        "{text}"
+    );
+    assert_eq!(counts_table(&Counts { counted: CountedRefusals::default(), ..counts.clone() }, None, 80), "3 in all\n");
+    assert_eq!(counts_json(&counts, &[])["counted"], json!({"refusals": 48_211, "records": 2}));
     assert_eq!(counts_json(&counts, &[])["groups"][0], json!({"value": "deploy", "exchanges": 2}));
 }
 
 #[test]
 fn a_histogram_has_a_bar_for_each_stretch_and_fits() {
     let at = |hour: u64| Timestamp::parse(&format!("2026-11-22T{hour:02}:00:00Z")).unwrap();
-    let histogram = Histogram { step: 3_600_000_000_000, buckets: vec![(at(1), 8), (at(2), 0), (at(3), 3), (at(4), 1)], total: 12 };
+    let histogram =
+        Histogram { step: 3_600_000_000_000, buckets: vec![(at(1), 8), (at(2), 0), (at(3), 3), (at(4), 1)], total: 12, counted: CountedRefusals::default() };
     let table = histogram_table(&histogram, 60);
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines[0], "from                  exchanges");

@@ -1,6 +1,6 @@
 //! Counts: how many exchanges match, and by the values of what.
 
-use super::{QueryError, Reader};
+use super::{CountedRefusals, QueryError, Reader};
 use crate::audit::exchange::Exchange;
 use crate::audit::field::Field;
 use crate::audit::filter::{Filter, Question};
@@ -24,6 +24,8 @@ pub struct Counts {
     /// By value, the most frequent first. An exchange with several values counts for each. `(none)` has none;
     /// `(others)` is what came after [`GROUPS_MAX`] different values.
     pub groups: Vec<(String, u64)>,
+    /// Refusals that were counted together and may match: they stand beside.
+    pub counted: CountedRefusals,
 }
 
 impl Reader {
@@ -40,7 +42,7 @@ impl Reader {
         let question = self.question(filter)?;
         if question.0.id().is_some() {
             self.scan(&question, u64::MAX, &mut |exchange| tally.add(exchange))?;
-            return Ok(tally.counts());
+            return Ok(tally.counts(CountedRefusals::default()));
         }
         for span in self.parts(&question, u64::MAX) {
             match self.matched(&question, &span) {
@@ -48,7 +50,7 @@ impl Reader {
                 None => drop(self.read(&question, span.range.clone(), &mut |exchange| tally.add(exchange))?),
             }
         }
-        Ok(tally.counts())
+        Ok(tally.counts(self.counted_within(filter, 0..u64::MAX)?))
     }
 }
 
@@ -116,10 +118,10 @@ impl Tally<'_> {
         *self.groups.entry(if known { value } else { "(others)".to_owned() }).or_default() += count;
     }
 
-    fn counts(self) -> Counts {
+    fn counts(self, counted: CountedRefusals) -> Counts {
         let mut groups: Vec<_> = self.groups.into_iter().collect();
         groups.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
-        Counts { total: self.total, groups }
+        Counts { total: self.total, groups, counted }
     }
 }
 

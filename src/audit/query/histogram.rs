@@ -1,6 +1,6 @@
 //! Histograms: how many exchanges matched in each stretch of time.
 
-use super::{QueryError, Reader};
+use super::{CountedRefusals, QueryError, Reader};
 use crate::audit::condition::parse_span;
 use crate::audit::filter::Filter;
 use crate::audit::store::StoreError;
@@ -25,6 +25,8 @@ pub struct Histogram {
     pub buckets: Vec<(Timestamp, u64)>,
     /// All of them.
     pub total: u64,
+    /// Refusals that were counted together and may match: they stand beside.
+    pub counted: CountedRefusals,
 }
 
 impl Reader {
@@ -35,9 +37,9 @@ impl Reader {
     pub fn histogram(&self, filter: &Filter, step: &str) -> Result<Histogram, QueryError> {
         let wrong = |why: String| QueryError::Step { step: step.to_owned(), why };
         let length = parse_span(step).filter(|step| *step > 0).ok_or_else(|| wrong("write a length of time such as `5m`, `1h` or `1d`".to_owned()))?;
-        let matches = self.matches(filter)?;
+        let (matches, counted) = (self.matches(filter)?, self.counted_within(filter, 0..u64::MAX)?);
         let (Some(first), Some(last)) = (matches.min(), matches.max()) else {
-            return Ok(Histogram { step: length, buckets: Vec::new(), total: 0 });
+            return Ok(Histogram { step: length, buckets: Vec::new(), total: 0, counted });
         };
         let origin = if length.is_multiple_of(7 * DAY) { MONDAY } else { 0 };
         let number = |time: Timestamp| time.0.saturating_sub(origin) / length;
@@ -56,7 +58,7 @@ impl Reader {
             buckets.push((Timestamp(bar * length + origin), below(end) - below(begin)));
             begin = end;
         }
-        Ok(Histogram { step: length, total: matches.len(), buckets })
+        Ok(Histogram { step: length, total: matches.len(), buckets, counted })
     }
 
     /// The sequence numbers of all matching requests.

@@ -184,7 +184,7 @@ impl Reader {
         let durable = self.durable();
         for span in self.store.spans(durable) {
             let request = match self.with_id(&span, id)? {
-                Some(candidates) => candidates.into_iter().find(|found| found.id == id && found.kind != Kind::Answer).map(|found| found.seq),
+                Some(candidates) => candidates.into_iter().find(|found| is_asked_by(id, found.id, found.kind)).map(|found| found.seq),
                 None => self.find_by_reading(id, &span.range)?,
             };
             let Some(request) = request else { continue };
@@ -207,7 +207,7 @@ impl Reader {
     fn find_by_reading(&self, id: AuditId, range: &Range<u64>) -> Result<Option<u64>, StoreError> {
         let made = id.0.get_timestamp().map_or(0, |time| time.to_unix().0.saturating_sub(1).saturating_mul(1_000_000_000));
         let begin = self.first_at(Timestamp(made), range.end)?.max(range.start);
-        let wanted = |entry: &Entry| entry.id == id && entry.kind != Kind::Answer;
+        let wanted = |entry: &Entry| is_asked_by(id, entry.id, entry.kind);
         let found = match first(self.store.oldest_first(begin), range.end, wanted)? {
             // A clock that was set back puts a record before its id's time.
             None if begin > range.start => first(self.store.oldest_first(range.start), begin, wanted)?,
@@ -277,6 +277,11 @@ impl Reader {
         }
         Ok(low.min(durable))
     }
+}
+
+/// Whether a record begins the exchange with an id, or counts the refusal that was given it.
+fn is_asked_by(id: AuditId, own: AuditId, kind: Kind) -> bool {
+    (own == id && kind != Kind::Answer) || (kind == Kind::Event && own.counts(id))
 }
 
 /// Frames that were read last: neighbours and their answers often stand in one.
