@@ -14,6 +14,7 @@ mod keeping;
 mod listeners;
 mod metrics;
 mod no_record_no_call;
+mod old_trails;
 mod packs;
 mod pushes;
 mod reload;
