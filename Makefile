@@ -13,7 +13,7 @@ FUZZ_TARGETS ?=
 # How many kills and power cuts in `make survive`.
 SURVIVE_ROUNDS ?= 300
 
-.PHONY: survive help build test lint tracer verifier unit doc clients examples readers differential fuzz-short fuzz demo bench bench-trail clean-clients
+.PHONY: survive help build test lint tracer syslog verifier unit doc clients examples readers differential fuzz-short fuzz demo bench bench-trail clean-clients
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,13 +35,19 @@ tracer:
 	{ apt-get install -y strace || { apt-get update && apt-get install -y strace; }; } >/dev/null 2>&1; } || \
 	echo 'strace is missing: the tests of failing disks will be skipped; install it, for example with `apt-get install strace`' >&2
 
+# A real syslog server takes what is pushed, and says so when there is none.
+syslog:
+	@{ command -v rsyslogd && ls /usr/lib/*/rsyslog/lmnsd_gtls.so /usr/lib/*/rsyslog/lmnsd_ossl.so; } >/dev/null 2>&1 || { [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null && \
+	{ apt-get install -y rsyslog rsyslog-gnutls rsyslog-openssl || { apt-get update && apt-get install -y rsyslog rsyslog-gnutls rsyslog-openssl; }; } >/dev/null 2>&1; } || \
+	echo 'rsyslog is missing: no real syslog server will take what is pushed; install rsyslog, rsyslog-gnutls and rsyslog-openssl' >&2
+
 # The independent verifier is Go, on Debian's package of golang.org/x/mod; without them its tests say that they are skipped.
 verifier:
 	@test -d /usr/share/gocode/src/golang.org/x/mod/sumdb && command -v go >/dev/null || { [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null && \
 	{ apt-get install -y golang-go golang-golang-x-mod-dev || { apt-get update && apt-get install -y golang-go golang-golang-x-mod-dev; }; } >/dev/null 2>&1; } || \
 	echo 'Go is missing: the trail will not be checked by an independent verifier; install golang-go and golang-golang-x-mod-dev' >&2
 
-unit: tracer verifier | cargo
+unit: tracer syslog verifier | cargo
 	@echo '==> unit'
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --no-fail-fast; \
 	else set -x; cargo test --lib --bins --tests --no-fail-fast; fi

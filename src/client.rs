@@ -1,6 +1,8 @@
 //! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
 //! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
 
+pub mod wire;
+
 use crate::secret::check_private;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 
 /// Time for one call, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -183,15 +186,22 @@ impl Tls {
 /// # Errors
 /// When the name has no address, nobody listens, or the certificate is not one to trust.
 pub async fn connect(url: &Url, tls: Option<&Tls>) -> anyhow::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.with_context(|| format!("no connection to {}", url.authority()))?;
-    stream.set_nodelay(true)?;
+    let stream = connect_tcp(url).await?;
     match tls {
         None => Ok(Box::new(stream)),
-        Some(Tls(connector)) => {
-            let name = pingora_rustls::ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
-            Ok(Box::new(connector.connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))?))
-        }
+        Some(tls) => Ok(Box::new(connect_tls(url, tls, stream).await?)),
     }
+}
+
+async fn connect_tcp(url: &Url) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.with_context(|| format!("no connection to {}", url.authority()))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn connect_tls(url: &Url, Tls(connector): &Tls, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
+    let name = pingora_rustls::ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
+    connector.connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))
 }
 
 /// Posts a body, on a connection of its own.

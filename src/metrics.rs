@@ -70,7 +70,7 @@ pub struct Metrics {
     pub seal_failures: IntCounter,
     /// 1 for the bundle in force, by its hash.
     pub bundle: IntGaugeVec,
-    /// Durable records that a push has not sent yet, by push.
+    /// Durable records that the receiver of a push has not confirmed yet, by push.
     pub push_lag: IntGaugeVec,
     /// Lines confirmed by their receiver, by push.
     pub push_lines: IntCounterVec,
@@ -160,7 +160,7 @@ impl Metrics {
             seal_failures: single("seal_failures_total", "Attempts to seal a segment of the trail that failed.")?,
             stage_seconds,
             bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
-            push_lag: gauges("push_lag_records", "Durable records that a push has not sent yet, by push.", &["push"])?,
+            push_lag: gauges("push_lag_records", "Durable records that the receiver of a push has not confirmed yet, by push.", &["push"])?,
             push_lines: counter("push_lines_total", "Lines confirmed by their receiver, by push.", &["push"])?,
             push_failures: counter("push_failures_total", "Tries that were not confirmed, by push.", &["push"])?,
             push_success: gauges("push_last_success_timestamp_seconds", "When a batch was last confirmed, by push.", &["push"])?,

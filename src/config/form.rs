@@ -352,6 +352,7 @@ pub struct Push {
     pub token_file: Option<PathBuf>,
     #[serde(default)]
     pub accept_bare_close: bool,
+    pub resend_seconds: Option<u64>,
 }
 
 fn native() -> String {

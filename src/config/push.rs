@@ -6,6 +6,10 @@ use crate::client::Url;
 use crate::push::{SCHEMES, Settings};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
+
+/// Longer than a receiver that works needs to write down what it has read.
+const RESEND_SECONDS: u64 = 10;
 
 /// Checks every push. An error names the key.
 pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>, (String, String)> {
@@ -40,6 +44,10 @@ pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>
         if webhook && push.accept_bare_close {
             return Err(wrong("accept_bare_close", "a webhook confirms by its status".to_owned()));
         }
+        if webhook && push.resend_seconds.is_some() {
+            return Err(wrong("resend_seconds", "a webhook confirms by its status: nothing of it is sent again".to_owned()));
+        }
+        let resend = if webhook { 0 } else { push.resend_seconds.unwrap_or(RESEND_SECONDS) };
         read.push(Settings {
             name: push.name,
             to,
@@ -48,6 +56,7 @@ pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>
             identity,
             token_file: push.token_file.map(|file| base.join(file)),
             accept_bare_close: push.accept_bare_close,
+            resend: Duration::from_secs(resend),
         });
     }
     Ok(read)

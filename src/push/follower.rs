@@ -1,5 +1,6 @@
 //! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later, for ever.
 
+use super::settling::{Place, Settling};
 use super::syslog::{self, Origin};
 use super::{Prepared, webhook};
 use crate::audit::export::{Export, Exporter, Line, Start, State};
@@ -33,15 +34,19 @@ pub(super) struct Board {
     name: String,
     to: String,
     form: &'static str,
+    confirmation: String,
     reader: Reader,
     state: Mutex<Shown>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Shown {
+    /// All below is confirmed.
     cursor: u64,
+    /// All below was handed over, and may have to be again.
+    handed_over: u64,
     /// Nothing below is needed any more, not even after a restart.
-    sent: u64,
+    kept: u64,
     last_success: Option<Timestamp>,
     /// Since when it fails, and why.
     failing: Option<(Timestamp, String)>,
@@ -52,15 +57,15 @@ impl Board {
         let shown = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         json!({
             "name": self.name, "to": self.to, "form": self.form,
-            "cursor": shown.cursor, "lag_records": self.lag(shown.cursor),
+            "cursor": shown.cursor, "lag_records": self.lag(shown.cursor), "handed_over": shown.handed_over, "confirmation": self.confirmation,
             "last_success": shown.last_success.map(Timestamp::rfc3339),
             "failing_since": shown.failing.as_ref().map(|(since, _)| since.rfc3339()), "error": shown.failing.map(|(_, error)| error),
         })
     }
 
-    /// All of the records below is sent, and the exchanges that begin there too.
+    /// All of the records below is confirmed, and the exchanges that begin there too.
     pub fn sent(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).sent
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).kept
     }
 
     /// Durable records from the cursor on.
@@ -76,21 +81,31 @@ impl Board {
 /// A push under way.
 pub(super) struct Follower {
     push: Prepared,
-    origin: Origin,
     reader: Reader,
     metrics: Arc<Metrics>,
     cursor_file: PathBuf,
     board: Arc<Board>,
 }
 
+/// The way to the receiver.
+enum Way {
+    Syslog(Box<syslog::Sender>),
+    Webhook,
+}
+
 impl Follower {
     pub fn new(push: Prepared, reader: Reader, metrics: Arc<Metrics>, dir: &Path) -> Self {
         let settings = &push.settings;
-        let board =
-            Board { name: settings.name.clone(), to: without_query(&settings.to), form: settings.form.name(), reader: reader.clone(), state: Mutex::default() };
+        let board = Board {
+            name: settings.name.clone(),
+            to: without_query(&settings.to),
+            form: settings.form.name(),
+            confirmation: settings.confirmation(),
+            reader: reader.clone(),
+            state: Mutex::default(),
+        };
         let cursor_file = dir.join(format!("{}.cursor", settings.name));
-        let origin = Origin::new(settings.form == RecordForm::Ndjson);
-        Self { origin, reader, metrics, cursor_file, board: Arc::new(board), push }
+        Self { reader, metrics, cursor_file, board: Arc::new(board), push }
     }
 
     pub fn board(&self) -> Arc<Board> {
@@ -112,8 +127,9 @@ impl Follower {
 
     async fn go_on(&self) {
         let mut retry = RETRY_FIRST;
+        let mut settling = Settling::new(self.push.settings.resend);
         loop {
-            let Err(error) = self.follow(&mut retry).await;
+            let Err(error) = self.follow(&mut retry, &mut settling).await;
             self.failed(&error);
             let mut wait = jitter(retry);
             while !wait.is_zero() {
@@ -121,35 +137,79 @@ impl Follower {
                 tokio::time::sleep(part).await;
                 wait -= part;
                 // The lag grows while nothing goes out.
-                self.show(None);
+                self.show();
             }
             retry = (retry * 2).min(RETRY_LAST);
         }
     }
 
     /// From the cursor on, until something fails.
-    async fn follow(&self, retry: &mut Duration) -> Result<Infallible, String> {
-        let start = self.cursor()?.map_or(Start::Oldest, Start::At);
+    async fn follow(&self, retry: &mut Duration, settling: &mut Settling) -> Result<Infallible, String> {
+        let mut kept = self.cursor()?;
+        let start = kept.map_or(Start::Oldest, Start::At);
         let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
         let exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
         let mut exporter = exporter.with_step_bytes(BATCH_BYTES);
-        let mut kept = self.cursor()?;
+        let mut way = self.way();
+        settling.begin();
+        self.board.change(|shown| {
+            shown.kept = kept.unwrap_or(0);
+            shown.cursor = shown.cursor.max(shown.kept);
+        });
         loop {
             let step = exporter.step().map_err(|error| self.with_file(&error))?;
+            let here = Place { next: step.next, needed: exporter.needed() };
             if !step.lines.is_empty() {
-                self.send(&step.lines).await.map_err(|error| format!("{error:#}"))?;
-                self.keep(exporter.needed(), &mut kept)?;
+                self.send(&mut way, &step.lines).await.map_err(|error| format!("{error:#}"))?;
                 self.succeeded(step.lines.len());
+                settling.handed_over(here);
                 *retry = RETRY_FIRST;
             } else if step.state != State::More {
                 // Records without a line are passed.
-                self.keep(exporter.needed(), &mut kept)?;
+                settling.handed_over(here);
             }
-            self.show(Some(step.next));
+            self.settle(settling, &mut kept)?;
+            self.board.change(|shown| shown.handed_over = step.next);
+            self.show();
             if step.state != State::More {
-                tokio::time::sleep(GATHER).await;
+                self.wait(&mut way, settling).await?;
             }
         }
+    }
+
+    fn way(&self) -> Way {
+        let Prepared { settings, tls } = &self.push;
+        if settings.is_webhook() {
+            return Way::Webhook;
+        }
+        let origin = Origin::new(settings.form == RecordForm::Ndjson);
+        Way::Syslog(Box::new(syslog::Sender::new(&settings.to, tls, origin, settings.accept_bare_close)))
+    }
+
+    /// Lets records gather. A receiver that goes away meanwhile may have lost what it was handed last.
+    async fn wait(&self, way: &mut Way, settling: &Settling) -> Result<(), String> {
+        let Way::Syslog(sender) = way else {
+            tokio::time::sleep(GATHER).await;
+            return Ok(());
+        };
+        if settling.is_settled() {
+            sender.rest().await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => Ok(()),
+            () = sender.gone() => Err(format!(
+                "the receiver ended an idle connection, as one that ends does: what it took in the last {} s is sent again",
+                self.push.settings.resend.as_secs()
+            )),
+        }
+    }
+
+    /// Keeps what is confirmed by now.
+    fn settle(&self, settling: &mut Settling, kept: &mut Option<u64>) -> Result<(), String> {
+        let Some(Place { next, needed }) = settling.settled() else { return Ok(()) };
+        self.keep(needed, kept)?;
+        self.board.change(|shown| shown.cursor = next);
+        Ok(())
     }
 
     /// Where a restart begins: lines may come twice, but a request that is pruned is one whose exchange was sent.
@@ -158,17 +218,19 @@ impl Follower {
             durable::replace(&self.cursor_file, format!("{cursor}\n").as_bytes()).map_err(|error| self.with_file(&error))?;
             *kept = Some(cursor);
         }
-        self.board.change(|shown| shown.sent = cursor);
+        self.board.change(|shown| shown.kept = cursor);
         Ok(())
     }
 
-    async fn send(&self, lines: &[Line]) -> anyhow::Result<()> {
+    async fn send(&self, way: &mut Way, lines: &[Line]) -> anyhow::Result<()> {
         let Prepared { settings, tls } = &self.push;
-        if settings.is_webhook() {
-            return webhook::deliver(&settings.to, tls, settings.token_file.as_deref(), lines, DEADLINE).await;
+        match way {
+            Way::Webhook => webhook::deliver(&settings.to, tls, settings.token_file.as_deref(), lines, DEADLINE).await,
+            Way::Syslog(sender) => {
+                let sending = tokio::time::timeout(DEADLINE, sender.deliver(lines)).await;
+                sending.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))?
+            }
         }
-        let sending = syslog::deliver(&settings.to, tls, &self.origin, lines, settings.accept_bare_close);
-        tokio::time::timeout(DEADLINE, sending).await.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))?
     }
 
     /// The next record; `None` before the first.
@@ -185,9 +247,8 @@ impl Follower {
         format!("{error} (the cursor is kept in {})", self.cursor_file.display())
     }
 
-    fn show(&self, cursor: Option<u64>) {
+    fn show(&self) {
         self.board.change(|shown| {
-            shown.cursor = cursor.unwrap_or(shown.cursor);
             let lag = i64::try_from(self.board.lag(shown.cursor)).unwrap_or(i64::MAX);
             self.metrics.push_lag.with_label_values(&[&self.board.name]).set(lag);
         });

@@ -1,9 +1,11 @@
 //! Pushes: the trail sent on to others as it grows, each by a follower of its own.
 //!
 //! A follower reads what is durable, at its own pace, and keeps its own cursor: it never holds up a call, and never passes
-//! over a record. What was not confirmed is sent again, so lines may come twice; the ids in them tell.
+//! over a record. What was not confirmed is sent again, so lines may come twice; the ids in them tell. What counts as a
+//! confirmation is a matter of the receiver's protocol: [`Settings::confirmation`] says it.
 
 mod follower;
+mod settling;
 mod syslog;
 mod webhook;
 
@@ -16,6 +18,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Where the state of pushes is shown on the admin listener.
@@ -36,8 +39,10 @@ pub struct Settings {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// A file with the token that a webhook wants.
     pub token_file: Option<PathBuf>,
-    /// Takes the bare end of a syslog connection for a confirmation.
+    /// Takes the bare end of a syslog connection for the receiver's word.
     pub accept_bare_close: bool,
+    /// How long a receiver that confirms nothing must live on after it has read a batch, for the batch to count.
+    pub resend: Duration,
 }
 
 /// Syslog (RFC 5424) over TLS (RFC 5425), and batches of lines by POST over TLS; each with its port.
@@ -46,6 +51,18 @@ pub const SCHEMES: &[(&str, u16)] = &[("tls", 6514), ("https", 443)];
 impl Settings {
     fn is_webhook(&self) -> bool {
         self.to.scheme == "https"
+    }
+
+    /// What counts as confirmed, for people.
+    fn confirmation(&self) -> String {
+        if self.is_webhook() {
+            return "the receiver answered 200, 201, 202 or 204 to the batch".to_owned();
+        }
+        let bare = if self.accept_bare_close { " (a bare end of TCP counts)" } else { "" };
+        format!(
+            "syslog confirms nothing: the receiver ended the connection in order when it had read the batch{bare}, and lived on for {} s",
+            self.resend.as_secs()
+        )
     }
 }
 

@@ -1,19 +1,21 @@
 //! Syslog (RFC 5424) over TLS (RFC 5425).
 //!
-//! Syslog has no acknowledgement, and what TCP took may still be lost with the receiver. The one thing that a receiver
-//! says is the end of a connection: RFC 5425 has it answer our `close_notify` with its own, which it can only do when it
-//! has read all that came before. So each batch is a connection, and confirmed by its orderly end.
+//! Syslog has no acknowledgement. The one thing that a receiver says is the end of a connection, which tells that it has read
+//! all ([`crate::client::wire`]). So each batch is a connection. What the receiver does with what it has read nobody tells,
+//! but one that dies ends its connections: so the next one is opened as soon as a batch is read, and as long as it stands the
+//! receiver lives, and works on what it has read. When it ends, or none can be opened, the last batches are sent again.
 
 use crate::audit::export::Line;
 use crate::audit::record::Kind;
-use crate::client::{Tls, Url, connect};
-use anyhow::{Context, bail};
+use crate::client::wire::Wire;
+use crate::client::{Tls, Url};
 use std::fmt::Write;
-use std::io::ErrorKind;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::Duration;
 
 /// Facility 13, log audit.
 const FACILITY: u32 = 13;
+/// Time for the end of a connection that brought nothing.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// RFC 5424's `sequenceId` runs from 1 to here, and begins anew.
 const SEQUENCE_MAX: u64 = 2_147_483_647;
 
@@ -51,27 +53,52 @@ impl Origin {
     }
 }
 
-/// Sends lines on a connection of their own, and waits for its end.
-pub(super) async fn deliver(to: &Url, tls: &Tls, origin: &Origin, lines: &[Line], accept_bare_close: bool) -> anyhow::Result<()> {
-    let mut stream = connect(to, Some(tls)).await?;
-    const BROKEN: &str = "the connection broke";
-    for line in lines {
-        stream.write_all(&origin.message(line)).await.context(BROKEN)?;
+/// The way to a receiver.
+pub(super) struct Sender {
+    to: Url,
+    tls: Tls,
+    origin: Origin,
+    accept_bare_close: bool,
+    /// Opened beforehand, and idle.
+    next: Option<Wire>,
+}
+
+impl Sender {
+    pub fn new(to: &Url, tls: &Tls, origin: Origin, accept_bare_close: bool) -> Self {
+        Self { to: to.clone(), tls: tls.clone(), origin, accept_bare_close, next: None }
     }
-    stream.shutdown().await.context(BROKEN)?;
-    let mut rest = [0; 1024];
-    loop {
-        match stream.read(&mut rest).await {
-            Ok(0) => return Ok(()),
-            // A receiver has nothing to say; whatever it does say is no confirmation.
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof && accept_bare_close => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!(
-                "the receiver closed without TLS close_notify, as one that dies does, so nobody knows what it took; if it \
-                 always closes so (as rsyslog's `gtls` driver does, unlike `ossl`), set `accept_bare_close = true`"
-            ),
-            Err(error) => return Err(error).context(BROKEN),
+
+    /// Sends lines on a connection of their own. They are read when this returns.
+    pub async fn deliver(&mut self, lines: &[Line]) -> anyhow::Result<()> {
+        let mut wire = match self.next.take() {
+            Some(wire) => wire,
+            None => self.connect().await?,
+        };
+        for line in lines {
+            wire.send(&self.origin.message(line)).await?;
         }
+        wire.end(self.accept_bare_close).await?;
+        self.next = Some(self.connect().await?);
+        Ok(())
+    }
+
+    /// Waits until the receiver ends the connection that is idle; for ever when there is none.
+    pub async fn gone(&mut self) {
+        match &mut self.next {
+            Some(wire) => wire.over().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends the connection that is idle, as politely as it goes.
+    pub async fn rest(&mut self) {
+        if let Some(wire) = self.next.take() {
+            tokio::time::timeout(FAREWELL, wire.end(true)).await.ok();
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<Wire> {
+        Wire::connect(&self.to, Some(&self.tls)).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Webhooks: batches of JSON lines by POST over TLS. A status of 2xx confirms the whole batch.
+//! Webhooks: batches of JSON lines by POST over TLS, each confirmed whole by the status of its answer.
 
 use crate::audit::export::Line;
 use crate::client::{Tls, Url, post};
@@ -6,10 +6,12 @@ use crate::durable;
 use crate::secret::check_private;
 use anyhow::{Context, ensure};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::path::Path;
 use std::time::Duration;
 
+/// What confirms a whole batch. Other statuses of 2xx are about parts, or about other things.
+const CONFIRMS: [StatusCode; 4] = [StatusCode::OK, StatusCode::CREATED, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
 /// Bytes of an answer that are read, and thrown away.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -25,7 +27,7 @@ pub(super) async fn deliver(to: &Url, tls: &Tls, token_file: Option<&Path>, line
     let body: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
     let answer = post(to, Some(tls), headers, body.into(), deadline, ANSWER_BYTES_MAX).await?;
     // What it says may repeat what it was sent, the token too: its status is enough.
-    ensure!(answer.status().is_success(), "the receiver answered {}", answer.status());
+    ensure!(CONFIRMS.contains(&answer.status()), "the receiver answered {}", answer.status());
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod no_record_no_call;
 mod old_trails;
 mod packs;
 mod pushes;
+mod receivers;
 mod reload;
 mod routing;
 mod same_bytes;

@@ -23,11 +23,18 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest pause after failures.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// When the newest is brought again to a place that confirms nothing.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Somewhere that keeps checkpoints.
 pub trait Place: Send {
     /// What it is called in metrics and logs.
     fn name(&self) -> &str;
+
+    /// Whether it says itself that it keeps what it was brought. To one that does not, the newest is brought twice.
+    fn confirms(&self) -> bool {
+        true
+    }
 
     /// Brings it a checkpoint. Blocks, for some seconds at most.
     ///
@@ -41,18 +48,22 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
     let name = place.name().to_owned();
     let size = metrics.checkpoint_place_size.with_label_values(&[&name]);
     let behind = metrics.checkpoint_place_behind_seconds.with_label_values(&[&name]);
-    let mut brought = None;
+    let (mut brought, mut again) = (None, None::<Instant>);
     let mut since: Option<Instant> = None;
     let mut failures = 0_u32;
     loop {
         let stage = board.stage();
-        if let Some(signed) = board.next(brought, every.max(Duration::from_secs(1))) {
+        let next = board.next(brought, every.max(Duration::from_secs(1)));
+        let is_due = again.is_some_and(|at| at <= Instant::now());
+        if let Some(signed) = next.or_else(|| board.newest().filter(|_| is_due)) {
             let waited = *since.get_or_insert_with(Instant::now);
             match place.bring(&signed) {
                 Ok(()) => {
                     if failures > 0 {
                         tracing::info!(place = name, "the place takes checkpoints again");
                     }
+                    let first = brought != Some(signed.size());
+                    again = (first && !place.confirms()).then(|| Instant::now() + AGAIN);
                     (brought, since, failures) = (Some(signed.size()), None, 0);
                     size.set(i64::try_from(signed.size()).unwrap_or(i64::MAX));
                     behind.set(0);

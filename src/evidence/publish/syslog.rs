@@ -1,14 +1,15 @@
-//! A syslog server: RFC 5424, over UDP, or over TCP and TLS with octet counting. Syslog acknowledges nothing; what was
-//! handed over counts as brought.
+//! A syslog server: RFC 5424, over UDP, or over TCP and TLS with octet counting. Syslog acknowledges nothing. Over TCP and
+//! TLS a checkpoint counts as brought when the server ends the connection in order, by which it has read it; over UDP when it
+//! is sent. What the server then does with it nobody tells, so the newest one is brought a second time after a minute.
 
 use super::super::note::Signed;
 use super::{DEADLINE, Place, runtime};
-use crate::client::{Tls, Url, connect};
+use crate::client::wire::Wire;
+use crate::client::{Tls, Url};
 use crate::clock::Timestamp;
 use anyhow::Context;
 use serde_json::json;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 
 /// Facility "log audit", severity "informational".
@@ -32,9 +33,9 @@ impl Syslog {
             anyhow::ensure!(sent == message.len(), "only {sent} bytes were sent");
             return Ok(());
         }
-        let mut stream = connect(&self.url, self.tls.as_ref()).await?;
-        stream.write_all(format!("{} {message}", message.len()).as_bytes()).await?;
-        stream.shutdown().await.context("the connection broke")
+        let mut wire = Wire::connect(&self.url, self.tls.as_ref()).await?;
+        wire.send(format!("{} {message}", message.len()).as_bytes()).await?;
+        wire.end(true).await
     }
 }
 
@@ -58,6 +59,10 @@ fn message(signed: &Signed) -> String {
 impl Place for Syslog {
     fn name(&self) -> &str {
         "syslog"
+    }
+
+    fn confirms(&self) -> bool {
+        false
     }
 
     fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ pub mod disk;
 pub mod gateway;
 pub mod load;
 pub mod receiver;
+pub mod rsyslog;
 pub mod site;
 pub mod strace;
 pub mod tls;
