@@ -7,6 +7,7 @@ use crate::audit::outcome::Outcome;
 use crate::audit::record::unknown_outcome;
 use crate::audit::redact::Shown;
 use crate::caller::{Caller, Directory};
+use crate::catalog::operation::ErrorShape;
 use crate::catalog::{Catalog, Target};
 use crate::clock::{AuditId, Timestamp};
 use crate::flood::Floods;
@@ -62,6 +63,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// In the policies' words.
     pub message: String,
+    /// How the called service words its errors, if the call names a service.
+    pub errors: Option<ErrorShape>,
     /// False when bytes of the request may still be on the wire.
     pub read_whole: bool,
     /// When asking again may help.
@@ -102,7 +105,8 @@ impl Gate {
         stages.end("decide");
         if let Some(id) = self.floods.count(&question, &decision, || self.journal.health().is_ok()) {
             self.count(&question, &decision);
-            return Err(Refusal { id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole, retry_after });
+            let errors = self.error_shape(&question.target);
+            return Err(Refusal { id, reason: decision.reason, message: decision.message, errors, read_whole: inspected.read_whole, retry_after });
         }
         let (record, shown) = self.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
         // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
@@ -114,7 +118,14 @@ impl Gate {
             Verdict::Allow => {
                 Ok(Permit { _receipt: receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true })
             }
-            Verdict::Deny => Err(Refusal { id: head.id, reason: decision.reason, message: decision.message, read_whole: inspected.read_whole, retry_after }),
+            Verdict::Deny => Err(Refusal {
+                id: head.id,
+                reason: decision.reason,
+                message: decision.message,
+                errors: self.error_shape(&question.target),
+                read_whole: inspected.read_whole,
+                retry_after,
+            }),
         }
     }
 
@@ -125,7 +136,8 @@ impl Gate {
             Err(refusal) => refusal,
             // A head with a fault is never admitted; a permit that is dropped is on record as one.
             Ok(_) => {
-                Refusal { id, reason: fault.map_or(Reason::HeadUnreadable, |fault| fault.reason), message: String::new(), read_whole: false, retry_after: None }
+                let reason = fault.map_or(Reason::HeadUnreadable, |fault| fault.reason);
+                Refusal { id, reason, message: String::new(), errors: None, read_whole: false, retry_after: None }
             }
         }
     }
@@ -150,9 +162,14 @@ impl Gate {
             id: head.id,
             reason,
             message: "the audit record could not be written, so nothing was forwarded; try again later".to_owned(),
+            errors: self.error_shape(&question.target),
             read_whole,
             retry_after: None,
         }
+    }
+
+    fn error_shape(&self, target: &Target) -> Option<ErrorShape> {
+        self.catalog.service(target.service()).map(|service| service.errors)
     }
 
     fn count(&self, question: &Question, decision: &Decision) {
@@ -182,6 +199,11 @@ impl Permit {
     /// What the call means.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// How the called service words its errors.
+    pub fn errors(&self) -> Option<ErrorShape> {
+        self.gate.error_shape(&self.target)
     }
 
     /// Records what became of the call. The caller may have the end of the answer only after this has returned.

@@ -117,7 +117,7 @@ pub struct Passing {
     pub why: String,
 }
 
-/// The service's way of wording an error, for the sandbox.
+/// The service's way of wording an error: the sandbox's, and the gateway's where clients of the service insist on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorShape {
     /// `{error_code, error_msg}`.

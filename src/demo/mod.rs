@@ -140,15 +140,14 @@ async fn make(gateway: SocketAddr, call: &Call) -> Seen {
         Err(error) => failed(error),
         Ok(answer) => {
             let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-            let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+            let (code, message) = crate::answer::said(&body);
             let audit_id = answer.headers().get(crate::answer::AUDIT_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
-            let code = text("error_code").strip_prefix("KEYWARD.").map(str::to_owned);
             Seen {
                 status: Ok(answer.status().as_u16()),
                 audit_id: audit_id.to_owned(),
-                message: if code.is_some() { text("error_msg").to_owned() } else { String::new() },
+                message: if code.is_some() { message.to_owned() } else { String::new() },
                 outcome: String::new(),
-                code,
+                code: code.map(str::to_owned),
             }
         }
     }

@@ -58,7 +58,7 @@ pub fn head(connection: &Connection, raw: Bytes, fault: HeadFault) -> RequestHea
 /// An HTTP/1.1 answer, whole, after which the connection is closed.
 pub fn answer(status: u16, code: &str, message: &str, id: Option<&str>) -> Vec<u8> {
     let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
-    let body = answer::body(code, message, id.unwrap_or_default());
+    let body = answer::body(None, code, message, id.unwrap_or_default());
     let mut head = format!("HTTP/1.1 {status} {phrase}\r\n");
     for (name, value) in answer::headers(body.len(), id) {
         head.push_str(&format!("{name}: {value}\r\n"));

@@ -1,8 +1,10 @@
 //! Answers that the gateway itself gives: JSON that every real client shows properly, never 2xx or 3xx.
 
 use crate::answer;
+use crate::catalog::operation::ErrorShape;
 use crate::clock::AuditId;
 use crate::gate::Refusal;
+use bytes::Bytes;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -46,7 +48,9 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal) -> Result<()> {
         session.set_keepalive(None);
     }
     let retry_after = refusal.retry_after.map(|wait| wait.as_secs() + 1);
-    write(session, refusal.reason.status(), refusal.reason.code(), &refusal.message, refusal.id, retry_after).await?;
+    let (code, status) = (refusal.reason.code(), refusal.reason.status());
+    let body = answer::body(refusal.errors, code, &refusal.message, &refusal.id.to_string());
+    write(session, status, body, refusal.id, retry_after).await?;
     if !refusal.read_whole && !session.is_body_empty() {
         linger(session).await;
     }
@@ -64,16 +68,15 @@ async fn linger(session: &mut Session) {
 ///
 /// # Errors
 /// When the client has left.
-pub async fn upstream_failed(session: &mut Session, fault: UpstreamFault, id: AuditId) -> Result<()> {
+pub async fn upstream_failed(session: &mut Session, fault: UpstreamFault, errors: Option<ErrorShape>, id: AuditId) -> Result<()> {
     let (code, status, message) = fault.parts();
     session.set_keepalive(None);
-    write(session, status, code, message, id, None).await
+    write(session, status, answer::body(errors, code, message, &id.to_string()), id, None).await
 }
 
-async fn write(session: &mut Session, status: u16, code: &str, message: &str, id: AuditId, retry_after: Option<u64>) -> Result<()> {
+async fn write(session: &mut Session, status: u16, body: Bytes, id: AuditId, retry_after: Option<u64>) -> Result<()> {
     let id = id.to_string();
-    let body = answer::body(code, message, &id);
-    let mut header = ResponseHeader::build(status, Some(7))?;
+    let mut header = ResponseHeader::build(status, Some(8))?;
     for (name, value) in answer::headers(body.len(), Some(&id)) {
         header.insert_header(name, value)?;
     }

@@ -3,6 +3,7 @@
 
 use super::budget::{Held, SHORT_BYTES_MAX};
 use crate::audit::leaf::{Answer, Timings};
+use crate::catalog::operation::ErrorShape;
 use crate::clock::AuditId;
 use crate::gate::Permit;
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub id: AuditId,
     /// The length of the body that is sent, in bytes.
     pub body_length: usize,
+    /// How the called service words its errors.
+    pub errors: Option<ErrorShape>,
     service: String,
     seen: Mutex<Seen>,
 }
@@ -85,7 +88,7 @@ impl Exchange {
             recorded: false,
         };
         let service = permit.target().service().to_owned();
-        Self { id: permit.id(), body_length: permit.body().len(), service, seen: Mutex::new(Seen { permit: Some(permit), ..seen }) }
+        Self { id: permit.id(), body_length: permit.body().len(), errors: permit.errors(), service, seen: Mutex::new(Seen { permit: Some(permit), ..seen }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

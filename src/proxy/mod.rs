@@ -252,7 +252,7 @@ impl ProxyHttp for Proxy {
         } else if session.response_written().is_some() {
             // The head is out: the only honest sign left is a connection that breaks.
             session.shutdown().await;
-        } else if let Err(error) = answer::upstream_failed(session, answer, context.id).await {
+        } else if let Err(error) = answer::upstream_failed(session, answer, exchange.errors, context.id).await {
             tracing::debug!(id = %context.id, %error, "the client left before it was told");
         }
         FailToProxy { error_code: if client_error { 0 } else { answer.parts().1 }, can_reuse_downstream: false }

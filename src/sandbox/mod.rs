@@ -135,9 +135,10 @@ impl Sandbox {
         if !matches!(&target, Target::Unknown(unknown) if unknown.service.is_none()) {
             return target;
         }
-        // A client that dials by address names no service in Host: the first one that knows the call takes it.
+        // A client that dials by address names no service in Host: the one that knows the path best takes the call.
         let any = self.catalog.services().map(|(service, _)| self.catalog.classify(Some(&service.name), "", request.method(), path));
-        any.into_iter().find(|found| matches!(found, Target::Operation(..))).unwrap_or(target)
+        let parameters = |found: &Target| if let Target::Operation(_, parameters) = found { parameters.len() } else { usize::MAX };
+        any.filter(|found| matches!(found, Target::Operation(..))).min_by_key(parameters).unwrap_or(target)
     }
 
     fn answer(&self, target: &Target, request: &Request<Bytes>) -> Reply {

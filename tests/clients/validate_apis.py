@@ -670,6 +670,10 @@ ROUTES = {
         GET /
         GET /v2.1
         GET /v2.1/
+        GET /v2.1/{project_id}
+        GET /v2.1/{project_id}/
+        GET /v2/{project_id}
+        GET /v2/{project_id}/
         GET /v2
         GET /v2/
         GET POST /v2.1/{project_id}/os-keypairs

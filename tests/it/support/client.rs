@@ -96,13 +96,13 @@ impl Answer {
     /// The gateway's own code, without its prefix; empty when the gateway did not answer itself.
     pub fn code(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        body["error_code"].as_str().and_then(|code| code.strip_prefix("KEYWARD.")).unwrap_or_default().to_owned()
+        keyward::answer::said(&body).0.unwrap_or_default().to_owned()
     }
 
     /// What the gateway says of it; empty when the gateway did not answer itself.
     pub fn message(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        body["error_msg"].as_str().unwrap_or_default().to_owned()
+        keyward::answer::said(&body).1.to_owned()
     }
 
     /// Status and the gateway's own code.
