@@ -285,7 +285,7 @@ fn build_server(
         audit_dir: settings.audit_dir.clone(),
         token: Token::create(&settings.audit_dir).context("the operator's token cannot be written: see to the disk, then start again")?,
     };
-    let admin = admin::Admin::new(admin, parts, &settings.admin_hosts);
+    let admin = admin::Admin::new(admin, parts, &settings.admin_hosts).context("the admin listener")?;
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);

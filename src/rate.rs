@@ -18,6 +18,34 @@ pub struct Bounds {
     pub source: Option<NonZeroU32>,
 }
 
+/// How often a source may begin what costs more than asking.
+#[derive(Debug)]
+pub struct Starts {
+    sources: DefaultKeyedRateLimiter<IpAddr>,
+    clock: DefaultClock,
+}
+
+impl Starts {
+    /// So many at once, and one more each second.
+    pub fn new(at_once: NonZeroU32) -> Self {
+        Self { sources: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(at_once)), clock: DefaultClock::default() }
+    }
+
+    /// Counts one.
+    ///
+    /// # Errors
+    /// When it is one too many: the time after which the next one may come.
+    pub fn count(&self, source: IpAddr) -> Result<(), Duration> {
+        self.sources.check_key(&source_of(source)).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+    }
+
+    /// Forgets those that have not begun any for a while.
+    pub fn forget(&self) {
+        self.sources.retain_recent();
+        self.sources.shrink_to_fit();
+    }
+}
+
 /// What each has used up.
 #[derive(Debug)]
 pub struct Rates {

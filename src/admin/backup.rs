@@ -22,14 +22,11 @@ const PIECES: usize = 8;
 
 /// Makes a snapshot and sends it.
 pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
-    let Ok(place) = Arc::clone(&state.backups).try_acquire_owned() else {
-        return problem(503, "a backup is under way already: try again when it has ended");
-    };
     let Some(store) = state.gate.journal.tiered() else {
         return problem(409, "this trail has no sealed segments");
     };
     let dir = state.audit_dir.clone();
-    let snapshot = match tokio::task::spawn_blocking(move || Snapshot::make(&store, &dir)).await {
+    let snapshot = match state.workers.run(move || Snapshot::make(&store, &dir)).await {
         Ok(Ok(snapshot)) => snapshot,
         Ok(Err(error)) => return problem(500, &format!("{error:#}")),
         Err(error) => return problem(500, &error.to_string()),
@@ -42,7 +39,8 @@ pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): Con
     }
     let bytes = snapshot.bytes();
     let (pieces, mut taken) = channel(PIECES);
-    tokio::task::spawn_blocking(move || {
+    let gate = Arc::clone(&state.gate);
+    let write = move || {
         let mut out = BufWriter::with_capacity(PIECE_BYTES, Pieces(pieces.clone()));
         let sent = snapshot.write(&mut out, |_| ()).and_then(|()| Ok(out.flush()?));
         if let Err(error) = &sent {
@@ -50,9 +48,10 @@ pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): Con
             // The connection breaks, so that nobody takes it for whole.
             pieces.blocking_send(Err(io::Error::other(error.to_string()))).ok();
         }
-        state.gate.journal.append_detached(leaf::event("backup-ended", json!({"backup": id, "whole": sent.is_ok()})));
-        drop((snapshot, place));
-    });
+        gate.journal.append_detached(leaf::event("backup-ended", json!({"backup": id, "whole": sent.is_ok()})));
+        drop(snapshot);
+    };
+    tokio::spawn(async move { state.workers.run(write).await });
     let stream = futures::stream::poll_fn(move |context| taken.poll_recv(context));
     (
         [(header::CONTENT_TYPE, "application/x-tar".to_owned()), (header::HeaderName::from_static("x-keyward-bytes"), bytes.to_string())],

@@ -16,10 +16,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
 
-/// Exports under way at one time. Each holds some MiB and, while there is something to read, a thread.
-pub const EXPORTS_MAX: usize = 16;
 /// A name that the caller gives itself.
 const AUDITOR: &str = "x-keyward-auditor";
 /// What the export is for, as the caller says.
@@ -40,12 +37,9 @@ pub async fn export(
         Ok(read) => read,
         Err(error) => return problem(400, &error.to_string()),
     };
-    let Ok(place) = Arc::clone(&state.exports).try_acquire_owned() else {
-        return problem(503, &format!("{EXPORTS_MAX} exports are under way already: try again when one has ended"));
-    };
     let reader = Reader::of(&state.gate.journal);
     let asked = export.clone();
-    let exporter = match tokio::task::spawn_blocking(move || Exporter::new(reader, asked)).await {
+    let exporter = match state.workers.run(move || Exporter::new(reader, asked)).await {
         Ok(Ok(exporter)) => exporter,
         Ok(Err(error)) => return problem(409, &error.to_string()),
         Err(error) => return problem(500, &error.to_string()),
@@ -58,7 +52,7 @@ pub async fn export(
     let end = exporter.end();
     let account = Account { gate: Arc::clone(&state.gate), export: id, lines: 0, bytes: 0, next: exporter.next(), whole: false };
     let header = if numbered || matches!(export.start, Start::At(_)) { "" } else { export.form.header() };
-    let stream = Stream { exporter: Some(exporter), state, numbered, header, told: None, account, _place: place };
+    let stream = Stream { exporter: Some(exporter), state, numbered, header, told: None, account };
     let body = Body::from_stream(futures::stream::unfold(stream, |mut stream| async { stream.next().await.map(|piece| (piece, stream)) }));
     let media_type = if numbered { "text/plain; charset=utf-8" } else { export.form.media_type() };
     let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
@@ -90,7 +84,6 @@ struct Stream {
     /// When a follower last heard of the cursor.
     told: Option<Instant>,
     account: Account,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Stream {
@@ -99,7 +92,7 @@ impl Stream {
         let mut piece = std::mem::take(&mut self.header).as_bytes().to_vec();
         loop {
             let mut exporter = self.exporter.take()?;
-            let stepped = tokio::task::spawn_blocking(move || {
+            let stepped = self.state.workers.run(move || {
                 let step = exporter.step();
                 (exporter, step)
             });

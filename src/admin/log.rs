@@ -45,7 +45,8 @@ async fn tile(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
     let Some(resource) = Resource::parse(uri.path()) else {
         return (StatusCode::BAD_REQUEST, "this is no path of a tile\n").into_response();
     };
-    match tokio::task::spawn_blocking(move || state.evidence.resource(resource)).await {
+    let evidence = Arc::clone(&state.evidence);
+    match state.workers.run(move || evidence.resource(resource)).await {
         Ok(Ok(Served::Bytes(bytes))) => ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)], bytes).into_response(),
         Ok(Ok(Served::NotCovered)) => (StatusCode::NOT_FOUND, NOT_COVERED).into_response(),
         Ok(Ok(Served::Gone(why))) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
@@ -59,7 +60,8 @@ async fn left(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
     let Some(resource) = uri.path().strip_prefix(layout::LEFT).and_then(Resource::parse) else {
         return (StatusCode::BAD_REQUEST, "this is no path of a bundle\n").into_response();
     };
-    match tokio::task::spawn_blocking(move || state.evidence.left(resource)).await {
+    let evidence = Arc::clone(&state.evidence);
+    match state.workers.run(move || evidence.left(resource)).await {
         Ok(Ok(None)) => (StatusCode::NOT_FOUND, NOT_COVERED).into_response(),
         Ok(left) => text(left.map(Option::unwrap_or_default), "application/x-ndjson"),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -5,6 +5,7 @@ mod backup;
 mod export;
 mod log;
 pub mod operator;
+pub mod places;
 mod trail;
 
 use crate::audit::ask;
@@ -27,11 +28,12 @@ use axum::{Json, Router};
 use operator::Token;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
+use places::{Places, Workers};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use std::time::Duration;
 
 /// Where the gateway is in its life.
 #[derive(Debug, Default)]
@@ -53,6 +55,15 @@ impl Phase {
         self.0.load(Ordering::SeqCst) == 2
     }
 }
+
+/// Questions under way at one time, in all and of one source. Each has a thread while it reads, and some tens of MiB at most.
+const QUESTIONS: (usize, usize) = (12, 4);
+/// Exports. Each holds some MiB, and a thread while there is something to read.
+const EXPORTS: (usize, usize) = (16, 6);
+/// How long one more question waits for a place.
+const QUESTION_WAITS: Duration = Duration::from_secs(10);
+/// How often those that take nothing are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The admin service.
 pub struct Admin {
@@ -90,45 +101,56 @@ pub struct AdminState {
     audit_dir: PathBuf,
     token: Token,
     hosts: Vec<String>,
-    exports: Arc<Semaphore>,
-    questions: Semaphore,
-    backups: Arc<Semaphore>,
+    workers: Workers,
+    places: [Arc<Places>; 3],
 }
 
 impl Admin {
     /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
-    pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> Self {
+    ///
+    /// # Errors
+    /// When the system has nothing to make threads of.
+    pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> std::io::Result<Self> {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
         let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
-        let exports = Arc::new(Semaphore::new(export::EXPORTS_MAX));
-        let questions = Semaphore::new(trail::QUESTIONS_MAX);
-        let backups = Arc::new(Semaphore::new(1));
-        Self {
+        let places = [
+            Places::new("questions", QUESTIONS.0, QUESTIONS.1, QUESTION_WAITS),
+            Places::new("exports", EXPORTS.0, EXPORTS.1, Duration::ZERO).recorded(),
+            Places::new("backups", 1, 1, Duration::ZERO).recorded(),
+        ]
+        .map(Arc::new);
+        let workers = Workers::new()?;
+        Ok(Self {
             listener: Mutex::new(Some(listener)),
-            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, exports, questions, backups }),
-        }
+            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places }),
+        })
     }
 }
 
 /// All routes.
 pub fn router(state: Arc<AdminState>) -> Router {
+    let [questions, exports, backups] = &state.places;
+    let enter = |places: &Arc<Places>| axum::middleware::from_fn_with_state(Arc::clone(places), places::enter);
+    let asked = Router::new()
+        .route(ask::EXCHANGES, get(trail::answer))
+        .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
+        .route(ask::COUNTS, get(trail::answer))
+        .route(ask::HISTOGRAM, get(trail::answer))
+        .route(RETENTION, get(retention))
+        .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
+        .merge(log::routes())
+        .route_layer(enter(questions));
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route(ask::EXCHANGES, get(trail::answer))
-        .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
-        .route(ask::COUNTS, get(trail::answer))
-        .route(EXPORT, get(export::export))
         .route(PUSHES, get(pushes))
-        .route(RETENTION, get(retention))
         .route(ERASURES, post(operator::erase))
-        .route(BACKUP, get(backup::backup))
-        .route(&format!("{}/{{hash}}", texts::TEXTS), get(trail::text))
-        .merge(log::routes())
-        .route(ask::HISTOGRAM, get(trail::answer))
+        .route(EXPORT, get(export::export).route_layer(enter(exports)))
+        .route(BACKUP, get(backup::backup).route_layer(enter(backups)))
+        .merge(asked)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
 }
@@ -160,8 +182,20 @@ impl BackgroundService for Admin {
             shutdown.changed().await.ok();
         };
         let app = router(Arc::clone(&self.state)).into_make_service_with_connect_info::<SocketAddr>();
-        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "the admin listener failed");
+        let sweep = async {
+            let mut tick = tokio::time::interval(SWEEP);
+            loop {
+                tick.tick().await;
+                self.state.places.iter().for_each(|places| places.sweep());
+            }
+        };
+        tokio::select! {
+            served = axum::serve(listener, app).with_graceful_shutdown(stop) => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "the admin listener failed");
+                }
+            }
+            () = sweep => {}
         }
     }
 }
@@ -185,7 +219,8 @@ async fn pushes(State(state): State<Arc<AdminState>>) -> Response {
 
 /// How long the trail is kept, what is on hold, what goes next.
 async fn retention(State(state): State<Arc<AdminState>>) -> Response {
-    let asked = tokio::task::spawn_blocking(move || state.keeper.retention().state(Timestamp::now())).await;
+    let keeper = Arc::clone(&state.keeper);
+    let asked = state.workers.run(move || keeper.retention().state(Timestamp::now())).await;
     match asked {
         Ok(state) => Json(state).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -71,9 +71,10 @@ pub async fn erase(State(state): State<Arc<AdminState>>, ConnectInfo(from): Conn
         Err(error) => return problem(400, &format!("send {{\"id\": …, \"reason\": …}}: {error}")),
     };
     let by = super::export::who(from, &headers);
-    let done = tokio::task::spawn_blocking(move || {
-        let holds = state.keeper.retention().holds().map_err(|error| ErasureError::Conflict(error.to_string()))?;
-        erasure.run(&state.gate.journal, &holds, by)
+    let (keeper, gate) = (Arc::clone(&state.keeper), Arc::clone(&state.gate));
+    let done = state.workers.run(move || {
+        let holds = keeper.retention().holds().map_err(|error| ErasureError::Conflict(error.to_string()))?;
+        erasure.run(&gate.journal, &holds, by)
     });
     match done.await {
         Ok(Ok(erased)) => Json(erased).into_response(),

@@ -10,22 +10,13 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Questions under way at one time. Each has a thread for as long as it reads.
-pub const QUESTIONS_MAX: usize = 16;
-/// How long one more waits for a place.
-const WAIT: Duration = Duration::from_secs(10);
 
 /// Answers one question. Reading is blocking work and may take a while on a long trail; it ends when whoever asked has gone.
 pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs): Query<Vec<(String, String)>>) -> Response {
-    let Ok(Ok(_place)) = tokio::time::timeout(WAIT, state.questions.acquire()).await else {
-        return problem(503, &format!("{QUESTIONS_MAX} questions are being answered already: try again when one has ended"));
-    };
     // Dropped with this answer, when the connection is: then nobody waits for what is still being read.
     let (reader, _asker) = Reader::of(&state.gate.journal).asked();
     let path = uri.path().to_owned();
-    let answered = tokio::task::spawn_blocking(move || {
+    let answered = state.workers.run(move || {
         let (ask, form) = Ask::read(&path, pairs)?;
         Ok::<_, AskError>((form, ask.answer(&reader, form)?))
     });
@@ -41,9 +32,11 @@ pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs)
 
 /// The policies, or the catalogue, that records name by this hash.
 pub async fn text(State(state): State<Arc<AdminState>>, Path(hash): Path<String>) -> Response {
-    match texts::read(&state.audit_dir, &hash) {
-        Ok(Some(text)) => Json(text).into_response(),
-        Ok(None) => problem(404, &format!("no text is kept under `{hash}`")),
+    let (dir, wanted) = (state.audit_dir.clone(), hash.clone());
+    match state.workers.run(move || texts::read(&dir, &wanted)).await {
+        Ok(Ok(Some(text))) => Json(text).into_response(),
+        Ok(Ok(None)) => problem(404, &format!("no text is kept under `{hash}`")),
+        Ok(Err(error)) => problem(500, &error.to_string()),
         Err(error) => problem(500, &error.to_string()),
     }
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod auditors;
 mod canaries;
 mod corpus;
 mod evidence;

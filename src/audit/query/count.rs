@@ -13,6 +13,8 @@ use std::ops::ControlFlow;
 
 /// Values that a count tells apart, at most.
 pub const GROUPS_MAX: usize = 10_000;
+/// Bytes of them, at most.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// So few exchanges are read sooner than all values of a field are gone through.
 const FEW: u64 = 32;
 
@@ -22,7 +24,7 @@ pub struct Counts {
     /// All of them.
     pub total: u64,
     /// By value, the most frequent first. An exchange with several values counts for each. `(none)` has none;
-    /// `(others)` is what came after [`GROUPS_MAX`] different values.
+    /// `(others)` is what came after [`GROUPS_MAX`] different values, or more bytes of them than are kept.
     pub groups: Vec<(String, u64)>,
     /// Refusals that were counted together and may match: they stand beside.
     pub counted: CountedRefusals,
@@ -38,7 +40,7 @@ impl Reader {
             let allowed = || Field::names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             Field::parse(name).ok_or_else(|| QueryError::Field { name: name.to_owned(), allowed: allowed() })
         });
-        let mut tally = Tally { reader: self, by: by.transpose()?, total: 0, groups: BTreeMap::new() };
+        let mut tally = Tally { reader: self, by: by.transpose()?, total: 0, groups: BTreeMap::new(), bytes: 0 };
         let question = self.question(filter)?;
         if question.0.id().is_some() {
             self.scan(&question, u64::MAX, &mut |exchange| tally.add(exchange))?;
@@ -59,6 +61,7 @@ struct Tally<'a> {
     by: Option<Field>,
     total: u64,
     groups: BTreeMap<String, u64>,
+    bytes: usize,
 }
 
 impl Tally<'_> {
@@ -114,8 +117,10 @@ impl Tally<'_> {
     }
 
     fn add_group(&mut self, value: String, count: u64) {
-        let known = self.groups.len() < GROUPS_MAX || self.groups.contains_key(&value);
-        *self.groups.entry(if known { value } else { "(others)".to_owned() }).or_default() += count;
+        let known = self.groups.contains_key(&value);
+        let room = self.groups.len() < GROUPS_MAX && self.bytes.saturating_add(value.len()) <= GROUP_BYTES_MAX;
+        self.bytes += if known || !room { 0 } else { value.len() };
+        *self.groups.entry(if known || room { value } else { "(others)".to_owned() }).or_default() += count;
     }
 
     fn counts(self, counted: CountedRefusals) -> Counts {

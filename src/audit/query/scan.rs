@@ -20,6 +20,8 @@ use std::ops::{ControlFlow, Range};
 
 /// Answers that wait for their request. As many exchanges would have to be open at one time to exceed it.
 const ANSWERS_MAX: usize = 16_384;
+/// Bytes of them, at most: those beyond are sought again.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records after a page's start that are searched for the answers of exchanges before it.
 pub(super) const LOOK_AHEAD: u64 = 4096;
 
@@ -305,6 +307,7 @@ impl From<Found> for Part {
 /// Answers whose request has not been met yet.
 struct Answers {
     waiting: HashMap<AuditId, (u64, Entry)>,
+    bytes: usize,
     /// All records from the scan's start to here were searched.
     searched_to: u64,
     /// There were too many to keep all.
@@ -314,7 +317,7 @@ struct Answers {
 impl Answers {
     /// The answers, shortly after `end`, of exchanges that began before it.
     fn ahead(store: &dyn Store, end: u64, durable: u64) -> Result<Self, StoreError> {
-        let mut answers = Self { waiting: HashMap::new(), searched_to: end, forgot: false };
+        let mut answers = Self { waiting: HashMap::new(), bytes: 0, searched_to: end, forgot: false };
         let mut opened_here = HashSet::new();
         let frames = if end < durable { store.oldest_first(end) } else { Box::new(std::iter::empty()) };
         for frame in frames {
@@ -335,7 +338,8 @@ impl Answers {
     }
 
     fn keep(&mut self, seq: u64, entry: &Entry) {
-        if self.waiting.len() < ANSWERS_MAX {
+        if self.waiting.len() < ANSWERS_MAX && self.bytes.saturating_add(entry.leaf.len()) <= ANSWER_BYTES_MAX {
+            self.bytes += entry.leaf.len();
             // A copy, so that it does not keep its whole frame in memory.
             let leaf = Bytes::copy_from_slice(&entry.leaf);
             self.waiting.insert(entry.id, (seq, Entry { leaf, ..entry.clone() }));
@@ -345,7 +349,9 @@ impl Answers {
     }
 
     fn take(&mut self, id: &AuditId) -> Option<(u64, Entry)> {
-        self.waiting.remove(id)
+        let taken = self.waiting.remove(id)?;
+        self.bytes = self.bytes.saturating_sub(taken.1.leaf.len());
+        Some(taken)
     }
 
     /// The answer that is not at hand: it comes later than was looked, or never.
