@@ -3,7 +3,7 @@
 mod prepared;
 mod signals;
 
-pub use self::prepared::{Prepared, Problems, check_doors};
+pub use self::prepared::{Prepared, Problems, check_doors, read_words};
 use self::signals::Signals;
 use crate::admin::operator::Token;
 use crate::admin::{self, Phase};
@@ -124,7 +124,7 @@ impl Gateway {
         if recovery.closed_unknown > 0 {
             tracing::warn!(exchanges = recovery.closed_unknown, "the last run left exchanges open; their outcome is on record as unknown");
         }
-        metrics.bundle.with_label_values(&[&rules.policies.hash]).set(1);
+        signals::show_policies(&metrics, &rules.policies);
         let gate = Arc::new(Gate {
             composer: Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: settings.kept_body_bytes_max, catalog: catalog.digest.clone() },
             catalog,

@@ -182,6 +182,9 @@ impl Gate {
         for shadow in &decision.shadow {
             self.metrics.would_deny.with_label_values(&[shadow.policy.as_str()]).inc();
         }
+        for failed in &decision.shadow_errors {
+            self.metrics.shadow_errors.with_label_values(&[failed.policy.as_str()]).inc();
+        }
     }
 }
 

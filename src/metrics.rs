@@ -18,6 +18,12 @@ pub struct Metrics {
     pub refusals_counted: IntCounterVec,
     /// Shadow policies that would have denied, by policy id.
     pub would_deny: IntCounterVec,
+    /// Shadow policies that could not be evaluated, by policy id.
+    pub shadow_errors: IntCounterVec,
+    /// Policies in force, by mode: `enforce`, `shadow`.
+    pub policies: IntGaugeVec,
+    /// Policies that reloads have brought, taken and changed: `came`, `went`, `changed`.
+    pub policy_changes: IntCounterVec,
     /// Exchanges that are open now.
     pub open_exchanges: IntGauge,
     /// Connections that clients have open now.
@@ -121,6 +127,9 @@ impl Metrics {
             refusals: counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
             refusals_counted: counter("refusals_counted_total", "Refusals that are counted together in one record a minute, by reason code.", &["reason"])?,
             would_deny: counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
+            shadow_errors: counter("shadow_errors_total", "Calls for which a shadow policy could not be evaluated, by policy.", &["policy"])?,
+            policies: gauges("policies", "Policies in force, by mode.", &["mode"])?,
+            policy_changes: counter("policy_changes_total", "Policies that reloads have brought, taken and changed.", &["change"])?,
             open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
             connections_open: gauge("connections_open", "Connections that clients have open now.")?,
             turned_away: counter("turned_away_total", "Connections and HTTP/2 streams that came to nothing, by class.", &["class"])?,

@@ -31,7 +31,7 @@ macro_rules! reasons {
 reasons! {
     /// A policy permits the call and none forbids it.
     Permitted = "permitted", 200;
-    /// The path belongs to a family that the catalogue lists as passing unjudged.
+    /// The path belongs to a family that the catalogue lists as passing unread, the caller is known, and a policy permits it.
     Passing = "passing", 200;
     /// A policy forbids the call.
     Forbidden = "policy-forbids", 403;

@@ -5,7 +5,7 @@ use crate::caller::Directory;
 use crate::catalog::Catalog;
 use crate::causes::causes;
 use crate::config::Settings;
-use crate::durable;
+use crate::folder;
 use crate::gate::Rules;
 use crate::listen::tls::Tls;
 use crate::policy::Bundle;
@@ -36,11 +36,33 @@ impl Prepared {
     /// # Errors
     /// All that is wrong, each with file and place.
     pub fn read(settings: Settings) -> Result<Self, Problems> {
-        upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).map_err(|why| Problems(vec![why]))?;
-        let catalog = Arc::new(read_catalog(&settings)?);
-        let rules = read_rules(&settings, &catalog)?;
-        let pushes = push::prepare(&settings.pushes).map_err(Problems)?;
-        Ok(Self { settings, catalog, rules, pushes })
+        let mut problems = Vec::new();
+        problems.extend(upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).err());
+        let pushes = push::prepare(&settings.pushes).map_err(|more| problems.extend(more));
+        let catalog = read_catalog(&settings).map_err(|more| problems.extend(more.0));
+        let rules = match &catalog {
+            Ok(catalog) => read_rules(&settings, catalog).map_err(|more| problems.extend(more.0)),
+            // What policies may speak of is not known; what is wrong with them beside is told all the same.
+            Err(()) => {
+                problems.extend(read_directory(&settings).err().into_iter().chain(Bundle::mistakes(&settings.policies_dir)));
+                Err(())
+            }
+        };
+        match (catalog, rules, pushes) {
+            (Ok(catalog), Ok(rules), Ok(pushes)) if problems.is_empty() => Ok(Self { settings, catalog: Arc::new(catalog), rules, pushes }),
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+/// The words that policies are written in: what the catalogue and the groups of callers give.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn read_words(settings: &Settings) -> Result<(Catalog, Directory), Problems> {
+    match (read_catalog(settings), read_directory(settings)) {
+        (Ok(catalog), Ok(directory)) => Ok((catalog, directory)),
+        (catalog, directory) => Err(Problems(catalog.err().into_iter().flat_map(|more| more.0).chain(directory.err()).collect())),
     }
 }
 
@@ -86,10 +108,18 @@ fn service_names(catalog: &Catalog) -> String {
 }
 
 pub(super) fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems> {
+    match read_directory(settings) {
+        Ok(directory) => {
+            let policies =
+                Bundle::load(&settings.policies_dir, catalog, &directory).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
+            Ok(Rules { directory, policies })
+        }
+        Err(problem) => Err(Problems(std::iter::once(problem).chain(Bundle::mistakes(&settings.policies_dir)).collect())),
+    }
+}
+
+fn read_directory(settings: &Settings) -> Result<Directory, String> {
     let file = settings.callers_file.display();
-    let problem = |why: String| Problems(vec![format!("{file}: {}", why.trim())]);
-    let text = durable::read_text(&settings.callers_file).map_err(|e| problem(format!("cannot be read: {e}")))?;
-    let directory = Directory::parse(&text).map_err(|e| problem(e.to_string()))?;
-    let policies = Bundle::load(&settings.policies_dir, catalog, &directory).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
-    Ok(Rules { directory, policies })
+    let text = folder::text(&settings.callers_file).map_err(|why| format!("{file}: {why}"))?;
+    Directory::parse(&text).map_err(|e| format!("{file}: {}", e.to_string().trim()))
 }

@@ -8,6 +8,8 @@ use crate::config::Settings;
 use crate::gate::{Gate, Rules};
 use crate::listen::tls::Tls;
 use crate::listen::turned_away;
+use crate::metrics::Metrics;
+use crate::policy::{Bundle, Changes, Mode};
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use serde_json::json;
@@ -84,6 +86,23 @@ impl Signals {
     }
 }
 
+/// Shows in the metrics which policies are in force.
+pub(super) fn show_policies(metrics: &Metrics, bundle: &Bundle) {
+    metrics.bundle.reset();
+    metrics.bundle.with_label_values(&[&bundle.hash]).set(1);
+    for (mode, label) in [(Mode::Enforce, "enforce"), (Mode::Shadow, "shadow")] {
+        let count = bundle.policies().filter(|policy| policy.mode == mode).count();
+        metrics.policies.with_label_values(&[label]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    for change in ["came", "went", "changed"] {
+        metrics.policy_changes.with_label_values(&[change]);
+    }
+    for policy in bundle.policies().filter(|policy| policy.mode == Mode::Shadow) {
+        metrics.would_deny.with_label_values(&[policy.id.as_str()]);
+        metrics.shadow_errors.with_label_values(&[policy.id.as_str()]);
+    }
+}
+
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
     let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
@@ -92,12 +111,19 @@ fn reload(gate: &Gate, settings: &Settings) {
     };
     match read_rules(settings, &gate.catalog).and_then(kept) {
         Ok(rules) => {
-            let (old, new) = (gate.rules.load().policies.hash.to_owned(), rules.policies.hash.to_owned());
-            gate.metrics.bundle.reset();
-            gate.metrics.bundle.with_label_values(&[&new]).set(1);
+            let before = gate.rules.load_full();
+            let changes = Changes::between(&before.policies, &rules.policies);
+            let (old, new) = (before.policies.hash.to_owned(), rules.policies.hash.to_owned());
+            let (policies, callers) = (rules.policies.policies().count(), rules.directory.callers.len());
+            show_policies(&gate.metrics, &rules.policies);
+            for (change, ids) in [("came", &changes.came), ("went", &changes.went), ("changed", &changes.changed)] {
+                gate.metrics.policy_changes.with_label_values(&[change]).inc_by(ids.len() as u64);
+            }
             gate.rules.store(Arc::new(rules));
-            gate.journal.append_detached(leaf::event("rules-loaded", json!({"bundle": new, "before": old})));
-            tracing::info!(bundle = %new, "callers and policies are in force");
+            let event = json!({"bundle": new, "before": old, "policies": policies, "changes": changes.json(), "callers": callers});
+            gate.journal.append_detached(leaf::event("rules-loaded", event));
+            let (came, went, changed) = (changes.came.len(), changes.went.len(), changes.changed.len());
+            tracing::info!(bundle = %new, policies, came, went, changed, callers, "callers and policies are in force");
         }
         Err(problems) => {
             gate.journal.append_detached(leaf::event("rules-refused", json!({"problems": problems.0, "in_force": gate.rules.load().policies.hash})));

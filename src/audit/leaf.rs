@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 /// Parts of a leaf into which a cloud or a caller can write what it was shown. The rest is what the gateway saw and
 /// judged: there nothing gives way to an echo, or a caller could blank its own record by calling its facts a secret.
-const ECHOING: &[&str] = &["/detail", "/headers", "/signed", "/decision/errors", "/decision/explanation", "/decision/message"];
+const ECHOING: &[&str] = &["/detail", "/headers", "/signed", "/decision/errors", "/decision/explanation", "/decision/message", "/decision/shadow_errors"];
 
 /// Microseconds by stage.
 pub type Timings = BTreeMap<&'static str, u64>;
@@ -333,10 +333,15 @@ fn decided(decision: &Decision, catalog: &str) -> Value {
             .map(|p| json!({"id": p.policy, "effect": if p.effect == Effect::Permit { "permit" } else { "forbid" }, "item": p.item, "message": p.message}))
             .collect()
     };
-    json!({
+    let mut out = json!({
         "verdict": verdict, "reason": decision.reason.code(), "message": decision.message, "policies": list(&decision.deciding), "shadow": list(&decision.shadow),
         "errors": decision.errors, "explanation": decision.explanation, "bundle": decision.bundle, "catalog": catalog,
-    })
+    });
+    if !decision.shadow_errors.is_empty() {
+        let failed = decision.shadow_errors.iter().map(|failed| failed.error.as_str());
+        set(&mut out, "shadow_errors", failed.collect());
+    }
+    out
 }
 
 fn items(question: &Question) -> Value {

@@ -1,7 +1,7 @@
 //! One OpenAPI document becomes operations. Whatever is wrong with it is said with file and place.
 
 use super::credential::Credentials;
-use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, Passing, ProjectHeader, ResourceSpec, Service};
+use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
 use super::route::{HostPattern, Template};
 use super::schema::{self, Field, SchemaFault, escape};
 use super::source::{Source, Step};
@@ -19,7 +19,7 @@ pub struct Document {
     /// Its routes, with the alias that each names, if any, and its pointer.
     pub operations: Vec<Route>,
     /// Its passing families.
-    pub passing: Vec<(Template, Passing)>,
+    pub passing: Vec<Passing>,
 }
 
 /// One operation of a document, with what is needed to join it.
@@ -141,7 +141,7 @@ impl Reader<'_> {
         Ok(Some(ProjectHeader { header: header.to_ascii_lowercase(), parameter }))
     }
 
-    fn passing(&self, service: &str) -> Result<Vec<(Template, Passing)>, Fault> {
+    fn passing(&self, service: &str) -> Result<Vec<Passing>, Fault> {
         let mut passing = Vec::new();
         for (i, entry) in self.root.get("x-keyward-passing").and_then(Value::as_array).into_iter().flatten().enumerate() {
             let pointer = format!("/x-keyward-passing/{i}");
@@ -151,8 +151,10 @@ impl Reader<'_> {
             if methods.is_empty() {
                 return Err(fault(&pointer, "`methods` must list HTTP methods"));
             }
-            let compiled = Template::parse(&template, &[]).map_err(|why| fault(&pointer, &why))?;
-            passing.push((compiled, Passing { service: service.to_owned(), methods, template, why: self.text(&format!("{pointer}/reason"))? }));
+            let pattern = Template::parse(&template, &[]).map_err(|why| fault(&pointer, &why))?;
+            let project = self.project_header()?.filter(|project| pattern.parameters().any(|name| name == project.parameter));
+            let action = format!("{service}.{PASSING}");
+            passing.push(Passing { service: service.to_owned(), action, pattern, project, methods, template, why: self.text(&format!("{pointer}/reason"))? });
         }
         Ok(passing)
     }
@@ -180,6 +182,9 @@ impl Reader<'_> {
         let groups = node.get("x-keyward-groups").and_then(string_list).unwrap_or_default();
         if !groups.first().is_some_and(|g| ["read", "write", "discovery"].contains(&g.as_str())) {
             return Err(fault(&at, "`x-keyward-groups` must start with read, write or discovery"));
+        }
+        if operation_id == PASSING || groups.iter().any(|group| group == PASSING) {
+            return Err(fault(&at, "`passing` is the name of what `x-keyward-passing` lists: use another"));
         }
         let resource = self.resource(&at)?;
         if resource.is_none() && groups.first().is_some_and(|g| g != "discovery") {

@@ -7,6 +7,7 @@ pub mod route;
 pub mod schema;
 pub mod source;
 
+use crate::folder;
 use crate::reason::Reason;
 use credential::Credentials;
 use document::{Document, DocumentError};
@@ -16,6 +17,9 @@ use route::{HostPattern, Template};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The folder of documents.
+const FOLDER: folder::Kind = folder::Kind { reads: |name| name.ends_with(".yaml") || name.ends_with(".yml"), known: &[], words: "*.yaml and *.yml" };
 
 /// All documents, joined.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ struct ServiceRoutes {
     service: Service,
     hosts: Vec<HostPattern>,
     routes: Vec<(Template, Arc<Operation>)>,
-    passing: Vec<(Template, Arc<Passing>)>,
+    passing: Vec<Arc<Passing>>,
 }
 
 /// What a method and a path mean.
@@ -42,7 +46,7 @@ struct ServiceRoutes {
 pub enum Target {
     /// An operation, with its decoded path parameters in order.
     Operation(Arc<Operation>, Vec<(String, String)>),
-    /// A family that passes unjudged.
+    /// A family that passes unread.
     Passing(Arc<Passing>),
     /// Nothing that the catalogue knows.
     Unknown(Unknown),
@@ -85,21 +89,15 @@ pub fn digest(documents: &[(String, String)]) -> String {
 }
 
 impl Catalog {
-    /// Reads every `*.yaml` of a folder.
+    /// Reads every `*.yaml` and `*.yml` of a folder.
     ///
     /// # Errors
     /// All that is wrong, a document at a time, each with file and place; or that there is no document at all.
     pub fn load(dir: &Path) -> Result<Self, Vec<DocumentError>> {
-        let io = |e: std::io::Error| vec![DocumentError { file: dir.display().to_string(), place: None, why: format!("cannot be read: {e}") }];
-        let mut files: Vec<_> = std::fs::read_dir(dir).map_err(io)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
-        files.retain(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
-        files.sort();
-        let mut texts = Vec::new();
-        for file in files {
-            texts.push((file.display().to_string(), std::fs::read_to_string(&file).map_err(io)?));
-        }
+        let told = |path: &Path, why: String| DocumentError { file: path.display().to_string(), place: None, why };
+        let texts = folder::read(dir, FOLDER).map_err(|faults| faults.into_iter().map(|fault| told(&fault.path, fault.why)).collect::<Vec<_>>())?;
         if texts.is_empty() {
-            return Err(io(std::io::Error::other("no *.yaml in this folder")));
+            return Err(vec![told(dir, "there is no *.yaml in this folder".to_owned())]);
         }
         Self::from_texts(&texts)
     }
@@ -148,6 +146,11 @@ impl Catalog {
         &self.operations
     }
 
+    /// Every family that passes.
+    pub fn passing(&self) -> impl Iterator<Item = &Passing> {
+        self.services.iter().flat_map(|s| s.passing.iter().map(Arc::as_ref))
+    }
+
     /// The services, with their hosts.
     pub fn services(&self) -> impl Iterator<Item = (&Service, &[HostPattern])> {
         self.services.iter().map(|s| (&s.service, s.hosts.as_slice()))
@@ -189,7 +192,7 @@ impl ServiceRoutes {
     fn new(document: Document) -> Self {
         let mut routes: Vec<_> = document.operations.into_iter().map(|r| (r.template, Arc::new(r.operation))).collect();
         routes.sort_by(|a, b| a.0.specificity(&b.0));
-        let passing = document.passing.into_iter().map(|(template, p)| (template, Arc::new(p))).collect();
+        let passing = document.passing.into_iter().map(Arc::new).collect();
         Self { service: document.service, hosts: document.hosts, routes, passing }
     }
 
@@ -202,8 +205,8 @@ impl ServiceRoutes {
                 None => Target::Unknown(Unknown { service: Some(self.service.name.clone()), reason: Reason::PathInvalid, hint: None }),
             });
         }
-        let passes = |(template, p): &&(Template, Arc<Passing>)| p.methods.contains(method) && template.capture(path).is_some();
-        self.passing.iter().find(passes).map(|(_, p)| Target::Passing(Arc::clone(p)))
+        let passes = |p: &&Arc<Passing>| p.methods.contains(method) && p.pattern.capture(path).is_some();
+        self.passing.iter().find(passes).map(|p| Target::Passing(Arc::clone(p)))
     }
 
     /// What a call to a path that is not known, or not with its method, may have meant.

@@ -1,6 +1,7 @@
 //! What the catalogue says of one operation. Built once, at load; shared behind an `Arc`.
 
 use super::credential::Credentials;
+use super::route::Template;
 use super::schema::{Field, Shape};
 use super::source::{Source, Step};
 use http::Method;
@@ -104,18 +105,27 @@ pub struct OutcomeSpec {
     pub failed_if: Option<(Source, serde_json::Value)>,
 }
 
-/// Calls that a document lets through unjudged.
+/// Calls that a document lets through unread, for known callers whom a policy permits it.
 #[derive(Debug)]
 pub struct Passing {
     /// `huawei.kps`.
     pub service: String,
+    /// The action that policies judge, one for all families of a service: `huawei.kps.passing`.
+    pub action: String,
+    /// The compiled template.
+    pub pattern: Template,
+    /// The header that names the project again, and the path parameter that it must equal.
+    pub project: Option<ProjectHeader>,
     /// The methods that pass.
     pub methods: Vec<Method>,
     /// The path template, perhaps with `**` at its end.
     pub template: String,
-    /// Why they are not judged.
+    /// Why they are not read.
     pub why: String,
 }
+
+/// The group of what passes, and the last part of its actions' names: no operation may have either.
+pub const PASSING: &str = "passing";
 
 /// The service's way of wording an error: the sandbox's, and the gateway's where clients of the service insist on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! `keyward policy`: looking at policies and testing them, without a gateway.
 
 use super::Configured;
-use crate::app::{Prepared, Problems};
-use crate::policy::{Effect, Mode, cases};
+use crate::app::{Prepared, Problems, read_words};
+use crate::config::Settings;
+use crate::policy::{Effect, Mode, PolicyError, Texts, cases, schema_text};
 use clap::{Args, Subcommand};
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::json;
@@ -52,10 +53,23 @@ pub fn run(policy: Policy) -> anyhow::Result<ExitCode> {
         Policy::List(args) => list(&args),
         Policy::Test(args) => test(&args),
         Policy::Schema(configured) => {
-            say!("{}", Prepared::read(configured.settings()?)?.rules.policies.schema_text())?;
+            say!("{}", schema(&configured.settings()?)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// What a policy may speak of does not hang on the policies: it is shown while they are wrong, for then it is needed.
+fn schema(settings: &Settings) -> Result<String, Problems> {
+    let (catalog, directory) = read_words(settings)?;
+    let problems = |errors: Vec<PolicyError>| Problems(errors.iter().map(ToString::to_string).collect());
+    let patterns = Texts::read(&settings.policies_dir).map(|texts| texts.patterns);
+    let with_patterns = patterns.and_then(|patterns| schema_text(patterns.as_ref(), &catalog, &directory));
+    with_patterns.or_else(|errors| {
+        let text = schema_text(None, &catalog, &directory).map_err(problems)?;
+        eprintln!("{}\nthis is the schema without the patterns", problems(errors));
+        Ok(text)
+    })
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
@@ -83,7 +97,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
 fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::read(args.configured.settings()?)?;
     let dir = args.cases.clone().unwrap_or_else(|| prepared.settings.policies_dir.join("tests"));
-    let problems = |errors: Vec<crate::policy::PolicyError>| Problems(errors.iter().map(ToString::to_string).collect());
+    let problems = |errors: Vec<PolicyError>| Problems(errors.iter().map(ToString::to_string).collect());
     let cases = cases::load(&dir).map_err(problems)?;
     match cases::run_all(&prepared.rules.policies, &cases, |case| cases::question(&prepared.catalog, case)) {
         Ok(()) => {

@@ -11,10 +11,10 @@ pub mod query;
 pub mod text;
 pub mod value;
 
-use crate::catalog::operation::Operation;
+use crate::catalog::operation::{Operation, Passing, ProjectHeader};
 use crate::catalog::{Target, Unknown};
 use crate::reason::Reason;
-use crate::request::{BodyFault, BodySource, RequestHead};
+use crate::request::{BodyFault, BodySource, RequestHead, printable};
 use bytes::Bytes;
 use facts::{CallFacts, Fact, Facts, Unreadable};
 use http::Method;
@@ -62,7 +62,7 @@ pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     let mut json = None;
     let facts = match target {
         Target::Operation(operation, path) => call_facts(operation, path, head, &body, &mut json),
-        Target::Passing(_) => passing(head, &body),
+        Target::Passing(of) => passing(of, head, &body),
         Target::Unknown(unknown) => Err(refuse(unknown.reason, said_of(unknown))),
     };
     (Inspected { body, json, read_whole: true }, facts)
@@ -77,12 +77,21 @@ fn said_of(unknown: &Unknown) -> String {
     unknown.hint.as_ref().map_or_else(|| meaning.to_owned(), |hint| format!("{} ({hint})", meaning.trim_end_matches('.')))
 }
 
-/// What passes unjudged is plain, or it passes not at all.
-fn passing(head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
+/// What passes unread is plain, or it passes not at all.
+fn passing(of: &Passing, head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
     if !body.is_empty() && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
         return Err(refuse(Reason::BodyNotExpected, format!("a {} of this family takes no body: leave it out", head.method)));
     }
-    query::no_override(head.query()).map(|()| CallFacts::default())
+    query::no_override(head.query())?;
+    // Nothing tells how its things may be named, so they are named in the one way that every store takes.
+    if let Some(segment) = head.path().split('/').skip(1).find(|segment| !text::is_plain_name(segment)) {
+        let why = "in a path that passes unread, each part is letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends";
+        return Err(refuse(Reason::PathInvalid, format!("`{}`: {why}", printable(segment))));
+    }
+    let captured = of.pattern.capture(head.path()).unwrap_or_default();
+    let path: Vec<(String, String)> = captured.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    one_project(of.project.as_ref(), &path, head)?;
+    Ok(CallFacts { path: path.into_iter().map(|(name, text)| (name, Fact::Text(text))).collect(), ..CallFacts::default() })
 }
 
 fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHead, body: &Bytes, json: &mut Option<Value>) -> Result<CallFacts, Unreadable> {
@@ -90,7 +99,7 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
     *json = if body.is_empty() { None } else { Some(json::parse(body)?) };
     envelope::readable_answer(operation, head)?;
     header_values(operation, head)?;
-    one_project(operation, path, head)?;
+    one_project(operation.project.as_ref(), path, head)?;
     query::no_override(head.query())?;
     let pairs = query::split(head.query(), operation.is_write())?;
     let mut facts = CallFacts { path: path_facts(operation, path)?, query: query::facts(operation, &pairs)?, ..CallFacts::default() };
@@ -129,8 +138,8 @@ fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unread
 }
 
 /// A header that names the project again must name the one of the path.
-fn one_project(operation: &Operation, path: &[(String, String)], head: &RequestHead) -> Result<(), Unreadable> {
-    let Some(project) = &operation.project else { return Ok(()) };
+fn one_project(project: Option<&ProjectHeader>, path: &[(String, String)], head: &RequestHead) -> Result<(), Unreadable> {
+    let Some(project) = project else { return Ok(()) };
     let named = path.iter().find(|(name, _)| *name == project.parameter).map(|(_, value)| value.as_bytes());
     match head.headers.get(&project.header) {
         Some(again) if Some(again.as_bytes()) != named => {

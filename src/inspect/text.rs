@@ -42,6 +42,12 @@ pub fn is_identifier(text: &str) -> bool {
     text.bytes().all(|b| (0x20..0x7f).contains(&b)) && text.trim_ascii().len() == text.len()
 }
 
+/// Whether a text names a thing in letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends.
+pub fn is_plain_name(text: &str) -> bool {
+    let ends = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric());
+    ends(text.bytes().next()) && ends(text.bytes().next_back()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,9 +3,11 @@
 use super::decision::Effect;
 use super::error::{PolicyError, line_and_column};
 use super::explain::Explainer;
+use super::files::Texts;
 use super::patterns::{Bound, Patterns};
 use super::schema::{self, Model};
 use super::types::Attributes;
+use super::typos::{Search, Typo};
 use crate::caller::Directory;
 use crate::catalog::Catalog;
 use cedar_policy::{
@@ -116,28 +118,26 @@ pub enum Mode {
 }
 
 impl Bundle {
-    /// Reads every `*.cedar` of a folder, and its `patterns.toml` if there is one.
+    /// Reads every `*.cedar` of a folder, and its `patterns.toml` if there is one. Whatever else is there is a mistake, but for
+    /// what editors leave and the cases in `tests`.
     ///
     /// # Errors
     /// All that is wrong, each with file, line and column where there is one.
     pub fn load(dir: &Path, catalog: &Catalog, directory: &Directory) -> Result<Self, Vec<PolicyError>> {
-        let failed = |path: &Path, e: std::io::Error| vec![PolicyError::new(&path.display().to_string(), format!("cannot be read: {e}"))];
-        let read = |path: &Path| match std::fs::read_to_string(path) {
-            Ok(text) => Ok((path.display().to_string(), text)),
-            Err(e) => Err(failed(path, e)),
-        };
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(|e| failed(dir, e))? {
-            let path = entry.map_err(|e| failed(dir, e))?.path();
-            if path.extension().is_some_and(|extension| extension == "cedar") {
-                paths.push(path);
+        let texts = Texts::read(dir)?;
+        Self::from_texts(&texts.policies, texts.patterns.as_ref(), catalog, directory)
+    }
+
+    /// What is wrong with a folder's policies whatever the catalogue says, a line each.
+    pub fn mistakes(dir: &Path) -> Vec<String> {
+        let errors = match Texts::read(dir) {
+            Ok(texts) => {
+                let patterns = texts.patterns.and_then(|(file, text)| Patterns::parse(&file, &text).err());
+                read_rules(&texts.policies).1.into_iter().chain(patterns.into_iter().flatten()).collect()
             }
-        }
-        paths.sort();
-        let policies: Vec<_> = paths.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        let patterns = dir.join("patterns.toml");
-        let patterns = patterns.exists().then(|| read(&patterns)).transpose()?;
-        Self::from_texts(&policies, patterns.as_ref(), catalog, directory)
+            Err(errors) => errors,
+        };
+        errors.iter().map(ToString::to_string).collect()
     }
 
     /// A bundle from policy files and a patterns file, each as (name, text).
@@ -150,11 +150,26 @@ impl Bundle {
         catalog: &Catalog,
         directory: &Directory,
     ) -> Result<Self, Vec<PolicyError>> {
-        let patterns = patterns_file.map_or_else(|| Ok(Patterns::default()), |(file, text)| Patterns::parse(file, text))?;
-        let model = schema::generate(catalog, directory, &patterns)?;
-        let schema = model.text.parse::<Schema>().map_err(|e| vec![PolicyError::from_cedar("generated schema", &model.text, &e)])?;
-        let rules = read_rules(files)?;
-        check(&rules, &schema, files)?;
+        let (rules, mut errors) = read_rules(files);
+        let generated = modelled(patterns_file, catalog, directory);
+        // Without the schema nobody knows what the policies may speak of; what else is wrong with them is told all the same.
+        let (patterns, model, schema) = match generated {
+            Ok(generated) => generated,
+            Err(mut faults) => {
+                faults.append(&mut errors);
+                return Err(faults);
+            }
+        };
+        errors.append(&mut check(&rules, &schema, files));
+        if errors.is_empty() && !rules.values().any(|rule| rule.listing.mode == Mode::Enforce) {
+            let file = files.first().map_or("policies", |(file, _)| file);
+            errors.push(PolicyError::new(file, "there is no enforced policy: every call would be denied, and nobody could say why"));
+        }
+        if !errors.is_empty() {
+            errors.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+            errors.dedup();
+            return Err(errors);
+        }
         let Model { text, actions, types } = model;
         let source = Source { schema: text, policies: files.to_vec(), patterns: patterns_file.cloned(), groups: directory.groups.clone() };
         let actions = actions.into_iter().map(|(id, model)| {
@@ -163,11 +178,6 @@ impl Bundle {
         });
         let actions = actions.collect::<Result<_, Vec<PolicyError>>>()?;
         Ok(Self { hash: source.hash(), source, authorizer: Authorizer::new(), schema, actions, types, patterns, rules })
-    }
-
-    /// The schema in Cedar's own syntax.
-    pub fn schema_text(&self) -> &str {
-        &self.source.schema
     }
 
     /// Every policy, by id.
@@ -182,6 +192,21 @@ impl Bundle {
         self.actions.values_mut().for_each(|action| action.enforced = whole.clone());
         self
     }
+}
+
+/// The schema in Cedar's own syntax: what a policy may speak of. With the patterns of the folder, if they can be read.
+///
+/// # Errors
+/// When the catalogue contradicts itself.
+pub fn schema_text(patterns_file: Option<&(String, String)>, catalog: &Catalog, directory: &Directory) -> Result<String, Vec<PolicyError>> {
+    modelled(patterns_file, catalog, directory).map(|(_, model, _)| model.text)
+}
+
+fn modelled(patterns_file: Option<&(String, String)>, catalog: &Catalog, directory: &Directory) -> Result<(Patterns, Model, Schema), Vec<PolicyError>> {
+    let patterns = patterns_file.map_or_else(|| Ok(Patterns::default()), |(file, text)| Patterns::parse(file, text))?;
+    let model = schema::generate(catalog, directory, &patterns)?;
+    let schema = model.text.parse::<Schema>().map_err(|e| vec![PolicyError::from_cedar("generated schema", &model.text, &e)])?;
+    Ok((patterns, model, schema))
 }
 
 impl Action {
@@ -209,7 +234,7 @@ fn policy_set(rules: &BTreeMap<PolicyId, Rule>, chosen: impl Fn(&Rule) -> bool) 
 }
 
 /// Parses every file and checks what Cedar leaves free: annotations, ids, templates.
-fn read_rules(files: &[(String, String)]) -> Result<BTreeMap<PolicyId, Rule>, Vec<PolicyError>> {
+fn read_rules(files: &[(String, String)]) -> (BTreeMap<PolicyId, Rule>, Vec<PolicyError>) {
     let mut rules: BTreeMap<PolicyId, Rule> = BTreeMap::new();
     let mut errors = Vec::new();
     for (file, text) in files {
@@ -246,11 +271,7 @@ fn read_rules(files: &[(String, String)]) -> Result<BTreeMap<PolicyId, Rule>, Ve
             }
         }
     }
-    if errors.is_empty() && !rules.values().any(|rule| rule.listing.mode == Mode::Enforce) {
-        let file = files.first().map_or("policies", |(file, _)| file);
-        errors.push(PolicyError::new(file, "there is no enforced policy: every call would be denied, and nobody could say why"));
-    }
-    if errors.is_empty() { Ok(rules) } else { Err(errors) }
+    (rules, errors)
 }
 
 fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: String) -> Result<Rule, Vec<PolicyError>> {
@@ -297,9 +318,13 @@ fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: Stri
     if errors.is_empty() { Ok(Rule { listing, explainer, policy }) } else { Err(errors) }
 }
 
-/// Strict validation, in which a warning is an error: a policy that can never apply is a check that nobody makes.
-fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, String)]) -> Result<(), Vec<PolicyError>> {
-    let set = policy_set(rules, |_| true).map_err(|why| vec![PolicyError::new("policies", why)])?;
+/// Strict validation, in which a warning is an error: a policy that can never apply is a check that nobody makes, and so is
+/// a part of one.
+fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, String)]) -> Vec<PolicyError> {
+    let set = match policy_set(rules, |_| true) {
+        Ok(set) => set,
+        Err(why) => return vec![PolicyError::new("policies", why)],
+    };
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
     let located = |id: &PolicyId, found: &dyn miette::Diagnostic| {
         let file = rules.get(id).map_or("policies", |rule| rule.listing.file.as_str());
@@ -309,13 +334,35 @@ fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, St
     };
     // A policy with a misspelt scope applies to nothing and is impossible: what follows from another error is left out.
     let (causes, consequences): (Vec<_>, Vec<_>) = result.validation_errors().partition(|e| !matches!(e, ValidationError::InvalidActionApplication(_)));
-    let caused = |id: &PolicyId| causes.iter().any(|cause| cause.policy_id() == id);
     let mut errors: Vec<_> = causes.iter().map(|e| suggest_action(schema, e, located(e.policy_id(), *e))).collect();
+    // What Cedar has said of a part is not said again.
+    let said = |id: &PolicyId, typo: &Typo| causes.iter().any(|cause| cause.policy_id() == id && cause.to_string().contains(&typo.at));
+    let mut parts = Vec::new();
+    for (id, rule) in rules {
+        parts.extend(typos(schema, rule, files, |typo| !said(id, typo)).into_iter().map(|error| (id, error)));
+    }
+    let caused = |id: &PolicyId| causes.iter().any(|cause| cause.policy_id() == id) || parts.iter().any(|(part, _)| *part == id);
     errors.extend(consequences.into_iter().filter(|e| !caused(e.policy_id())).map(|e| located(e.policy_id(), e)));
     errors.extend(result.validation_warnings().filter(|w| !caused(w.policy_id())).map(|w| located(w.policy_id(), w)));
-    errors.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
-    errors.dedup();
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    errors.extend(parts.into_iter().map(|(_, error)| error));
+    errors
+}
+
+/// Parts of a policy that can never be true, each with its place.
+fn typos(schema: &Schema, rule: &Rule, files: &[(String, String)], news: impl Fn(&Typo) -> bool) -> Vec<PolicyError> {
+    let Listing { file, line, text: source, .. } = &rule.listing;
+    let error = |place, typo: Typo| PolicyError {
+        place: Some(place),
+        help: typo.help,
+        ..PolicyError::new(file, format!("{} (policy `{}`)", typo.message, rule.listing.id))
+    };
+    let text = files.iter().find(|(name, _)| name == file).map_or("", |(_, text)| text);
+    // The last place is in a condition: the scope and the annotations stand before.
+    let place = |typo: &Typo| Some(line_and_column(text, text.find(source.as_str())? + source.rfind(&typo.at)?));
+    match Search::new(schema).of(&rule.policy) {
+        Ok(found) => found.into_iter().filter(news).map(|typo| error(place(&typo).unwrap_or((*line, 1)), typo)).collect(),
+        Err(why) => vec![PolicyError { place: Some((*line, 1)), ..PolicyError::new(file, why) }],
+    }
 }
 
 /// Cedar's suggestion for a misspelt action compares an id with whole names, and so favours the shortest name.

@@ -10,6 +10,7 @@ use super::question::Question;
 use crate::caller::{Assurance, Caller, CallerKind, Credential, Identity};
 use crate::catalog::Catalog;
 use crate::clock::{AuditId, Timestamp};
+use crate::folder;
 use crate::inspect;
 use crate::request::RequestHead;
 use http::header::CONTENT_TYPE;
@@ -92,24 +93,16 @@ struct CaseFile {
     case: Vec<Spanned<Case>>,
 }
 
+const FOLDER: folder::Kind = folder::Kind { reads: |name| name.ends_with(".toml"), known: &[], words: "*.toml" };
+
 /// Reads every `*.toml` of a folder.
 ///
 /// # Errors
 /// When a file cannot be read, or is not of the form of [`Case`].
 pub fn load(dir: &Path) -> Result<Vec<Case>, Vec<PolicyError>> {
-    let failed = |path: &Path, e: std::io::Error| vec![PolicyError::new(&path.display().to_string(), format!("cannot be read: {e}"))];
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| failed(dir, e))? {
-        let path = entry.map_err(|e| failed(dir, e))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
     let (mut cases, mut errors) = (Vec::new(), Vec::new());
-    for path in paths {
-        let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
-        match parse(&path.display().to_string(), &text) {
+    for (file, text) in folder::read(dir, FOLDER).map_err(PolicyError::of_folder)? {
+        match parse(&file, &text) {
             Ok(mut found) => cases.append(&mut found),
             Err(error) => errors.push(error),
         }
@@ -143,12 +136,14 @@ pub fn run_case(bundle: &Bundle, case: &Case, ask: impl Fn(&Case) -> Result<Ques
     let policies: BTreeSet<String> = decision.deciding.iter().map(|one| one.policy.clone()).collect();
     let shadow: BTreeSet<String> = decision.shadow.iter().map(|one| one.policy.clone()).collect();
     let reason = case.reason.as_deref().unwrap_or(decision.reason.code());
-    if (verdict, &policies, &shadow, decision.reason.code()) == (case.expect, &case.policies, &case.shadow, reason) {
+    let fits = (verdict, &policies, &shadow, decision.reason.code()) == (case.expect, &case.policies, &case.shadow, reason);
+    if fits && decision.shadow_errors.is_empty() {
         return Ok(decision);
     }
     let found = format!("{verdict:?} ({}) by {policies:?}, shadow {shadow:?}", decision.reason);
     let wanted = format!("{:?} ({reason}) by {:?}, shadow {:?}", case.expect, case.policies, case.shadow);
-    let detail = decision.errors.iter().chain(&decision.explanation).map(|line| format!("\n  {line}")).collect::<String>();
+    let failed = decision.shadow_errors.iter().map(|failed| &failed.error);
+    let detail = decision.errors.iter().chain(failed).chain(&decision.explanation).map(|line| format!("\n  {line}")).collect::<String>();
     Err(fault(&case.at, format!("`{}`: expected {wanted}, got {found}: {}{detail}", case.name, decision.message)))
 }
 

@@ -4,13 +4,13 @@
 //! evaluation error denies, whatever Cedar decided, and so does everything that does not fit the schema.
 
 use super::bundle::{Action, Bundle};
-use super::decision::{Deciding, Decision, Effect, Verdict};
+use super::decision::{Deciding, Decision, Effect, Failed, Verdict};
 use super::question::Question;
 use super::schema::{ANONYMOUS, SERVICE};
 use super::types::{self, Type};
 use crate::caller::{Caller, CallerKind};
 use crate::catalog::Target;
-use crate::catalog::operation::Operation;
+use crate::catalog::operation::{Operation, Passing};
 use crate::causes::causes;
 use crate::inspect::facts::{CallFacts, Facts, Item, Resource};
 use crate::reason::Reason;
@@ -27,6 +27,7 @@ struct Findings {
     deciding: Vec<Deciding>,
     shadow: Vec<Deciding>,
     errors: Vec<String>,
+    shadow_errors: Vec<Failed>,
     /// What the caller is told of the errors.
     told: Vec<String>,
     explanation: Vec<String>,
@@ -43,6 +44,26 @@ impl Findings {
         let message = format!("The call does not fit the policies' schema: {why}.");
         self.errors.push(message.clone());
         self.told.push(message);
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    /// The action's id.
+    action: &'a str,
+    service: &'a str,
+    /// Whether it acts on something else than the service.
+    acts: bool,
+}
+
+impl<'a> Asking<'a> {
+    fn operation(of: &'a Operation) -> Self {
+        Self { action: &of.action, service: &of.service, acts: of.resource.is_some() }
+    }
+
+    fn passing(of: &'a Passing) -> Self {
+        Self { action: &of.action, service: &of.service, acts: false }
     }
 }
 
@@ -66,18 +87,31 @@ impl Bundle {
             Err(unreadable) => return self.deny(unreadable.reason, &unreadable.detail),
         };
         match &question.target {
-            Target::Operation(operation, _) => self.judge_operation(question, operation, facts),
-            Target::Passing(passing) => self.decision(Verdict::Allow, Reason::Passing, passing.why.clone()),
+            Target::Operation(operation, _) => self.judge_call(question, Asking::operation(operation), facts),
+            Target::Passing(passing) => self.judge_passing(question, passing, facts),
             Target::Unknown(unknown) => self.deny(unknown.reason, unknown.reason.meaning()),
         }
     }
 
-    fn judge_operation(&self, question: &Question, operation: &Operation, facts: &CallFacts) -> Decision {
-        let Some(action) = self.actions.get(&operation.action) else {
-            return self.deny(Reason::PolicyError, &format!("the policies were loaded without `{}`", operation.action));
+    /// What passes is not read, so somebody known must answer for it, whatever the policies say.
+    fn judge_passing(&self, question: &Question, passing: &Passing, facts: &CallFacts) -> Decision {
+        if question.caller.identity.is_none() {
+            let (reason, message) = not_permitted(&question.caller, &passing.action);
+            return self.deny(reason, &message);
+        }
+        let decision = self.judge_call(question, Asking::passing(passing), facts);
+        match decision.verdict {
+            Verdict::Allow => Decision { reason: Reason::Passing, message: passing.why.clone(), ..decision },
+            Verdict::Deny => decision,
+        }
+    }
+
+    fn judge_call(&self, question: &Question, asking: Asking, facts: &CallFacts) -> Decision {
+        let Some(action) = self.actions.get(asking.action) else {
+            return self.deny(Reason::PolicyError, &format!("the policies were loaded without `{}`", asking.action));
         };
         let nothing = [Item::default()];
-        let items = if operation.resource.is_none() && facts.items.is_empty() { &nothing } else { facts.items.as_slice() };
+        let items = if !asking.acts && facts.items.is_empty() { &nothing } else { facts.items.as_slice() };
         // All of no items would be allowed.
         if items.is_empty() {
             return self.deny(Reason::PolicyError, "the call names nothing that it acts on");
@@ -86,7 +120,7 @@ impl Bundle {
         match self.shared_context(question, action, facts, items.len()) {
             Ok(shared) => {
                 for (index, item) in items.iter().enumerate() {
-                    match self.ask(question, operation, action, facts, item, &shared) {
+                    match self.ask(question, asking, action, facts, item, &shared) {
                         Ok(asked) => self.evaluate(action, &asked, index, &mut findings),
                         Err(why) => findings.misfit(&format!("item {index}: {why}")),
                     }
@@ -94,7 +128,7 @@ impl Bundle {
             }
             Err(why) => findings.misfit(&why),
         }
-        self.conclude(question, operation, items.len(), findings)
+        self.conclude(question, asking, items.len(), findings)
     }
 
     /// The sections of the context that all items share.
@@ -118,7 +152,7 @@ impl Bundle {
         Context::from_pairs(pairs).map_err(|e| e.to_string())
     }
 
-    fn ask(&self, question: &Question, operation: &Operation, action: &Action, facts: &CallFacts, item: &Item, shared: &Context) -> Result<Asked, String> {
+    fn ask(&self, question: &Question, asking: Asking, action: &Action, facts: &CallFacts, item: &Item, shared: &Context) -> Result<Asked, String> {
         let matches = self.patterns.matches(&action.bound, facts, item);
         let matches = matches.into_iter().map(|(name, matched)| (name.to_owned(), RestrictedExpression::new_bool(matched)));
         let own = [section(action, "item", &item.fields)?, ("match".to_owned(), types::record(matches, "match")?)];
@@ -126,14 +160,14 @@ impl Bundle {
         let context = shared.clone().merge(own).map_err(|e| e.to_string())?;
 
         let (principal, groups) = self.principal(&question.caller)?;
-        let (resource, holder) = match (&item.resource, &operation.resource) {
-            (Some(resource), Some(_)) => self.resource(resource)?,
-            (None, None) => (self.uid(SERVICE, &operation.service)?, None),
-            (None, Some(_)) => return Err("it names nothing that it acts on".to_owned()),
-            (Some(_), None) => return Err(format!("it acts on something, but `{}` on nothing", operation.action)),
+        let (resource, holder) = match (&item.resource, asking.acts) {
+            (Some(resource), true) => self.resource(resource)?,
+            (None, false) => (self.uid(SERVICE, asking.service)?, None),
+            (None, true) => return Err("it names nothing that it acts on".to_owned()),
+            (Some(_), false) => return Err(format!("it acts on something, but `{}` on nothing", asking.action)),
         };
         if resource.type_name().basename() != action.resource {
-            return Err(format!("it acts on {resource}, but `{}` on {}", operation.action, action.resource));
+            return Err(format!("it acts on {resource}, but `{}` on {}", asking.action, action.resource));
         }
         let request = Request::new(principal.clone(), action.uid.clone(), resource.clone(), context, Some(&self.schema));
         let request = request.map_err(|e| causes(&e))?;
@@ -189,6 +223,10 @@ impl Bundle {
         if !action.shadow.is_empty() {
             let answer = self.respond(&action.shadow, asked);
             findings.shadow.extend(self.deciding(&answer, item));
+            for error in answer.diagnostics().errors() {
+                let AuthorizationError::PolicyEvaluationError(inner) = error;
+                findings.shadow_errors.push(Failed { policy: inner.policy_id().to_string(), error: format!("item {item}: {error}") });
+            }
         }
     }
 
@@ -222,7 +260,7 @@ impl Bundle {
         rules.map(|rule| line(&rule.listing.id, &rule.explainer.applies(request, entities))).collect()
     }
 
-    fn conclude(&self, question: &Question, operation: &Operation, items: usize, mut findings: Findings) -> Decision {
+    fn conclude(&self, question: &Question, asking: Asking, items: usize, mut findings: Findings) -> Decision {
         let forbids: Vec<&Deciding> = findings.deciding.iter().filter(|one| one.effect == Effect::Forbid).collect();
         let (verdict, reason, message) = if findings.allowed == items {
             (Verdict::Allow, Reason::Permitted, String::new())
@@ -232,11 +270,11 @@ impl Bundle {
         } else if !forbids.is_empty() {
             (Verdict::Deny, Reason::Forbidden, messages(&forbids, items))
         } else {
-            let (reason, message) = not_permitted(&question.caller, &operation.action);
+            let (reason, message) = not_permitted(&question.caller, asking.action);
             (Verdict::Deny, reason, format!("{message}{}", concerned(&findings.unpermitted, items)))
         };
-        let Findings { deciding, shadow, errors, explanation, .. } = findings;
-        Decision { deciding, shadow, errors, explanation, ..self.decision(verdict, reason, message) }
+        let Findings { deciding, shadow, errors, shadow_errors, explanation, .. } = findings;
+        Decision { deciding, shadow, errors, shadow_errors, explanation, ..self.decision(verdict, reason, message) }
     }
 
     fn deny(&self, reason: Reason, message: &str) -> Decision {
@@ -245,7 +283,17 @@ impl Bundle {
 
     fn decision(&self, verdict: Verdict, reason: Reason, message: String) -> Decision {
         let bundle = self.hash.clone();
-        Decision { verdict, reason, message, deciding: Vec::new(), shadow: Vec::new(), errors: Vec::new(), explanation: Vec::new(), bundle }
+        Decision {
+            verdict,
+            reason,
+            message,
+            deciding: Vec::new(),
+            shadow: Vec::new(),
+            errors: Vec::new(),
+            shadow_errors: Vec::new(),
+            explanation: Vec::new(),
+            bundle,
+        }
     }
 }
 

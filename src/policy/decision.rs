@@ -26,6 +26,8 @@ pub struct Decision {
     pub shadow: Vec<Deciding>,
     /// Policies that could not be evaluated: each denies.
     pub errors: Vec<String>,
+    /// Shadow policies that could not be evaluated: each would deny.
+    pub shadow_errors: Vec<Failed>,
     /// For the record: clauses with their values, the nearest grant. Not for the caller.
     pub explanation: Vec<String>,
     /// Hash of the bundle in force.
@@ -43,6 +45,15 @@ pub struct Deciding {
     pub effect: Effect,
     /// The item's index, counted from 0.
     pub item: usize,
+}
+
+/// A policy that could not be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The policy's `@id`.
+    pub policy: String,
+    /// What happened, with the item.
+    pub error: String,
 }
 
 /// What a policy does when it applies.

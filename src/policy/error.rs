@@ -1,5 +1,6 @@
 //! What is wrong with a policy, a pattern or a policy test: file, place, and what to do.
 
+use crate::folder::Fault;
 use miette::Diagnostic;
 
 /// One fault that keeps a bundle from being loaded.
@@ -20,6 +21,11 @@ impl PolicyError {
     /// A fault of a whole file.
     pub fn new(file: &str, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), place: None, message: message.into(), help: None }
+    }
+
+    /// What is wrong with a folder's entries.
+    pub fn of_folder(faults: Vec<Fault>) -> Vec<Self> {
+        faults.into_iter().map(|fault| Self::new(&fault.path.display().to_string(), fault.why)).collect()
     }
 
     /// A fault at a byte of the file's text.

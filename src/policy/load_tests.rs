@@ -38,6 +38,23 @@ fn a_mistake_in_a_policy_does_not_load() {
         (rule("context.caller.source.isInRange(ip(\"10.20.0.0/160\"))"), "x.cedar:3:", "10.20.0.0/160"),
         (rule("context.caller.now.offset(duration(\"90 days\")) > context.caller.now"), "x.cedar:3:", "90 days"),
         (rule("true"), "x.cedar:1:1: ", "policy is impossible"),
+        (
+            rule("context.body.force || context.body has forse"),
+            "x.cedar:3:49: ",
+            "`context.body.forse` is no field of the calls that this policy covers (policy `r`) (help: did you mean `force`?",
+        ),
+        (rule("context.body has forse && context.body.forse"), "x.cedar:3:", "`context.body.forse` is no field"),
+        (rule("!(context has bdy) || context.body.force"), "x.cedar:3:", "`context.bdy` is no field"),
+        (rule("if context.body has tag then context.body.force else !context.body.force"), "x.cedar:3:", "`context.body.tag` is no field"),
+        (rule("context.body.force || (context has body.parts.a)"), "x.cedar:3:", "`context.body.parts` is no field"),
+        (rule("context.body.force || context.body.key has size"), "x.cedar:3:", "`context.body.key.size` is no field"),
+        (rule("context.body.force || principal has name"), "x.cedar:3:", "`principal.name` is no field"),
+        (rule("context.body.force || context.match has nam"), "x.cedar:3:", "`context.match.nam` is no field"),
+        (rule("context.body.force || (if context.body has force then context.body else context.body) has tag"), "x.cedar:3:", " is no field"),
+        (rule("context.body.force || resource is Keyward::Server"), "x.cedar:3:", "`resource is Keyward::Server` is never true"),
+        (rule("context.body.force || resource in Keyward::Project::\"p1\""), "x.cedar:3:", "`resource in Keyward::Project::\"p1\"` is never true"),
+        (rule("context.body.force || resource == Keyward::Server::\"s1\""), "x.cedar:3:", "`resource == Keyward::Server::\"s1\"` is never true"),
+        (rule("context.body.force || (resource is Keyward::Server && context.body.typo)"), "x.cedar:3:", "`resource is Keyward::Server` is never true"),
         (scope("principal in Keyward::Group::\"key-admns\", action, resource"), "x.cedar:2:", "\"key-admins\""),
         (scope("principal is Keyward::Usr, action, resource"), "x.cedar:2:", "did you mean `Keyward::User`?"),
         (
@@ -147,4 +164,52 @@ fn a_listing_says_where_a_policy_stands() {
     let listing: Vec<&Listing> = bundle.policies().collect();
     assert_eq!((listing[0].id.as_str(), listing[0].file.as_str(), listing[0].line, listing[0].text.as_str()), ("grant", "x.cedar", 3, GRANT));
     assert_eq!((listing[0].mode, listing[0].effect), (Mode::Enforce, Effect::Permit));
+}
+
+/// Loads, although parts of it hold for some of the calls only.
+#[test]
+fn a_part_that_holds_for_some_calls_is_no_mistake() {
+    for condition in [
+        "context.body has expireTime && context.body.expireTime > context.caller.now",
+        "context has body && context.body has scope",
+        "!(context.body has tags) || context.body.force",
+        "context.caller.source.isLoopback() && (resource is Keyward::Organization || resource is Keyward::Server)",
+        "action == Keyward::Action::\"test.svc.CreateKey\" && context.body.force",
+        "principal is Keyward::Robot || principal == Keyward::User::\"desk\"",
+        "resource in Keyward::Project::\"p1\" || principal in Keyward::Group::\"auditors\"",
+        "context.body.key.bits > 3000 || (if context.body has scope then context.body.scope == Keyward::KeyScope::\"READ\" else false)",
+    ] {
+        for action in
+            ["action == Keyward::Action::\"test.svc.CreateKey\"", "action in [Keyward::Action::\"test.svc.CreateKey\", Keyward::Action::\"test.svc.Bind\"]"]
+        {
+            let several = action.contains("Bind");
+            if several == (condition.contains("Server") || condition.contains("Project")) {
+                let rule = format!("{GRANT}\n@id(\"r\") @message(\"m\") forbid (principal, {action}, resource) unless {{ {condition} }};");
+                load(&rule, "").unwrap_or_else(|errors| panic!("{condition}: {errors:#?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_each_of_them_once() {
+    let rule = |id: &str, condition: &str| {
+        format!("@id(\"{id}\") @message(\"m\") forbid (principal, action == Keyward::Action::\"test.svc.CreateKey\", resource) when {{ {condition} }};\n")
+    };
+    let policies = format!(
+        "{GRANT}\n{}{}{}@id(\"x\") permit (principal, action, resource);\n",
+        rule("a", "context.body.forse"),
+        rule("b", "context.body.force || context.body has titel"),
+        rule("c", "context.body has forse")
+    );
+    let errors: Vec<String> = load(&policies, "").unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    for (error, wanted) in errors.iter().zip(["forse", "titel", "forse", "no `@message"]) {
+        assert!(error.contains(wanted), "{error}");
+    }
+    let files = [("x.cedar".to_owned(), GRANT.to_owned()), ("y.cedar".to_owned(), "permit (principle, action, resource);".to_owned())];
+    let patterns = ("patterns.toml".to_owned(), "[name]\nfield = \"body.titel\"\nregex = \".*\"\ndescription = \"d\"\n".to_owned());
+    let errors = Bundle::from_texts(&files, Some(&patterns), catalog(), &directory()).unwrap_err();
+    let places: Vec<&str> = errors.iter().map(|error| error.file.as_str()).collect();
+    assert_eq!(places, ["patterns.toml", "y.cedar"], "{errors:#?}");
 }

@@ -7,14 +7,17 @@ pub mod decide;
 pub mod decision;
 pub mod error;
 pub mod explain;
+pub mod files;
 pub mod patterns;
 pub mod question;
 pub mod schema;
 pub mod types;
+pub mod typos;
 
-pub use bundle::{Bundle, Listing, Mode, Source};
-pub use decision::{Deciding, Decision, Effect, Verdict};
+pub use bundle::{Bundle, Listing, Mode, Source, schema_text};
+pub use decision::{Deciding, Decision, Effect, Failed, Verdict};
 pub use error::PolicyError;
+pub use files::{Changes, Texts};
 pub use question::Question;
 
 #[cfg(test)]

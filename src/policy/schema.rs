@@ -6,7 +6,7 @@ use super::patterns::{Bound, Patterns};
 use super::types::{self, Attribute, Attributes, Names, Type};
 use crate::caller::{Assurance, Directory};
 use crate::catalog::Catalog;
-use crate::catalog::operation::Operation;
+use crate::catalog::operation::{Operation, PASSING, Passing};
 use crate::catalog::schema::{Field, Shape};
 use crate::catalog::source::{Source, Step};
 use crate::inspect::facts::KEY_ALGORITHMS;
@@ -44,6 +44,8 @@ pub struct ActionModel {
     pub groups: BTreeSet<String>,
     /// The type of what it acts on; [`SERVICE`] when it acts on nothing.
     pub resource: String,
+    /// Whether callers who are not known may ask for it.
+    pub anonymous: bool,
     /// The sections `path`, `query`, `body`, `item` and `match` of the context.
     pub context: Attributes,
     /// The patterns on its fields.
@@ -61,6 +63,9 @@ pub fn generate(catalog: &Catalog, directory: &Directory, patterns: &Patterns) -
     let mut builder = Builder::new(catalog);
     for operation in catalog.operations() {
         builder.add(operation);
+    }
+    for passing in catalog.passing() {
+        builder.add_passing(passing);
     }
     let Builder { mut actions, mut errors, types, choices, parents, .. } = builder;
     if errors.is_empty() {
@@ -109,12 +114,29 @@ impl<'a> Builder<'a> {
         let context = context.into_iter().map(|(name, of)| (name.to_owned(), section(of))).collect();
         let resource = self.resource(operation, &route);
         let groups = operation.groups.iter().cloned().collect();
-        let model = ActionModel { groups, resource, context, patterns: Bound::default(), route };
+        let model = ActionModel { groups, resource, anonymous: true, context, patterns: Bound::default(), route };
         let merged = match self.actions.remove(&operation.action) {
             None => model,
             Some(first) => self.join(&operation.action, first, model),
         };
         self.actions.insert(operation.action.clone(), merged);
+    }
+
+    /// A family of a service that passes: all of them are one action.
+    fn add_passing(&mut self, passing: &Passing) {
+        let route = format!("{} (`x-keyward-passing`)", passing.template);
+        let text = |name: &str| (name.to_owned(), Attribute { required: false, of: Type::Text });
+        let path = Type::Record(passing.pattern.parameters().map(text).collect());
+        let empty = || Type::Record(Attributes::new());
+        let context = [("path", path), ("query", empty()), ("body", empty()), ("item", empty())];
+        let context = context.into_iter().map(|(name, of)| (name.to_owned(), Attribute { required: true, of })).collect();
+        let groups = BTreeSet::from([PASSING.to_owned()]);
+        let model = ActionModel { groups, resource: SERVICE.to_owned(), anonymous: false, context, patterns: Bound::default(), route };
+        let merged = match self.actions.remove(&passing.action) {
+            None => model,
+            Some(first) => self.join(&passing.action, first, model),
+        };
+        self.actions.insert(passing.action.clone(), merged);
     }
 
     /// Two routes of one action: policies must be able to speak of both as one.
@@ -280,7 +302,8 @@ fn write(
     }
     for (id, action) in actions {
         let _ = write!(out, "\n  action {id:?} in {:?} appliesTo {{\n", action.groups.iter().collect::<Vec<_>>());
-        let _ = write!(out, "    principal: [User, Robot, Anonymous],\n    resource: [{}],\n", action.resource);
+        let anonymous = if action.anonymous { ", Anonymous" } else { "" };
+        let _ = write!(out, "    principal: [User, Robot{anonymous}],\n    resource: [{}],\n", action.resource);
         out.push_str("    context: {\n      \"caller\": Caller,\n      \"batch\": { \"items\": Long },\n");
         for (name, section) in &action.context {
             let _ = write!(out, "      {name:?}: ");

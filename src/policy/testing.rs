@@ -14,7 +14,7 @@ info: {title: Test, version: '1'}
 x-keyward-service: test.svc
 x-keyward-error-shape: flat
 servers: [{url: 'https://svc.test'}]
-x-keyward-passing: [{methods: [GET], path: /free/**, reason: nothing to see}]
+x-keyward-passing: [{methods: [GET], path: '/free/{thing}/**', reason: nothing to see}, {methods: [GET], path: '/free/{thing}', reason: nothing to see}]
 paths:
   /:
     get: {operationId: Versions, x-keyward-groups: [discovery], responses: {'200': {description: ok}}}

@@ -144,12 +144,35 @@ fn what_is_unknown_or_unreadable_is_denied_with_its_reason() {
     let ask = |method: &str, url: &str| question(catalog(), method, url, &Value::Null);
     assert_eq!(outcome(&bundle.decide(&ask("PATCH", "svc.test/orgs/o1/keys"))), (Verdict::Deny, Reason::OperationUnknown));
     assert_eq!(outcome(&bundle.decide(&ask("GET", "other.test/"))), (Verdict::Deny, Reason::HostUnknown));
-    assert_eq!(outcome(&bundle.decide(&ask("GET", "svc.test/free/x"))), (Verdict::Allow, Reason::Passing));
     for url in ["svc.test/orgs/o1/keys", "svc.test/free/x"] {
         let mut asked = ask("GET", url);
         asked.facts = Err(Unreadable { reason: Reason::HeadFraming, detail: "two Content-Length".to_owned() });
         let decision = bundle.decide(&asked);
         assert_eq!((outcome(&decision), decision.message.as_str()), ((Verdict::Deny, Reason::HeadFraming), "two Content-Length"), "{url}");
+    }
+}
+
+#[test]
+fn what_passes_needs_a_known_caller_and_a_policy_that_permits_it() {
+    let open = r#"@id("open") @message("All may do all.") permit (principal, action, resource);"#;
+    let ask = |path: &str, name: &str, groups: &[&str]| {
+        let asked = question(catalog(), "GET", &format!("svc.test/free/{path}"), &Value::Null);
+        Question { caller: caller(name, CallerKind::Robot, groups), ..asked }
+    };
+    let decide = |policies: &str, asked: &Question| outcome(&load(policies, "").unwrap().decide(asked));
+    assert_eq!(decide(open, &ask("x", "", &[])), (Verdict::Deny, Reason::CallerUnknown));
+    assert_eq!(decide(open, &ask("x", "ci", &[])), (Verdict::Allow, Reason::Passing));
+    assert_eq!(decide(GRANT, &ask("x", "ci", &[])), (Verdict::Deny, Reason::NotPermitted));
+    let passing = |more: &str| format!("@id(\"p\") @message(\"m\") permit (principal, action in Keyward::Action::\"passing\", resource);{more}");
+    assert_eq!(decide(&passing(""), &ask("x", "ci", &[])), (Verdict::Allow, Reason::Passing));
+    assert_eq!(decide(&passing(""), &ask("x", "", &[])), (Verdict::Deny, Reason::CallerUnknown));
+    let forbid = r#"@id("f") @message("m") forbid (principal, action == Keyward::Action::"test.svc.passing", resource) when { context.path has thing && context.path.thing == "x" };"#;
+    assert_eq!(decide(&passing(forbid), &ask("x/y", "ci", &[])), (Verdict::Deny, Reason::Forbidden));
+    assert_eq!(decide(&passing(forbid), &ask("z/y", "ci", &[])), (Verdict::Allow, Reason::Passing));
+    let decision = load(&passing(""), "").unwrap().decide(&ask("x", "ci", &[]));
+    assert_eq!(decision.deciding.iter().map(|one| one.policy.as_str()).collect::<Vec<_>>(), ["p"]);
+    for path in ["a%20b", "a.", "_a", "a%2Eb", "~a", "a+b", "a:b"] {
+        assert_eq!(decide(open, &ask(path, "ci", &[])), (Verdict::Deny, Reason::PathInvalid), "{path}");
     }
 }
 
@@ -161,6 +184,9 @@ fn shadow_policies_decide_nothing_even_when_they_fail() {
     assert_eq!(outcome(&decision), (Verdict::Allow, Reason::Permitted));
     assert_eq!(decision.shadow.iter().map(|one| one.policy.as_str()).collect::<Vec<_>>(), ["trial"]);
     assert_eq!((decision.errors.len(), decision.deciding.len()), (0, 1));
+    // That it failed is told: enforced, it would deny every call.
+    assert!(decision.shadow_errors.len() == 1 && decision.shadow_errors[0].policy == "rule", "{:?}", decision.shadow_errors);
+    assert!(decision.shadow_errors[0].error.starts_with("item 0: ") && decision.shadow_errors[0].error.contains("overflow"), "{:?}", decision.shadow_errors);
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! The folder of policies, and what a new bundle changes.
+
+use super::bundle::{Bundle, Listing};
+use super::error::PolicyError;
+use crate::folder;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// The file of named patterns.
+const PATTERNS: &str = "patterns.toml";
+
+const FOLDER: folder::Kind = folder::Kind {
+    reads: |name| name.ends_with(".cedar") || name == PATTERNS,
+    known: &["tests"],
+    words: "*.cedar and patterns.toml (and the cases in tests/)",
+};
+
+/// More names than this are counted only.
+const NAMES_MAX: usize = 100;
+
+/// The texts of a folder of policies.
+#[derive(Debug)]
+pub struct Texts {
+    /// Each `*.cedar`, as (path, text).
+    pub policies: Vec<(String, String)>,
+    /// `patterns.toml`, when there is one.
+    pub patterns: Option<(String, String)>,
+}
+
+impl Texts {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// All that is wrong with it: what is neither read nor known there too.
+    pub fn read(dir: &Path) -> Result<Self, Vec<PolicyError>> {
+        let texts = folder::read(dir, FOLDER).map_err(PolicyError::of_folder)?;
+        let (mut patterns, policies): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(path, _)| path.ends_with(PATTERNS));
+        Ok(Self { policies, patterns: patterns.pop() })
+    }
+}
+
+/// How a bundle differs from the one before it, by the ids of its policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Policies that were not there before.
+    pub came: Vec<String>,
+    /// Policies that are there no more.
+    pub went: Vec<String>,
+    /// Policies that say something else now.
+    pub changed: Vec<String>,
+}
+
+impl Changes {
+    /// From one bundle to the next.
+    pub fn between(before: &Bundle, after: &Bundle) -> Self {
+        let ids = |some: Vec<&Listing>| some.into_iter().map(|listing| listing.id.clone()).collect();
+        let lacks = |bundle: &Bundle, id: &str| bundle.policies().all(|other| other.id != id);
+        let differs = |new: &&Listing| before.policies().any(|old| old.id == new.id && old.text != new.text);
+        Self {
+            came: ids(after.policies().filter(|new| lacks(before, &new.id)).collect()),
+            went: ids(before.policies().filter(|old| lacks(after, &old.id)).collect()),
+            changed: ids(after.policies().filter(differs).collect()),
+        }
+    }
+
+    /// For the record: the numbers, and the names.
+    pub fn json(&self) -> Value {
+        let some = |ids: &[String]| json!({"count": ids.len(), "ids": ids.iter().take(NAMES_MAX).collect::<Vec<_>>()});
+        json!({"came": some(&self.came), "went": some(&self.went), "changed": some(&self.changed)})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{catalog, directory};
+    use super::*;
+
+    fn bundle(ids: &[(&str, &str)]) -> Bundle {
+        let text: String = ids.iter().map(|(id, message)| format!("@id(\"{id}\") @message(\"{message}\") permit (principal, action, resource);\n")).collect();
+        Bundle::from_texts(&[("x.cedar".to_owned(), text)], None, catalog(), &directory()).unwrap()
+    }
+
+    #[test]
+    fn a_bundle_tells_what_came_and_went() {
+        let changes = Changes::between(&bundle(&[("a", "m"), ("b", "m"), ("c", "m")]), &bundle(&[("c", "n"), ("b", "m"), ("d", "m")]));
+        let of = |text: &str| vec![text.to_owned()];
+        assert_eq!(changes, Changes { came: of("d"), went: of("a"), changed: of("c") });
+        assert_eq!(changes.json()["went"], json!({"count": 1, "ids": ["a"]}));
+    }
+}
