@@ -1,8 +1,10 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
+pub mod files;
 mod prepared;
 mod signals;
 
+use self::files::Files;
 pub use self::prepared::{Prepared, Problems, check_doors, read_words};
 use self::signals::Signals;
 use crate::admin::operator::Token;
@@ -20,7 +22,7 @@ use crate::config::Settings;
 use crate::evidence::{self, Evidence};
 use crate::flood::Floods;
 use crate::gate::Gate;
-use crate::listen::registry::Registry;
+use crate::listen::registry::{Bounds, Registry};
 use crate::listen::tls::Tls;
 use crate::listen::turned_away::TurnedAway;
 use crate::listen::{self, Shared};
@@ -36,16 +38,15 @@ use arc_swap::ArcSwap;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
-use rustix::process::{Resource, Rlimit};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-/// Files that are open beside connections: the trail's, the admin listener's, logs.
-const FILES_BESIDE: u64 = 256;
+/// Connections that wait in the system until one is taken: while many come at once, those of honest callers are among them.
+const BACKLOG: i32 = 1024;
 
 /// Time for the listeners to start, on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +99,10 @@ impl Gateway {
         if !settings.admin.ip().to_canonical().is_loopback() {
             tracing::warn!(address = %settings.admin, "the admin listener has no login, and shows the trail to whoever reaches it: let nobody but auditors and Prometheus do so");
         }
-        allow_files(settings.connections.all);
+        let files = Files::allow(&settings)?;
+        if let Some(warning) = files.warning(&settings) {
+            tracing::warn!("{warning}");
+        }
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir)
@@ -157,7 +161,7 @@ impl Gateway {
             certificates,
         });
         let (starting, started) = std::sync::mpsc::channel();
-        let server = build_server(&settings, &running, doors, &starting, admin, &phase)?;
+        let server = build_server(&settings, files, &running, doors, &starting, admin, &phase)?;
         Ok(Self { server, starting, started, running, settings, phase })
     }
 
@@ -205,16 +209,6 @@ fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushe
     Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())), erasure::end_begun)?)
 }
 
-/// Lets the process open a file for each end of each connection, as far as the system allows it.
-fn allow_files(connections: usize) {
-    let wanted = connections as u64 * 2 + FILES_BESIDE;
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let may = limit.maximum.unwrap_or(u64::MAX).min(wanted.max(limit.current.unwrap_or(u64::MAX)));
-    if rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(may), ..limit }).is_err() || may < wanted {
-        tracing::warn!(wanted, may, "too few files may be open for limits.connections_max: raise the limit of open files, or lower the bound");
-    }
-}
-
 /// A listener's socket and its TLS, before anything is served.
 struct Door {
     socket: TcpListener,
@@ -226,6 +220,7 @@ impl Door {
     fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
         let socket = TcpListener::bind(listener.address).with_context(|| format!("gateway listener {}", listener.address))?;
         socket.set_nonblocking(true)?;
+        rustix::net::listen(&socket, BACKLOG)?;
         let tls = listener.tls.clone().map(Tls::load).transpose().with_context(|| format!("gateway listener {}", listener.address))?;
         Ok(Self { socket, tls: tls.map(Arc::new) })
     }
@@ -233,6 +228,7 @@ impl Door {
 
 fn build_server(
     settings: &Settings,
+    files: Files,
     running: &Arc<Running>,
     doors: Vec<Door>,
     starting: &Sender<()>,
@@ -246,6 +242,7 @@ fn build_server(
         // The drain ends the process earlier; this is its bound.
         grace_period_seconds: Some(settings.drain.as_secs() + 5),
         graceful_shutdown_timeout_seconds: Some(1),
+        upstream_keepalive_pool_size: files.idle,
         ca_file: settings.ca_file.as_ref().map(|f| f.display().to_string()),
         upgrade_sock: settings.audit_dir.join("upgrade.sock").display().to_string(),
         pid_file: settings.audit_dir.join("keyward.pid").display().to_string(),
@@ -256,10 +253,11 @@ fn build_server(
     let mut own = running.listeners.clone();
     own.push(running.admin);
     let metrics = &running.gate.metrics;
-    let budget = Budget::new(settings.buffered_bytes_max, settings.body_bytes_max, Arc::clone(metrics));
+    let budget = Budget::new(settings.buffered_bytes_max, settings.body_bytes_max, files.calls, Arc::clone(metrics));
     let shared = Shared {
         gate: Arc::clone(&running.gate),
-        registry: Registry::new(settings.connections, Arc::clone(metrics)),
+        registry: Registry::new(files.connections, metrics.connections_open.clone()),
+        open: Arc::new(Semaphore::new(files.connections.all + files.arriving)),
         turned_away: Arc::clone(&running.turned_away),
         head_time: settings.head_time,
     };
@@ -285,7 +283,12 @@ fn build_server(
         audit_dir: settings.audit_dir.clone(),
         token: Token::create(&settings.audit_dir).context("the operator's token cannot be written: see to the disk, then start again")?,
     };
-    let admin = admin::Admin::new(admin, parts, &settings.admin_hosts).context("the admin listener")?;
+    let bounds = admin::door::Bounds {
+        places: Registry::new(Bounds { all: files.admin, per_source: files.admin }, metrics.admin_connections_open.clone()),
+        open: files.admin + files.arriving,
+        idle: settings.limits.idle,
+    };
+    let admin = admin::Admin::new(admin, parts, bounds, &settings.admin_hosts).context("the admin listener")?;
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);

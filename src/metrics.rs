@@ -2,6 +2,9 @@
 
 use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+/// A number of what there is now.
+pub use prometheus::IntGauge as Gauge;
+
 /// The gateway's metrics, prefix `keyward_`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -28,6 +31,8 @@ pub struct Metrics {
     pub open_exchanges: IntGauge,
     /// Connections that clients have open now.
     pub connections_open: IntGauge,
+    /// Connections that auditors and Prometheus have open now.
+    pub admin_connections_open: IntGauge,
     /// Connections and HTTP/2 streams that came to nothing, by class.
     pub turned_away: IntCounterVec,
     /// Bytes of bodies held in memory now.
@@ -132,6 +137,7 @@ impl Metrics {
             policy_changes: counter("policy_changes_total", "Policies that reloads have brought, taken and changed.", &["change"])?,
             open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
             connections_open: gauge("connections_open", "Connections that clients have open now.")?,
+            admin_connections_open: gauge("admin_connections_open", "Connections to the admin listener that are open now.")?,
             turned_away: counter("turned_away_total", "Connections and HTTP/2 streams that came to nothing, by class.", &["class"])?,
             buffered_bytes: gauge("buffered_bytes", "Bytes that calls, their bodies and their answers hold of limits.buffered_bytes_max now.")?,
             upstream_errors: counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,

@@ -2,6 +2,7 @@
 //! record of what it gave out; whoever holds the operator's token may erase bodies.
 
 mod backup;
+pub mod door;
 mod export;
 mod log;
 pub mod operator;
@@ -29,7 +30,7 @@ use operator::Token;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use places::{Places, Workers};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,7 +68,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// The admin service.
 pub struct Admin {
-    listener: Mutex<Option<TcpListener>>,
+    listener: Mutex<Option<(TcpListener, door::Bounds)>>,
     state: Arc<AdminState>,
 }
 
@@ -106,11 +107,11 @@ pub struct AdminState {
 }
 
 impl Admin {
-    /// A service on a bound, non-blocking listener. `hosts` are the names, beside its address, by which it may be asked.
+    /// A service on a bound, non-blocking listener, with bounds of its connections. `hosts` are the names, beside its address, by which it may be asked.
     ///
     /// # Errors
     /// When the system has nothing to make threads of.
-    pub fn new(listener: TcpListener, parts: Parts, hosts: &[String]) -> std::io::Result<Self> {
+    pub fn new(listener: TcpListener, parts: Parts, bounds: door::Bounds, hosts: &[String]) -> std::io::Result<Self> {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
         let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
         let places = [
@@ -121,7 +122,7 @@ impl Admin {
         .map(Arc::new);
         let workers = Workers::new()?;
         Ok(Self {
-            listener: Mutex::new(Some(listener)),
+            listener: Mutex::new(Some((listener, bounds))),
             state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places }),
         })
     }
@@ -172,16 +173,12 @@ async fn own_host(State(state): State<Arc<AdminState>>, request: Request, next: 
 
 #[async_trait]
 impl BackgroundService for Admin {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start(&self, shutdown: ShutdownWatch) {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(listener) = listener.and_then(|l| tokio::net::TcpListener::from_std(l).ok()) else {
+        let Some((listener, bounds)) = listener.and_then(|(l, bounds)| Some((tokio::net::TcpListener::from_std(l).ok()?, bounds))) else {
             tracing::error!("the admin listener cannot be used");
             return;
         };
-        let stop = async move {
-            shutdown.changed().await.ok();
-        };
-        let app = router(Arc::clone(&self.state)).into_make_service_with_connect_info::<SocketAddr>();
         let sweep = async {
             let mut tick = tokio::time::interval(SWEEP);
             loop {
@@ -190,18 +187,14 @@ impl BackgroundService for Admin {
             }
         };
         tokio::select! {
-            served = axum::serve(listener, app).with_graceful_shutdown(stop) => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the admin listener failed");
-                }
-            }
+            () = door::serve(listener, router(Arc::clone(&self.state)), bounds, shutdown) => {}
             () = sweep => {}
         }
     }
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/backup      all that the trail is, as a tar archive\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout; /absent/ranges what is gone\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up, and its journal has not failed for good\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/backup      all that the trail is, as a tar archive\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout; /absent/ranges what is gone\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 
@@ -231,8 +224,12 @@ async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }
 
-async fn healthz() -> &'static str {
-    "ok\n"
+/// Alive means: whatever is wrong, the gateway may get over it by itself. Whoever supervises it restarts it when it is not.
+async fn healthz(State(state): State<Arc<AdminState>>) -> Response {
+    match state.gate.journal.alive() {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
 }
 
 /// Ready means: a call that is allowed would be recorded and forwarded.

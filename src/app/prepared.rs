@@ -1,5 +1,6 @@
 //! What can be read and checked before anything is bound or written.
 
+use super::files::Files;
 use crate::audit::retention::Holds;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
@@ -66,11 +67,12 @@ pub fn read_words(settings: &Settings) -> Result<(Catalog, Directory), Problems>
     }
 }
 
-/// Checks what a gateway needs besides to open its doors, and a check of its policies does not: certificates, addresses, holds.
+/// Checks what a gateway needs besides to open its doors, and a check of its policies does not: certificates, addresses, holds,
+/// what the machine allows. What is no mistake, but good to know.
 ///
 /// # Errors
 /// All that is wrong, a line each.
-pub fn check_doors(settings: &Settings) -> Result<(), Problems> {
+pub fn check_doors(settings: &Settings) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     for listener in &settings.listeners {
         let loaded = listener.tls.clone().map(Tls::load).transpose();
@@ -82,7 +84,12 @@ pub fn check_doors(settings: &Settings) -> Result<(), Problems> {
     problems.extend(twice.map(|address| format!("configuration: two listeners have the address {address}: give each its own")));
     let holds = settings.retention.holds_file.as_deref().map(Holds::read).transpose();
     problems.extend(holds.err().map(|error| format!("configuration: {}", causes(&error))));
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    let mut warnings = Vec::new();
+    match Files::look(settings) {
+        Ok(files) => warnings.extend(files.warning(settings)),
+        Err(few) => problems.push(few.to_string()),
+    }
+    if problems.is_empty() { Ok(warnings) } else { Err(Problems(problems)) }
 }
 
 fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {

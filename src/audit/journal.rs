@@ -133,6 +133,14 @@ impl Journal {
         self.queue.health()
     }
 
+    /// Whether it may go on without being started anew.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub fn alive(&self) -> Result<(), String> {
+        self.queue.alive()
+    }
+
     /// Commits what waits and ends the writer. Blocks until then; later records are refused.
     ///
     /// # Errors

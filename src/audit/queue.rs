@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 /// What is not sealed after a day is sealed then: pruning is by segments, and damage to the store costs what is not sealed.
 const SEAL_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A commit that has not ended for so long, and for twelve deadlines, is not waited for any more.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 /// How the journal is kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -312,6 +315,11 @@ impl Queue {
         self.publish_health();
     }
 
+    /// The writer commits something that nobody has queued.
+    pub fn commits(&self) {
+        self.state().busy_since = Some(Instant::now());
+    }
+
     /// Whether commits are in time.
     pub fn set_slow(&self, slow: bool) {
         self.state().slow = slow;
@@ -343,6 +351,23 @@ impl Queue {
         self.metrics.journal_healthy.set(i64::from(self.health().is_ok()));
     }
 
+    /// Whether the journal may go on without being started anew.
+    ///
+    /// # Errors
+    /// Why it will not: it has failed, or a commit does not end.
+    pub fn alive(&self) -> Result<(), String> {
+        let state = self.state();
+        let over = state.failed.is_some() || self.stuck(&state).is_some();
+        drop(state);
+        if over { self.health() } else { Ok(()) }
+    }
+
+    /// Since when a commit has not ended, when nobody can expect any more that it will.
+    fn stuck(&self, state: &State) -> Option<Duration> {
+        let deadline = self.settings.commit_deadline.saturating_mul(12).max(STUCK_AFTER);
+        state.busy_since.map(|since| since.elapsed()).filter(|busy| *busy > deadline)
+    }
+
     /// Why the journal does not take calls as it should, and what to do.
     pub fn health(&self) -> Result<(), String> {
         let state = self.state();
@@ -357,6 +382,13 @@ impl Queue {
         }
         if state.closing {
             return Err("the journal is closed: the gateway is stopping".to_owned());
+        }
+        if let Some(busy) = self.stuck(&state) {
+            return Err(format!(
+                "a commit has not ended for {} s: the disk of `{dir}` does not answer, or the storage engine has stopped for want of memory. No call is taken. See \
+                 to disk and memory, then restart the gateway: what it could not record it closes as unknown",
+                busy.as_secs()
+            ));
         }
         if state.slow || state.busy_since.is_some_and(|since| since.elapsed() > deadline) {
             return Err(format!(

@@ -14,6 +14,7 @@
 //! cut, so each append ends with an own `fdatasync` of the data file. Page items above a quarter of a segment go to
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
+use self::blobs::Blobs;
 use self::engine::Engine;
 pub use self::error::StoreError;
 use self::error::damaged;
@@ -79,7 +80,8 @@ pub trait Store: Send + Sync {
     /// Makes a batch durable: when this returns, it survives a power cut. Called by one thread.
     ///
     /// # Errors
-    /// Any error is final. Nothing is known about the batch, and the store must not be appended to again.
+    /// Any error but one that [can be tried again](StoreError::can_be_tried_again) is final: nothing is known about the batch, and
+    /// the store must not be appended to again.
     fn append(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Frames that begin below `end`, the newest first.
@@ -132,7 +134,8 @@ pub struct SledStore {
     db: Engine,
     data: Box<dyn DataFile>,
     encoder: Mutex<Encoder>,
-    blobs: PathBuf,
+    trail: PathBuf,
+    blobs: Blobs,
     /// Released last, when sled has let go of its files.
     _lock: File,
 }
@@ -197,9 +200,9 @@ impl SledStore {
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let db = Engine::new(db).map_err(at(trail))?;
-        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), blobs: trail.join("blobs"), _lock: lock };
+        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), trail: trail.to_owned(), blobs: Blobs::open(trail)?, _lock: lock };
         store.check_schema()?;
-        store.check_no_blobs()?;
+        store.blobs.check_none()?;
         opened.torn = store.remove_torn_contents()?;
         if opened.torn > 0 {
             opened.notes.push(format!("{} bodies without a record, left by a cut batch, were removed", opened.torn));
@@ -223,19 +226,14 @@ impl SledStore {
         self.db.apply_and_flush(writes)?;
         // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
         data.sync_data().map_err(StoreError::Sync)?;
-        self.check_no_blobs()
-    }
-
-    fn check_no_blobs(&self) -> Result<(), StoreError> {
-        let mut blobs = std::fs::read_dir(&self.blobs).map_err(at(&self.blobs))?;
-        if blobs.next().is_some() { Err(StoreError::Blob(self.blobs.clone())) } else { Ok(()) }
+        self.blobs.check_none()
     }
 
     fn check_schema(&self) -> Result<(), StoreError> {
         let found = match self.db.get(SCHEMA_KEY)? {
             Some(bytes) => bytes.as_ref().try_into().map_or(u32::MAX, u32::from_be_bytes),
-            None if self.db.is_empty() && self.blobs.ancestors().nth(2).is_some_and(|dir| dir.join("segments").exists()) => {
-                return Err(StoreError::NoStore(self.blobs.ancestors().nth(2).unwrap_or(&self.blobs).to_owned()));
+            None if self.db.is_empty() && self.trail.parent().is_some_and(|dir| dir.join("segments").exists()) => {
+                return Err(StoreError::NoStore(self.trail.parent().unwrap_or(&self.trail).to_owned()));
             }
             None if self.db.is_empty() => {
                 let mut writes = sled::Batch::default();
@@ -272,7 +270,8 @@ impl SledStore {
             if content.bytes.len() > CONTENT_BYTES_MAX {
                 return Err(failed(format!("{} bytes, {CONTENT_BYTES_MAX} are the limit", content.bytes.len())));
             }
-            let packed = encoder.compress(&[&content.salt, content.bytes.as_ref()].concat()).map_err(|e| failed(e.to_string()))?;
+            let packed = encoder.compress(&[&content.salt, content.bytes.as_ref()].concat());
+            let packed = packed.map_err(|e| StoreError::Frame { seq: *seq, source: FrameError::Compression(e) })?;
             for (piece, bytes) in (0..=u16::MAX).zip(packed.chunks(PIECE_BYTES_MAX)) {
                 writes.insert(content_key(*seq, piece).as_slice(), bytes);
             }
@@ -372,6 +371,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
 }
 
 pub mod carve;
+mod blobs;
 mod engine;
 mod error;
 mod nudge;

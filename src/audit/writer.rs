@@ -10,7 +10,7 @@ use super::leaf;
 use super::open::{Closing, OpenSet};
 use super::queue::{DiskLow, JournalError, Pending, Queue, Taken};
 use super::record::{Kind, Record, unknown_outcome};
-use super::store::{Batch, CONTENT_BYTES_MAX, Store};
+use super::store::{Batch, CONTENT_BYTES_MAX, Store, StoreError};
 use crate::clock::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ const GROUP_RECORDS_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often an idle writer looks after the disk.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a batch for which there is no memory is tried again, and what passes between two tries.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
 /// A clock that goes back by less is being adjusted, or the records are of threads that overtook each other.
 const CLOCK_BACK_MIN: Duration = Duration::from_secs(10);
 /// A clock that is ahead of the trail by more than has passed, and by this, has jumped; or no gateway ran for so long.
@@ -240,7 +243,12 @@ impl Writer {
     /// one would report success without having written what the first one dropped.
     fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
         let started = Instant::now();
-        if let Err(error) = self.store.append(batch) {
+        let mut appended = self.store.append(batch);
+        while appended.as_ref().is_err_and(StoreError::can_be_tried_again) && started.elapsed() < MEMORY_PATIENCE {
+            std::thread::sleep(MEMORY_PAUSE);
+            appended = self.store.append(batch);
+        }
+        if let Err(error) = appended {
             let error = JournalError::Failed(Arc::new(error));
             self.queue.fail(error.clone());
             tracing::error!("{}", self.queue.health().err().unwrap_or_default());
@@ -263,6 +271,7 @@ impl Writer {
         self.look_after_disk();
         if self.queue.is_slow() {
             let started = Instant::now();
+            self.queue.commits();
             self.append(&Batch { first_seq: self.next_seq, open_floor: Some(self.open_floor), ..Batch::default() })?;
             self.queue.set_slow(started.elapsed() > self.queue.settings.commit_deadline);
         }

@@ -175,11 +175,11 @@ fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
-    let prepared = match configured.settings().and_then(|s| {
-        check_doors(&s)?;
-        Ok(Prepared::read(s)?)
+    let (prepared, warnings) = match configured.settings().and_then(|s| {
+        let warnings = check_doors(&s)?;
+        Ok((Prepared::read(s)?, warnings))
     }) {
-        Ok(prepared) => prepared,
+        Ok(checked) => checked,
         Err(error) => {
             let count = error.downcast_ref::<Problems>().map_or(1, |p| p.0.len());
             eprintln!("{error:#}\n\n{count} mistake{} found", if count == 1 { "" } else { "s" });
@@ -191,6 +191,9 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     sayln!("catalogue      {} services, {} routes, {} actions", prepared.catalog.services().count(), prepared.catalog.operations().len(), actions.len())?;
     sayln!("callers        {} in {} groups", prepared.rules.directory.callers.len(), prepared.rules.directory.groups.len())?;
     sayln!("policies       {}  ({})", prepared.rules.policies.policies().count(), prepared.rules.policies.hash)?;
+    for warning in warnings {
+        sayln!("warning        {warning}")?;
+    }
     sayln!("all is well")?;
     Ok(ExitCode::SUCCESS)
 }

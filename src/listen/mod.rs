@@ -30,6 +30,7 @@ use std::time::Duration;
 use tls::Tls;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use turned_away::{Class, TurnedAway};
 use watch::{Unread, Watched, Wire};
 
@@ -46,6 +47,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// How many connections there are.
     pub registry: Arc<Registry>,
+    /// How many may be open, with those that are being taken leave of.
+    pub open: Arc<Semaphore>,
     /// Connections that came to nothing.
     pub turned_away: Arc<TurnedAway>,
     /// For a whole head, TLS handshake and PROXY header included for the first.
@@ -85,8 +88,13 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
         };
         self.started.send(()).ok();
         loop {
+            let accept = async {
+                // Those that make room go in their own time; who comes meanwhile waits in the system's queue.
+                let room = Arc::clone(&self.door.shared.open).acquire_owned().await.map_err(io::Error::other)?;
+                listener.accept().await.map(|(tcp, address)| (room, tcp, address))
+            };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept => accepted,
                 changed = shutdown.changed() => {
                     if changed.is_err() || *shutdown.borrow() {
                         break;
@@ -95,10 +103,14 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
                 }
             };
             match accepted {
-                Ok((tcp, address)) => {
+                Ok((room, tcp, address)) => {
                     // Places are taken in the order in which connections came.
                     let place = self.door.place(address);
-                    tokio::spawn(Arc::clone(&self.door).serve(tcp, address, place, shutdown.clone()));
+                    let served = Arc::clone(&self.door).serve(tcp, address, place, shutdown.clone());
+                    tokio::spawn(async move {
+                        served.await;
+                        drop(room);
+                    });
                 }
                 Err(error) => {
                     tracing::error!(%error, "no connection can be accepted");

@@ -1,7 +1,7 @@
 //! How many connections there may be, in all and from one source, and which of them makes room when there are too
 //! many: the one that has waited longest without a call. So a flood of idle connections cannot shut honest callers out.
 
-use crate::metrics::Metrics;
+use crate::metrics::Gauge;
 use crate::request::source_of;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Bounds of connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// In all.
     pub all: usize,
@@ -22,7 +22,8 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Registry {
     bounds: Bounds,
-    metrics: Arc<Metrics>,
+    /// How many there are.
+    gauge: Gauge,
     tickets: AtomicU64,
     open: Mutex<Open>,
 }
@@ -45,9 +46,9 @@ pub enum Full {
 }
 
 impl Registry {
-    /// A registry with these bounds.
-    pub fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { bounds, metrics, tickets: AtomicU64::new(0), open: Mutex::default() })
+    /// A registry with these bounds, that says how many there are.
+    pub fn new(bounds: Bounds, gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self { bounds, gauge, tickets: AtomicU64::new(0), open: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -73,7 +74,7 @@ impl Registry {
         let leave = Arc::new(Notify::new());
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         open.waiting.insert(ticket, (source, Arc::clone(&leave)));
-        self.metrics.connections_open.set(i64::try_from(open.count).unwrap_or(i64::MAX));
+        self.gauge.set(i64::try_from(open.count).unwrap_or(i64::MAX));
         drop(open);
         Ok(Place { registry: Arc::clone(self), source, leave, held: Mutex::new(Held::Waiting(ticket)) })
     }
@@ -161,17 +162,18 @@ impl Drop for Place {
         if self.is_held(&mut open) {
             open.leave(self.source);
         }
-        self.registry.metrics.connections_open.set(i64::try_from(open.count).unwrap_or(i64::MAX));
+        self.registry.gauge.set(i64::try_from(open.count).unwrap_or(i64::MAX));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use std::net::Ipv4Addr;
 
     fn registry(all: usize, per_source: usize) -> Arc<Registry> {
-        Registry::new(Bounds { all, per_source }, Arc::new(Metrics::new().unwrap()))
+        Registry::new(Bounds { all, per_source }, Metrics::new().unwrap().connections_open.clone())
     }
 
     fn host(n: u8) -> IpAddr {

@@ -48,7 +48,7 @@ impl BodySource for ClientBody<'_> {
 impl ClientBody<'_> {
     async fn read_all(&mut self, announced: usize, limit_bytes: usize) -> Result<Bytes, BodyFault> {
         let Self { session, connection, held, .. } = self;
-        if !held.grow(CALL_BYTES, false).await {
+        if !held.begin().await {
             return Err(BodyFault::NoRoom);
         }
         if session.is_body_empty() {

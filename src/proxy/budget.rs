@@ -1,5 +1,5 @@
-//! Memory that calls hold at one time, all connections together, and how much of it each may have: strangers, one
-//! source or one caller never take what the others need.
+//! Memory that calls hold at one time, all connections together, how many calls there are, and how much of both each may
+//! have: strangers, one source or one caller never take what the others need.
 
 use crate::metrics::Metrics;
 use crate::request::source_of;
@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub struct Budget {
     bytes: usize,
+    /// Calls under way: each may have a connection to a cloud, and so a file.
+    calls: usize,
     used: Arc<Mutex<HashMap<Share, Used>>>,
     metrics: Arc<Metrics>,
 }
@@ -43,14 +45,15 @@ struct Used {
     bytes: usize,
     /// The part of it that is of long bodies.
     long: usize,
+    calls: usize,
 }
 
 impl Budget {
-    /// A budget of so many bytes, in each of whose shares there is room for a call with a body of `body_bytes_max`.
-    pub fn new(bytes: usize, body_bytes_max: usize, metrics: Arc<Metrics>) -> Self {
+    /// A budget of so many bytes and calls, in each of whose shares there is room for a call with a body of `body_bytes_max`.
+    pub fn new(bytes: usize, body_bytes_max: usize, calls: usize, metrics: Arc<Metrics>) -> Self {
         // Long bodies have three quarters of the strangers' quarter.
         let least = body_bytes_max.saturating_add(CALL_BYTES + STEP_BYTES).saturating_mul(16).div_ceil(3);
-        Self { bytes: bytes.max(least), used: Arc::default(), metrics }
+        Self { bytes: bytes.max(least), calls: calls.max(4), used: Arc::default(), metrics }
     }
 
     /// Room for a stranger at this source.
@@ -58,20 +61,22 @@ impl Budget {
         Room { budget: self.clone(), shares: [Share::Everybody, Share::Source(source_of(source)), Share::Strangers] }
     }
 
-    /// What a share holds.
-    fn size(&self, share: &Share) -> usize {
-        match share {
-            Share::Everybody => self.bytes,
-            Share::Source(_) | Share::Caller(_) => self.bytes / 2,
-            Share::Strangers => self.bytes / 4,
-        }
+    /// What a share holds: bytes, and calls.
+    fn size(&self, share: &Share) -> (usize, usize) {
+        let part = match share {
+            Share::Everybody => 1,
+            Share::Source(_) | Share::Caller(_) => 2,
+            Share::Strangers => 4,
+        };
+        (self.bytes / part, self.calls / part)
     }
 
     fn take(&self, shares: &[Share], more: Used) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |share: &Share| {
-            let (size, own) = (self.size(share), used.get(share).copied().unwrap_or_default());
-            own.bytes + more.bytes <= size && (more.long == 0 || own.long + more.long <= size - size / 4)
+            let ((size, calls), own) = (self.size(share), used.get(share).copied().unwrap_or_default());
+            let fits = own.bytes + more.bytes <= size && (more.long == 0 || own.long + more.long <= size - size / 4);
+            fits && (more.calls == 0 || own.calls + more.calls <= calls)
         };
         if !shares.iter().all(fits) {
             return false;
@@ -80,6 +85,7 @@ impl Budget {
             let own = used.entry(share.clone()).or_default();
             own.bytes += more.bytes;
             own.long += more.long;
+            own.calls += more.calls;
         }
         drop(used);
         self.metrics.buffered_bytes.add(i64::try_from(more.bytes).unwrap_or(i64::MAX));
@@ -92,6 +98,7 @@ impl Budget {
             let Some(own) = used.get_mut(share) else { continue };
             own.bytes = own.bytes.saturating_sub(held.bytes);
             own.long = own.long.saturating_sub(held.long);
+            own.calls = own.calls.saturating_sub(held.calls);
             if own.bytes == 0 {
                 used.remove(share);
             }
@@ -139,9 +146,13 @@ impl Held {
     /// body's. False when there is no room; what was held still is.
     pub fn grow_now(&mut self, bytes: usize, long: bool) -> bool {
         let bytes = bytes.next_multiple_of(STEP_BYTES).max(self.used.bytes);
-        let wanted = Used { bytes, long: if long { bytes } else { self.used.long } };
-        let more = Used { bytes: wanted.bytes - self.used.bytes, long: wanted.long - self.used.long };
-        let grown = (more.bytes == 0 && more.long == 0) || self.room.budget.take(&self.room.shares, more);
+        let wanted = Used { bytes, long: if long { bytes } else { self.used.long }, calls: self.used.calls };
+        self.become_now(wanted)
+    }
+
+    fn become_now(&mut self, wanted: Used) -> bool {
+        let more = Used { bytes: wanted.bytes - self.used.bytes, long: wanted.long - self.used.long, calls: wanted.calls - self.used.calls };
+        let grown = (more.bytes == 0 && more.long == 0 && more.calls == 0) || self.room.budget.take(&self.room.shares, more);
         if grown {
             self.used = wanted;
         }
@@ -158,6 +169,18 @@ impl Held {
             tokio::time::sleep(PAUSE).await;
         }
         self.grow_now(bytes, long)
+    }
+
+    /// Begins a call, waiting for a while if need be. False when there are as many as there may be, or there is no room for it.
+    pub async fn begin(&mut self) -> bool {
+        let wanted = Used { bytes: CALL_BYTES, long: 0, calls: 1 };
+        for _ in 0..TRIES {
+            if self.become_now(wanted) {
+                return true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.become_now(wanted)
     }
 }
 
@@ -178,7 +201,7 @@ mod tests {
 
     fn budget() -> (Budget, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new().unwrap());
-        (Budget::new(8 * MIB, 1, Arc::clone(&metrics)), metrics)
+        (Budget::new(8 * MIB, 1, 16, Arc::clone(&metrics)), metrics)
     }
 
     fn source(n: u8) -> IpAddr {
@@ -214,9 +237,27 @@ mod tests {
         assert!(two.grow(2 * MIB, false).await && !two.grow(2 * MIB + 1, false).await, "all together have what there is");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_counted_in_the_same_shares() {
+        let (budget, _) = budget();
+        let mut calls = Vec::new();
+        for (share, room) in [(8, budget.room(source(1)).of(Some("a"))), (4, budget.room(source(2))), (4, budget.room(source(3)).of(Some("b")))] {
+            for n in 0..=share {
+                let mut call = room.hold();
+                assert_eq!(call.begin().await, n < share, "{n} of {share}");
+                calls.push(call);
+            }
+        }
+        calls.pop();
+        calls.pop();
+        assert!(budget.room(source(4)).of(Some("c")).hold().begin().await, "a call that has ended makes room");
+        drop(calls);
+        assert!(budget.used.lock().unwrap().is_empty());
+    }
+
     #[test]
     fn each_share_has_room_for_the_longest_body() {
-        let budget = Budget::new(1, MIB, Arc::new(Metrics::new().unwrap()));
+        let budget = Budget::new(1, MIB, 1, Arc::new(Metrics::new().unwrap()));
         let mut held = budget.room(source(1)).hold();
         assert!(held.grow_now(CALL_BYTES + MIB, true));
     }

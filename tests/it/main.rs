@@ -13,6 +13,7 @@ mod floods;
 mod hostile;
 mod keeping;
 mod listeners;
+mod machine;
 mod metrics;
 mod no_record_no_call;
 mod old_trails;

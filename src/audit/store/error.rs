@@ -136,6 +136,11 @@ impl StoreError {
         }
     }
 
+    /// Whether a batch was not even handed to the engine, for want of memory: the same one may be appended later.
+    pub fn can_be_tried_again(&self) -> bool {
+        matches!(self, Self::Frame { source: FrameError::Compression(_), .. })
+    }
+
     /// Whether the disk has no room.
     pub(super) fn is_disk_full(&self) -> bool {
         match self {

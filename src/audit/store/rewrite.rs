@@ -18,7 +18,7 @@ impl SledStore {
     /// # Errors
     /// As [`super::Store::append`].
     pub(in crate::audit) fn want_rewrite(&self) -> Result<(), StoreError> {
-        let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
+        let data = data_file(&self.trail)?;
         let mut writes = sled::Batch::default();
         writes.insert(REWRITE_KEY, &[]);
         self.commit_to(writes, &data)

@@ -30,7 +30,7 @@ impl SledStore {
     /// As [`super::Store::append`].
     pub(in crate::audit) fn note_sealed(&self, sealed: &Sealed) -> Result<(), StoreError> {
         // A failed write is told once to each opening of the file: this one must not take it from the writer's.
-        let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
+        let data = data_file(&self.trail)?;
         let mut writes = sled::Batch::default();
         writes.insert(key(b's', sealed.first_seq, 0).as_slice(), sealed.to_bytes());
         self.commit_to(writes, &data)
@@ -57,7 +57,7 @@ impl SledStore {
     /// # Errors
     /// As [`super::Store::append`].
     pub(in crate::audit) fn note_absent(&self, absent: &[Absent]) -> Result<(), StoreError> {
-        let data = data_file(self.blobs.parent().unwrap_or(&self.blobs))?;
+        let data = data_file(&self.trail)?;
         let mut writes = sled::Batch::default();
         for item in self.db.scan_prefix(b"g").keys() {
             writes.remove(item?);

@@ -43,11 +43,22 @@ impl Gateway {
         Self::try_start(site, args, &[])
     }
 
+    /// Starts it under a limit of the system, as `prlimit` is told it: `--nofile=1024`.
+    pub fn start_limited(site: &Site, limit: &str, sets: &[&str]) -> Self {
+        let mut command = Command::new("prlimit");
+        command.arg(limit).arg(env!("CARGO_BIN_EXE_keyward"));
+        let args: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        Self::launch(site, command, &args, log(site).into()).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
+    }
+
     fn try_start(site: &Site, args: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
-        let log = std::fs::File::options().create(true).append(true).open(site.path("stderr.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-        command.arg("serve").arg("--config").arg(site.path("keyward.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.args(args).envs(env.iter().map(|(name, value)| (name, value)));
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        Self::launch(site, command, args, log(site).into())
+    }
+
+    fn launch(site: &Site, mut command: Command, args: &[&str], stderr: Stdio) -> Result<Self, ExitStatus> {
+        command.arg("serve").arg("--config").arg(site.path("keyward.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).args(args);
         let mut gateway = Self { child: command.spawn().unwrap(), address: site.address, admin: site.admin };
         let started = Instant::now();
         while gateway.get("/readyz").is_none_or(|answer| answer.body == b"starting\n") {
@@ -80,6 +91,12 @@ impl Gateway {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
         let answer = client.answer();
         (answer.status != 0).then_some(answer)
+    }
+
+    /// Status and text of `/healthz`.
+    pub fn health(&self) -> (u16, String) {
+        let answer = self.get("/healthz").unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
     }
 
     /// Status and text of `/readyz`.
@@ -148,6 +165,10 @@ impl Gateway {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+fn log(site: &Site) -> std::fs::File {
+    std::fs::File::options().create(true).append(true).open(site.path("stderr.log")).unwrap()
 }
 
 impl Drop for Gateway {

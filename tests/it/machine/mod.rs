@@ -1,0 +1,3 @@
+//! The machine has limits, and whoever reads its logs may stop: none of it ends the journal, or holds up a call.
+
+mod files;
