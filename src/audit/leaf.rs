@@ -9,7 +9,7 @@ use crate::catalog::Target;
 use crate::catalog::source::Step;
 use crate::clock::{AuditId, Timestamp};
 use crate::inspect::Inspected;
-use crate::inspect::facts::{Fact, Facts, Item, Resource};
+use crate::inspect::facts::{Fact, Facts, Item, PublicKey, Resource};
 use crate::policy::{Deciding, Decision, Effect, Question, Verdict};
 use crate::reason::Reason;
 use crate::request::{PeerTls, RequestHead};
@@ -368,10 +368,21 @@ fn fact_json(fact: &Fact) -> Value {
         Fact::Flag(flag) => Value::from(*flag),
         Fact::Number(number) => Value::from(*number),
         Fact::Time(time) => Value::from(time.rfc3339()),
-        Fact::Key(key) => json!({"algorithm": key.algorithm, "bits": key.bits}),
+        Fact::Key(key) => key_json(key),
         Fact::List(list) => list.iter().map(fact_json).collect(),
         Fact::Record(facts) => facts_json(facts),
     }
+}
+
+fn key_json(key: &PublicKey) -> Value {
+    let mut out = json!({"algorithm": key.algorithm, "bits": key.bits});
+    if key.exponent != 0 {
+        set(&mut out, "exponent", Value::from(key.exponent));
+    }
+    if !key.why.is_empty() {
+        set(&mut out, "why", Value::from(key.why));
+    }
+    out
 }
 
 fn set(object: &mut Value, name: &str, value: Value) {

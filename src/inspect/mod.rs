@@ -8,6 +8,7 @@ pub mod key;
 pub mod name;
 pub mod place;
 pub mod query;
+pub mod rsa;
 pub mod text;
 pub mod value;
 
@@ -20,6 +21,8 @@ use facts::{CallFacts, Fact, Facts, Unreadable};
 use http::Method;
 use place::Place;
 use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, oneshot};
 
 /// A call, read whole.
 #[derive(Debug)]
@@ -42,7 +45,13 @@ pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySourc
         return unreadable(fault.reason, fault.detail.clone());
     }
     match body.read(limit_bytes).await {
-        Ok(bytes) => inspect(target, head, bytes),
+        Ok(bytes) => {
+            let (inspected, facts) = walk(target, head, bytes);
+            match facts {
+                Ok(facts) => (inspected, Ok(prove_aside(facts).await)),
+                Err(unreadable) => (inspected, Err(unreadable)),
+            }
+        }
         Err(BodyFault::TooLarge) => unreadable(Reason::BodyTooLarge, format!("the body is longer than the limit of {limit_bytes} bytes")),
         Err(BodyFault::TooSlow) => unreadable(Reason::BodyTooSlow, "the body did not arrive before the deadline".to_owned()),
         Err(BodyFault::NoRoom) => unreadable(
@@ -59,6 +68,36 @@ pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySourc
 
 /// The part of [`read`] behind the wire; pure.
 pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
+    let (inspected, mut facts) = walk(target, head, body);
+    if let Ok(facts) = &mut facts {
+        let findings = rsa::check(&facts.unproved());
+        facts.prove(&findings);
+    }
+    (inspected, facts)
+}
+
+/// Checks RSA keys on a thread of their own: it takes so long that other calls would wait. One call at a time, so that
+/// nobody can have all processors by sending keys.
+async fn prove_aside(mut facts: CallFacts) -> CallFacts {
+    static TURN: Semaphore = Semaphore::const_new(1);
+    let keys: Arc<[rsa::RsaKey]> = facts.unproved().into();
+    if keys.is_empty() {
+        return facts;
+    }
+    let _turn = TURN.acquire().await;
+    let (tell, told) = oneshot::channel();
+    let theirs = Arc::clone(&keys);
+    let started = std::thread::Builder::new().name("keyward-rsa".to_owned()).spawn(move || drop(tell.send(rsa::check(&theirs))));
+    let findings = match started {
+        // Without an answer, after a panic, the keys stay unknown.
+        Ok(_) => told.await.unwrap_or_default(),
+        Err(_) => rsa::check(&keys),
+    };
+    facts.prove(&findings);
+    facts
+}
+
+fn walk(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     let mut json = None;
     let facts = match target {
         Target::Operation(operation, path) => call_facts(operation, path, head, &body, &mut json),

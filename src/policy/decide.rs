@@ -268,13 +268,23 @@ impl Bundle {
             findings.told.dedup();
             (Verdict::Deny, Reason::PolicyError, findings.told.join(" "))
         } else if !forbids.is_empty() {
-            (Verdict::Deny, Reason::Forbidden, messages(&forbids, items))
+            (Verdict::Deny, Reason::Forbidden, messages(&forbids, items) + &self.unknown_keys(&forbids, question))
         } else {
             let (reason, message) = not_permitted(&question.caller, asking.action);
             (Verdict::Deny, reason, format!("{message}{}", concerned(&findings.unpermitted, items)))
         };
         let Findings { deciding, shadow, errors, shadow_errors, explanation, .. } = findings;
         Decision { deciding, shadow, errors, shadow_errors, explanation, ..self.decision(verdict, reason, message) }
+    }
+
+    /// Why the first keys are unknown, if a policy forbids the call for its keys; and how many more are.
+    fn unknown_keys(&self, forbids: &[&Deciding], question: &Question) -> String {
+        let mut rules = forbids.iter().filter_map(|one| self.rules.get(&PolicyId::new(&one.policy)));
+        let Some(facts) = question.facts.as_ref().ok().filter(|_| rules.any(|rule| rule.explainer.reads_keys())) else { return String::new() };
+        let unknown = facts.unknown_keys();
+        let shown: String = unknown.iter().take(3).map(|sentence| format!(" {sentence}")).collect();
+        let more = unknown.len().saturating_sub(3);
+        if more == 0 { shown } else { format!("{shown} Nor are {more} more.") }
     }
 
     fn deny(&self, reason: Reason, message: &str) -> Decision {

@@ -57,6 +57,12 @@ impl Explainer {
         self.clauses.iter().flat_map(|clause| clause.explain(request, entities)).collect()
     }
 
+    /// Whether the policy looks at a public key.
+    pub fn reads_keys(&self) -> bool {
+        let of_key = |path: &str| [".algorithm", ".bits", ".exponent"].iter().any(|name| path.ends_with(name));
+        self.clauses.iter().flat_map(|clause| &clause.parts).flat_map(|part| &part.reads).any(|(path, _)| of_key(path))
+    }
+
     /// Why the policy does not apply: the parts of its scope that are false, or else its conditions.
     pub fn mismatches(&self, request: &Request, entities: &Entities) -> Vec<String> {
         let scope: Vec<String> = self.scope.iter().filter(|part| !part.holds(request, entities)).map(|part| format!("{} is false", part.text)).collect();

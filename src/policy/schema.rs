@@ -294,7 +294,7 @@ fn write(
         let holders = if holders.is_empty() { String::new() } else { format!(" in [{}]", holders.join(", ")) };
         let _ = writeln!(out, "  entity {kind}{holders};");
     }
-    out.push_str("  type PublicKey = { algorithm: KeyAlgorithm, bits: Long };\n");
+    out.push_str("  type PublicKey = { algorithm: KeyAlgorithm, bits: Long, exponent: Long };\n");
     out.push_str("  type Caller = { source: ipaddr, now: datetime, assurance: Assurance };\n\n");
     let groups: BTreeSet<&String> = actions.values().flat_map(|action| &action.groups).collect();
     for group in groups {

@@ -126,7 +126,8 @@ impl Type {
             (Self::Time, Fact::Time(time)) => datetime(*time),
             (Self::Choice(name), Fact::Choice { kind, value }) if name.basename() == kind => entity(name, value),
             (Self::Key(algorithm), Fact::Key(key)) => {
-                let fields = [("algorithm", entity(algorithm, key.algorithm)), ("bits", RestrictedExpression::new_long(key.bits))];
+                let long = RestrictedExpression::new_long;
+                let fields = [("algorithm", entity(algorithm, key.algorithm)), ("bits", long(key.bits)), ("exponent", long(key.exponent))];
                 record(fields.map(|(name, value)| (name.to_owned(), value)), at)?
             }
             (Self::Set(element), Fact::List(list)) => {

@@ -18,9 +18,11 @@ pub(super) struct Material {
 impl Material {
     /// A pair that the service makes. Its comment says that it is a sandbox's.
     pub fn made(name: &str) -> Self {
-        let (mut public, mut private) = ([0; 32], [0; 32]);
+        let (mut other, mut private) = ([0; 32], [0; 32]);
         // Nothing depends on these bytes being unknown; without randomness they are zeros.
-        let _ = getrandom::fill(&mut public).and_then(|()| getrandom::fill(&mut private));
+        let _ = getrandom::fill(&mut other).and_then(|()| getrandom::fill(&mut private));
+        // An honest key, since others are refused when they come back.
+        let public = ed25519_dalek::SigningKey::from_bytes(&other).verifying_key().to_bytes();
         let pair = Ed25519Keypair { public: Ed25519PublicKey(public), private: Ed25519PrivateKey::from_bytes(&private) };
         let key = PrivateKey::new(KeypairData::Ed25519(pair), format!("{name} keyward-sandbox opens-nothing"));
         let text = |key: &PrivateKey| Some((key.public_key().to_openssh().ok()?, key.to_openssh(LineEnding::LF).ok()?.to_string()));

@@ -12,6 +12,7 @@ mod exports;
 mod floods;
 mod hostile;
 mod keeping;
+mod keys;
 mod listeners;
 mod machine;
 mod metrics;

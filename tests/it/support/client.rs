@@ -31,6 +31,12 @@ impl Request {
         self
     }
 
+    /// Takes a header out.
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(n, _)| n != name);
+        self
+    }
+
     /// A JSON body with Content-Length.
     pub fn json(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
