@@ -3,11 +3,15 @@
 //! What leaves the trail is itself on record: who asked for what, before the first byte; how much it was, at the end.
 
 use super::AdminState;
+use super::pack::GivenOut;
 use super::trail::problem;
 use crate::audit::export::{Export, Exporter, Start, State as Progress, Step, WHOLE};
+use crate::audit::filter::Filter;
+use crate::audit::form::RecordForm;
 use crate::audit::leaf;
 use crate::audit::query::Reader;
 use crate::gate::Gate;
+use crate::pack::making::{EXPORT_ID, Given, PURPOSE as FOR_A_PACK};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, header};
@@ -50,14 +54,19 @@ pub async fn export(
         return problem(503, &format!("the export cannot be recorded, so it is not made: {error}; a stopped gateway's trail can be read with --dir"));
     }
     let end = exporter.end();
-    let account = Account { gate: Arc::clone(&state.gate), export: id, lines: 0, bytes: 0, next: exporter.next(), whole: false };
+    let for_a_pack = export.form == RecordForm::Exchange && !export.follow && headers.get(PURPOSE).is_some_and(|purpose| purpose == FOR_A_PACK);
+    let given = for_a_pack.then(Given::default);
+    let account = Account { gate: Arc::clone(&state.gate), export: id.clone(), lines: 0, bytes: 0, next: exporter.next(), whole: false };
     let header = if numbered || matches!(export.start, Start::At(_)) { "" } else { export.form.header() };
-    let stream = Stream { exporter: Some(exporter), state, numbered, header, told: None, account };
+    let stream = Stream { exporter: Some(exporter), state, numbered, header, told: None, account, given, filter: export.filter, end };
     let body = Body::from_stream(futures::stream::unfold(stream, |mut stream| async { stream.next().await.map(|piece| (piece, stream)) }));
     let media_type = if numbered { "text/plain; charset=utf-8" } else { export.form.media_type() };
     let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
     if let Some(end) = end {
         response.headers_mut().insert("x-keyward-end", end.into());
+    }
+    if let Ok(id) = id.parse() {
+        response.headers_mut().insert(EXPORT_ID, id);
     }
     response
 }
@@ -84,6 +93,10 @@ struct Stream {
     /// When a follower last heard of the cursor.
     told: Option<Instant>,
     account: Account,
+    /// What was given out for a pack.
+    given: Option<Given>,
+    filter: Filter,
+    end: Option<u64>,
 }
 
 impl Stream {
@@ -92,19 +105,29 @@ impl Stream {
         let mut piece = std::mem::take(&mut self.header).as_bytes().to_vec();
         loop {
             let mut exporter = self.exporter.take()?;
+            let mut given = self.given.take();
             let stepped = self.state.workers.run(move || {
                 let step = exporter.step();
-                (exporter, step)
+                if let (Some(given), Ok(step)) = (&mut given, &step) {
+                    step.lines.iter().for_each(|line| given.add_line(&line.bytes));
+                }
+                (exporter, given, step)
             });
             let (exporter, step) = match stepped.await {
-                Ok((exporter, Ok(step))) => (exporter, step),
-                Ok((_, Err(error))) => return Some(Err(self.broken(&error.to_string()))),
+                Ok((exporter, given, Ok(step))) => {
+                    self.given = given;
+                    (exporter, step)
+                }
+                Ok((.., Err(error))) => return Some(Err(self.broken(&error.to_string()))),
                 Err(error) => return Some(Err(self.broken(&error.to_string()))),
             };
             self.write(&step, &mut piece);
             match step.state {
                 Progress::Ended => {
                     self.account.whole = true;
+                    if let Some(given) = self.given.take() {
+                        self.state.given.keep(&self.account.export, GivenOut { given, filter: self.filter.clone(), end: self.end });
+                    }
                     if self.numbered {
                         piece.extend_from_slice(format!("{WHOLE}\n").as_bytes());
                     }

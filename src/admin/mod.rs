@@ -1,5 +1,5 @@
 //! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and writes nothing but the
-//! record of what it gave out; whoever holds the operator's token may erase bodies.
+//! records of what it gave out; whoever holds the operator's token may erase bodies.
 
 mod backup;
 pub mod door;
@@ -7,6 +7,7 @@ mod export;
 mod log;
 pub mod operator;
 pub mod places;
+mod pack;
 mod trail;
 
 use crate::audit::ask;
@@ -18,6 +19,7 @@ use crate::backup::BACKUP;
 use crate::clock::Timestamp;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
+use crate::pack::making::PACKS;
 use crate::push::{PUSHES, Pushes};
 use async_trait::async_trait;
 use axum::extract::{Request, State};
@@ -104,6 +106,7 @@ pub struct AdminState {
     hosts: Vec<String>,
     workers: Workers,
     places: [Arc<Places>; 3],
+    given: pack::Awaited,
 }
 
 impl Admin {
@@ -123,7 +126,7 @@ impl Admin {
         let workers = Workers::new()?;
         Ok(Self {
             listener: Mutex::new(Some((listener, bounds))),
-            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places }),
+            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places, given: pack::Awaited::default() }),
         })
     }
 }
@@ -152,6 +155,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route(EXPORT, get(export::export).route_layer(enter(exports)))
         .route(BACKUP, get(backup::backup).route_layer(enter(backups)))
         .merge(asked)
+        .route(PACKS, post(pack::made))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), own_host))
         .with_state(state)
 }
@@ -194,7 +198,7 @@ impl BackgroundService for Admin {
 }
 
 async fn index() -> impl IntoResponse {
-    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up, and its journal has not failed for good\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/backup      all that the trail is, as a tar archive\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout; /absent/ranges what is gone\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
+    const PAGE: &str = "keyward\n\n/metrics            for Prometheus\n/healthz            the process is up, and its journal has not failed for good\n/readyz             calls are taken: the journal is writable\n/api/v1/exchanges   the trail, newest first; /api/v1/exchanges/ID one exchange; /api/v1/counts how many; /api/v1/histogram when\n/api/v1/export      all of it, oldest first, in a form such as ocsf or csv; follow=true goes on\n/api/v1/pushes      how far each push has come\n/api/v1/packs       records, by POST, that an evidence pack was made\n/api/v1/backup      all that the trail is, as a tar archive\n/api/v1/retention   how long the trail is kept, what is on hold, what goes next\n/api/v1/texts/HASH  the policies, or the catalogue, that a record names by its hash\n/checkpoint         the trail's signed head; /tile/…      its tiles and records: a transparency log in C2SP's layout; /absent/ranges what is gone\n/openapi.json       all of this, for programs; see `keyward audit query --help` for its filters\n";
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE)
 }
 

@@ -49,6 +49,18 @@ impl Part {
         Self { seq, time: entry.time, kind: entry.kind, leaf: Bytes::copy_from_slice(&entry.leaf), json, content: None }
     }
 
+    /// A record as it left the trail: its bytes, and what the trail says of them. `None` when they are no JSON.
+    pub fn of_leaf(seq: u64, time: Timestamp, leaf: Bytes, content: Option<Content>) -> Option<Self> {
+        let json: Value = serde_json::from_slice(&leaf).ok()?;
+        let kind = match (json.get("kind").and_then(Value::as_str), json.pointer("/decision/verdict").and_then(Value::as_str)) {
+            (Some("answer"), _) => Kind::Answer,
+            (Some("event"), _) => Kind::Event,
+            (_, Some("deny")) => Kind::Refused,
+            _ => Kind::Forwarded,
+        };
+        Some(Self { seq, time, kind, leaf, json, content })
+    }
+
     /// The text at a JSON pointer.
     pub fn text(&self, pointer: &str) -> Option<&str> {
         self.json.pointer(pointer)?.as_str()
@@ -80,8 +92,9 @@ struct PartLine<'a> {
     content: Option<ContentLine>,
 }
 
+/// A body with its salt, as text or in hexadecimal digits.
 #[derive(Deserialize)]
-struct ContentLine {
+pub struct ContentLine {
     salt: String,
     text: Option<String>,
     hex: Option<String>,
@@ -97,21 +110,19 @@ struct AnswerLine<'a> {
 
 impl PartLine<'_> {
     fn read(self, answer: bool) -> Option<Part> {
-        let json: Value = serde_json::from_str(self.record.get()).ok()?;
-        let kind = match (json.get("kind").and_then(Value::as_str), json.pointer("/decision/verdict").and_then(Value::as_str)) {
-            _ if answer => Kind::Answer,
-            (Some("event"), _) => Kind::Event,
-            (_, Some("deny")) => Kind::Refused,
-            _ => Kind::Forwarded,
-        };
         let content = self.content.map(ContentLine::read).map_or(Some(None), |content| content.map(Some))?;
         let leaf = Bytes::copy_from_slice(self.record.get().as_bytes());
-        Some(Part { seq: self.seq, time: Timestamp::parse(&self.time)?, kind, leaf, json, content })
+        let mut part = Part::of_leaf(self.seq, Timestamp::parse(&self.time)?, leaf, content)?;
+        if answer {
+            part.kind = Kind::Answer;
+        }
+        Some(part)
     }
 }
 
 impl ContentLine {
-    fn read(self) -> Option<Content> {
+    /// The body; `None` when it is none.
+    pub fn read(self) -> Option<Content> {
         let mut salt = [0; 32];
         hex::decode_to_slice(&self.salt, &mut salt).ok()?;
         let bytes = match (self.text, self.hex) {

@@ -335,8 +335,13 @@ impl Trail {
 
 /// Asks a running gateway.
 pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String> {
+    send_to_gateway(trail, http::Request::get(target), bytes::Bytes::new())
+}
+
+/// Sends a request to a running gateway; the body of its answer, which must be a success.
+pub(super) fn send_to_gateway(trail: &Trail, request: http::request::Builder, body: bytes::Bytes) -> anyhow::Result<String> {
     let (address, host) = trail.address()?;
-    let request = http::Request::get(target).header("host", host).body(bytes::Bytes::new())?;
+    let request = request.header("host", host).body(body)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(client::send_within(PATIENCE, address, request)).map_err(|error| {
         let late = error.is::<client::TooLate>();

@@ -164,20 +164,43 @@ fn check_proof(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::
 fn check_pack(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<ExitCode> {
     ensure!(keys.len() <= 1, "--pack: one --vkey is enough");
     let own = keys.is_empty();
-    match pack::check(dir, keys.into_iter().next()) {
-        Ok(checked) if json => {
-            sayln!("{:#}", serde_json::json!({"records": checked.records, "of": checked.size, "key": checked.key.to_string(), "key_from_outside": !own}))?;
-        }
-        Ok(checked) => {
-            sayln!("all {} records stand in the log where the pack says, among the {} that its checkpoint covers", checked.records, checked.size)?;
-            sayln!("by the key {}{}", checked.key, if own { ", which came with the pack: give --vkey to be sure" } else { "" })?;
-        }
+    let checked = match pack::check(dir, keys.into_iter().next()) {
+        Ok(checked) => checked,
         Err(error) => {
             eprintln!("keyward: {error:#}");
             return Ok(ExitCode::from(3));
         }
+    };
+    // What was made before the making of packs was recorded holds as far as it goes.
+    let status = if checked.making.is_some() || checked.old { 0 } else { 6 };
+    if json {
+        let making = checked.making.as_ref().map(|making| serde_json::json!({"record": making.record, "time": making.time, "files": making.files}));
+        sayln!(
+            "{:#}",
+            serde_json::json!({
+                "records": checked.records, "of": checked.size, "key": checked.key.to_string(), "key_from_outside": !own, "made": making,
+                "bodies": checked.bodies, "bodies_not_there": checked.without_body, "texts": checked.texts, "made_anew": checked.made_anew, "open": checked.open,
+            })
+        )?;
+        return Ok(ExitCode::from(status));
     }
-    Ok(ExitCode::SUCCESS)
+    sayln!("all {} records stand in the log where the pack says, among the {} that its checkpoint covers", checked.records, checked.size)?;
+    if let Some(making) = &checked.making {
+        sayln!(
+            "record {} tells of the making of this pack, at {}: the question, the records and the {} files are those that it commits to",
+            making.record,
+            making.time,
+            making.files
+        )?;
+    }
+    let erased = if checked.without_body > 0 { format!("; {} were not stored, or erased", checked.without_body) } else { String::new() };
+    sayln!("{} bodies are those that their records commit to{erased}; {} policies and catalogues are those that records name", checked.bodies, checked.texts)?;
+    if checked.made_anew {
+        sayln!("report and tables were made anew from the records, and are the same")?;
+    }
+    checked.open.iter().try_for_each(|open| sayln!("NOT PROVED: {open}"))?;
+    sayln!("by the key {}{}", checked.key, if own { ", which came with the pack: give --vkey to be sure" } else { "" })?;
+    Ok(ExitCode::from(status))
 }
 
 /// On a terminal only; drawn at most some times a second.

@@ -6,6 +6,7 @@ use crate::audit::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
 use crate::client::{self, Body};
+use crate::pack::making::EXPORT_ID;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use std::io::ErrorKind;
@@ -202,7 +203,9 @@ async fn connect(trail: &Trail, export: &Export, purpose: Option<&str>, sink: &m
     let opened = tokio::time::timeout(SILENCE, opening).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer")));
     let (head, mut stream) = opened.with_context(|| unreachable(&trail.url)).map_err(Refusal::Passing)?.into_parts();
     if head.status.is_success() {
-        sink.ends_at(head.headers.get("x-keyward-end").and_then(|end| end.to_str().ok()?.parse().ok()));
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        sink.ends_at(header("x-keyward-end").and_then(|end| end.parse().ok()));
+        header(EXPORT_ID).into_iter().for_each(|export| sink.known_as(export));
         return Ok(stream);
     }
     let mut text = Vec::new();

@@ -56,6 +56,9 @@ pub(super) trait Sink {
     /// Where the export ends, when that is known.
     fn ends_at(&mut self, end: Option<u64>);
 
+    /// Which export of a gateway it is: the audit id of the record of its beginning.
+    fn known_as(&mut self, _export: &str) {}
+
     /// The cursor.
     fn next(&self) -> Option<u64>;
 }

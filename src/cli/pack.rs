@@ -1,6 +1,6 @@
 //! `keyward audit pack`: an auditor's question, and an archive that answers it.
 
-use super::audit::{FilterArgs, Trail, ask_gateway, folder};
+use super::audit::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway};
 use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
@@ -12,10 +12,12 @@ use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
 use crate::audit::query::PAGE_EXCHANGES_MAX;
 use crate::audit::texts::{self, TEXTS, Text};
-use crate::clock::Timestamp;
+use crate::clock::{AuditId, Timestamp};
+use crate::evidence::proof::prove_record;
 use crate::evidence::source::{Dir, Gateway, Source};
+use crate::pack::making::{Making, PACKS, PURPOSE};
 use crate::pack::{Gone, InForce, Pack, Question};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -50,11 +52,12 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
         source: trail.dir.as_ref().map_or_else(|| trail.url.clone(), |dir| dir.display().to_string()),
         by: std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "an unnamed user".to_owned()),
         at: Timestamp::now(),
+        warnings: Vec::new(),
     };
-    let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, bar: progress_bar() };
+    let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, export: None, bar: progress_bar() };
     let export = Export { form: RecordForm::Exchange, filter: filter.clone(), start: Start::Oldest, follow: false };
-    ensure!(export_into(trail, export, Some("evidence pack"), &mut intake)?, "interrupted: no pack is made");
-    let Intake { mut pack, end, bar, .. } = intake;
+    ensure!(export_into(trail, export, Some(PURPOSE), &mut intake)?, "interrupted: no pack is made");
+    let Intake { mut pack, end, export, bar, .. } = intake;
     bar.finish_and_clear();
     let in_force = in_force(trail, &filter)?;
     let mut hashes: Vec<String> = pack.hashes().map(str::to_owned).collect();
@@ -67,7 +70,13 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = prove(trail, &mut pack) {
         eprintln!("keyward: the pack holds no proofs: {error:#}");
     }
-    let made = pack.finish(&in_force, &gone(trail, &filter)?, end, &args.out)?;
+    let export = export.filter(|_| pack.is_proved());
+    let sums = pack.seal(&in_force, &gone(trail, &filter)?, end, export.is_some())?;
+    match export {
+        Some(export) => record(trail, &mut pack, Making { export, sums }).context("no pack is made: its making could not be recorded and proved")?,
+        None => eprintln!("keyward: no record of the trail tells of the making of this pack: that none of its records was left out rests on your word"),
+    }
+    let made = pack.archive(&args.out)?;
     sayln!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -77,6 +86,8 @@ struct Intake {
     pack: Pack,
     next: Option<u64>,
     end: Option<u64>,
+    /// The gateway's export behind it.
+    export: Option<String>,
     bar: ProgressBar,
 }
 
@@ -99,6 +110,10 @@ impl Sink for Intake {
         self.end = end;
     }
 
+    fn known_as(&mut self, export: &str) {
+        self.export = Some(export.to_owned());
+    }
+
     fn next(&self) -> Option<u64> {
         self.next
     }
@@ -106,20 +121,41 @@ impl Sink for Intake {
 
 /// Adds proofs. A running gateway signs every second: the last records may have to wait for it.
 fn prove(trail: &Trail, pack: &mut Pack) -> anyhow::Result<()> {
-    let Some(dir) = &trail.dir else {
-        let deadline = Instant::now() + SIGNED_WITHIN;
-        loop {
-            let late = Instant::now() > deadline;
-            match Gateway::open(&trail.url).and_then(|gateway| Ok((gateway.end()?, gateway))) {
-                Ok((end, gateway)) if late || end >= pack.end() => return pack.prove(&gateway),
-                // A gateway that has just started has signed nothing yet.
-                Err(error) if late => return Err(error),
-                _ => {}
-            }
-            std::thread::sleep(Duration::from_millis(200));
+    match &trail.dir {
+        Some(dir) => pack.prove(&Dir::open(dir)?),
+        None => pack.prove(&covering(trail, pack.end())?),
+    }
+}
+
+/// The gateway, once its checkpoint covers so many records, or when it has been waited for.
+fn covering(trail: &Trail, end: u64) -> anyhow::Result<Gateway> {
+    let deadline = Instant::now() + SIGNED_WITHIN;
+    loop {
+        let late = Instant::now() > deadline;
+        match Gateway::open(&trail.url).and_then(|gateway| Ok((gateway.end()?, gateway))) {
+            Ok((covered, gateway)) if late || covered >= end => return Ok(gateway),
+            // A gateway that has just started has signed nothing yet.
+            Err(error) if late => return Err(error),
+            _ => {}
         }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Has the gateway record that the pack was made, and puts that record into it, with its proof.
+fn record(trail: &Trail, pack: &mut Pack, making: Making) -> anyhow::Result<()> {
+    let body = serde_json::to_vec(&making)?;
+    let request = http::Request::post(PACKS).header("content-type", "application/json").header("x-keyward-purpose", PURPOSE);
+    let request = match std::env::var("USER").ok().and_then(|name| http::HeaderValue::from_str(&name).ok()) {
+        Some(name) if !name.is_empty() => request.header("x-keyward-auditor", name),
+        _ => request,
     };
-    pack.prove(&Dir::open(dir)?)
+    let told: Value = serde_json::from_str(&send_to_gateway(trail, request, body.into())?)?;
+    let id = told.get("id").and_then(Value::as_str).and_then(AuditId::parse).context("the gateway does not say which record it is")?;
+    let made = Exchange::read(ask_gateway(trail, &Ask::Exchange(id).target(Form::Json))?.trim()).context("the record of the making cannot be read")?;
+    let (seq, leaf) = (made.request.seq, made.request.leaf);
+    let proof = prove_record(&covering(trail, seq.saturating_add(1))?, seq, &leaf)?;
+    pack.add_making(seq, &leaf, &proof)
 }
 
 /// Policies or catalogue of a hash; `None` when the gateway has not kept them.

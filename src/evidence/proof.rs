@@ -74,6 +74,27 @@ fn covering(source: &dyn Source, keys: &[LogKey], seq: u64) -> anyhow::Result<(S
     Ok((signed, false))
 }
 
+/// The proof of one record, as a bundle has it.
+///
+/// # Errors
+/// When no checkpoint covers it, or the proof does not hold.
+pub fn prove_record(source: &dyn Source, seq: u64, leaf: &[u8]) -> anyhow::Result<String> {
+    let (signed, _) = covering(source, &source.keys()?, seq)?;
+    proof(source, &signed, seq, leaf)
+}
+
+/// Checks such a proof: the record's place, and the number of records under its checkpoint.
+///
+/// # Errors
+/// When it is none, the key has not signed its checkpoint, or it is of another record.
+pub fn check_record(leaf: &[u8], proof: &[u8], key: &LogKey) -> anyhow::Result<(u64, u64)> {
+    let (seq, hashes, signed) = parse(proof).context("it is no proof")?;
+    let signed = Signed::open(&signed, std::slice::from_ref(key))?;
+    tlog_tiles::check_record(&hashes, signed.size(), signed.root(), seq, Hash(leaf_hash(leaf)))
+        .map_err(|error| anyhow::anyhow!("it is not record {seq} of the log: {error}"))?;
+    Ok((seq, signed.size()))
+}
+
 fn proof(source: &dyn Source, signed: &Signed, seq: u64, leaf: &[u8]) -> anyhow::Result<String> {
     let proof = tree::inclusion(source, signed.size(), signed.root(), seq, leaf_hash(leaf));
     let proof = proof.map_err(|error| anyhow::anyhow!("record {seq} cannot be proved ({error}): see what `keyward audit verify` says"))?;
@@ -106,18 +127,15 @@ pub fn check(dir: &Path, key: Option<LogKey>) -> anyhow::Result<Checked> {
     names.sort();
     for name in names.iter().filter_map(|name| name.to_str()) {
         let Some(stem) = name.strip_suffix(".tlog-proof") else { continue };
-        let (seq, hashes, signed) = parse(&read(name)?).with_context(|| format!("{name}: it is no proof"))?;
-        let signed = Signed::open(&signed, std::slice::from_ref(&key)).with_context(|| name.to_owned())?;
         let leaf = read(&format!("{stem}.json"))?;
-        tlog_tiles::check_record(&hashes, signed.size(), signed.root(), seq, Hash(leaf_hash(&leaf)))
-            .map_err(|error| anyhow::anyhow!("{stem}.json is not record {seq} of the log: {error}"))?;
+        let (seq, size) = check_record(&leaf, &read(name)?, &key).with_context(|| name.to_owned())?;
         let body = if dir.join(format!("{stem}.body")).exists() {
             check_body(&leaf, read(&format!("{stem}.body"))?.into(), &read(&format!("{stem}.salt"))?).with_context(|| format!("{stem}.body"))?;
             ", and its body is the one that it commits to"
         } else {
             ""
         };
-        lines.push(format!("{stem}.json is record {seq} of the {} that the checkpoint covers{body}", signed.size()));
+        lines.push(format!("{stem}.json is record {seq} of the {size} that the checkpoint covers{body}"));
     }
     ensure!(!lines.is_empty(), "{}: there is no proof", dir.display());
     Ok(Checked { lines, key })

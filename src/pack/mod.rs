@@ -3,10 +3,13 @@
 //! Records go through in the order in which they come and are written to files at once, so a pack may be larger than the
 //! memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML.
 
+pub mod making;
+mod manifest;
 mod proofs;
 mod report;
 mod spool;
 mod summary;
+mod verify;
 
 use crate::audit::exchange::{Exchange, Part};
 use crate::audit::record::leaf_hash;
@@ -14,13 +17,15 @@ use crate::audit::texts::Text;
 use crate::clock::{AuditId, Timestamp};
 use crate::evidence::source::Source;
 use anyhow::{Context, ensure};
-use serde_json::{Value, json};
+use manifest::{Condition, FORM, Manifest};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use spool::Spool;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use summary::Summary;
 
-pub use proofs::{Checked, check};
+pub use verify::{Checked, check};
 
 /// What was asked, by whom, and of what.
 #[derive(Clone, Debug)]
@@ -33,10 +38,12 @@ pub struct Question {
     pub by: String,
     /// When.
     pub at: Timestamp,
+    /// What was said beside the answer, as of a name that the trail does not know.
+    pub warnings: Vec<String>,
 }
 
 /// Rules that were in force for a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct InForce {
     /// From when on.
     pub from: String,
@@ -49,13 +56,14 @@ pub struct InForce {
 }
 
 /// Records that are gone from the trail, and may have been such as were asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Gone {
     /// The first of them.
     pub first: u64,
     /// The last.
     pub last: u64,
     /// They were lost, and not pruned by policy.
+    #[serde(rename = "why", with = "manifest::why")]
     pub lost: bool,
     /// The record that tells of it.
     pub told_by: u64,
@@ -71,6 +79,19 @@ pub struct Pack {
     lines: u64,
     /// The record after the last one.
     end: u64,
+    /// Requests whose answers are gone.
+    answers_gone: Vec<u64>,
+    /// Which keyward makes it.
+    keyward: String,
+}
+
+/// What binds a pack to the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bound {
+    /// Its records are proved.
+    proofs: bool,
+    /// A record tells of its making.
+    recorded: bool,
 }
 
 /// A pack that is made.
@@ -91,12 +112,15 @@ impl Pack {
     /// When the folder cannot be made, or `out` exists.
     pub fn new(question: Question, out: &Path) -> anyhow::Result<Self> {
         ensure!(!out.exists(), "{} exists already", out.display());
-        let mut spool = Spool::new(out)?;
+        Self::over(question, Spool::new(out)?, env!("CARGO_PKG_VERSION").to_owned())
+    }
+
+    fn over(question: Question, mut spool: Spool, keyward: String) -> anyhow::Result<Self> {
         spool.write("records.ndjson", b"")?;
         spool.write("bodies.ndjson", b"")?;
         spool.write("records.csv", b"line,record,exchange,kind,time,leaf_hash\r\n")?;
         spool.write("exchanges.csv", crate::audit::form::csv::HEADER.as_bytes())?;
-        Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0 })
+        Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0, answers_gone: Vec::new(), keyward })
     }
 
     /// Takes an exchange with its bodies, as one line of JSON.
@@ -110,11 +134,18 @@ impl Pack {
             let (id, answer) = Exchange::read_answer(line).context("the trail gave out something that is no exchange")?;
             return self.put(id, &answer);
         };
+        self.take(&exchange)
+    }
+
+    fn take(&mut self, exchange: &Exchange) -> anyhow::Result<()> {
+        if exchange.answer_gone {
+            self.answers_gone.push(exchange.request.seq);
+        }
         for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
             self.put(exchange.id, part)?;
         }
-        self.spool.write("exchanges.csv", crate::audit::form::csv::row(&exchange).as_bytes())?;
-        self.summary.add(&exchange);
+        self.spool.write("exchanges.csv", crate::audit::form::csv::row(exchange).as_bytes())?;
+        self.summary.add(exchange);
         Ok(())
     }
 
@@ -150,7 +181,7 @@ impl Pack {
     /// # Errors
     /// When they cannot be written.
     pub fn add_text(&mut self, hash: &str, text: Option<&Text>) -> anyhow::Result<()> {
-        let short = hash.trim_start_matches("sha256:").chars().take(16).collect::<String>();
+        let short = short(hash);
         let Some(text) = text else {
             self.summary.missing.insert(hash.to_owned());
             return Ok(());
@@ -183,36 +214,71 @@ impl Pack {
         proofs::prove(source, records, |name, bytes| self.spool.write(name, bytes))
     }
 
-    /// Writes report, manifest and instructions, and then the archive. `end` is the number of records in the trail.
+    /// Writes report, manifest, instructions, and the digests of all files. `end` is the number of records in the trail;
+    /// `recorded` says that a record will tell of the making. `sha256:` of SHA256SUMS, for that record.
     ///
     /// # Errors
     /// When something cannot be written.
-    pub fn finish(mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, out: &Path) -> anyhow::Result<Made> {
-        let Self { question, spool, summary, lines, .. } = &mut self;
-        let proofs = spool.has(proofs::DIR);
-        let report = report::render(question, summary, in_force, gone, (*lines, end), proofs)?;
+    pub fn seal(&mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, recorded: bool) -> anyhow::Result<String> {
+        let proofs = self.is_proved();
+        self.describe(in_force, gone, end, Bound { proofs, recorded })?;
+        self.spool.seal()
+    }
+
+    /// Whether proofs were added.
+    pub fn is_proved(&self) -> bool {
+        self.spool.has(proofs::DIR)
+    }
+
+    fn describe(&mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, bound: Bound) -> anyhow::Result<()> {
+        let Self { question, spool, summary, lines, .. } = self;
+        let filter = question.filter.iter().map(|(name, value)| Condition { name: name.clone(), value: value.clone() }).collect();
+        let manifest = Manifest {
+            form: FORM,
+            made: question.at.rfc3339(),
+            by: question.by.clone(),
+            of: question.source.clone(),
+            keyward: self.keyward.clone(),
+            filter,
+            warnings: question.warnings.clone(),
+            exchanges: summary.exchanges,
+            records: *lines,
+            records_in_trail: end,
+            records_gone: gone.to_vec(),
+            answers_gone: self.answers_gone.clone(),
+            rules_in_force: in_force.to_vec(),
+            texts: summary.texts.clone(),
+            texts_not_kept: summary.missing.clone(),
+            recorded: bound.recorded,
+        };
+        let report = report::render(question, summary, &manifest, bound)?;
         spool.write("report.html", report.as_bytes())?;
-        spool.write("README.txt", report::instructions(proofs).as_bytes())?;
-        let manifest = manifest(question, summary, in_force, gone, (*lines, end));
-        spool.write("manifest.json", format!("{manifest:#}\n").as_bytes())?;
-        let made = Made { exchanges: summary.exchanges, records: *lines, sha256: spool.archive(out)? };
-        Ok(made)
+        spool.write("README.txt", report::instructions(bound).as_bytes())?;
+        spool.write("manifest.json", (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())
+    }
+
+    /// Adds the record of the making and its proof, to a pack that is sealed.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add_making(&mut self, seq: u64, leaf: &[u8], proof: &str) -> anyhow::Result<()> {
+        let name = |extension: &str| format!("{}record-{seq}.{extension}", making::DIR);
+        self.spool.write(&name("json"), leaf)?;
+        self.spool.write(&name("tlog-proof"), proof.as_bytes())
+    }
+
+    /// Writes the archive.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn archive(mut self, out: &Path) -> anyhow::Result<Made> {
+        Ok(Made { exchanges: self.summary.exchanges, records: self.lines, sha256: self.spool.archive(out)? })
     }
 }
 
-fn manifest(question: &Question, summary: &Summary, in_force: &[InForce], gone: &[Gone], (lines, end): (u64, Option<u64>)) -> Value {
-    let gone: Vec<_> = gone
-        .iter()
-        .map(|gone| json!({"first": gone.first, "last": gone.last, "why": if gone.lost { "lost" } else { "pruned" }, "told_by": gone.told_by, "until": gone.until}))
-        .collect();
-    let filter: Vec<_> = question.filter.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    let rules: Vec<_> =
-        in_force.iter().map(|rules| json!({"from": rules.from, "until": rules.until, "bundle": rules.bundle, "catalog": rules.catalog})).collect();
-    json!({
-        "made": question.at.rfc3339(), "by": question.by, "of": question.source, "keyward": env!("CARGO_PKG_VERSION"),
-        "filter": filter, "exchanges": summary.exchanges, "records": lines, "records_in_trail": end, "records_gone": gone,
-        "rules_in_force": rules, "texts": summary.texts, "texts_not_kept": summary.missing,
-    })
+/// How files are named after a hash.
+fn short(hash: &str) -> String {
+    hash.trim_start_matches("sha256:").chars().take(16).collect()
 }
 
 /// A file's name without what an archive could misread.

@@ -8,19 +8,15 @@
 //! proofs/log.vkey           the log's verifier key, as the trail says
 //! ```
 
-use crate::audit::record::leaf_hash;
-use crate::evidence::key::LogKey;
 use crate::evidence::note::Signed;
 use crate::evidence::source::Source;
 use crate::evidence::tree::{self, Tiles};
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::io;
 use tlog_tiles::Hash;
 
 /// The folder in the pack.
@@ -86,43 +82,9 @@ impl Tiles for Kept<'_> {
     }
 }
 
-/// What was checked.
-#[derive(Debug)]
-pub struct Checked {
-    /// Records that stand in the log.
-    pub records: u64,
-    /// Records under the checkpoint.
-    pub size: u64,
-    /// The key by which it was checked.
-    pub key: LogKey,
-}
-
-/// Checks an opened pack: each line of `records.ndjson` is the record of the log that `records.csv` says. By a key from
-/// outside; by the pack's own when none is given.
-///
-/// # Errors
-/// What is wrong, with its line.
-pub fn check(dir: &Path, key: Option<LogKey>) -> anyhow::Result<Checked> {
-    let open = |name: &str| File::open(dir.join(name)).map(BufReader::new).with_context(|| dir.join(name).display().to_string());
-    let read = |name: &str| std::fs::read(dir.join(name)).with_context(|| dir.join(name).display().to_string());
-    let key = match key {
-        Some(key) => key,
-        None => LogKey::parse(String::from_utf8_lossy(&read("proofs/log.vkey")?).trim())?,
-    };
-    let signed = Signed::open(&read("proofs/checkpoint")?, std::slice::from_ref(&key)).context("proofs/checkpoint")?;
-    let (mut rows, mut proofs) = (open("records.csv")?.lines().skip(1), open("proofs/inclusion.ndjson")?.lines());
-    let mut records = 0;
-    for leaf in open("records.ndjson")?.split(b'\n') {
-        records += 1;
-        let at = || format!("line {records} of records.ndjson");
-        let (row, proof) = (rows.next().with_context(at)??, proofs.next().with_context(at)??);
-        let place: u64 = row.split(',').nth(1).and_then(|place| place.parse().ok()).with_context(at)?;
-        let proof: Line = serde_json::from_str(&proof).with_context(at)?;
-        ensure!(proof.record == place, "{}: its proof is of another record", at());
-        let hashes = proof.hashes.iter().map(|hash| Hash::parse_hash(hash).ok()).collect::<Option<Vec<_>>>().with_context(at)?;
-        let checked = tlog_tiles::check_record(&hashes, signed.size(), signed.root(), place, Hash(leaf_hash(&leaf?)));
-        checked.map_err(|error| anyhow::anyhow!("{} is not record {place} of the log: {error}", at()))?;
-    }
-    ensure!(rows.next().is_none() && proofs.next().is_none(), "records.ndjson has {records} lines: some are missing");
-    Ok(Checked { records, size: signed.size(), key })
+/// The place and the hashes that a line of inclusion.ndjson has.
+pub(super) fn read(line: &str) -> Option<(u64, Vec<Hash>)> {
+    let line: Line = serde_json::from_str(line).ok()?;
+    let hashes = line.hashes.iter().map(|hash| Hash::parse_hash(hash).ok()).collect::<Option<Vec<_>>>()?;
+    Some((line.record, hashes))
 }

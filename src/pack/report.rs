@@ -1,7 +1,8 @@
 //! The report of a pack: a page that explains itself, on the screen and on paper.
 
+use super::manifest::Manifest;
 use super::summary::{Decided, ROWS_MAX, Row, Summary};
-use super::{Gone, InForce, Question};
+use super::{Bound, Gone, InForce, Question};
 use askama::Template;
 
 /// Values in one of the small tables.
@@ -29,22 +30,15 @@ struct Report<'a> {
     notable: &'a [Row],
     rows: &'a [Row],
     rows_max: usize,
-    proofs: bool,
-    version: &'static str,
+    bound: Bound,
+    version: &'a str,
 }
 
 /// The report.
 ///
 /// # Errors
 /// When the page cannot be written.
-pub(super) fn render(
-    question: &Question,
-    summary: &Summary,
-    in_force: &[InForce],
-    gone: &[Gone],
-    (records, end): (u64, Option<u64>),
-    proofs: bool,
-) -> askama::Result<String> {
+pub(super) fn render(question: &Question, summary: &Summary, manifest: &Manifest, bound: Bound) -> askama::Result<String> {
     let time = |name: &str| question.filter.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
     let period = match (time("since"), time("until")) {
         (None, None) => "the whole trail".to_owned(),
@@ -72,8 +66,8 @@ pub(super) fn render(
         made: question.at.rfc3339(),
         conditions: question.filter.iter().filter(|(name, _)| !matches!(name.as_str(), "since" | "until")).collect(),
         period,
-        records,
-        end,
+        records: manifest.records,
+        end: manifest.records_in_trail,
         summary,
         figures: vec![
             ("calls", summary.exchanges),
@@ -84,20 +78,24 @@ pub(super) fn render(
         ],
         tables,
         policies,
-        in_force,
-        gone,
+        in_force: &manifest.rules_in_force,
+        gone: &manifest.records_gone,
         notable: &summary.notable,
         rows: &summary.rows,
         rows_max: ROWS_MAX,
-        proofs,
-        version: env!("CARGO_PKG_VERSION"),
+        bound,
+        version: &manifest.keyward,
     }
     .render()
 }
 
 /// How to read and check a pack, for whoever has never seen keyward.
-pub(super) fn instructions(proofs: bool) -> String {
-    let tail = if proofs { PROOFS } else { NO_PROOFS };
+pub(super) fn instructions(bound: Bound) -> String {
+    let tail = match bound {
+        Bound { proofs: false, .. } => NO_PROOFS.to_owned(),
+        Bound { recorded: true, .. } => [PROOFS, RECORDED, NOT_PROVED].concat(),
+        Bound { recorded: false, .. } => [PROOFS, NOT_RECORDED, NOT_PROVED].concat(),
+    };
     format!("{README}\n{tail}")
 }
 
@@ -122,11 +120,19 @@ policies/        the policies that were in force, under the first digits of
                  their hash
 catalogue/       what the gateway knew of the cloud APIs, likewise
 manifest.json    what was asked, by whom, when, and what was in force
-SHA256SUMS       a digest of each file
+proofs/          that the records are those of the log that the gateway signs
+made/            the record of the making of this pack, with its proof
+SHA256SUMS       a digest of each file but those in made/
 
-HOW TO CHECK IT, WITHOUT KEYWARD
+HOW TO CHECK IT
 
-1. That no file has changed since the pack was made:
+Take the verifier, keyward itself or the program in the folder tests/verify-go of
+its sources, from where keyward is published, and never from this archive or from
+whoever gave it to you: who forges a pack can forge a verifier that praises it. The
+same goes for KEY, the log's verifier key.
+
+1. That no file has changed since SHA256SUMS was written. Whoever changes a file can
+   write SHA256SUMS anew, so this finds accidents only; step 6 finds the rest:
 
      sha256sum -c SHA256SUMS
 
@@ -164,16 +170,37 @@ const PROOFS: &str = "\
    proofs/inclusion.ndjson the inclusion proof of the record in the same line of
    records.ndjson. KEY is the log's verifier key: take it from whoever runs the
    gateway, by another way than this archive; proofs/log.vkey is only what the
-   archive says that it is. With keyward, in the folder of this file:
+   archive says that it is. With keyward, in the folder of this file; it checks all
+   that stands here, and makes report and tables anew to compare them:
 
      keyward audit verify --pack . --vkey KEY
 
-   Without keyward: with the program in the folder tests/verify-go of keyward's
-   sources, some 500 lines on Go's own golang.org/x/mod/sumdb, or with one of your
-   own (note.Open, tlog.RecordHash, tlog.CheckRecord):
+   With the program in tests/verify-go, on Go's own golang.org/x/mod/sumdb, or with
+   one of your own (note.Open, tlog.RecordHash, tlog.CheckRecord):
 
      verify-go pack . KEY
 
+";
+
+const RECORDED: &str = "\
+6. That this is the pack that was made. made/record-N.json is a record of the log
+   (event pack-made), proved like the others by made/record-N.tlog-proof. It says
+   what was asked, the number and range of the records, the SHA-256 of records.ndjson
+   as the gateway gave it out, and under `sums` the SHA-256 of SHA256SUMS:
+
+     sha256sum records.ndjson SHA256SUMS
+
+";
+
+const NOT_RECORDED: &str = "\
+6. NO RECORD TELLS OF THE MAKING OF THIS PACK: it was made of a stopped gateway's
+   folder. Records, bodies and policies prove themselves. That none was left out,
+   what was asked, by whom and when, and the times in records.csv rest on the word
+   of whoever made it. Ask for a pack that a running gateway has made.
+
+";
+
+const NOT_PROVED: &str = "\
 WHAT IT DOES NOT PROVE
 
 That no call was left out which the question should have found: whoever made the
@@ -187,6 +214,9 @@ missing that nothing tells of.
 mod tests {
     #[test]
     fn instructions_fit_a_terminal() {
-        assert!(super::instructions(true).lines().chain(super::instructions(false).lines()).all(|line| line.chars().count() <= 82));
+        for (proofs, recorded) in [(false, false), (true, false), (true, true)] {
+            let text = super::instructions(super::Bound { proofs, recorded });
+            assert!(text.lines().all(|line| line.chars().count() <= 84), "{text}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod corpus;
 mod evidence;
 mod exports;
 mod floods;
+mod forged;
 mod hostile;
 mod keeping;
 mod keys;

@@ -9,12 +9,15 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-fn call(gateway: &Gateway, target: &str, body: &[u8]) -> u16 {
+/// The files of a pack, by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+pub fn call(gateway: &Gateway, target: &str, body: &[u8]) -> u16 {
     gateway.client().call(&Request::new("POST", target).json(body)).status
 }
 
 /// The files of an archive.
-fn open(path: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn open(path: &Path) -> Files {
     let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
     let mut files = BTreeMap::new();
     for n in 0..archive.len() {
@@ -27,7 +30,7 @@ fn open(path: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn unpack(files: &BTreeMap<String, Vec<u8>>, dir: &Path) {
+pub fn unpack(files: &Files, dir: &Path) {
     for (name, bytes) in files {
         let path = dir.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -35,16 +38,16 @@ fn unpack(files: &BTreeMap<String, Vec<u8>>, dir: &Path) {
     }
 }
 
-fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> &'a str {
+pub fn text<'a>(files: &'a Files, name: &str) -> &'a str {
     std::str::from_utf8(files.get(name).unwrap_or_else(|| panic!("{name} in {:?}", files.keys()))).unwrap()
 }
 
-fn lines(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Vec<Value> {
+fn lines(files: &Files, name: &str) -> Vec<Value> {
     text(files, name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A site with two calls that are let through, two that are refused, and a bundle that changed in between.
-fn traffic(site: &Site) -> Gateway {
+pub fn traffic(site: &Site) -> Gateway {
     let gateway = site.serve();
     assert_eq!(call(&gateway, "/v1/blobs/x", &json_of(90)), 200);
     assert_eq!(call(&gateway, "/v1/blobs/x", b"[<script>alert(1)</script>"), 400);
@@ -60,11 +63,17 @@ fn traffic(site: &Site) -> Gateway {
     gateway
 }
 
-fn check(files: &BTreeMap<String, Vec<u8>>, trail: &Trail) {
-    // Every file is as its digest says, and every file has one.
+fn check(files: &Files, trail: &Trail) {
+    // Every file is as its digest says, and every file has one, but the record of the making: that has the digest of all.
     let sums: BTreeMap<_, _> = text(files, "SHA256SUMS").lines().map(|line| line.split_once("  ").unwrap()).map(|(sum, name)| (name, sum)).collect();
-    for (name, bytes) in files.iter().filter(|(name, _)| *name != "SHA256SUMS") {
+    for (name, bytes) in files.iter().filter(|(name, _)| *name != "SHA256SUMS" && !name.starts_with("made/")) {
         assert_eq!(sums.get(name.as_str()), Some(&sha256(bytes).as_str()), "{name}");
+    }
+    for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("made/") && name.ends_with(".json")) {
+        let made: Value = serde_json::from_slice(bytes).unwrap();
+        assert_eq!(made["detail"]["sums"], format!("sha256:{}", sha256(&files["SHA256SUMS"])));
+        let stored = &trail.0[name.strip_prefix("made/record-").unwrap().strip_suffix(".json").unwrap().parse::<usize>().unwrap()];
+        assert_eq!((bytes, stored.text("/event")), (&stored.bytes, "pack-made"));
     }
     // Each record is one of the trail's, byte for byte, where the table says.
     let records: Vec<_> = text(files, "records.ndjson").lines().collect();
@@ -110,6 +119,7 @@ fn a_pack_holds_what_was_asked_for_and_can_be_checked_without_keyward() {
     gateway.stop();
     let trail = site.trail();
 
+    assert_eq!(trail.events().filter(|event| event == "pack-made").count(), 2);
     let bytes = std::fs::read(out).unwrap();
     assert!(said.contains("2 exchanges, 2 records") && said.contains(&format!("sha256:{}", sha256(&bytes))), "{said}");
     let files = open(Path::new(out));

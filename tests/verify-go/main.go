@@ -415,58 +415,6 @@ func checkProof(file, vkey string) error {
 	return nil
 }
 
-// checkPack checks that each line of records.ndjson is the record of the log that the same line of records.csv says, by the
-// proof in the same line of proofs/inclusion.ndjson.
-func checkPack(folder, vkey string) error {
-	signed, err := os.ReadFile(filepath.Join(folder, "proofs", "checkpoint"))
-	if err != nil {
-		return err
-	}
-	tree, _, err := openCheckpoint(signed, vkey)
-	if err != nil {
-		return err
-	}
-	var lines [3][]string
-	for i, name := range []string{"records.ndjson", "records.csv", "proofs/inclusion.ndjson"} {
-		text, err := os.ReadFile(filepath.Join(folder, name))
-		if err != nil {
-			return err
-		}
-		if len(text) > 0 {
-			lines[i] = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-		}
-	}
-	records, rows, proofs := lines[0], lines[1][1:], lines[2]
-	if len(records) != len(rows) || len(records) != len(proofs) {
-		return fmt.Errorf("%d records, %d rows, %d proofs", len(records), len(rows), len(proofs))
-	}
-	for i, record := range records {
-		var line struct {
-			Record int64
-			Hashes []string
-		}
-		if err := json.Unmarshal([]byte(proofs[i]), &line); err != nil {
-			return fmt.Errorf("line %d: %w", i+1, err)
-		}
-		if fields := strings.Split(rows[i], ","); len(fields) < 2 || fields[1] != strconv.FormatInt(line.Record, 10) {
-			return fmt.Errorf("line %d: its proof is of another record", i+1)
-		}
-		var proof tlog.RecordProof
-		for _, text := range line.Hashes {
-			hash, err := tlog.ParseHash(text)
-			if err != nil {
-				return fmt.Errorf("line %d: %w", i+1, err)
-			}
-			proof = append(proof, hash)
-		}
-		if err := tlog.CheckRecord(proof, tree.N, tree.Hash, line.Record, tlog.RecordHash([]byte(record))); err != nil {
-			return fmt.Errorf("line %d: %w", i+1, err)
-		}
-	}
-	fmt.Printf("%d records stand in the log of %d\n", len(records), tree.N)
-	return nil
-}
-
 // copyLog copies checkpoint, tiles and records. It trusts nothing and checks nothing: that is for later.
 func copyLog(s source, folder string) error {
 	signed, err := s.get("checkpoint")

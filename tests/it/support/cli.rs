@@ -5,7 +5,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-fn command(arguments: &[&str]) -> Command {
+/// A command, for whoever looks at its end.
+pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
     command.args(arguments).stdin(Stdio::null()).env("USER", "the-auditor");
     command
