@@ -3,7 +3,7 @@
 use super::credential::Credentials;
 use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
 use super::route::{HostPattern, Template};
-use super::schema::{self, Field, SchemaFault, escape};
+use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
 use super::source::{Source, Step};
 use http::Method;
 use serde_json::{Map, Value};
@@ -89,7 +89,8 @@ impl Reader<'_> {
             },
             credentials: Credentials::read(self.root)?,
         };
-        self.check_extensions("", self.root, &["x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project"])?;
+        self.check_extensions("", self.root, &["x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project", "x-keyward-absent"])?;
+        self.check_absent()?;
         let mut operations = Vec::new();
         for (path, item) in self.object("/paths")? {
             let pointer = format!("/paths/{}", escape(path));
@@ -141,6 +142,16 @@ impl Reader<'_> {
         Ok(Some(ProjectHeader { header: header.to_ascii_lowercase(), parameter }))
     }
 
+    /// What this document takes for absence is of a closed list.
+    fn check_absent(&self) -> Result<(), Fault> {
+        let Some(node) = self.root.get("x-keyward-absent") else { return Ok(()) };
+        let known = |entry: &Value| entry == NULL_FIELD || entry == EMPTY_OBJECT;
+        if node.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(known)) {
+            return Ok(());
+        }
+        Err(fault("/x-keyward-absent", &format!("must list `{NULL_FIELD}`, `{EMPTY_OBJECT}` or both")))
+    }
+
     fn passing(&self, service: &str) -> Result<Vec<Passing>, Fault> {
         let mut passing = Vec::new();
         for (i, entry) in self.root.get("x-keyward-passing").and_then(Value::as_array).into_iter().flatten().enumerate() {
@@ -153,8 +164,10 @@ impl Reader<'_> {
             }
             let pattern = Template::parse(&template, &[]).map_err(|why| fault(&pointer, &why))?;
             let project = self.project_header()?.filter(|project| pattern.parameters().any(|name| name == project.parameter));
-            let action = format!("{service}.{PASSING}");
-            passing.push(Passing { service: service.to_owned(), action, pattern, project, methods, template, why: self.text(&format!("{pointer}/reason"))? });
+            let (service, action) = (service.to_owned(), format!("{service}.{PASSING}"));
+            let empty_object_is_absent = schema::says_absent(self.root, EMPTY_OBJECT);
+            let why = self.text(&format!("{pointer}/reason"))?;
+            passing.push(Passing { service, action, pattern, project, methods, template, empty_object_is_absent, why });
         }
         Ok(passing)
     }
@@ -204,6 +217,7 @@ impl Reader<'_> {
             headers: fields.remove("header").unwrap_or_default(),
             project: self.project_header()?.filter(|project| used.contains(&project.parameter.as_str())),
             body: self.body(&at)?,
+            empty_object_is_absent: schema::says_absent(self.root, EMPTY_OBJECT),
             resource,
             items: self.items(&at)?,
             outcome: self.outcome(&at)?,

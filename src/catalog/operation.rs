@@ -36,6 +36,8 @@ pub struct Operation {
     pub project: Option<ProjectHeader>,
     /// The JSON body, if the operation takes one.
     pub body: Option<BodySpec>,
+    /// Whether an empty object is no body, where the operation takes none.
+    pub empty_object_is_absent: bool,
     /// What is acted on. None for discovery.
     pub resource: Option<ResourceSpec>,
     /// Attribute to source: one decision for each item.
@@ -120,6 +122,8 @@ pub struct Passing {
     pub methods: Vec<Method>,
     /// The path template, perhaps with `**` at its end.
     pub template: String,
+    /// Whether an empty object is no body, where the method takes none.
+    pub empty_object_is_absent: bool,
     /// Why they are not read.
     pub why: String,
 }

@@ -77,6 +77,8 @@ pub struct Field {
     pub fact: String,
     /// Whether it must be there.
     pub required: bool,
+    /// Whether `null` in its place leaves it out.
+    pub null_is_absent: bool,
     /// Never recorded, and not shown to policies.
     pub secret: bool,
     /// The vendor's default, shown to policies when it is left out.
@@ -110,6 +112,16 @@ pub fn compile(document: &Value, pointer: &str, name: &str) -> Result<Shape, Sch
 /// As [`compile`].
 pub fn compile_field(document: &Value, pointer: &str, name: &str, required: bool) -> Result<Field, SchemaFault> {
     Compiler { document, depth: 0 }.field(pointer, name, required)
+}
+
+/// What a document may take for absence, in `x-keyward-absent`: a field whose value is `null`, …
+pub const NULL_FIELD: &str = "null-field";
+/// … and an empty object as the body of a call that takes none.
+pub const EMPTY_OBJECT: &str = "empty-object";
+
+/// Whether a document takes this for absence.
+pub fn says_absent(document: &Value, what: &str) -> bool {
+    document.get("x-keyward-absent").and_then(Value::as_array).is_some_and(|list| list.iter().any(|entry| entry == what))
 }
 
 /// References nested deeper than this are taken for a cycle.
@@ -191,12 +203,14 @@ impl Compiler<'_> {
     fn field(&mut self, pointer: &str, name: &str, required: bool) -> Result<Field, SchemaFault> {
         let shape = self.shape(pointer, name)?;
         let own = self.document.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
+        let null_is_absent = says_absent(self.document, NULL_FIELD);
         let (_, resolved) = self.resolve(pointer)?;
         let annotation = |key: &str| own.get(key).or_else(|| resolved.get(key)).cloned();
         Ok(Field {
             name: name.to_owned(),
             fact: annotation("x-keyward-as").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned()),
             required,
+            null_is_absent,
             secret: annotation("x-keyward-secret") == Some(Value::Bool(true)),
             default: annotation("default"),
             description: annotation("description").and_then(|v| v.as_str().map(|s| s.trim().to_owned())).unwrap_or_default(),

@@ -1,10 +1,11 @@
 //! The body's envelope: what the head says of the body must be true of it, and leave one way to read it.
 
 use super::facts::Unreadable;
-use super::refuse;
+use super::{json, refuse};
 use crate::catalog::operation::Operation;
 use crate::reason::Reason;
 use crate::request::{Authorization, RequestHead};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use sm3::Sm3;
 
@@ -24,11 +25,18 @@ pub fn check(operation: &Operation, head: &RequestHead, body: &[u8]) -> Result<(
     }
     digest(operation, head, body)?;
     match &operation.body {
+        None if operation.empty_object_is_absent && is_empty_object(head, body) => Ok(()),
         None if !body.is_empty() => Err(refuse(Reason::BodyNotExpected, format!("{} takes no body: leave it out", operation.action))),
         Some(spec) if body.is_empty() && spec.required => Err(refuse(Reason::BodyMissing, format!("{} needs a JSON body", operation.action))),
         Some(spec) if !body.is_empty() => content_type(head, &spec.media_type),
         _ => Ok(()),
     }
+}
+
+/// Whether a body says no more than that there is nothing to say.
+pub fn is_empty_object(head: &RequestHead, body: &[u8]) -> bool {
+    let empty = |value: Value| value.as_object().is_some_and(Map::is_empty);
+    content_type(head, "application/json").is_ok() && json::parse(body).is_ok_and(empty)
 }
 
 /// The operation's media type, with `charset=utf-8` or nothing behind it.

@@ -118,7 +118,8 @@ fn said_of(unknown: &Unknown) -> String {
 
 /// What passes unread is plain, or it passes not at all.
 fn passing(of: &Passing, head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
-    if !body.is_empty() && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
+    let empty = body.is_empty() || (of.empty_object_is_absent && envelope::is_empty_object(head, body));
+    if !empty && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
         return Err(refuse(Reason::BodyNotExpected, format!("a {} of this family takes no body: leave it out", head.method)));
     }
     query::no_override(head.query())?;
@@ -141,9 +142,13 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
     one_project(operation.project.as_ref(), path, head)?;
     query::no_override(head.query())?;
     let pairs = query::split(head.query(), operation.is_write())?;
-    let mut facts = CallFacts { path: path_facts(operation, path)?, query: query::facts(operation, &pairs)?, ..CallFacts::default() };
+    let mut facts = CallFacts {
+        path: path_facts(operation, path)?,
+        query: query::facts(operation, &pairs).map_err(|wrong| as_documented(operation, wrong))?,
+        ..CallFacts::default()
+    };
     if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body)
-        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, Place::Root("body"))?
+        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, Place::Root("body")).map_err(|wrong| as_documented(operation, wrong))?
     {
         facts.body = fields;
     }
@@ -158,7 +163,8 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
         if text.chars().any(char::is_control) || text::unplain(text).is_some() {
             return Err(refuse(Reason::PathInvalid, format!("the path parameter `{name}` holds a character that readers cut at or drop: leave it out")));
         }
-        let fact = value::check_parameter(field, text, Place::Field(&Place::Root("path"), name)).map_err(|u| refuse(Reason::PathInvalid, u.detail))?;
+        let fact = value::check_parameter(field, text, Place::Field(&Place::Root("path"), name));
+        let fact = fact.map_err(|wrong| as_documented(operation, refuse(Reason::PathInvalid, wrong.detail)))?;
         if let Some(fact) = fact {
             facts.insert(field.fact.clone(), fact);
         }
@@ -170,7 +176,8 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
 fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
     for field in operation.headers.iter().filter(|field| !field.secret) {
         for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
-            value::check_parameter(field, text, Place::Field(&Place::Root("header"), &field.name)).map_err(|u| refuse(Reason::HeaderInvalid, u.detail))?;
+            let checked = value::check_parameter(field, text, Place::Field(&Place::Root("header"), &field.name));
+            checked.map_err(|wrong| as_documented(operation, refuse(Reason::HeaderInvalid, wrong.detail)))?;
         }
     }
     Ok(())
@@ -188,6 +195,75 @@ fn one_project(project: Option<&ProjectHeader>, path: &[(String, String)], head:
     }
 }
 
+/// What the document does not allow is this project's word: the provider may take more.
+fn as_documented(operation: &Operation, wrong: Unreadable) -> Unreadable {
+    if matches!(wrong.reason, Reason::BodyLookalike | Reason::QueryUnknown | Reason::QueryBodyField) {
+        return wrong;
+    }
+    refuse(wrong.reason, format!("{} (so says keyward's document of {})", wrong.detail, operation.service))
+}
+
 fn refuse(reason: Reason, detail: String) -> Unreadable {
     Unreadable { reason, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::request::tests::head;
+
+    const DOCUMENT: &str = r"
+openapi: 3.1.0
+info: {title: Test, version: '1'}
+x-keyward-service: test.svc
+x-keyward-error-shape: flat
+x-keyward-passing: [{methods: [GET], path: /passing/**, reason: tests}]
+servers: [{url: 'https://svc.test'}]
+paths:
+  /things:
+    get: {operationId: ListThings, x-keyward-groups: [read], x-keyward-resource: {type: Endpoint, id: header.host}, responses: {'200': {description: ok}}}
+    delete: {operationId: DropThings, x-keyward-groups: [write], x-keyward-resource: {type: Endpoint, id: header.host}, responses: {'200': {description: ok}}}
+";
+
+    fn reason(document: &str, method: &str, path: &str, body: &str) -> Option<Reason> {
+        let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), document.to_owned())]).unwrap();
+        let head = head(method, path, &[("host", "svc.test"), ("content-type", "application/json;charset=UTF-8")]);
+        let target = catalog.classify(None, "svc.test", &head.method, path);
+        inspect(&target, &head, Bytes::copy_from_slice(body.as_bytes())).1.err().map(|fault| fault.reason)
+    }
+
+    #[test]
+    fn an_empty_object_is_no_body_only_where_the_document_says_so() {
+        let lenient = format!("x-keyward-absent: [empty-object]\n{DOCUMENT}");
+        for (method, path) in [("GET", "/things"), ("DELETE", "/things"), ("GET", "/passing/x")] {
+            assert_eq!(reason(&lenient, method, path, "{}"), None, "{method} {path}");
+            assert_eq!(reason(&lenient, method, path, " { } "), None, "{method} {path}");
+            for more in [r#"{"a":1}"#, "[]", "null", "{}{}", "{", "x"] {
+                assert_eq!(reason(&lenient, method, path, more), Some(Reason::BodyNotExpected), "{method} {path} {more}");
+            }
+            assert_eq!(reason(DOCUMENT, method, path, "{}"), Some(Reason::BodyNotExpected), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_the_document_does_not_allow_is_said_to_be_ours() {
+        let document = DOCUMENT.replace(
+            "operationId: ListThings,",
+            "operationId: ListThings, parameters: [{name: limit, in: query, description: x, schema: {type: integer, maximum: 9}}],",
+        );
+        let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), document)]).unwrap();
+        let head = head("GET", "/things?limit=10", &[("host", "svc.test")]);
+        let fault = inspect(&catalog.classify(None, "svc.test", &head.method, "/things"), &head, Bytes::new()).1.unwrap_err();
+        assert_eq!((fault.reason, fault.detail.as_str()), (Reason::QueryValue, "`query.limit` must be 9 or less (so says keyward's document of test.svc)"));
+    }
+
+    #[test]
+    fn what_is_taken_for_absence_is_of_a_closed_list() {
+        for wrong in ["[nul-field]", "[]", "null-field", "[null]", "{null-field: true}"] {
+            let text = format!("x-keyward-absent: {wrong}\n{DOCUMENT}");
+            let errors = Catalog::from_texts(&[("svc.yaml".to_owned(), text)]).unwrap_err();
+            assert!(errors[0].to_string().contains("/x-keyward-absent: must list `null-field`, `empty-object` or both"), "{}", errors[0]);
+        }
+    }
 }

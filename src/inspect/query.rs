@@ -130,7 +130,10 @@ fn undocumented(operation: &Operation, name: &str) -> Result<(), Unreadable> {
         return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{shown}` can be taken for the header {header}: send the header")));
     }
     if operation.is_write() {
-        return Err(refuse(Reason::QueryUnknown, format!("the query parameter `{shown}` is not one of this operation: leave it out")));
+        return Err(refuse(
+            Reason::QueryUnknown,
+            format!("the query parameter `{shown}` is not one of this operation, says keyward's document of {}: leave it out", operation.service),
+        ));
     }
     Ok(())
 }

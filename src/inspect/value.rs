@@ -24,14 +24,14 @@ pub fn check(shape: &Shape, value: &Value, place: Place) -> Result<Option<Fact>,
         (Shape::Integer { min, max }, Value::Number(number)) => {
             let number = number.as_i64().ok_or_else(|| wrong_type(shape, place))?;
             if number < *min || number > *max {
-                return Err(refuse(Reason::BodyValue, format!("`{place}` must be from {min} to {max}")));
+                return Err(refuse(Reason::BodyValue, format!("`{place}` must be {}", range(*min, *max))));
             }
             Ok(Some(Fact::Number(number)))
         }
         (Shape::Text { min, max, pattern, meaning }, Value::String(text)) => {
             length(text.chars().count(), *min, *max, place, "characters")?;
             if pattern.as_ref().is_some_and(|p| !p.is_match(text)) {
-                return Err(refuse(Reason::BodyValue, format!("`{place}` does not fit the documented pattern")));
+                return Err(refuse(Reason::BodyValue, format!("`{place}` does not fit its pattern")));
             }
             text_fact(meaning, text, place).map(Some)
         }
@@ -55,8 +55,8 @@ fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>,
     let mut facts = Facts::new();
     for field in fields {
         let place = Place::Field(&place, &field.name);
-        let fact = match object.get(&field.name) {
-            Some(value) => check(&field.shape, value, place)?,
+        let fact = match object.get(&field.name).filter(|value| !(field.null_is_absent && value.is_null())) {
+            Some(value) => check(&field.shape, value, place).map_err(|wrong| if value.is_null() { null(wrong) } else { wrong })?,
             None if field.required => return Err(refuse(Reason::BodyMissingField, format!("`{place}` is required"))),
             None => default(field),
         };
@@ -120,6 +120,14 @@ fn text_fact(meaning: &TextMeaning, text: &str, place: Place) -> Result<Fact, Un
     }
 }
 
+fn range(min: i64, max: i64) -> String {
+    match (min, max) {
+        (_, i64::MAX) => format!("{min} or more"),
+        (i64::MIN, _) => format!("{max} or less"),
+        _ => format!("from {min} to {max}"),
+    }
+}
+
 fn length(count: usize, min: usize, max: usize, place: Place, unit: &str) -> Result<(), Unreadable> {
     if count < min {
         return Err(refuse(Reason::BodyValue, format!("`{place}` must have at least {min} {unit}")));
@@ -128,6 +136,11 @@ fn length(count: usize, min: usize, max: usize, place: Place, unit: &str) -> Res
         return Err(refuse(Reason::BodyValue, format!("`{place}` may have at most {max} {unit}")));
     }
     Ok(())
+}
+
+/// Whoever writes null means nothing by it, and mostly knows no better.
+fn null(wrong: Unreadable) -> Unreadable {
+    refuse(wrong.reason, format!("{}, and is null: leave it out", wrong.detail))
 }
 
 fn wrong_type(shape: &Shape, place: Place) -> Unreadable {
@@ -200,6 +213,28 @@ mod tests {
             assert_eq!(reason(body).0, wanted, "{name} {value}");
         }
         assert_eq!(reason(json!({"title": "a"})), (Reason::BodyMissingField, "`body.keyScope` is required".into()));
+    }
+
+    #[test]
+    fn null_is_absence_only_where_the_document_says_so() {
+        let schema = json!({"type": "object", "additionalProperties": false, "required": ["name"], "properties": {
+            "name": {"type": "string"}, "force": {"type": "boolean", "default": false},
+            "in": {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}},
+            "list": {"type": "array", "items": {"type": "string"}}}});
+        let read = |absent: &[&str], value: Value| {
+            let doc = json!({"x-keyward-absent": absent, "s": schema});
+            check(&compile(&doc, "/s", "").unwrap(), &value, Place::Root("body")).map_err(|fault| (fault.reason, fault.detail))
+        };
+        let all = json!({"name": "a", "force": null, "in": {"at": null}, "list": null});
+        let Some(Fact::Record(facts)) = read(&["null-field"], all.clone()).unwrap() else { panic!("a record") };
+        assert_eq!(facts.get("force"), Some(&Fact::Flag(false)));
+        assert_eq!(facts.get("in"), Some(&Fact::Record(Facts::new())));
+        assert_eq!(facts.get("list"), None);
+        assert_eq!(read(&["null-field"], json!({"name": null})).unwrap_err(), (Reason::BodyMissingField, "`body.name` is required".into()));
+        assert_eq!(read(&["null-field"], json!({"name": "a", "list": [null]})).unwrap_err().0, Reason::BodyType);
+        assert_eq!(read(&["null-field"], json!({"name": "a", "other": null})).unwrap_err().0, Reason::BodyUnknownField);
+        let (reason, detail) = read(&["empty-object"], all).unwrap_err();
+        assert_eq!((reason, detail.as_str()), (Reason::BodyType, "`body.force` must be true or false, without quotes, and is null: leave it out"));
     }
 
     #[test]

@@ -260,8 +260,11 @@ def tap(address, port=0):
 
 
 def catalogue(folder):
-    """The shipped documents, one of them with the calls of codeup-repositories.yaml added as an operator would."""
+    """The shipped documents, changed as an operator would: one has the calls of codeup-repositories.yaml, and one takes
+    for absence what test_huawei_mcp.py's client writes."""
     shutil.copytree(ROOT / "config" / "apis", folder)
+    images = folder / "huawei-ims.yaml"
+    images.write_text("x-keyward-absent: [null-field, empty-object]\n" + images.read_text())
     codeup = folder / "alibaba-codeup.yaml"
     added = (Path(__file__).parent / "codeup-repositories.yaml").read_text().partition("paths:\n")[2]
     codeup.write_text(codeup.read_text().replace("\npaths:\n", f"\npaths:\n{added}", 1))

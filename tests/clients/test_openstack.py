@@ -77,6 +77,20 @@ def test_glance_sharing_with_a_stranger_is_denied(openstack, denied):
     )
 
 
+def test_a_file_is_refused_before_it_leaves_an_empty_image_behind(openstack, cloud, denied, tmp_path):
+    """The client makes an image first and fills it then, by a call that no gateway could judge."""
+    file = tmp_path / "golden.qcow2"
+    file.write_bytes(b"QFI\xfb" + bytes(2 * 1024 * 1024))
+    image = openstack(IMAGEOPS).image
+    denied(
+        lambda: image.create_image("lab-golden", filename=str(file), validate_checksum=False),
+        "huawei.ims.GlanceCreateImageMetadata",
+        "Image files do not go through this gateway",
+        "image-files-by-bucket",
+    )
+    assert "lab-golden" not in [found.name for found in image.images()]
+
+
 def test_glance_changes_attributes_that_are_no_text(openstack, cloud, recorded):
     openstack(IMAGEOPS).image.update_image(IMAGE, min_disk=40, is_protected=True)
     patch = cloud.seen()[-1]

@@ -37,7 +37,7 @@ REQUEST_KEYWORDS = {
     "minLength", "maxLength", "pattern", "minimum", "maximum", "default", "format", "$ref",
     "x-keyward-secret", "x-keyward-as", "x-keyward-enum", "description",
 }  # fmt: skip
-DOCUMENT_EXTENSIONS = {"x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project"}
+DOCUMENT_EXTENSIONS = {"x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project", "x-keyward-absent"}
 # Families of signatures that each provider's clouds verify.
 SIGNATURES = {"huawei": ["SDK", "V11"], "alibaba": ["ACS3"]}
 OPERATION_EXTENSIONS = {
@@ -690,7 +690,39 @@ ROUTES = {
         PUT /v1/{project_id}/cloudservers/{server_id}/os-reset-password
         PUT /v1/{project_id}/cloudservers/os-reset-passwords
         GET /v1/{project_id}/cloudservers/{server_id}/os-server-password
-        POST /v1/{project_id}/cloudservers/{server_id}/remote_console""",
+        POST /v1/{project_id}/cloudservers/{server_id}/remote_console
+        GET /v1.1/{project_id}/cloudservers/detail
+        GET /v1/{project_id}/availability-zones
+        GET /v1/{project_id}/cloudservers/detail
+        GET /v1/{project_id}/cloudservers/flavor-sell-policies
+        GET /v1/{project_id}/cloudservers/flavors
+        GET /v1/{project_id}/cloudservers/limits
+        GET /v1/{project_id}/cloudservers/os-server-groups
+        GET /v1/{project_id}/cloudservers/os-server-groups/{server_group_id}
+        GET /v1/{project_id}/cloudservers/resize_flavors
+        GET /v1/{project_id}/cloudservers/tags
+        GET /v1/{project_id}/cloudservers/{server_id}
+        GET /v1/{project_id}/cloudservers/{server_id}/appendvolumequota
+        GET /v1/{project_id}/cloudservers/{server_id}/block_device
+        GET /v1/{project_id}/cloudservers/{server_id}/block_device/{volume_id}
+        GET /v1/{project_id}/cloudservers/{server_id}/metadata-options
+        GET /v1/{project_id}/cloudservers/{server_id}/os-interface
+        GET /v1/{project_id}/cloudservers/{server_id}/os-interface_extension
+        GET /v1/{project_id}/cloudservers/{server_id}/os-resetpwd-flag
+        GET /v1/{project_id}/cloudservers/{server_id}/os-volume_attachments
+        GET /v1/{project_id}/cloudservers/{server_id}/tags
+        GET /v1/{project_id}/jobs/{job_id}
+        GET /v1/{project_id}/recycle-bin
+        GET /v1/{project_id}/recycle-bin/cloudservers
+        GET /v2.1/{project_id}/os-availability-zone
+        GET /v2.1/{project_id}/servers
+        GET /v2.1/{project_id}/servers/detail
+        GET /v2.1/{project_id}/servers/{server_id}
+        GET /v2.1/{project_id}/servers/{server_id}/os-interface/{port_id}
+        GET /v2.1/{project_id}/servers/{server_id}/os-security-groups
+        GET /v3/{project_id}/instance-scheduled-events
+        GET /v3/{project_id}/launch-template-versions
+        GET /v3/{project_id}/launch-templates""",
     "huawei-ims": """
         POST /v1/cloudimages/{image_id}/copy
         POST /v2.1/cloudimages/{image_id}/copy
@@ -749,7 +781,40 @@ ROUTES = {
         POST /v1/{project_id}/cloud-phone/phones/batch-storage
         POST /v1/{project_id}/cloud-phone/phones/batch-restore
         GET /v1/{project_id}/cloud-phone/jobs
-        GET /v1/{project_id}/cloud-phone/jobs/{job_id}""",
+        GET /v1/{project_id}/cloud-phone/jobs/{job_id}
+        GET /v1/{project_id}/cloud-phone/bandwidths
+        PUT /v1/{project_id}/cloud-phone/bandwidths/{band_width_id}
+        GET /v1/{project_id}/cloud-phone/encode-servers
+        POST /v1/{project_id}/cloud-phone/encode-servers/batch-restart
+        GET /v1/{project_id}/cloud-phone/images
+        GET /v1/{project_id}/cloud-phone/images/{image_id}/members
+        GET /v1/{project_id}/cloud-phone/phone-images
+        GET /v1/{project_id}/cloud-phone/phone-models
+        GET /v1/{project_id}/cloud-phone/phones
+        POST /v1/{project_id}/cloud-phone/phones-traffic
+        POST /v1/{project_id}/cloud-phone/phones/batch-reset
+        POST /v1/{project_id}/cloud-phone/phones/batch-restart
+        POST /v1/{project_id}/cloud-phone/phones/batch-stop
+        POST /v1/{project_id}/cloud-phone/phones/batch-update-property
+        POST /v1/{project_id}/cloud-phone/phones/expand-volume
+        POST DELETE /v1/{project_id}/cloud-phone/phones/share-apps
+        POST /v1/{project_id}/cloud-phone/phones/share-files
+        GET PUT /v1/{project_id}/cloud-phone/phones/{phone_id}
+        GET /v1/{project_id}/cloud-phone/scheduled-events
+        PUT /v1/{project_id}/cloud-phone/scheduled-events/{event_id}
+        POST /v1/{project_id}/cloud-phone/scheduled-events/{event_id}/authorize
+        GET /v1/{project_id}/cloud-phone/server-models
+        POST /v1/{project_id}/cloud-phone/servers/batch-restart
+        GET /v1/{project_id}/cloud-phone/servers/share-files
+        GET PUT /v1/{project_id}/cloud-phone/servers/{server_id}
+        GET /v1/{project_id}/server-model-offerings
+        POST /v1/{project_id}/servers/attach-share-filesystem
+        POST /v1/{project_id}/servers/detach-share-filesystem
+        GET /v1/{project_id}/servers/{server_id}/share-apps-snapshot
+        POST /v1/{project_id}/{resource_type}/resource_instances/action
+        GET /v1/{project_id}/{resource_type}/tags
+        GET /v1/{project_id}/{resource_type}/{resource_id}/tags
+        POST /v1/{project_id}/{resource_type}/{resource_id}/tags/action""",
     "alibaba-codeup": "\n".join(
         f"{methods} {base}/{rest}"
         for base in ("/oapi/v1/codeup/organizations/{organizationId}", "/oapi/v1/codeup")
