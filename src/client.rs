@@ -1,9 +1,10 @@
 //! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
 //! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
 
+pub mod credential;
 pub mod wire;
 
-use crate::secret::check_private;
+use crate::secret::{check_private, stamp};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -11,16 +12,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::client::TlsStream;
 
 /// Time for one call, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long an address may say nothing before the next one of its name is tried too (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// There is somebody, but no answer in time.
 #[derive(Debug, thiserror::Error)]
@@ -135,9 +138,20 @@ impl std::fmt::Display for Url {
     }
 }
 
-/// Whom a TLS connection trusts.
+/// Whom a TLS connection trusts. Files that change are read anew; what was read before stays in force when they are bad.
 #[derive(Clone)]
-pub struct Tls(pingora_rustls::TlsConnector);
+pub struct Tls(Arc<Trust>);
+
+struct Trust {
+    ca_file: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+    loaded: Mutex<Loaded>,
+}
+
+struct Loaded {
+    connector: pingora_rustls::TlsConnector,
+    stamp: Vec<Option<String>>,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -159,26 +173,53 @@ impl Tls {
     /// # Errors
     /// When one of them cannot be read, or others can read the key.
     pub fn with_identity(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
-        pingora_rustls::install_default_crypto_provider();
-        let mut roots = pingora_rustls::RootCertStore::empty();
-        match ca_file {
-            Some(file) => pingora_rustls::load_ca_file_into_store(file, &mut roots).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?,
-            None => pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots).map_err(|e| anyhow::anyhow!("the system's CA certificates: {e}"))?,
-        }
-        ensure!(!roots.is_empty(), "there are no CA certificates");
-        let builder = pingora_rustls::ClientConfig::builder().with_root_certificates(roots);
-        let config = match identity {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                check_private(key).map_err(|why| anyhow::anyhow!("{}: {why}", key.display()))?;
-                let names = format!("{}, {}", certificate.display(), key.display());
-                let read = pingora_rustls::load_certs_and_key_files(&certificate.to_string_lossy(), &key.to_string_lossy());
-                let (certificates, key) = read.map_err(|e| anyhow::anyhow!("{names}: {e}"))?.with_context(|| format!("{names}: no certificate, or no key"))?;
-                builder.with_client_auth_cert(certificates, key).with_context(|| names)?
-            }
-        };
-        Ok(Self(Arc::new(config).into()))
+        let identity = identity.map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
+        let ca_file = ca_file.map(Path::to_owned);
+        // Taken before the files are read: a change in between is seen the next time.
+        let stamp = stamp(files(ca_file.as_deref(), identity.as_ref()));
+        let connector = connector(ca_file.as_deref(), identity.as_ref())?;
+        Ok(Self(Arc::new(Trust { ca_file, identity, loaded: Mutex::new(Loaded { connector, stamp }) })))
     }
+
+    fn connector(&self) -> pingora_rustls::TlsConnector {
+        let Trust { ca_file, identity, loaded } = &*self.0;
+        let stamp = stamp(files(ca_file.as_deref(), identity.as_ref()));
+        let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamp != loaded.stamp {
+            loaded.stamp = stamp;
+            match connector(ca_file.as_deref(), identity.as_ref()) {
+                Ok(connector) => loaded.connector = connector,
+                Err(error) => tracing::error!("certificates for connections to others have changed; the old ones stay in force: {error:#}"),
+            }
+        }
+        loaded.connector.clone()
+    }
+}
+
+fn files<'a>(ca_file: Option<&'a Path>, identity: Option<&'a (PathBuf, PathBuf)>) -> impl Iterator<Item = &'a Path> {
+    ca_file.into_iter().chain(identity.into_iter().flat_map(|(certificate, key)| [certificate.as_path(), key.as_path()]))
+}
+
+fn connector(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -> anyhow::Result<pingora_rustls::TlsConnector> {
+    pingora_rustls::install_default_crypto_provider();
+    let mut roots = pingora_rustls::RootCertStore::empty();
+    match ca_file {
+        Some(file) => pingora_rustls::load_ca_file_into_store(file, &mut roots).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?,
+        None => pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots).map_err(|e| anyhow::anyhow!("the system's CA certificates: {e}"))?,
+    }
+    ensure!(!roots.is_empty(), "there are no CA certificates");
+    let builder = pingora_rustls::ClientConfig::builder().with_root_certificates(roots);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            check_private(key).map_err(|why| anyhow::anyhow!("{}: {why}", key.display()))?;
+            let names = format!("{}, {}", certificate.display(), key.display());
+            let read = pingora_rustls::load_certs_and_key_files(&certificate.to_string_lossy(), &key.to_string_lossy());
+            let (certificates, key) = read.map_err(|e| anyhow::anyhow!("{names}: {e}"))?.with_context(|| format!("{names}: no certificate, or no key"))?;
+            builder.with_client_auth_cert(certificates, key).with_context(|| names)?
+        }
+    };
+    Ok(Arc::new(config).into())
 }
 
 /// Connects; encrypted when `tls` is given.
@@ -194,14 +235,37 @@ pub async fn connect(url: &Url, tls: Option<&Tls>) -> anyhow::Result<Box<dyn Str
 }
 
 async fn connect_tcp(url: &Url) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.with_context(|| format!("no connection to {}", url.authority()))?;
+    let none = || format!("no connection to {}", url.authority());
+    let addresses = tokio::net::lookup_host((url.host.as_str(), url.port)).await.with_context(none)?;
+    let stream = first_of(addresses.collect()).await.with_context(none)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-async fn connect_tls(url: &Url, Tls(connector): &Tls, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
+/// Connects to the first of a name's addresses that answers. The next is tried beside those that say nothing for a while.
+async fn first_of(addresses: Vec<SocketAddr>) -> anyhow::Result<TcpStream> {
+    let (mut addresses, mut attempts) = (addresses.into_iter().peekable(), JoinSet::new());
+    let mut failed = anyhow::anyhow!("the name has no address");
+    loop {
+        match addresses.next() {
+            Some(address) => drop(attempts.spawn(async move { TcpStream::connect(address).await.with_context(|| address.to_string()) })),
+            None if attempts.is_empty() => return Err(failed),
+            None => {}
+        }
+        let more = addresses.peek().is_some();
+        tokio::select! {
+            Some(ended) = attempts.join_next() => match ended? {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            },
+            () = tokio::time::sleep(STAGGER), if more => {}
+        }
+    }
+}
+
+async fn connect_tls(url: &Url, tls: &Tls, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
     let name = pingora_rustls::ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
-    connector.connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))
+    tls.connector().connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))
 }
 
 /// Posts a body, on a connection of its own.

@@ -124,6 +124,12 @@ pub fn check_private(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Digests of what files hold, to see whether one has changed: times of files do not tell, for they can be set, and stay the same
+/// when one file is put in the place of another.
+pub fn stamp<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<Option<String>> {
+    files.map(|file| durable::read(file).ok().map(|bytes| sha256(&bytes))).collect()
+}
+
 /// The plain digest of bytes that hold no secret: `sha256:` and 64 hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))

@@ -2,6 +2,7 @@
 
 use super::form;
 use crate::client::Url;
+use crate::client::credential::{Credential, Written};
 use crate::evidence::key::{CREDENTIAL, WitnessKey};
 use crate::evidence::{OffHost, Settings, WitnessAt};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub fn settings(form: &form::Evidence, base: &Path, audit_dir: &Path) -> Result<
         every: every(form.off_host_every_seconds),
         directory: form.directory.as_ref().map(|dir| base.join(dir)),
         webhook: form.webhook.as_ref().map(|text| url("evidence.webhook", text, HTTP)).transpose()?,
-        webhook_token_file: form.webhook_token_file.as_ref().map(|file| base.join(file)),
+        webhook_credential: credential(form, base)?,
         syslog: form.syslog.as_ref().map(|text| url("evidence.syslog", text, SYSLOG)).transpose()?,
         witnesses: form.witness.iter().map(witness).collect::<Result<_, _>>()?,
         ca_file: form.ca_file.as_ref().map(|file| base.join(file)),
@@ -43,6 +44,22 @@ fn default_key_file(audit_dir: &Path) -> PathBuf {
 fn url(key: &'static str, text: &str, schemes: &[(&str, u16)]) -> Result<Url, Wrong> {
     let wanted = || schemes.iter().map(|(scheme, _)| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
     Url::parse(text, schemes).ok_or_else(|| (key, format!("`{text}` is no URL for this: it begins with one of {}", wanted())))
+}
+
+/// What lets the webhook take checkpoints.
+fn credential(form: &form::Evidence, base: &Path) -> Result<Credential, Wrong> {
+    let written = Written {
+        token_file: form.webhook_token_file.as_ref().map(|file| base.join(file)),
+        token_header: form.webhook_token_header.clone(),
+        token_scheme: form.webhook_token_scheme.clone(),
+        headers: form.webhook_headers.clone(),
+    };
+    let key = |key| match key {
+        "token_header" => "evidence.webhook_token_header",
+        "token_scheme" => "evidence.webhook_token_scheme",
+        _ => "evidence.webhook_headers",
+    };
+    Credential::read(written).map_err(|(name, why)| (key(name), why))
 }
 
 fn witness(form: &form::Witness) -> Result<WitnessAt, Wrong> {
@@ -72,6 +89,7 @@ mod tests {
         for (text, wanted) in [
             ("syslog = 'https://logs.example'", "evidence.syslog"),
             ("webhook = 'logs.example/x'", "evidence.webhook"),
+            ("webhook_token_file = 't'\nwebhook_token_header = 'Content-Length'", "evidence.webhook_token_header"),
             ("witness = [{url = 'https://w.example', key = 'w.example+00000000+AAAA'}]", "evidence.witness.key"),
         ] {
             assert_eq!(read(text).unwrap_err().0, wanted);

@@ -6,6 +6,7 @@ use crate::audit::segment::SEGMENT_RECORDS;
 use ipnet::IpNet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use toml::{Table, Value};
@@ -238,6 +239,9 @@ pub struct Evidence {
     pub directory: Option<PathBuf>,
     pub webhook: Option<String>,
     pub webhook_token_file: Option<PathBuf>,
+    pub webhook_token_header: Option<String>,
+    pub webhook_token_scheme: Option<String>,
+    pub webhook_headers: BTreeMap<String, String>,
     pub syslog: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub witness: Vec<Witness>,
@@ -253,6 +257,9 @@ impl Default for Evidence {
             directory: None,
             webhook: None,
             webhook_token_file: None,
+            webhook_token_header: None,
+            webhook_token_scheme: None,
+            webhook_headers: BTreeMap::new(),
             syslog: None,
             ca_file: None,
             witness: Vec::new(),
@@ -350,6 +357,10 @@ pub struct Push {
     pub certificate_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
     pub token_file: Option<PathBuf>,
+    pub token_header: Option<String>,
+    pub token_scheme: Option<String>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     #[serde(default)]
     pub accept_bare_close: bool,
     pub resend_seconds: Option<u64>,

@@ -3,6 +3,7 @@
 use super::form;
 use crate::audit::form::RecordForm;
 use crate::client::Url;
+use crate::client::credential::{Credential, Written};
 use crate::push::{SCHEMES, Settings};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,9 +39,13 @@ pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>
             (Some(certificate), Some(key)) => Some((base.join(certificate), base.join(key))),
             _ => return Err(wrong("key_file", "a client certificate needs both `certificate_file` and `key_file`".to_owned())),
         };
-        if !webhook && push.token_file.is_some() {
-            return Err(wrong("token_file", "syslog knows no token: use a client certificate".to_owned()));
+        if !webhook && (push.token_file.is_some() || !push.headers.is_empty()) {
+            let key = if push.token_file.is_some() { "token_file" } else { "headers" };
+            return Err(wrong(key, "syslog knows no token and no headers: use a client certificate".to_owned()));
         }
+        let token_file = push.token_file.map(|file| base.join(file));
+        let written = Written { token_file, token_header: push.token_header, token_scheme: push.token_scheme, headers: push.headers };
+        let credential = Credential::read(written).map_err(|(key, why)| wrong(key, why))?;
         if webhook && push.accept_bare_close {
             return Err(wrong("accept_bare_close", "a webhook confirms by its status".to_owned()));
         }
@@ -54,7 +59,7 @@ pub(super) fn read(base: &Path, pushes: Vec<form::Push>) -> Result<Vec<Settings>
             form,
             ca_file: push.ca_file.map(|file| base.join(file)),
             identity,
-            token_file: push.token_file.map(|file| base.join(file)),
+            credential,
             accept_bare_close: push.accept_bare_close,
             resend: Duration::from_secs(resend),
         });

@@ -1,8 +1,9 @@
 //! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later, for ever.
 
+use super::Prepared;
 use super::settling::{Place, Settling};
 use super::syslog::{self, Origin};
-use super::{Prepared, webhook};
+use super::webhook::{self, Failure};
 use crate::audit::export::{Export, Exporter, Line, Start, State};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
@@ -11,7 +12,7 @@ use crate::client::Url;
 use crate::clock::Timestamp;
 use crate::durable;
 use crate::metrics::Metrics;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -28,6 +29,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(60);
 /// Bytes of lines in a batch, at most, beside its last line. Receivers as they come take a MiB.
 const BATCH_BYTES: usize = 512 * 1024;
+/// After so many batches of a size that a receiver takes, twice the size is tried again.
+const TAKEN_BEFORE_MORE: u32 = 64;
 
 /// What is shown of a push.
 pub(super) struct Board {
@@ -104,6 +107,12 @@ impl Follower {
             reader: reader.clone(),
             state: Mutex::default(),
         };
+        // Each series is there before anything happens to it.
+        metrics.push_lag.with_label_values(&[&board.name]).set(0);
+        metrics.push_success.with_label_values(&[&board.name]).set(0);
+        for counter in [&metrics.push_lines, &metrics.push_failures] {
+            counter.with_label_values(&[&board.name]).inc_by(0);
+        }
         let cursor_file = dir.join(format!("{}.cursor", settings.name));
         Self { reader, metrics, cursor_file, board: Arc::new(board), push }
     }
@@ -128,10 +137,15 @@ impl Follower {
     async fn go_on(&self) {
         let mut retry = RETRY_FIRST;
         let mut settling = Settling::new(self.push.settings.resend);
+        let mut size = Size::new();
         loop {
-            let Err(error) = self.follow(&mut retry, &mut settling).await;
-            self.failed(&error);
-            let mut wait = jitter(retry);
+            let Err(failure) = self.follow(&mut retry, &mut settling, &mut size).await;
+            if failure.too_large {
+                // Not a failure yet: what is too much together may do in parts.
+                continue;
+            }
+            self.failed(&format!("{:#}", failure.error));
+            let mut wait = jitter(retry) + failure.wait.unwrap_or_default();
             while !wait.is_zero() {
                 let part = wait.min(Duration::from_secs(1));
                 tokio::time::sleep(part).await;
@@ -144,12 +158,11 @@ impl Follower {
     }
 
     /// From the cursor on, until something fails.
-    async fn follow(&self, retry: &mut Duration, settling: &mut Settling) -> Result<Infallible, String> {
+    async fn follow(&self, retry: &mut Duration, settling: &mut Settling, size: &mut Size) -> Result<Infallible, Failure> {
         let mut kept = self.cursor()?;
         let start = kept.map_or(Start::Oldest, Start::At);
         let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
-        let exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
-        let mut exporter = exporter.with_step_bytes(BATCH_BYTES);
+        let mut exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
         let mut way = self.way();
         settling.begin();
         self.board.change(|shown| {
@@ -157,10 +170,11 @@ impl Follower {
             shown.cursor = shown.cursor.max(shown.kept);
         });
         loop {
+            exporter = exporter.with_step_bytes(size.bytes);
             let step = exporter.step().map_err(|error| self.with_file(&error))?;
             let here = Place { next: step.next, needed: exporter.needed() };
             if !step.lines.is_empty() {
-                self.send(&mut way, &step.lines).await.map_err(|error| format!("{error:#}"))?;
+                self.send(&mut way, &step.lines, size).await?;
                 self.succeeded(step.lines.len());
                 settling.handed_over(here);
                 *retry = RETRY_FIRST;
@@ -187,7 +201,7 @@ impl Follower {
     }
 
     /// Lets records gather. A receiver that goes away meanwhile may have lost what it was handed last.
-    async fn wait(&self, way: &mut Way, settling: &Settling) -> Result<(), String> {
+    async fn wait(&self, way: &mut Way, settling: &Settling) -> Result<(), Failure> {
         let Way::Syslog(sender) = way else {
             tokio::time::sleep(GATHER).await;
             return Ok(());
@@ -197,15 +211,16 @@ impl Follower {
         }
         tokio::select! {
             () = tokio::time::sleep(GATHER) => Ok(()),
-            () = sender.gone() => Err(format!(
+            () = sender.gone() => Err(anyhow!(
                 "the receiver ended an idle connection, as one that ends does: what it took in the last {} s is sent again",
                 self.push.settings.resend.as_secs()
-            )),
+            )
+            .into()),
         }
     }
 
     /// Keeps what is confirmed by now.
-    fn settle(&self, settling: &mut Settling, kept: &mut Option<u64>) -> Result<(), String> {
+    fn settle(&self, settling: &mut Settling, kept: &mut Option<u64>) -> anyhow::Result<()> {
         let Some(Place { next, needed }) = settling.settled() else { return Ok(()) };
         self.keep(needed, kept)?;
         self.board.change(|shown| shown.cursor = next);
@@ -213,7 +228,7 @@ impl Follower {
     }
 
     /// Where a restart begins: lines may come twice, but a request that is pruned is one whose exchange was sent.
-    fn keep(&self, cursor: u64, kept: &mut Option<u64>) -> Result<(), String> {
+    fn keep(&self, cursor: u64, kept: &mut Option<u64>) -> anyhow::Result<()> {
         if *kept != Some(cursor) {
             durable::replace(&self.cursor_file, format!("{cursor}\n").as_bytes()).map_err(|error| self.with_file(&error))?;
             *kept = Some(cursor);
@@ -222,19 +237,36 @@ impl Follower {
         Ok(())
     }
 
-    async fn send(&self, way: &mut Way, lines: &[Line]) -> anyhow::Result<()> {
+    async fn send(&self, way: &mut Way, lines: &[Line], size: &mut Size) -> Result<(), Failure> {
         let Prepared { settings, tls } = &self.push;
         match way {
-            Way::Webhook => webhook::deliver(&settings.to, tls, settings.token_file.as_deref(), lines, DEADLINE).await,
+            Way::Webhook => {
+                let sent = webhook::deliver(&settings.to, tls, &settings.credential, lines, DEADLINE).await;
+                size.learn(lines, &sent);
+                match (sent, lines) {
+                    (Err(failure), [line]) if failure.too_large => Err(self.too_large(line, &failure.error).into()),
+                    (sent, _) => sent,
+                }
+            }
             Way::Syslog(sender) => {
                 let sending = tokio::time::timeout(DEADLINE, sender.deliver(lines)).await;
-                sending.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))?
+                Ok(sending.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))??)
             }
         }
     }
 
+    /// A record that the receiver does not take even alone.
+    fn too_large(&self, line: &Line, error: &anyhow::Error) -> anyhow::Error {
+        let (record, bytes) = (line.next.saturating_sub(1), line.bytes.len());
+        let why = format!(
+            "{error:#} to record {record} alone (id {}, {bytes} bytes): raise the receiver's limit; to go on without this record, write {} into the cursor's file",
+            line.id, line.next
+        );
+        self.with_file(&why)
+    }
+
     /// The next record; `None` before the first.
-    fn cursor(&self) -> Result<Option<u64>, String> {
+    fn cursor(&self) -> anyhow::Result<Option<u64>> {
         match std::fs::read_to_string(&self.cursor_file) {
             Ok(text) => text.trim().parse().map(Some).map_err(|_| self.with_file(&"it holds no number of a record")),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -243,8 +275,8 @@ impl Follower {
     }
 
     /// Whoever has to mend the cursor must know where it is.
-    fn with_file(&self, error: &dyn std::fmt::Display) -> String {
-        format!("{error} (the cursor is kept in {})", self.cursor_file.display())
+    fn with_file(&self, error: &dyn std::fmt::Display) -> anyhow::Error {
+        anyhow!("{error} (the cursor is kept in {})", self.cursor_file.display())
     }
 
     fn show(&self) {
@@ -276,6 +308,41 @@ impl Follower {
             let since = shown.failing.take().map_or_else(Timestamp::now, |(since, _)| since);
             shown.failing = Some((since, error.to_owned()));
         });
+    }
+}
+
+/// How long batches are. A receiver may take less than usual, and it may say so by ending the connection.
+struct Size {
+    /// Bytes after which a batch ends.
+    bytes: usize,
+    /// What the receiver took at most, when it has refused more.
+    most: usize,
+    /// Batches that it took since then.
+    taken: u32,
+}
+
+impl Size {
+    fn new() -> Self {
+        Self { bytes: BATCH_BYTES, most: BATCH_BYTES, taken: 0 }
+    }
+
+    fn learn(&mut self, lines: &[Line], sent: &Result<(), Failure>) {
+        match sent {
+            Ok(()) => {
+                self.taken += 1;
+                if self.taken.is_multiple_of(TAKEN_BEFORE_MORE) {
+                    self.most = (self.most * 2).min(BATCH_BYTES);
+                }
+                self.bytes = (self.bytes * 2).min(self.most);
+            }
+            Err(failure) => {
+                let sent: usize = lines.iter().map(|line| line.bytes.len()).sum();
+                self.bytes = (self.bytes.min(sent) / 2).max(1);
+                if failure.too_large {
+                    (self.most, self.taken) = (self.bytes, 0);
+                }
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod webhook;
 
 use crate::audit::form::RecordForm;
 use crate::audit::query::Reader;
+use crate::client::credential::Credential;
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use follower::{Board, Follower};
@@ -37,8 +38,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// The certificate to show to the receiver, and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// A file with the token that a webhook wants.
-    pub token_file: Option<PathBuf>,
+    /// What lets a webhook take POSTs.
+    pub credential: Credential,
     /// Takes the bare end of a syslog connection for the receiver's word.
     pub accept_bare_close: bool,
     /// How long a receiver that confirms nothing must live on after it has read a batch, for the batch to count.
@@ -81,7 +82,7 @@ pub fn prepare(pushes: &[Settings]) -> Result<Vec<Prepared>, Vec<String>> {
     for settings in pushes {
         let identity = settings.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let checked = Tls::with_identity(settings.ca_file.as_deref(), identity).and_then(|tls| {
-            settings.token_file.as_deref().map(webhook::read_token).transpose()?;
+            settings.credential.headers(webhook::CONTENT_TYPE)?;
             Ok(tls)
         });
         match checked {

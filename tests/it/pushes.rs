@@ -182,6 +182,9 @@ fn what_cannot_be_pushed_is_an_error_before_anything_starts() {
         ("name = \"a\"\nurl = \"tls://x\"\nkey_file = \"callers.toml\"", "push.key_file"),
         ("name = \"a\"\nurl = \"https://x\"\ntoken = \"x\"", "unknown key `token`"),
         ("name = \"a\"\nurl = \"https://x\"\nresend_seconds = 1", "push.resend_seconds"),
+        ("name = \"a\"\nurl = \"https://x\"\ntoken_scheme = \"Splunk\"", "push.token_scheme"),
+        ("name = \"a\"\nurl = \"https://x\"\nheaders = { Authorization = \"Splunk x\" }", "push.headers"),
+        ("name = \"a\"\nurl = \"tls://x\"\nheaders = { A = \"b\" }", "push.headers"),
     ] {
         let site = Site::new(upstream.address);
         site.append(&format!("[[push]]\n{push}\n"));

@@ -48,6 +48,7 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
     let name = place.name().to_owned();
     let size = metrics.checkpoint_place_size.with_label_values(&[&name]);
     let behind = metrics.checkpoint_place_behind_seconds.with_label_values(&[&name]);
+    metrics.checkpoint_failures.with_label_values(&[&name]).inc_by(0);
     let (mut brought, mut again) = (None, None::<Instant>);
     let mut since: Option<Instant> = None;
     let mut failures = 0_u32;

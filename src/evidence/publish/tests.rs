@@ -2,9 +2,11 @@
 
 use super::super::key::SigningKey;
 use super::*;
+use crate::client::credential::{Credential, Written};
 use crate::client::{Tls, Url};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
@@ -67,7 +69,9 @@ fn a_webhook_gets_the_note_and_the_token_and_must_say_yes() {
     let (port, told) = server(&[204, 500]);
     let token_file = dir.path().join("token");
     std::fs::write(&token_file, "s3cret\n").unwrap();
-    let mut place = Webhook { url: url(&format!("http://127.0.0.1:{port}/a?b=c")), tls: None, token_file: Some(token_file) };
+    std::fs::set_permissions(&token_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let credential = Credential::read(Written { token_file: Some(token_file), ..Written::default() }).unwrap();
+    let mut place = Webhook { url: url(&format!("http://127.0.0.1:{port}/a?b=c")), tls: None, credential };
     let note = signed(5, 1);
     place.bring(&note).unwrap();
     let (head, body) = told.recv().unwrap();

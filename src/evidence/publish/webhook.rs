@@ -2,11 +2,9 @@
 
 use super::super::note::Signed;
 use super::{DEADLINE, Place, runtime};
+use crate::client::credential::Credential;
 use crate::client::{Tls, Url, post};
-use crate::durable;
-use anyhow::{Context, ensure};
-use http::{HeaderMap, HeaderValue, header};
-use std::path::PathBuf;
+use anyhow::ensure;
 use std::sync::Arc;
 
 /// The URL, and how to get in.
@@ -15,8 +13,8 @@ pub struct Webhook {
     pub url: Url,
     /// For `https`.
     pub tls: Option<Tls>,
-    /// A file with a bearer token, read at each call.
-    pub token_file: Option<PathBuf>,
+    /// What lets it take POSTs.
+    pub credential: Credential,
 }
 
 impl Place for Webhook {
@@ -25,14 +23,7 @@ impl Place for Webhook {
     }
 
     fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        if let Some(file) = &self.token_file {
-            let token = durable::read_text(file).with_context(|| file.display().to_string())?;
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
+        let headers = self.credential.headers("text/plain; charset=utf-8")?;
         let answer = runtime()?.block_on(post(&self.url, self.tls.as_ref(), headers, signed.bytes().into(), DEADLINE, 64 * 1024))?;
         ensure!(answer.status().is_success(), "{} answers {}", self.url, answer.status());
         Ok(())
