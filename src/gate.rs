@@ -217,6 +217,9 @@ impl Permit {
         self.open = false;
         let gate = Arc::clone(&self.gate);
         let started = Instant::now();
+        if let Some(micros) = answer.timings.get("upstream") {
+            gate.metrics.stage_seconds.with_label_values(&["upstream"]).observe(Duration::from_micros(*micros).as_secs_f64());
+        }
         let (record, outcome) = gate.composer.answer(self.id, &self.target, &mut self.shown, answer);
         gate.journal.append(record).await?;
         gate.metrics.stage_seconds.with_label_values(&["answer_record"]).observe(started.elapsed().as_secs_f64());

@@ -1,9 +1,13 @@
 //! All metric families in one struct. Who updates them is not known here.
 
+use crate::reason::Reason;
 use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// A number of what there is now.
 pub use prometheus::IntGauge as Gauge;
+
+/// The stages of an exchange. `upstream` is from the permit to the end of the cloud's answer, `total` all of it.
+pub const STAGES: [&str; 7] = ["head", "body", "decide", "record", "upstream", "answer_record", "total"];
 
 /// The gateway's metrics, prefix `keyward_`.
 #[derive(Debug)]
@@ -13,7 +17,7 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Outcomes of forwarded calls by service, action and outcome.
     pub outcomes: IntCounterVec,
-    /// Seconds in each stage: `head`, `body`, `decide`, `record`, `upstream`, `answer_record`, `total`.
+    /// Seconds in each stage: [`STAGES`].
     pub stage_seconds: HistogramVec,
     /// Refusals by reason code: the class of what was refused.
     pub refusals: IntCounterVec,
@@ -118,8 +122,10 @@ impl Metrics {
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let stage_seconds =
-            HistogramVec::new(HistogramOpts::new("stage_seconds", "Seconds spent in each stage of an exchange.").buckets(SECONDS.to_vec()), &["stage"])?;
+        let stage_seconds = HistogramVec::new(
+            HistogramOpts::new("stage_seconds", "Seconds spent in each stage of an exchange.").buckets([SECONDS, WAITS].concat()),
+            &["stage"],
+        )?;
         registry.register(Box::new(stage_seconds.clone()))?;
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
@@ -181,6 +187,15 @@ impl Metrics {
             push_success: gauges("push_last_success_timestamp_seconds", "When a batch was last confirmed, by push.", &["push"])?,
             registry: registry.clone(),
         };
+        for reason in Reason::ALL.iter().filter(|reason| reason.status() >= 400) {
+            metrics.refusals.with_label_values(&[reason.code()]).inc_by(0);
+        }
+        for kind in ["forwarded", "refused", "answer", "event"] {
+            metrics.records.with_label_values(&[kind]).inc_by(0);
+        }
+        for stage in STAGES {
+            metrics.stage_seconds.with_label_values(&[stage]);
+        }
         #[cfg(target_os = "linux")]
         prometheus::register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).ok();
         Ok(metrics)
@@ -201,6 +216,9 @@ impl Metrics {
 }
 
 const SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Behind [`SECONDS`]: as long as a cloud, or a client, may take at all.
+const WAITS: &[f64] = &[20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 #[cfg(test)]
 mod tests {

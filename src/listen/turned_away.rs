@@ -97,6 +97,9 @@ struct Counts {
 impl TurnedAway {
     /// Nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        for class in Class::ALL {
+            metrics.turned_away.with_label_values(&[class.code()]).inc_by(0);
+        }
         Arc::new(Self { metrics, counts: Mutex::default() })
     }
 

@@ -1,7 +1,9 @@
 //! What Prometheus and auditors get: bounded series, and nothing for pages under other names.
 
-use crate::support::{Client, Request, Site, Upstream};
+use crate::support::upstream::ok;
+use crate::support::{Act, Client, Request, Site, Upstream};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn series(text: &str) -> BTreeSet<String> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name.to_owned()).collect()
@@ -33,6 +35,43 @@ fn what_callers_invent_makes_no_new_series() {
     }
     assert!(series(&second).contains(r#"keyward_requests_total{action="unknown",decision="deny",reason="host-unknown",service="unknown"}"#), "{second}");
     assert!(series(&second).contains(r#"keyward_requests_total{action="passing",decision="allow",reason="passing",service="test.blobs"}"#), "{second}");
+}
+
+/// A counter that appears with its first 1 shows no rise: what is known beforehand is there from the first scrape.
+#[test]
+fn what_can_be_counted_is_there_before_it_happens() {
+    let upstream = Upstream::always(&[Act::Wait(Duration::from_millis(300)), ok()]);
+    let site = Site::new(upstream.address);
+    let folder = site.path("bucket");
+    std::fs::create_dir(&folder).unwrap();
+    site.append("[evidence]\ndirectory = \"bucket\"\n[[push]]\nname = \"siem\"\nurl = \"https://localhost:1\"\nca_file = \"ca.pem\"\n");
+    std::fs::write(site.path("ca.pem"), rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()).unwrap();
+    let gateway = site.serve();
+    let text = gateway.metrics();
+    let there = series(&text);
+    for wanted in [
+        r#"keyward_upstream_errors_total{class="connect",service="test.blobs"}"#,
+        r#"keyward_upstream_errors_total{class="timeout",service="test.blobs"}"#,
+        r#"keyward_refusals_total{reason="policy-forbids"}"#,
+        r#"keyward_refusals_total{reason="journal-unavailable"}"#,
+        r#"keyward_turned_away_total{class="tls-handshake"}"#,
+        r#"keyward_checkpoint_failures_total{place="tree"}"#,
+        r#"keyward_checkpoint_failures_total{place="directory"}"#,
+        r#"keyward_push_failures_total{push="siem"}"#,
+        r#"keyward_push_lines_total{push="siem"}"#,
+        r#"keyward_journal_records_total{kind="refused"}"#,
+        r#"keyward_stage_seconds_count{stage="upstream"}"#,
+        r#"keyward_stage_seconds_bucket{stage="total",le="60"}"#,
+    ] {
+        assert!(there.contains(wanted), "{wanted}\n{text}");
+    }
+    assert!(!there.iter().any(|name| name.contains("reason=\"permitted\"")), "{text}");
+    assert_eq!(gateway.client().call(&Request::new("POST", "/v1/blobs/x").json(br#"{"data":"x"}"#.to_vec())).status, 200);
+    gateway.settle();
+    assert_eq!(gateway.metric(r#"keyward_stage_seconds_count{stage="upstream"}"#), 1);
+    assert_eq!(gateway.metric(r#"keyward_stage_seconds_bucket{stage="upstream",le="0.25"}"#), 0);
+    assert_eq!(gateway.metric(r#"keyward_stage_seconds_bucket{stage="upstream",le="20"}"#), 1);
+    gateway.stop();
 }
 
 #[test]

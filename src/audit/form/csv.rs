@@ -6,8 +6,17 @@ use crate::audit::present::clean;
 use crate::audit::record::Kind;
 use serde_json::Value;
 
+macro_rules! header {
+    () => {
+        "time,id,caller,kind,groups,assurance,key_id,source,service,action,method,host,path,resource_type,resource,decision,reason,policies,message,outcome,status,detail,bundle,request_record,answer_record\r\n"
+    };
+}
+
 /// The first row.
-pub const HEADER: &str = "time,id,caller,kind,groups,assurance,key_id,source,service,action,method,host,path,resource_type,resource,decision,reason,policies,message,outcome,status,detail,bundle,request_record,answer_record\r\n";
+pub const HEADER: &str = header!();
+
+/// The same behind the mark by which spreadsheets know UTF-8.
+pub const HEADER_MARKED: &str = concat!("\u{feff}", header!());
 
 /// The row, with its end.
 pub fn row(exchange: &Exchange) -> String {
@@ -56,7 +65,8 @@ fn list(list: Option<&Value>, pointer: &str) -> String {
 fn field(value: &str) -> String {
     let mut value = clean(value);
     // Spreadsheets look past leading blanks, and some fold wide characters.
-    if value.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
+    let seen = value.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'));
+    if seen.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
         value.insert(0, '\'');
     }
     if value.contains([',', '"', ' ']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
@@ -78,6 +88,8 @@ mod tests {
             ("\t=1", "\\u{9}=1"),
             ("\r=1", "\\u{d}=1"),
             (" =1", "\"' =1\""),
+            ("\u{feff}=1", "'\u{feff}=1"),
+            ("\u{200b}@A1", "'\u{200b}@A1"),
             ("\u{ff1d}1", "'\u{ff1d}1"),
             ("a,b", "\"a,b\""),
             ("say \"x\"", "\"say \"\"x\"\"\""),

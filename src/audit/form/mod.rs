@@ -59,7 +59,7 @@ impl RecordForm {
     pub fn header(self) -> &'static str {
         match self {
             Self::Ndjson | Self::Exchange | Self::Ocsf | Self::Cadf => "",
-            Self::Csv => csv::HEADER,
+            Self::Csv => csv::HEADER_MARKED,
         }
     }
 
@@ -72,10 +72,24 @@ impl RecordForm {
                 }
             }
             Self::Exchange => line(present::exchange_json(exchange).as_bytes(), out),
-            Self::Ocsf => line(&canonical(&ocsf::event(exchange)), out),
-            Self::Cadf => line(&canonical(&cadf::event(exchange)), out),
+            Self::Ocsf => line(&one_line(canonical(&ocsf::event(exchange)).into()), out),
+            Self::Cadf => line(&one_line(canonical(&cadf::event(exchange)).into()), out),
             Self::Csv => out.extend_from_slice(csv::row(exchange).as_bytes()),
         }
+    }
+}
+
+/// JSON that is one line for every reader: some end lines at U+0085, U+2028 and U+2029 too, which JSON lets stand in texts.
+/// Not for forms that hold records as they are stored: their bytes are what is hashed.
+fn one_line(json: Vec<u8>) -> Vec<u8> {
+    const ENDS: [(&str, &str); 3] = [("\u{85}", "\\u0085"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
+    let is_in = |json: &[u8], end: &str| memchr::memmem::find(json, end.as_bytes()).is_some();
+    if !ENDS.iter().any(|(end, _)| is_in(&json, end)) {
+        return json;
+    }
+    match String::from_utf8(json) {
+        Ok(text) => ENDS.iter().fold(text, |text, (end, escaped)| text.replace(end, escaped)).into_bytes(),
+        Err(error) => error.into_bytes(),
     }
 }
 

@@ -92,6 +92,31 @@ fn a_refusal_is_a_control_that_names_its_policy() {
     assert!(exchanges.iter().filter(|e| e.request.kind != Kind::Refused).all(|e| cadf::event(e)["eventType"] == "activity"));
 }
 
+/// A caller's name with all that readers end lines at.
+#[test]
+fn an_event_is_one_line_for_every_reader() {
+    let said = "a\u{85}b\u{2028}c\u{2029}d\\u2028";
+    for exchange in samples() {
+        let mut json = exchange.request.json.clone();
+        json["caller"] = serde_json::json!({"name": said});
+        let exchange = Exchange { request: Part { json, ..exchange.request }, ..exchange };
+        for form in [RecordForm::Ocsf, RecordForm::Cadf] {
+            let mut out = Vec::new();
+            form.write(&exchange, &mut out);
+            let line = String::from_utf8(out).unwrap();
+            assert!(!line.contains(['\u{85}', '\u{2028}', '\u{2029}']) && line.matches('\n').count() == 1, "{line}");
+            let read: Value = serde_json::from_str(&line).unwrap();
+            assert!(read.to_string().contains(&serde_json::json!(said).to_string()), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_table_says_that_it_is_utf_8() {
+    assert_eq!(RecordForm::Csv.header(), format!("\u{feff}{}", csv::HEADER));
+    assert!(RecordForm::Ndjson.header().is_empty());
+}
+
 #[test]
 fn rows_have_as_many_fields_as_the_header() {
     let fields = |row: &str| {
