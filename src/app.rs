@@ -29,6 +29,7 @@ use crate::listen::{self, Shared};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::budget::Budget;
+use crate::proxy::fault;
 use crate::proxy::upstream::{self, Upstreams};
 use crate::push::Pushes;
 use crate::rate::Rates;
@@ -48,6 +49,9 @@ use tokio::sync::{Semaphore, watch};
 /// Connections that wait in the system until one is taken: while many come at once, those of honest callers are among them.
 const BACKLOG: i32 = 1024;
 
+/// By which other programs are told of a proxy.
+const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// Time for the listeners to start, on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,6 +65,7 @@ pub struct Running {
     pub admin: SocketAddr,
     turned_away: Arc<TurnedAway>,
     certificates: Vec<Arc<Tls>>,
+    upstreams: Arc<Upstreams>,
     /// What makes of the trail something that others can check.
     pub evidence: Arc<Evidence>,
     /// What sends the trail on.
@@ -103,6 +108,9 @@ impl Gateway {
         if let Some(warning) = files.warning(&settings) {
             tracing::warn!("{warning}");
         }
+        if let Some(name) = PROXY_VARIABLES.iter().find(|name| std::env::var_os(name).is_some()) {
+            tracing::warn!("the environment has {name}, which is not used: calls go to clouds, and pushes to receivers, without a proxy (docs/listeners.md)");
+        }
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir)
@@ -140,6 +148,7 @@ impl Gateway {
             rates: Rates::new(settings.rates),
             floods: Floods::new(settings.floods, Arc::clone(&metrics)),
         });
+        announce(&gate);
         let phase = Arc::new(Phase::default());
         let pushes = Arc::new(
             Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))
@@ -149,10 +158,14 @@ impl Gateway {
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let evidence = Arc::new(evidence);
         let keeper = Arc::new(keeper(&settings, &gate, &evidence, &pushes)?);
+        let admin_address = admin.local_addr()?;
+        let own = listeners.iter().copied().chain([admin_address]).collect();
+        let upstreams = Upstreams::new(settings.upstreams.clone(), settings.timeouts, own, settings.ca_file.as_deref());
         let running = Arc::new(Running {
             gate,
             listeners,
-            admin: admin.local_addr()?,
+            admin: admin_address,
+            upstreams: Arc::new(upstreams),
             evidence,
             pushes,
             keeper,
@@ -209,6 +222,16 @@ fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushe
     Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())), erasure::end_begun)?)
 }
 
+/// Lets each series be there before anything happens that it counts: one that appears with its first 1 shows no rise.
+fn announce(gate: &Gate) {
+    let metrics = &gate.metrics;
+    for (service, _) in gate.catalog.services() {
+        for class in fault::CLASSES {
+            metrics.upstream_errors.with_label_values(&[service.name.as_str(), class]).inc_by(0);
+        }
+    }
+}
+
 /// A listener's socket and its TLS, before anything is served.
 struct Door {
     socket: TcpListener,
@@ -250,8 +273,6 @@ fn build_server(
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut own = running.listeners.clone();
-    own.push(running.admin);
     let metrics = &running.gate.metrics;
     let budget = Budget::new(settings.buffered_bytes_max, settings.body_bytes_max, files.calls, Arc::clone(metrics));
     let shared = Shared {
@@ -264,7 +285,7 @@ fn build_server(
     for (listener, door) in settings.listeners.iter().zip(doors) {
         let proxy = Proxy {
             gate: Arc::clone(&running.gate),
-            upstreams: Upstreams::new(settings.upstreams.clone(), settings.timeouts, own.clone()),
+            upstreams: Arc::clone(&running.upstreams),
             bound_service: listener.service.clone(),
             limits: settings.limits,
             budget: budget.clone(),

@@ -55,12 +55,14 @@ impl Signals {
                 _ = hup.recv() => {
                     reload(&self.running.gate, &self.settings);
                     self.reload_certificates(|_| true);
+                    self.reload_roots();
                 }
                 _ = tick.tick() => {
                     self.running.turned_away.record(&self.running.gate.journal);
                     self.running.gate.floods.record(&self.running.gate.journal);
                     self.running.gate.rates.forget();
                     self.reload_certificates(Tls::has_changed);
+                    self.reload_roots();
                 }
             }
         }
@@ -83,6 +85,22 @@ impl Signals {
             };
             self.running.gate.journal.append_detached(event);
         }
+    }
+
+    /// Loads the clouds' CA anew when its file has changed. A bad file leaves the old one in force, and says so.
+    fn reload_roots(&self) {
+        let event = match self.running.upstreams.roots().reload() {
+            None => return,
+            Some(Ok(file)) => {
+                tracing::info!(file, "the CA certificates of upstreams are loaded anew");
+                leaf::event("certificates-loaded", json!({"files": [file]}))
+            }
+            Some(Err(problem)) => {
+                tracing::error!(problem, "the old CA certificates of upstreams stay in force");
+                leaf::event("certificates-refused", json!({"problem": problem}))
+            }
+        };
+        self.running.gate.journal.append_detached(event);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::proxy::Limits;
 use crate::proxy::upstream::{Timeouts, Upstream};
 use crate::rate;
 use form::{ClientCertificates, Form};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -173,8 +173,9 @@ impl Settings {
         };
         let service_hosts = form.service.iter().map(|s| Ok((s.name.clone(), hosts("service.hosts", &s.hosts)?))).collect::<Result<_, _>>()?;
         let upstream = |u: &form::Upstream| {
-            let (tls, name, port) = parse_url(&u.url)
-                .ok_or_else(|| value("upstream.url", format!("`{}` must be http:// or https://, a name or {{host}}, and perhaps a port", u.url)))?;
+            let (tls, name, port) = parse_url(&u.url).ok_or_else(|| {
+                value("upstream.url", format!("`{}` must be http:// or https://, a name, an address (IPv6 in brackets) or {{host}}, and perhaps a port", u.url))
+            })?;
             if u.hosts.is_empty() && u.service.is_none() {
                 return Err(value("upstream", format!("`{}` serves nothing: give it `hosts`, or a `service` for listeners that are bound to one", u.url)));
             }
@@ -297,9 +298,14 @@ fn parse_url(url: &str) -> Option<(bool, Option<String>, u16)> {
         _ => return None,
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let usual = if tls { 443 } else { 80 };
+    if let Some((address, port)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let port = if port.is_empty() { usual } else { port.strip_prefix(':')?.parse().ok()? };
+        return Some((tls, Some(address.parse::<Ipv6Addr>().ok()?.to_string()), port));
+    }
     let (name, port) = match rest.rsplit_once(':') {
         Some((name, port)) => (name, port.parse().ok()?),
-        None => (rest, if tls { 443 } else { 80 }),
+        None => (rest, usual),
     };
     let sound = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
     match name {
@@ -317,7 +323,22 @@ mod tests {
     fn urls() {
         assert_eq!(parse_url("https://{host}"), Some((true, None, 443)));
         assert_eq!(parse_url("http://127.0.0.1:9000/"), Some((false, Some("127.0.0.1".into()), 9000)));
-        for bad in ["ftp://a", "a", "https://", "https://a/b", "https://a:b", "https://{region}"] {
+        assert_eq!(parse_url("https://[2001:DB8::1]:8443"), Some((true, Some("2001:db8::1".into()), 8443)));
+        assert_eq!(parse_url("http://[::1]/"), Some((false, Some("::1".into()), 80)));
+        for bad in [
+            "http://[::1",
+            "http://::1",
+            "http://[a]",
+            "http://[::1]80",
+            "http://[127.0.0.1]",
+            "http://[::1%25eth0]",
+            "ftp://a",
+            "a",
+            "https://",
+            "https://a/b",
+            "https://a:b",
+            "https://{region}",
+        ] {
             assert_eq!(parse_url(bad), None, "{bad}");
         }
     }

@@ -10,7 +10,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConnection};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// TLS of one listener, as configured.
 #[derive(Clone, Debug)]
@@ -74,8 +73,8 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// Times of the files, to see whether they have changed.
-    stamp: Vec<Option<SystemTime>>,
+    /// Of the files, to see whether they have changed.
+    stamp: Vec<Option<String>>,
 }
 
 impl Tls {
@@ -129,8 +128,8 @@ impl Settings {
         self.certificates.iter().flat_map(|pair| [pair.chain.as_path(), pair.key.as_path()]).chain(ca)
     }
 
-    fn stamp(&self) -> Vec<Option<SystemTime>> {
-        self.files().map(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok()).collect()
+    fn stamp(&self) -> Vec<Option<String>> {
+        secret::stamp(self.files())
     }
 
     fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
@@ -162,7 +161,11 @@ fn fail(file: &Path, why: String) -> TlsError {
     TlsError::File { file: file.display().to_string(), why }
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// When it cannot be read, or holds none.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| fail(file, e.to_string()))?;
     if all.is_empty() { Err(fail(file, "holds no certificate: write PEM, `-----BEGIN CERTIFICATE-----`".to_owned())) } else { Ok(all) }
 }
@@ -293,7 +296,10 @@ mod tests {
         assert!(tls.has_changed() && tls.reload().is_err());
         assert!(!tls.has_changed(), "said once");
         assert!(Arc::ptr_eq(&before, &tls.config()));
+        // The times of the files may stay as they were.
+        let time = std::fs::metadata(&a.key).unwrap().modified().unwrap();
         write(dir.path(), "a", &["a.test"]);
+        std::fs::File::options().append(true).open(&a.key).unwrap().set_modified(time).unwrap();
         assert!(tls.has_changed());
         tls.reload().unwrap();
         assert!(!tls.has_changed() && !Arc::ptr_eq(&before, &tls.config()));

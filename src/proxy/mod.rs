@@ -4,7 +4,9 @@ pub mod answer;
 pub mod body;
 pub mod budget;
 pub mod exchange;
+pub mod fault;
 pub mod replay;
+pub mod roots;
 pub mod upstream;
 
 use crate::clock::{AuditId, Timestamp};
@@ -21,6 +23,7 @@ use body::ClientBody;
 use budget::{Budget, Held};
 use bytes::Bytes;
 use exchange::Exchange;
+use fault::{classify, no_answer, say};
 use http::Method;
 use pingora::apps::HttpServerOptions;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -32,7 +35,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use upstream::Upstreams;
+use upstream::{Route, Upstreams};
 
 /// Calls that one HTTP/2 connection may have under way.
 const HTTP2_STREAMS_MAX: u32 = 64;
@@ -47,7 +50,7 @@ pub struct Proxy {
     /// Judges.
     pub gate: Arc<Gate>,
     /// Where allowed calls go.
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     /// The service to which this listener is bound, if routing is not by Host.
     pub bound_service: Option<String>,
     /// Towards clients.
@@ -75,6 +78,7 @@ pub struct Context {
     started: Instant,
     exchange: Option<Arc<Exchange>>,
     slot: Option<replay::Slot>,
+    route: Option<Route>,
     more_addresses: bool,
     /// Of the budget, for the call and its body.
     held: Option<Held>,
@@ -108,6 +112,7 @@ impl ProxyHttp for Proxy {
             started: Instant::now(),
             exchange: None,
             slot: None,
+            route: None,
             more_addresses: false,
             held: None,
             call: None,
@@ -160,12 +165,18 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        let exchange = context.exchange()?;
-        let host = host_of(session.req_header()).to_owned();
-        let host = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_ascii_lowercase();
-        let peer = self.upstreams.peer(self.bound_service.as_deref(), &host, exchange.attempts()).await;
-        let (peer, more) = peer.map_err(|e| Error::because(ErrorType::ConnectError, "no peer", e).into_up())?;
+        let exchange = Arc::clone(context.exchange()?);
+        let no_peer = |e| Error::because(ErrorType::ConnectError, "no peer", e).into_up();
+        let route = match context.route.take() {
+            Some(route) => route,
+            None => {
+                let host = name_of(host_of(session.req_header())).to_ascii_lowercase();
+                self.upstreams.route(self.bound_service.as_deref(), &host).await.map_err(no_peer)?
+            }
+        };
+        let (peer, more) = self.upstreams.peer(&route, exchange.attempts()).map_err(no_peer)?;
         exchange.attempt(&peer._address.to_string());
+        context.route = Some(route);
         context.more_addresses = more;
         Ok(Box::new(peer))
     }
@@ -173,12 +184,15 @@ impl ProxyHttp for Proxy {
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
-        _peer: &HttpPeer,
+        reused: bool,
+        peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&pingora::protocols::Digest>,
         context: &mut Context,
     ) -> Result<()> {
+        if !reused {
+            self.upstreams.answers(peer);
+        }
         context.exchange()?.connected();
         Ok(())
     }
@@ -204,7 +218,11 @@ impl ProxyHttp for Proxy {
     }
 
     /// What is no answer to this call is treated as an upstream that broke off.
-    async fn upstream_response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, _context: &mut Context) -> Result<()> {
+    async fn upstream_response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+        let keep_alive = response.headers.get("keep-alive").and_then(|value| value.to_str().ok());
+        if let Some((route, keep_alive)) = context.route.as_ref().zip(keep_alive) {
+            self.upstreams.keeps(route, keep_alive);
+        }
         match no_answer(response) {
             Some(why) => Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up()),
             None => Ok(()),
@@ -227,7 +245,8 @@ impl ProxyHttp for Proxy {
     }
 
     /// Nothing was sent: the name's next address may be tried.
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, context: &mut Context, mut e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, context: &mut Context, mut e: Box<Error>) -> Box<Error> {
+        self.upstreams.is_silent(peer);
         e.set_retry(context.more_addresses);
         e
     }
@@ -243,7 +262,7 @@ impl ProxyHttp for Proxy {
         let fault = classify(e);
         if *e.esource() == ErrorSource::Upstream {
             let service = exchange.service();
-            self.gate.metrics.upstream_errors.with_label_values(&[service, fault.class()]).inc();
+            self.gate.metrics.upstream_errors.with_label_values(&[service, fault.class]).inc();
         }
         let answer = if exchange.close_broken(say(e)).await { fault.answer } else { UpstreamFault::Unrecorded };
         let client_error = *e.esource() == ErrorSource::Downstream;
@@ -377,6 +396,14 @@ fn host_of(header: &RequestHeader) -> &str {
     }
 }
 
+/// The name in a Host, without a port, and an IPv6 address without its brackets.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
 /// HTTP/2 may cut a cookie into several fields, which are one in HTTP/1.1 (RFC 9113, 8.2.3).
 fn join_cookies(header: &mut RequestHeader) -> Result<()> {
     let crumbs: Vec<&[u8]> = header.headers.get_all(http::header::COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
@@ -400,44 +427,14 @@ fn signs(header: &RequestHeader, name: &str) -> bool {
     signed.split(';').any(|s| s.trim().eq_ignore_ascii_case(name))
 }
 
-/// Why a head that an upstream sent answers nothing that was asked.
-fn no_answer(response: &ResponseHeader) -> Option<&'static str> {
-    if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-        return Some("the upstream switched protocols, which nobody had asked for");
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_without_its_port() {
+        for (host, name) in [("a.test", "a.test"), ("a.test:80", "a.test"), ("127.0.0.1:80", "127.0.0.1"), ("[::1]", "::1"), ("[::1]:80", "::1"), ("", "")] {
+            assert_eq!(name_of(host), name);
+        }
     }
-    let mut codings = response.headers.get_all(http::header::TRANSFER_ENCODING).iter();
-    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    (!chunked || codings.next().is_some()).then_some("the upstream's Transfer-Encoding is not exactly `chunked`")
-}
-
-struct Fault {
-    answer: UpstreamFault,
-    class: &'static str,
-}
-
-impl Fault {
-    fn class(&self) -> &'static str {
-        self.class
-    }
-}
-
-fn classify(e: &Error) -> Fault {
-    use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert, ReadTimedout, SocketError, TLSHandshakeFailure,
-        TLSHandshakeTimedout, WriteTimedout,
-    };
-    let (answer, class) = match e.etype() {
-        ReadTimedout | WriteTimedout => (UpstreamFault::Timeout, "timeout"),
-        ConnectTimedout | TLSHandshakeTimedout => (UpstreamFault::Unreachable, "timeout"),
-        TLSHandshakeFailure | InvalidCert => (UpstreamFault::Unreachable, "tls"),
-        ConnectError | ConnectNoRoute | ConnectRefused | ConnectProxyFailure | SocketError => (UpstreamFault::Unreachable, "connect"),
-        _ => (UpstreamFault::Broken, "cut"),
-    };
-    Fault { answer, class }
-}
-
-/// An error for the record: its type, whose it is and its cause. pingora's texts hold addresses, no content.
-fn say(e: &Error) -> String {
-    let text: String = e.to_string().chars().take(400).collect();
-    text.trim().to_owned()
 }
