@@ -1,10 +1,11 @@
 //! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
 //! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
 
+pub mod busy;
 pub mod credential;
 pub mod wire;
 
-use crate::secret::{check_private, stamp};
+use crate::secret::{Stamp, check_private};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -150,7 +151,7 @@ struct Trust {
 
 struct Loaded {
     connector: pingora_rustls::TlsConnector,
-    stamp: Vec<Option<String>>,
+    stamp: Stamp,
 }
 
 impl std::fmt::Debug for Tls {
@@ -176,16 +177,15 @@ impl Tls {
         let identity = identity.map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
         let ca_file = ca_file.map(Path::to_owned);
         // Taken before the files are read: a change in between is seen the next time.
-        let stamp = stamp(files(ca_file.as_deref(), identity.as_ref()));
+        let stamp = Stamp::of(files(ca_file.as_deref(), identity.as_ref()));
         let connector = connector(ca_file.as_deref(), identity.as_ref())?;
         Ok(Self(Arc::new(Trust { ca_file, identity, loaded: Mutex::new(Loaded { connector, stamp }) })))
     }
 
     fn connector(&self) -> pingora_rustls::TlsConnector {
         let Trust { ca_file, identity, loaded } = &*self.0;
-        let stamp = stamp(files(ca_file.as_deref(), identity.as_ref()));
         let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamp != loaded.stamp {
+        if let Some(stamp) = loaded.stamp.changed(files(ca_file.as_deref(), identity.as_ref())) {
             loaded.stamp = stamp;
             match connector(ca_file.as_deref(), identity.as_ref()) {
                 Ok(connector) => loaded.connector = connector,

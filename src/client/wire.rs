@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+/// Time for the receiver to answer the end of TLS, before TCP is ended too.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for the receiver's system to acknowledge the end, after its own.
 const LAST_WORD: Duration = Duration::from_secs(5);
 /// A receiver that ends only its own half first, and all of it at once then, is not to be taken for one that has read all.
@@ -107,9 +109,19 @@ impl Wire {
             }
             Kind::Tls(stream) => {
                 // Not yet the end of TCP: a receiver that goes away meanwhile is to be seen doing so.
+                let mut ended = false;
                 stream.get_mut().1.send_close_notify();
                 stream.flush().await.context(BROKEN)?;
-                match read_out(stream).await {
+                let read = match tokio::time::timeout(PATIENCE, read_out(stream)).await {
+                    Ok(read) => read,
+                    // Some wait for the end of TCP.
+                    Err(_) => {
+                        stream.get_mut().0.shutdown().await.context(BROKEN)?;
+                        ended = true;
+                        read_out(stream).await
+                    }
+                };
+                match read {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof && bare => {}
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!(BARE),
@@ -117,8 +129,10 @@ impl Wire {
                 }
                 let socket = stream.get_mut().0;
                 read_out(socket).await.context(UNREAD)?;
-                tokio::time::sleep(RESET).await;
-                socket.shutdown().await.context(UNREAD)?;
+                if !ended {
+                    tokio::time::sleep(RESET).await;
+                    socket.shutdown().await.context(UNREAD)?;
+                }
                 acknowledged(socket).await
             }
         }

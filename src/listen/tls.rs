@@ -1,7 +1,7 @@
 //! TLS towards clients: certificates by server name, client certificates, and their reload without a restart.
 
 use crate::request::{PeerCertificate, PeerTls};
-use crate::secret;
+use crate::secret::{self, Stamp};
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -74,7 +74,7 @@ pub struct Tls {
 struct Loaded {
     config: Arc<ServerConfig>,
     /// Of the files, to see whether they have changed.
-    stamp: Vec<Option<String>>,
+    stamp: Stamp,
 }
 
 impl Tls {
@@ -114,7 +114,7 @@ impl Tls {
 
     /// Whether a file has changed since it was last looked at.
     pub fn has_changed(&self) -> bool {
-        self.current.load().stamp != self.settings.stamp()
+        self.current.load().stamp.changed(self.settings.files()).is_some()
     }
 }
 
@@ -128,8 +128,8 @@ impl Settings {
         self.certificates.iter().flat_map(|pair| [pair.chain.as_path(), pair.key.as_path()]).chain(ca)
     }
 
-    fn stamp(&self) -> Vec<Option<String>> {
-        secret::stamp(self.files())
+    fn stamp(&self) -> Stamp {
+        Stamp::of(self.files())
     }
 
     fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {

@@ -4,7 +4,7 @@
 //! until then none does, so that connections are resumed as pingora resumes them.
 
 use crate::listen::tls::certificates;
-use crate::secret::stamp;
+use crate::secret::Stamp;
 use arc_swap::ArcSwap;
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{WrappedX509, parse_x509};
@@ -20,7 +20,7 @@ pub struct Roots {
 
 #[derive(Debug)]
 struct Loaded {
-    stamp: Vec<Option<String>>,
+    stamp: Stamp,
     /// How often other ones were loaded.
     generation: u64,
     /// `None` for those that pingora has loaded.
@@ -30,7 +30,7 @@ struct Loaded {
 impl Roots {
     /// Those of a file, or the system's, which stay as they are.
     pub fn new(file: Option<&Path>) -> Self {
-        let loaded = Loaded { stamp: stamp(file.into_iter()), generation: 0, roots: None };
+        let loaded = Loaded { stamp: Stamp::of(file.into_iter()), generation: 0, roots: None };
         Self { file: file.map(Path::to_owned), current: ArcSwap::from_pointee(loaded) }
     }
 
@@ -45,11 +45,8 @@ impl Roots {
     pub fn reload(&self) -> Option<Result<String, String>> {
         let file = self.file.as_deref()?;
         // Taken before the file is read: a change in between is seen the next time.
-        let stamp = stamp(std::iter::once(file));
         let old = self.current.load_full();
-        if stamp == old.stamp {
-            return None;
-        }
+        let stamp = old.stamp.changed(std::iter::once(file))?;
         let (loaded, told) = match read(file) {
             Ok(roots) => (Loaded { stamp, generation: old.generation + 1, roots: Some(roots) }, Ok(file.display().to_string())),
             Err(why) => (Loaded { stamp, generation: old.generation, roots: old.roots.clone() }, Err(why)),

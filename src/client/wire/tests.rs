@@ -62,6 +62,16 @@ fn an_orderly_end_counts_and_a_bare_one_only_where_it_is_said_to() {
 }
 
 #[test]
+fn a_receiver_that_waits_for_the_end_of_tcp_has_read_all_too() {
+    let patient = |mut stream: Server| {
+        read_all(&mut stream);
+        std::io::copy(&mut stream.sock, &mut std::io::sink()).unwrap();
+        say_end(&mut stream);
+    };
+    assert_eq!(ended(300_000, false, patient), Ok(()));
+}
+
+#[test]
 fn a_word_that_comes_before_all_was_read_is_no_confirmation() {
     // As a receiver that is told to stop: it reads a part of what is there, says so, and is gone.
     fn part(stream: &mut Server) {

@@ -15,6 +15,7 @@ pub use witness::Witness;
 
 use super::board::{Board, Stage};
 use super::note::Signed;
+use crate::client::busy::Busy;
 use crate::metrics::Metrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +78,8 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
                     failures = failures.saturating_add(1);
                     metrics.checkpoint_failures.with_label_values(&[&name]).inc();
                     behind.set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
-                    board.sleep(every.saturating_mul(1 << failures.min(6)).min(PAUSE_MAX), Stage::Closed);
+                    let asked = error.chain().find_map(|cause| cause.downcast_ref::<Busy>()).map_or(Duration::ZERO, |busy| busy.0);
+                    board.sleep(every.saturating_mul(1 << failures.min(6)).min(PAUSE_MAX).max(asked), Stage::Closed);
                 }
             }
         }

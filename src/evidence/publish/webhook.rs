@@ -2,9 +2,10 @@
 
 use super::super::note::Signed;
 use super::{DEADLINE, Place, runtime};
+use crate::client::busy::{Busy, asked_wait};
 use crate::client::credential::Credential;
 use crate::client::{Tls, Url, post};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use std::sync::Arc;
 
 /// The URL, and how to get in.
@@ -25,7 +26,11 @@ impl Place for Webhook {
     fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
         let headers = self.credential.headers("text/plain; charset=utf-8")?;
         let answer = runtime()?.block_on(post(&self.url, self.tls.as_ref(), headers, signed.bytes().into(), DEADLINE, 64 * 1024))?;
-        ensure!(answer.status().is_success(), "{} answers {}", self.url, answer.status());
+        let said = || format!("{} answers {}", self.url, answer.status());
+        if let Some(wait) = asked_wait(&answer) {
+            return Err(Busy(wait)).with_context(said);
+        }
+        ensure!(answer.status().is_success(), said());
         Ok(())
     }
 }
