@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod causes;
+pub mod log;
 pub mod durable;
 pub mod folder;
 pub mod reason;

@@ -83,6 +83,8 @@ pub struct Metrics {
     pub prune_failures: IntCounter,
     /// Attempts to seal a segment that failed.
     pub seal_failures: IntCounter,
+    /// Lines of the log that could not be written.
+    pub log_lines_lost: IntCounter,
     /// 1 for the bundle in force, by its hash.
     pub bundle: IntGaugeVec,
     /// Durable records that the receiver of a push has not confirmed yet, by push.
@@ -179,6 +181,7 @@ impl Metrics {
             held_segments: gauge("held_segments", "Segments of the trail that a hold keeps beyond the policy.")?,
             prune_failures: single("prune_failures_total", "Prunings of the trail that failed, or that unreadable holds have put off.")?,
             seal_failures: single("seal_failures_total", "Attempts to seal a segment of the trail that failed.")?,
+            log_lines_lost: single("log_lines_lost_total", "Lines of the log that were not taken in time, or could not be written.")?,
             stage_seconds,
             bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
             push_lag: gauges("push_lag_records", "Durable records that the receiver of a push has not confirmed yet, by push.", &["push"])?,

@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::gate::{Gate, Rules};
 use crate::listen::tls::Tls;
 use crate::listen::turned_away;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{Bundle, Changes, Mode};
 use async_trait::async_trait;
@@ -15,7 +16,11 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How often lost lines of the log go on record.
+const LOST_LINES_EVERY: Duration = Duration::from_secs(60);
 
 /// SIGTERM and SIGINT stop and drain; SIGHUP reads callers and policies anew.
 pub(super) struct Signals {
@@ -47,6 +52,7 @@ impl Signals {
         let mut stop = self.running.stop.subscribe();
         self.starting.send(()).ok();
         let mut tick = tokio::time::interval(turned_away::EVERY);
+        let mut lost_lines = LostLines::default();
         loop {
             tokio::select! {
                 _ = term.recv() => return Ok(0),
@@ -61,10 +67,33 @@ impl Signals {
                     self.running.turned_away.record(&self.running.gate.journal);
                     self.running.gate.floods.record(&self.running.gate.journal);
                     self.running.gate.rates.forget();
+                    lost_lines.record(&self.running.gate);
                     self.reload_certificates(Tls::has_changed);
                     self.reload_roots();
                 }
             }
+        }
+    }
+}
+
+/// Lines of the log that were lost.
+#[derive(Default)]
+struct LostLines {
+    counted: u64,
+    /// How many are on record, and since when.
+    told: u64,
+    at: Option<Instant>,
+}
+
+impl LostLines {
+    /// Counts them, and puts on record that there are more: nobody reads of it in the log while that goes on.
+    fn record(&mut self, gate: &Gate) {
+        let lost = log::lost();
+        gate.metrics.log_lines_lost.inc_by(lost.saturating_sub(std::mem::replace(&mut self.counted, lost)));
+        if lost > self.told && self.at.is_none_or(|at| at.elapsed() >= LOST_LINES_EVERY) {
+            let more = lost - std::mem::replace(&mut self.told, lost);
+            self.at = Some(Instant::now());
+            gate.journal.append_detached(leaf::event("log-lines-lost", json!({"lines": more, "since_start": lost})));
         }
     }
 }

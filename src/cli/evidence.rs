@@ -154,7 +154,7 @@ fn check_proof(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::
             sayln!("by the key {}{}", checked.key, if own { ", which came with the proof: give --vkey to be sure" } else { "" })?;
         }
         Err(error) => {
-            eprintln!("keyward: {error:#}");
+            crate::log::say(format_args!("keyward: {error:#}"));
             return Ok(ExitCode::from(3));
         }
     }
@@ -167,7 +167,7 @@ fn check_pack(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::R
     let checked = match pack::check(dir, keys.into_iter().next()) {
         Ok(checked) => checked,
         Err(error) => {
-            eprintln!("keyward: {error:#}");
+            crate::log::say(format_args!("keyward: {error:#}"));
             return Ok(ExitCode::from(3));
         }
     };

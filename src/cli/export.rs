@@ -110,7 +110,7 @@ fn export_to(trail: &Trail, export: Export, output: &mut Output) -> anyhow::Resu
     match (result, output.next()) {
         (Ok(true), _) => Ok(()),
         (Ok(false), Some(next)) if follows => {
-            eprintln!("keyward: to go on from here: --cursor {next}");
+            crate::log::say(format_args!("keyward: to go on from here: --cursor {next}"));
             Ok(())
         }
         (Ok(false), _) => bail!("interrupted: the export is not whole"),
@@ -173,7 +173,7 @@ async fn receive(trail: &Trail, mut export: Export, purpose: Option<&str>, sink:
             retry = RETRY_FIRST;
         }
         if retry == RETRY_FIRST {
-            eprintln!("keyward: {error:#}; trying again, from record {next}");
+            crate::log::say(format_args!("keyward: {error:#}; trying again, from record {next}"));
         }
         export.start = Start::At(next);
         tokio::time::sleep(retry).await;

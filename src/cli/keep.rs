@@ -188,7 +188,7 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
         sayln!("the bodies of exchange {} are erased: record {}; record {} tells of it{ended}", erased.id, records.join(" and "), erased.told_by)?;
     }
     if running {
-        eprintln!("unused parts of the engine's own file may hold them until the gateway is started anew, which writes that file anew");
+        crate::log::say(format_args!("unused parts of the engine's own file may hold them until the gateway is started anew, which writes that file anew"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -221,6 +221,6 @@ fn here(settings: &Settings, erasure: &Erasure) -> anyhow::Result<Erased> {
     drop(journal);
     // Opened once more, so that the engine's file is written anew.
     let (_, opened) = TieredStore::open(&settings.audit_dir)?;
-    opened.notes.iter().for_each(|note| eprintln!("{note}"));
+    opened.notes.iter().for_each(|note| crate::log::say(format_args!("{note}")));
     Ok(erased)
 }

@@ -28,7 +28,7 @@ use crate::app::{Gateway, Prepared, Problems, check_doors};
 use crate::catalog::Catalog;
 use crate::config::Settings;
 use crate::secret::DigestKey;
-use crate::{demo, sandbox};
+use crate::{demo, log, sandbox};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use std::io::{ErrorKind, IsTerminal, Read};
@@ -142,15 +142,19 @@ impl Configured {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_json);
-    match run(cli.command) {
+    // Whoever supervises a gateway that ends waits for it to end.
+    let patience = if matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_)) { log::BRIEFLY } else { log::PATIENTLY };
+    let code = match run(cli.command) {
         Ok(code) => code,
         // Whoever reads our output may stop when it has enough.
         Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keyward: {error:#}");
+            log::say(format_args!("keyward: {error:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    log::flush(patience);
+    code
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -182,7 +186,7 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
         Ok(checked) => checked,
         Err(error) => {
             let count = error.downcast_ref::<Problems>().map_or(1, |p| p.0.len());
-            eprintln!("{error:#}\n\n{count} mistake{} found", if count == 1 { "" } else { "s" });
+            log::say(format_args!("{error:#}\n\n{count} mistake{} found", if count == 1 { "" } else { "s" }));
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -223,7 +227,8 @@ fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {
         None => DigestKey::open(&settings.digest_key_file)?,
     };
     if std::io::stdin().is_terminal() {
-        eprintln!("Type or paste the secret, then Enter and Ctrl-D:");
+        log::say(format_args!("Type or paste the secret, then Enter and Ctrl-D:"));
+        log::flush(log::PATIENTLY);
     }
     let mut secret = Vec::new();
     std::io::stdin().read_to_end(&mut secret)?;
@@ -233,16 +238,17 @@ fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Logs go to standard error.
+/// Logs go to standard error, by a thread of their own: see [`log`].
 fn start_logging(json: bool) {
     let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,keyward=info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::ToLog);
     let safe = filter_fn(|line| holds_no_request(line.target(), *line.level()));
     if json {
         builder.json().finish().with(safe).init();
     } else {
         builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().with(safe).init();
     }
+    log::tell_panics();
 }
 
 /// Whether a line may be logged whatever `KEYWARD_LOG` asks for: below these levels the lines of libraries hold whole

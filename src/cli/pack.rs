@@ -68,7 +68,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
         pack.add_text(&hash, text(trail, &hash)?.as_ref())?;
     }
     if let Err(error) = prove(trail, &mut pack) {
-        eprintln!("keyward: the pack holds no proofs: {error:#}");
+        crate::log::say(format_args!("keyward: the pack holds no proofs: {error:#}"));
     }
     let export = export.filter(|_| pack.is_proved());
     let sums = pack.seal(&in_force, &gone(trail, &filter)?, end, export.is_some())?;

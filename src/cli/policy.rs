@@ -105,7 +105,7 @@ fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
-            eprintln!("{}\n\n{} of {} cases and policies not as they should be", problems(errors.clone()), errors.len(), cases.len());
+            crate::log::say(format_args!("{}\n\n{} of {} cases and policies not as they should be", problems(errors.clone()), errors.len(), cases.len()));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -96,13 +96,14 @@ impl Progress {
         }
         self.shown = Some(Instant::now());
         let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        eprint!("\r{:3} %  {done} of {} {}, {rate:.0} a second ", done * 100 / self.all.max(1), self.all, self.what);
-        std::io::stderr().flush().ok();
+        let mut terminal = std::io::stderr();
+        write!(terminal, "\r{:3} %  {done} of {} {}, {rate:.0} a second ", done * 100 / self.all.max(1), self.all, self.what).ok();
+        terminal.flush().ok();
     }
 
     fn end(&self) {
         if self.shown.is_some() {
-            eprintln!();
+            writeln!(std::io::stderr()).ok();
         }
     }
 }

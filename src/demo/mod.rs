@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
     let (admin, once) = (running.admin, options.once);
     std::thread::Builder::new().name("demo".to_owned()).spawn(move || {
         let status = play(&sandbox, address, admin, once).unwrap_or_else(|error| {
-            eprintln!("the demo broke off: {error:#}");
+            crate::log::say(format_args!("the demo broke off: {error:#}"));
             1
         });
         if once || status != 0 {

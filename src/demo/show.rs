@@ -3,7 +3,15 @@
 use super::Seen;
 use super::calls::Call;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use std::io::Write;
 use std::net::SocketAddr;
+
+/// Writes to standard output, if somebody reads it.
+macro_rules! say {
+    ($($text:tt)*) => {
+        writeln!(std::io::stdout(), $($text)*).ok()
+    };
+}
 
 /// Prints every call with its decision, its reason and its audit id. The third part of a row is set when the call did
 /// not go as it should: whether it reached the cloud.
@@ -18,16 +26,16 @@ pub fn table(rows: &[(Call, Seen, Option<bool>)], gateway: SocketAddr, admin: So
         table.add_row([Cell::new(call.title), decision(seen, *wrong), Cell::new(why(call, seen, *wrong)), Cell::new(&seen.audit_id)]);
     }
     let wrong = rows.iter().filter(|(_, _, wrong)| wrong.is_some()).count();
-    println!("\n{table}\n");
-    println!("{} calls, {} as they should be. Each is on record with who, what, why and the answer, secrets as keyed digests.", rows.len(), rows.len() - wrong);
+    say!("\n{table}\n");
+    say!("{} calls, {} as they should be. Each is on record with who, what, why and the answer, secrets as keyed digests.", rows.len(), rows.len() - wrong);
     if let Some((_, seen, _)) = rows.iter().find(|(_, seen, _)| seen.code.as_deref() == Some("policy-forbids")) {
-        println!(
+        say!(
             "\n  keyward audit show {} --url http://{admin}\n  keyward audit query --decision deny --url http://{admin}\n  curl -s http://{admin}/metrics | grep keyward_requests",
             seen.audit_id
         );
     }
     if !once {
-        println!("\nThe gateway listens on http://{gateway}, its admin on http://{admin}. Ctrl-C ends the demo.");
+        say!("\nThe gateway listens on http://{gateway}, its admin on http://{admin}. Ctrl-C ends the demo.");
     }
 }
 

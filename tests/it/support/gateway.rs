@@ -51,6 +51,16 @@ impl Gateway {
         Self::launch(site, command, &args, log(site).into()).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
     }
 
+    /// Starts it with its standard error elsewhere.
+    pub fn start_logging(site: &Site, args: &[&str], stderr: Stdio) -> Self {
+        Self::launch(site, Command::new(env!("CARGO_BIN_EXE_keyward")), args, stderr).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
+    }
+
+    /// Starts it by a command of its own, which need not heed the arguments that it is given.
+    pub fn start_command(site: &Site, command: Command, stderr: Stdio) -> Self {
+        Self::launch(site, command, &[], stderr).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
+    }
+
     fn try_start(site: &Site, args: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
         command.envs(env.iter().map(|(name, value)| (name, value)));
