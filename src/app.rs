@@ -1,6 +1,7 @@
 //! The process' life in order: read everything, open the journal, announce, serve, drain, close.
 
 pub mod files;
+mod paths;
 mod prepared;
 mod signals;
 
@@ -36,6 +37,7 @@ use crate::rate::Rates;
 use crate::secret::DigestKey;
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use pingora::prelude::fast_timeout;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
@@ -105,7 +107,7 @@ impl Gateway {
             tracing::warn!(address = %settings.admin, "the admin listener has no login, and shows the trail to whoever reaches it: let nobody but auditors and Prometheus do so");
         }
         let files = Files::allow(&settings)?;
-        if let Some(warning) = files.warning(&settings) {
+        for warning in files.warning(&settings).into_iter().chain(files::allow_length()) {
             tracing::warn!("{warning}");
         }
         if let Some(name) = PROXY_VARIABLES.iter().find(|name| std::env::var_os(name).is_some()) {
@@ -271,6 +273,7 @@ fn build_server(
         pid_file: settings.audit_dir.join("keyward.pid").display().to_string(),
         ..ServerConf::default()
     };
+    start_clock().context("the clock of timeouts cannot be started")?;
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let metrics = &running.gate.metrics;
@@ -314,6 +317,14 @@ fn build_server(
     admin.threads = Some(1);
     server.add_service(admin);
     Ok(server)
+}
+
+/// Starts the thread that ends pingora's timeouts. By itself it starts with the first of them, and were there no thread to be had
+/// then, no call would ever be taken again.
+fn start_clock() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(fast_timeout::fast_sleep(Duration::from_millis(1)));
+    Ok(())
 }
 
 /// Waits until each listener takes connections and signals are heard.

@@ -4,6 +4,7 @@
 use crate::config::Settings;
 use crate::listen::registry::Bounds;
 use rustix::process::{Resource, Rlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Files that are open beside what is counted: the engine's and the tree's, listeners, signals, names being resolved, logs.
 const BESIDE: usize = 96;
@@ -105,6 +106,31 @@ impl Files {
             )
         })
     }
+}
+
+/// Makes an error of a write beyond the longest that a file may be: by the system's own way it would end the process.
+pub fn survive_length() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+    // What is set here stays when the runtime goes.
+    let set = runtime.block_on(async { signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop) });
+    if let Err(error) = set {
+        tracing::warn!(%error, "should files be limited in length (`ulimit -f`), the system ends the process at the first that is too long");
+    }
+}
+
+/// Lets files become as long as the system allows; that it limits them at all, to be told.
+pub fn allow_length() -> Option<String> {
+    let limit = rustix::process::getrlimit(Resource::Fsize);
+    rustix::process::setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, ..limit }).ok();
+    length_warning()
+}
+
+/// That the system limits the length of files.
+pub fn length_warning() -> Option<String> {
+    let limit = rustix::process::getrlimit(Resource::Fsize).maximum?;
+    Some(format!(
+        "no file may be longer than {limit} bytes: calls are refused before the journal's file is so long. Lift the limit (`ulimit -f`, LimitFSIZE= of a unit)"
+    ))
 }
 
 /// Threads that carry connections: each listener has its own.

@@ -1,6 +1,7 @@
 //! What can be read and checked before anything is bound or written.
 
-use super::files::Files;
+use super::files::{self, Files};
+use super::paths;
 use crate::audit::retention::Holds;
 use crate::caller::Directory;
 use crate::catalog::Catalog;
@@ -84,7 +85,11 @@ pub fn check_doors(settings: &Settings) -> Result<Vec<String>, Problems> {
     problems.extend(twice.map(|address| format!("configuration: two listeners have the address {address}: give each its own")));
     let holds = settings.retention.holds_file.as_deref().map(Holds::read).transpose();
     problems.extend(holds.err().map(|error| format!("configuration: {}", causes(&error))));
-    let mut warnings = Vec::new();
+    problems.extend(paths::problems(settings));
+    let (full, unfit) = paths::disk(settings);
+    problems.extend(full);
+    let mut warnings: Vec<_> = unfit.into_iter().collect();
+    warnings.extend(files::length_warning());
     match Files::look(settings) {
         Ok(files) => warnings.extend(files.warning(settings)),
         Err(few) => problems.push(few.to_string()),

@@ -15,8 +15,12 @@ use crate::metrics::Metrics;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use super::queue::{JournalError, Receipt, Settings};
+
+/// How often it is seen whether the writer has ended.
+const END_POLL: Duration = Duration::from_millis(2);
 
 /// What was found, and done, while opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +152,17 @@ impl Journal {
     pub fn close(&self) -> Result<(), JournalError> {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if writer.is_some_and(|writer| writer.join().is_err()) {
-            return Err(JournalError::WriterGone);
+        if let Some(writer) = writer {
+            while !writer.is_finished() {
+                if self.queue.is_stuck() {
+                    // Whoever stops the gateway need not wait for ever; what is not durable was not acknowledged.
+                    return Err(JournalError::TooSlow(self.queue.settings.commit_deadline));
+                }
+                std::thread::sleep(END_POLL);
+            }
+            if writer.join().is_err() {
+                return Err(JournalError::WriterGone);
+            }
         }
         self.queue.failure().map_or(Ok(()), Err)
     }

@@ -71,6 +71,14 @@ pub enum JournalError {
         /// The limit: `free_bytes_min`, and the ballast while it is given up.
         min: u64,
     },
+    /// The system lets no file grow longer; nothing was written.
+    #[error("the system lets the journal's file grow by {free} bytes (`ulimit -f`), {min} are needed to take new calls")]
+    FileLimit {
+        /// Bytes by which it may grow.
+        free: u64,
+        /// The limit: `free_bytes_min`.
+        min: u64,
+    },
     /// The record cannot be stored; nothing was written.
     #[error("the record cannot be stored")]
     Unstorable(#[source] Arc<FrameError>),
@@ -204,6 +212,8 @@ pub(super) struct DiskLow {
     pub free: u64,
     /// How many it takes.
     pub min: u64,
+    /// It is not the disk that is full: the system limits the length of files.
+    pub by_limit: bool,
 }
 
 #[derive(Default)]
@@ -362,6 +372,11 @@ impl Queue {
         if over { self.health() } else { Ok(()) }
     }
 
+    /// Whether a commit has not ended for so long that nobody can expect any more that it will.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck(&self.state()).is_some()
+    }
+
     /// Since when a commit has not ended, when nobody can expect any more that it will.
     fn stuck(&self, state: &State) -> Option<Duration> {
         let deadline = self.settings.commit_deadline.saturating_mul(12).max(STUCK_AFTER);
@@ -396,7 +411,13 @@ impl Queue {
                 deadline.as_secs_f64()
             ));
         }
-        if let Some(DiskLow { free, min }) = state.disk_low {
+        if let Some(DiskLow { free, min, by_limit: true }) = state.disk_low {
+            return Err(format!(
+                "the system lets the journal's file in `{dir}` grow by {free} bytes, {min} are needed: no new call is taken, open ones are closed. Raise the limit \
+                 (`ulimit -f`, LimitFSIZE= of a unit; `prlimit` of a running gateway, which then recovers by itself)"
+            ));
+        }
+        if let Some(DiskLow { free, min, .. }) = state.disk_low {
             return Err(format!(
                 "{free} bytes are free on the disk of `{dir}`, {min} are needed: no new call is taken, open ones are closed. Free some space; the journal \
                  recovers by itself"
@@ -420,3 +441,6 @@ impl State {
         self.waiting.push_back(pending);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! There is no timer: while one commit is being synced the next group gathers.
 
 use super::absent::next_present;
-use super::ballast::{self, Ballast};
+use super::ballast::{self, Ballast, Kept};
 use super::feed::Feed;
 use super::frame::{self, Entry};
 use super::leaf;
@@ -48,6 +48,8 @@ pub(super) struct Writer {
     /// When the ballast was last seen to, and whether its failure was told.
     ballast_kept: Option<Instant>,
     ballast_failed: bool,
+    /// Whether it was told that there is no room for it.
+    ballast_unfit: bool,
     clock_is_back: bool,
 }
 
@@ -105,6 +107,7 @@ impl Writer {
             ballast,
             ballast_kept: None,
             ballast_failed: false,
+            ballast_unfit: false,
             clock_is_back: false,
         };
         let left_open = writer.open.ids();
@@ -179,7 +182,7 @@ impl Writer {
 
     /// Where the record is to stand: at `seq`, or where its exchange was closed already.
     fn admit(&mut self, record: &Record, seq: u64, disk_low: Option<DiskLow>) -> Result<u64, JournalError> {
-        if let Some(DiskLow { free, min }) = disk_low {
+        if let Some(DiskLow { free, min, by_limit }) = disk_low {
             // The last room is for answers to what was forwarded.
             let min = match record.kind {
                 Kind::Forwarded | Kind::Refused => min,
@@ -187,7 +190,7 @@ impl Writer {
                 Kind::Answer => 0,
             };
             if free < min {
-                return Err(JournalError::DiskLow { free, min });
+                return Err(if by_limit { JournalError::FileLimit { free, min } } else { JournalError::DiskLow { free, min } });
             }
         }
         frame::check_leaf(&record.leaf).map_err(|error| JournalError::Unstorable(Arc::new(error)))?;
@@ -285,12 +288,22 @@ impl Writer {
             tracing::error!(%error, "the journal's disk cannot be asked for its free space");
             0
         });
+        let growth = ballast::growth(dir).filter(|growth| *growth < free);
         self.queue.metrics.journal_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         self.keep_ballast(free);
         let min = self.queue.settings.free_bytes_min.saturating_add(self.ballast.owed());
-        let low = (free < min).then_some(DiskLow { free, min });
+        let low = match growth {
+            // What was given up is owed by the disk.
+            Some(growth) if growth < self.growth_min() => Some(DiskLow { free: growth, min: self.growth_min(), by_limit: true }),
+            _ => (free < min).then_some(DiskLow { free, min, by_limit: false }),
+        };
         self.queue.set_disk_low(low);
         low
+    }
+
+    /// By how much the engine's file must be allowed to grow. The engine writes in segments: one that does not fit is its end.
+    fn growth_min(&self) -> u64 {
+        self.queue.settings.free_bytes_min.max(ballast::OPENING_BYTES)
     }
 
     /// Sees to the ballast, once a second.
@@ -300,7 +313,17 @@ impl Writer {
         }
         self.ballast_kept = Some(Instant::now());
         match self.ballast.keep(free, self.queue.settings.free_bytes_min) {
-            Ok(_) => self.ballast_failed = false,
+            Ok(kept) => {
+                self.ballast_failed = false;
+                let (dir, bytes, spare) = (&self.queue.settings.dir, self.queue.settings.ballast_bytes, self.queue.settings.free_bytes_min);
+                // That one was given up is told where it is.
+                let unfit = kept == Kept::NoRoom && self.ballast.owed() == 0;
+                if unfit && !self.ballast_unfit {
+                    tracing::warn!("{}", ballast::does_not_fit(dir, bytes, free, spare));
+                }
+                // It grows again, or is there: else the same is not said anew whenever a little is freed.
+                self.ballast_unfit = unfit;
+            }
             Err(error) if !self.ballast_failed => {
                 self.ballast_failed = true;
                 let dir = self.queue.settings.dir.display();

@@ -24,7 +24,7 @@ mod pack;
 mod policy;
 mod trail;
 
-use crate::app::{Gateway, Prepared, Problems, check_doors};
+use crate::app::{Gateway, Prepared, Problems, check_doors, files};
 use crate::catalog::Catalog;
 use crate::config::Settings;
 use crate::secret::DigestKey;
@@ -142,6 +142,7 @@ impl Configured {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_json);
+    files::survive_length();
     // Whoever supervises a gateway that ends waits for it to end.
     let patience = if matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_)) { log::BRIEFLY } else { log::PATIENTLY };
     let code = match run(cli.command) {
@@ -195,10 +196,11 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     sayln!("catalogue      {} services, {} routes, {} actions", prepared.catalog.services().count(), prepared.catalog.operations().len(), actions.len())?;
     sayln!("callers        {} in {} groups", prepared.rules.directory.callers.len(), prepared.rules.directory.groups.len())?;
     sayln!("policies       {}  ({})", prepared.rules.policies.policies().count(), prepared.rules.policies.hash)?;
+    let warned = !warnings.is_empty();
     for warning in warnings {
         sayln!("warning        {warning}")?;
     }
-    sayln!("all is well")?;
+    sayln!("{}", if warned { "no mistakes, but see the warnings" } else { "all is well" })?;
     Ok(ExitCode::SUCCESS)
 }
 

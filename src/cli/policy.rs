@@ -67,7 +67,7 @@ fn schema(settings: &Settings) -> Result<String, Problems> {
     let with_patterns = patterns.and_then(|patterns| schema_text(patterns.as_ref(), &catalog, &directory));
     with_patterns.or_else(|errors| {
         let text = schema_text(None, &catalog, &directory).map_err(problems)?;
-        eprintln!("{}\nthis is the schema without the patterns", problems(errors));
+        crate::log::say(format_args!("{}\nthis is the schema without the patterns", problems(errors)));
         Ok(text)
     })
 }

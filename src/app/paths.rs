@@ -1,0 +1,88 @@
+//! The paths of a configuration: each is of its kind, and can be read or written as a gateway will. Looks, and writes nothing.
+
+use crate::audit::ballast;
+use crate::config::Settings;
+use rustix::fs::Access;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// What a gateway will do with a path.
+#[derive(Clone, Copy)]
+enum Use {
+    /// Read a file that must be there.
+    Read,
+    /// Read a file, or make it when it is not there.
+    ReadOrMake,
+    /// Write into a folder that must be there.
+    Fill,
+    /// Write into a folder, or make it when it is not there.
+    FillOrMake,
+}
+
+/// What is wrong with paths, each named by its key.
+pub fn problems(settings: &Settings) -> Vec<String> {
+    let evidence = &settings.evidence;
+    let paths: [(&str, Option<&Path>, Use); 8] = [
+        ("audit.dir", Some(&settings.audit_dir), Use::FillOrMake),
+        ("audit.digest_key_file", Some(&settings.digest_key_file), Use::ReadOrMake),
+        ("evidence.key_file", Some(&evidence.key_file), Use::ReadOrMake),
+        ("evidence.directory", evidence.off_host.directory.as_deref(), Use::Fill),
+        ("evidence.webhook_token_file", evidence.off_host.webhook_token_file.as_deref(), Use::Read),
+        ("evidence.ca_file", evidence.off_host.ca_file.as_deref(), Use::Read),
+        ("upstreams.ca_file", settings.ca_file.as_deref(), Use::Read),
+        ("retention.holds_file", settings.retention.holds_file.as_deref(), Use::Read),
+    ];
+    let looked = paths.into_iter().filter_map(|(key, path, wanted)| Some((key, path?, look(path?, wanted).err()?)));
+    looked.map(|(key, path, why)| format!("configuration: {key} `{}`: {why}", path.display())).collect()
+}
+
+/// What is wrong with the disk of the trail; then what is good to know of it.
+pub fn disk(settings: &Settings) -> (Option<String>, Option<String>) {
+    let dir = existing(&settings.audit_dir);
+    let (min, ballast) = (settings.free_bytes_min, settings.ballast_bytes);
+    let free = match ballast::free_bytes(dir) {
+        Ok(free) => free,
+        Err(error) => return (Some(format!("configuration: audit.dir `{}`: its disk cannot be asked for free space: {error}", dir.display())), None),
+    };
+    if free < min {
+        let problem = format!(
+            "configuration: audit.dir `{}`: {free} bytes are free on its disk, {min} are needed to take calls: free some space, or lower audit.free_bytes_min",
+            settings.audit_dir.display()
+        );
+        return (Some(problem), None);
+    }
+    let missing = ballast::missing(&settings.audit_dir, ballast);
+    let unfit = (free - min < missing).then(|| ballast::does_not_fit(&settings.audit_dir, ballast, free, min));
+    (None, unfit)
+}
+
+/// Whether a path is what it will be used as.
+fn look(path: &Path, wanted: Use) -> Result<(), String> {
+    let folder = matches!(wanted, Use::Fill | Use::FillOrMake);
+    match (path.metadata(), wanted) {
+        (Ok(about), _) if folder != about.is_dir() || (!folder && !about.is_file()) => {
+            let (is, must) = if folder { ("is no folder", "folder") } else { ("is no file", "file") };
+            Err(format!("it {is}: name a {must}, or move what is there away"))
+        }
+        (Ok(_), _) if folder => may(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, "written into"),
+        (Ok(_), _) => may(path, Access::READ_OK, "read"),
+        (Err(error), Use::ReadOrMake | Use::FillOrMake) if error.kind() == ErrorKind::NotFound => {
+            let above = existing(path);
+            if !above.is_dir() {
+                return Err(format!("it cannot be made, for `{}` is no folder", above.display()));
+            }
+            may(above, Access::WRITE_OK | Access::EXEC_OK, "made")
+        }
+        (Err(error), _) => Err(error.to_string()),
+    }
+}
+
+fn may(path: &Path, access: Access, what: &str) -> Result<(), String> {
+    let denied = |error| format!("it cannot be {what}: {} (`{}`)", io::Error::from(error), path.display());
+    rustix::fs::access(path, access).map_err(denied)
+}
+
+/// The path, or what is there of the folders above it.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists() && !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
