@@ -11,6 +11,7 @@ use self::signals::Signals;
 use crate::admin::operator::Token;
 use crate::admin::{self, Phase};
 use crate::audit::erasure;
+use crate::audit::held;
 use crate::audit::journal;
 use crate::audit::leaf::{self, Composer};
 use crate::audit::query::Reader;
@@ -107,6 +108,7 @@ impl Gateway {
             tracing::warn!(address = %settings.admin, "the admin listener has no login, and shows the trail to whoever reaches it: let nobody but auditors and Prometheus do so");
         }
         let files = Files::allow(&settings)?;
+        held::keep_open(files.segments);
         for warning in files.warning(&settings).into_iter().chain(files::allow_length()) {
             tracing::warn!("{warning}");
         }

@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod field;
 mod condition;
 pub mod absent;
+pub mod held;
 pub mod index;
 pub mod segment;
 pub mod ballast;

@@ -18,14 +18,13 @@ use super::builder::{Builder, Digests, answered};
 use super::prints::{Prints, Width};
 use super::{FIELDS, Index, IndexError, Places, digest_print, id_print};
 use crate::audit::condition::Match;
+use crate::audit::held::Held;
 use crate::clock::AuditId;
 use crate::secret::DIGEST_PREFIX;
 use bytes::{Buf, Bytes};
 use lru::LruCache;
 use roaring::RoaringBitmap;
-use std::fs::File;
 use std::num::NonZero;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -150,7 +149,7 @@ enum Values {
 
 /// An index file, open.
 pub struct IndexFile {
-    file: File,
+    file: Held,
     first_seq: u64,
     count: u32,
     exchanges: Places,
@@ -172,11 +171,11 @@ impl IndexFile {
     /// # Errors
     /// When it is missing, damaged, of other records, or of another version.
     pub fn open(path: &Path, first_seq: u64, count: u32, records: &[u8; 32], cache: Cache) -> Result<Self, IndexError> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let file = Held::open(path)?;
+        let length = file.length();
         let length = usize::try_from(length).ok().filter(|_| length <= FILE_BYTES_MAX).ok_or(IndexError::Damaged("too long"))?;
         let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, 0)?;
+        read(&file, &mut bytes, 0)?;
         let body = bytes.strip_suffix(MAGIC).and_then(|rest| rest.split_last_chunk::<4>()).filter(|_| bytes.starts_with(MAGIC));
         let (body, crc) = body.ok_or(IndexError::Damaged("no index"))?;
         if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
@@ -189,7 +188,7 @@ impl IndexFile {
         if (index.first_seq, index.count) == (first_seq, count) { Ok(index) } else { Err(IndexError::Foreign) }
     }
 
-    fn read(file: File, mut directory: Bytes, whole: &[u8], records: &[u8; 32], cache: Cache) -> Result<Self, IndexError> {
+    fn read(file: Held, mut directory: Bytes, whole: &[u8], records: &[u8; 32], cache: Cache) -> Result<Self, IndexError> {
         let from = &mut directory;
         let cut = || IndexError::Damaged("its directory is cut");
         if from.try_get_u32().ok() != Some(VERSION) {
@@ -229,7 +228,7 @@ impl IndexFile {
     /// When the file cannot be read.
     pub fn answered(&self) -> Result<Vec<(u64, u32)>, IndexError> {
         let mut bytes = vec![0; 4 * self.count as usize];
-        self.file.read_exact_at(&mut bytes, MAGIC.len() as u64)?;
+        read(&self.file, &mut bytes, MAGIC.len() as u64)?;
         Ok(answered(self.first_seq, &distances(&bytes)).collect())
     }
 
@@ -244,7 +243,7 @@ impl IndexFile {
     /// When it cannot be read.
     pub fn has(&self, bytes: &[u8]) -> std::io::Result<bool> {
         let mut found = vec![0; bytes.len()];
-        Ok(self.file.metadata()?.len() == bytes.len() as u64 && self.file.read_exact_at(&mut found, 0).map(|()| found == bytes)?)
+        Ok(self.file.length() == bytes.len() as u64 && read(&self.file, &mut found, 0).map(|()| found == bytes)?)
     }
 
     /// A large set, read or remembered.
@@ -266,7 +265,7 @@ impl IndexFile {
 
     fn bytes(&self, at: u64, length: u32) -> Result<Vec<u8>, IndexError> {
         let mut bytes = vec![0; length as usize];
-        self.file.read_exact_at(&mut bytes, at)?;
+        read(&self.file, &mut bytes, at)?;
         Ok(bytes)
     }
 
@@ -297,6 +296,11 @@ impl IndexFile {
         }
         Ok(())
     }
+}
+
+/// Reads a part of an index. When another file has taken its place, the records are read instead.
+pub(super) fn read(file: &Held, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+    file.read(bytes, at, |_| Ok(false))
 }
 
 /// For each record, how far behind it its answer stands.
@@ -413,7 +417,7 @@ impl Index for IndexFile {
             return Ok(None);
         }
         let mut behind = [0; 4];
-        self.file.read_exact_at(&mut behind, MAGIC.len() as u64 + 4 * u64::from(place))?;
+        read(&self.file, &mut behind, MAGIC.len() as u64 + 4 * u64::from(place))?;
         let behind = u32::from_be_bytes(behind);
         Ok((behind > 0).then(|| self.first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(behind))))
     }

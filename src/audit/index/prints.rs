@@ -1,8 +1,8 @@
 //! Fingerprints with the places that have them, sorted: for what has about as many values as records.
 
 use super::IndexError;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use super::file::read;
+use crate::audit::held::Held;
 
 /// How many bits of a fingerprint are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +66,12 @@ impl Prints {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn find(&self, file: &File, print: u64) -> Result<Vec<u16>, IndexError> {
+    pub fn find(&self, file: &Held, print: u64) -> Result<Vec<u16>, IndexError> {
         let bucket = self.width.bucket(print);
         let (Some(begin), Some(end)) = (self.starts.get(bucket), self.starts.get(bucket + 1)) else { return Ok(Vec::new()) };
         let size = self.width.bytes() + 2;
         let mut bytes = vec![0; (end - begin) as usize * size];
-        file.read_exact_at(&mut bytes, self.at + u64::from(*begin) * size as u64)?;
+        read(file, &mut bytes, self.at + u64::from(*begin) * size as u64)?;
         let wanted = print.to_be_bytes();
         let wanted = wanted.get(8 - self.width.bytes()..).unwrap_or_default();
         let places = bytes.chunks_exact(size).filter_map(|one| one.strip_prefix(wanted)?.first_chunk());

@@ -1,23 +1,26 @@
 //! A file that is read at any place, by any thread.
 
 use super::{FileDigest, SegmentError};
+use crate::audit::held::Held;
 use rustix::fs::Advice;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::OnceLock;
 
 /// Bytes of a file's foot: where its table is, the table's CRC-32, SHA-256 of all before, magic.
 pub(super) const FOOT_BYTES: u64 = 8 + 4 + 32 + 8;
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// An open file.
+/// A file that can be read.
 #[derive(Debug)]
 pub struct Input {
-    file: File,
-    path: PathBuf,
+    held: Held,
     length: u64,
+    /// The SHA-256 that it says it has: by that it is known again.
+    claimed: OnceLock<[u8; 32]>,
 }
 
 impl Input {
@@ -26,10 +29,8 @@ impl Input {
     /// # Errors
     /// When it is missing or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
-        let failed = |source| SegmentError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        Ok(Self { file, path: path.to_owned(), length })
+        let held = Held::open(path).map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
+        Ok(Self { length: held.length(), held, claimed: OnceLock::new() })
     }
 
     /// Its length in bytes.
@@ -46,7 +47,7 @@ impl Input {
             return Err(self.damaged("it is shorter than it says"));
         }
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, at).map_err(|source| self.failed(source))?;
+        self.read(&mut bytes, at)?;
         Ok(bytes)
     }
 
@@ -59,8 +60,20 @@ impl Input {
         if at.checked_add(N as u64).is_none_or(|end| end > self.length) {
             return Err(self.damaged("it is shorter than it says"));
         }
-        self.file.read_exact_at(&mut bytes, at).map_err(|source| self.failed(source))?;
+        self.read(&mut bytes, at)?;
         Ok(bytes)
+    }
+
+    fn read(&self, bytes: &mut [u8], at: u64) -> Result<(), SegmentError> {
+        self.held.read(bytes, at, |file| self.is_same(file)).map_err(|source| self.failed(source))
+    }
+
+    /// Whether a file that stands in the place of this one has all of its bytes.
+    fn is_same(&self, file: &File) -> io::Result<bool> {
+        match self.claimed.get() {
+            Some(claimed) => Ok(sha256(file, self.length.saturating_sub(FOOT_BYTES))? == *claimed),
+            None => Ok(false),
+        }
     }
 
     /// The file's foot: where its table begins, the table's checksum, and the digest that the file says it has.
@@ -73,6 +86,7 @@ impl Input {
         match (table.first_chunk(), crc.first_chunk(), sha256.first_chunk()) {
             (Some(table), Some(crc), Some(sha256)) if found == magic => {
                 let table = u64::from_be_bytes(*table);
+                let sha256 = self.claimed.get_or_init(|| *sha256);
                 if table > at {
                     return Err(self.damaged("impossible foot"));
                 }
@@ -87,29 +101,40 @@ impl Input {
     /// # Errors
     /// When it cannot be read.
     pub fn digest(&self) -> Result<FileDigest, SegmentError> {
+        let file = self.held.file(|file| self.is_same(file)).map_err(|source| self.failed(source))?;
         // Advice: whether it is followed does not matter for what is read.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
-        let mut hash = Sha256::new();
-        let (mut at, end) = (0, self.length.saturating_sub(FOOT_BYTES));
-        while at < end {
-            let bytes = self.bytes(at, CHUNK_BYTES.min(usize::try_from(end - at).unwrap_or(CHUNK_BYTES)))?;
-            hash.update(&bytes);
-            at += bytes.len() as u64;
-        }
-        Ok(FileDigest { length: self.length, sha256: hash.finalize().into() })
+        let _ = rustix::fs::fadvise(&*file, 0, None, Advice::DontNeed);
+        let sha256 = sha256(&file, self.length.saturating_sub(FOOT_BYTES)).map_err(|source| self.failed(source))?;
+        Ok(FileDigest { length: self.length, sha256 })
     }
 
     /// An error about this file.
     pub fn damaged(&self, why: impl Into<String>) -> SegmentError {
-        SegmentError::Damaged { path: self.path.clone(), why: why.into() }
+        SegmentError::Damaged { path: self.path().to_owned(), why: why.into() }
     }
 
     /// Which file it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.held.path()
     }
 
     fn failed(&self, source: io::Error) -> SegmentError {
-        SegmentError::Io { path: self.path.clone(), source }
+        match source.kind() {
+            io::ErrorKind::InvalidData => self.damaged(source.to_string()),
+            _ => SegmentError::Io { path: self.path().to_owned(), source },
+        }
     }
+}
+
+/// SHA-256 of the first bytes of a file.
+fn sha256(file: &File, length: u64) -> io::Result<[u8; 32]> {
+    let (mut hash, mut bytes, mut at) = (Sha256::new(), vec![0; CHUNK_BYTES], 0);
+    while at < length {
+        let part = usize::try_from(length - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let piece = bytes.get_mut(..part).unwrap_or_default();
+        file.read_exact_at(piece, at)?;
+        hash.update(&*piece);
+        at += part as u64;
+    }
+    Ok(hash.finalize().into())
 }

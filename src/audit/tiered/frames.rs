@@ -29,7 +29,12 @@ impl Shared {
         loop {
             let segments = self.segments.load();
             if let Some(segment) = segment_from(&segments, seq) {
-                return Some(block_of(segment, seq.max(segment.first_seq())));
+                let found = block_of(segment, seq.max(segment.first_seq()));
+                if found.is_err() && !Arc::ptr_eq(&segments, &self.segments.load()) {
+                    // It was pruned, and its file is not there any more.
+                    continue;
+                }
+                return Some(found);
             }
             let sealed_end = self.seam(&segments);
             let found = self.hot.oldest_first(seq).next();
@@ -58,7 +63,11 @@ impl Shared {
             }
             let before = segments.partition_point(|segment| segment.first_seq() < seq);
             let segment = segments.get(before.checked_sub(1)?)?;
-            return Some(block_of(segment, seq.min(segment.end()).saturating_sub(1)));
+            let found = block_of(segment, seq.min(segment.end()).saturating_sub(1));
+            if found.is_err() && !Arc::ptr_eq(&segments, &self.segments.load()) {
+                continue;
+            }
+            return Some(found);
         }
     }
 

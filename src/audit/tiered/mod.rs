@@ -71,7 +71,7 @@ struct Shared {
     sets: Cache,
 }
 
-/// A sealed segment, open.
+/// A sealed segment, to be read.
 struct Segment {
     records: Records,
     bodies: Bodies,
@@ -311,7 +311,12 @@ impl Store for TieredStore {
         loop {
             let segments = shared.segments.load();
             if let Some(segment) = frames::segment_of(&segments, seq) {
-                return Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?);
+                let found = segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX);
+                if found.is_err() && !Arc::ptr_eq(&segments, &shared.segments.load()) {
+                    // It was pruned, or its bodies were written anew.
+                    continue;
+                }
+                return Ok(found?);
             }
             let found = shared.hot.content(seq)?;
             // A body that is not there may have been sealed since.

@@ -91,3 +91,53 @@ fn a_limit_that_falls_below_what_is_open_ends_nothing() {
     gateway.stop();
     crate::survival::check_verified(&site);
 }
+
+/// The open files of sealed segments.
+fn open_segments(gateway: &Gateway) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
+    files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok()).filter(|file| file.to_string_lossy().contains("/segments/")).count()
+}
+
+/// Puts another file in the place of one, as a rename does.
+fn replace(file: &std::path::Path, bytes: &[u8]) {
+    let other = file.with_extension("other");
+    std::fs::write(&other, bytes).unwrap();
+    std::fs::rename(other, file).unwrap();
+}
+
+#[test]
+fn of_many_segments_few_are_open_and_what_is_opened_again_is_what_was_sealed() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = Gateway::start_limited(&site, "--nofile=256:256", &["audit.segment_records=16"]);
+    let mut client = gateway.client();
+    let first = client.call(&put("first")).id().to_owned();
+    for n in 0..400 {
+        assert_eq!(client.call(&put(&format!("n{n}"))).status, 200);
+    }
+    eventually("all are sealed", || gateway.metric("keyward_sealed_records") >= 780);
+    let read_all = || {
+        let lines = String::from_utf8(gateway.answer("/api/v1/export?form=ndjson")).unwrap();
+        assert!(open_segments(&gateway) <= 20, "{}", open_segments(&gateway));
+        lines.lines().count()
+    };
+    assert!(read_all() >= 802);
+    assert_eq!(gateway.exchange(&first)["outcome"], "succeeded");
+    read_all();
+    // The same bytes in another file are as good.
+    let records = site.audit.join("segments/seg-00000000000000000000.records");
+    let sound = std::fs::read(&records).unwrap();
+    replace(&records, &sound);
+    assert_eq!(gateway.exchange(&first)["outcome"], "succeeded");
+    read_all();
+    // Others are not, though each piece of them be sound: this is the next segment's.
+    let mut other = std::fs::read(site.audit.join("segments/seg-00000000000000000016.records")).unwrap();
+    other.resize(sound.len(), 0);
+    replace(&records, &other);
+    let shown = gateway.exchange(&first);
+    assert_eq!(shown["error"], "the trail cannot be read", "{shown}");
+    replace(&records, &sound);
+    assert_eq!(gateway.exchange(&first)["outcome"], "succeeded");
+    gateway.stop();
+    crate::survival::check_verified(&site);
+}
