@@ -74,7 +74,9 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
     let sums = pack.seal(&in_force, &gone(trail, &filter)?, end, export.is_some())?;
     match export {
         Some(export) => record(trail, &mut pack, Making { export, sums }).context("no pack is made: its making could not be recorded and proved")?,
-        None => eprintln!("keyward: no record of the trail tells of the making of this pack: that none of its records was left out rests on your word"),
+        None => crate::log::say(format_args!(
+            "keyward: no record of the trail tells of the making of this pack: that none of its records was left out rests on your word"
+        )),
     }
     let made = pack.archive(&args.out)?;
     sayln!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256)?;

@@ -100,8 +100,13 @@ fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut b
         }
         shared.remove_absent()?;
         shared.let_go(pace)?;
-        for segment in shared.segments.load().iter().filter(|segment| segment.index.load().is_none()) {
-            shared.reindex(segment, pace)?;
+        let unindexed: Vec<_> = shared.segments.load().iter().filter(|segment| segment.index.load().is_none()).map(|segment| segment.first_seq()).collect();
+        for first_seq in unindexed {
+            // Who erases makes indexes anew too, and puts other segments in the place of these.
+            let _changing = shared.change();
+            if let Some(segment) = shared.segment_of(first_seq).filter(|segment| segment.index.load().is_none()) {
+                shared.reindex(&segment, pace)?;
+            }
         }
         *tidied = true;
     }
