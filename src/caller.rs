@@ -2,8 +2,10 @@
 
 use crate::catalog::credential::Credentials;
 use crate::catalog::route::percent_decode;
+use crate::catalog::schema::Field;
 use crate::catalog::{Catalog, Target};
-use crate::request::{Authorization, RequestHead};
+use crate::names::is_credential;
+use crate::request::{Authorization, RequestHead, printable};
 use crate::secret::DigestKey;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -197,12 +199,18 @@ impl Directory {
     /// A listed client certificate identifies by itself. What else the request shows is for the cloud then, unless it is
     /// another caller's.
     pub fn identify(&self, head: &RequestHead, key: &DigestKey, catalog: &Catalog, target: &Target) -> Caller {
-        self.judge(head, &shown(head, key, catalog.credentials()), catalog.verified(target))
+        let verified = catalog.verified(target);
+        self.judge(head, &shown(head, key, catalog.credentials(), verified, target), verified)
     }
 
     fn judge(&self, head: &RequestHead, shown: &[Credential], verified: &Credentials) -> Caller {
+        let foreign = shown.iter().find(|c| !verified.verify(&c.scheme));
         match self.certified(head) {
             Ok(None) => self.by_credentials(shown, verified),
+            Ok(Some((_, credential))) if foreign.is_some() => {
+                let scheme = foreign.map_or("", |foreign| foreign.scheme.as_str());
+                anonymous(credential, &format!("this service verifies no credential of the kind {scheme}: leave it out"))
+            }
             Ok(Some((owner, credential))) if shown.iter().all(|c| self.owner(c).is_none_or(|o| o == owner)) => {
                 Caller { identity: self.callers.get(owner).cloned(), assurance: Assurance::Certificate, credential, why: String::new() }
             }
@@ -229,7 +237,7 @@ impl Directory {
             return Caller { identity: None, assurance: Assurance::None, credential: Credential::default(), why: "no credential was shown".to_owned() };
         };
         if let Some(foreign) = shown.iter().find(|c| !verified.verify(&c.scheme)) {
-            let why = format!("this service verifies no credential of the kind {}", foreign.scheme);
+            let why = format!("this service verifies no credential of the kind {}: leave it out", foreign.scheme);
             return anonymous(foreign.clone(), &why);
         }
         let owners: Vec<Option<usize>> = shown.iter().map(|c| self.owner(c)).collect();
@@ -277,7 +285,9 @@ fn is_digest(text: &str) -> bool {
 
 /// Every credential in a request's head that some service verifies, and whatever else stands in `Authorization`;
 /// signatures first.
-fn shown(head: &RequestHead, key: &DigestKey, known: &Credentials) -> Vec<Credential> {
+///
+/// A credential under a name that no document has is shown too: some service, or a gateway before it, may take it for who asks.
+fn shown(head: &RequestHead, key: &DigestKey, known: &Credentials, verified: &Credentials, target: &Target) -> Vec<Credential> {
     let mut found = Vec::new();
     if let Some(text) = head.header("authorization") {
         let authorization = Authorization::parse(text);
@@ -286,16 +296,46 @@ fn shown(head: &RequestHead, key: &DigestKey, known: &Credentials) -> Vec<Creden
         let digest = key_id.is_none().then(|| key.digest(secret.as_bytes()));
         found.push(Credential { scheme: scheme.to_owned(), key_id, digest });
     }
+    let signed = found.iter().any(|c| c.key_id.is_some());
+    let (documented_headers, documented_parameters) = match target {
+        Target::Operation(operation, _) => (operation.headers.as_slice(), operation.query.as_slice()),
+        _ => (&[][..], &[][..]),
+    };
     let token = |name: &str, token: &str| Credential { scheme: name.to_owned(), key_id: None, digest: Some(key.digest(token.as_bytes())) };
     found.extend(known.headers.iter().filter_map(|name| Some(token(name, head.header(name)?))));
-    for part in head.query().into_iter().flat_map(|q| q.split('&')) {
-        let Some((name, value)) = part.split_once('=') else { continue };
+    let is_documented = |fields: &[Field], name: &str| fields.iter().any(|field| field.name == name);
+    for name in head.headers.keys().map(http::HeaderName::as_str) {
+        let taken = name == "authorization" || known.headers.iter().any(|known| known == name) || is_documented(documented_headers, name);
+        if !taken && is_foreign(name, signed, verified) {
+            found.push(token(printable(name).as_str(), head.header(name).unwrap_or_default()));
+        }
+    }
+    for part in head.query().into_iter().flat_map(|q| q.split(['&', ';'])) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
         // The cloud decodes names as it decodes values.
-        if let Some(name) = percent_decode(name).filter(|name| known.parameters.contains(name)) {
-            found.extend(percent_decode(value).map(|value| token(&name, &value)));
+        let Some(name) = percent_decode(name) else { continue };
+        if known.parameters.contains(&name) || (is_credential(&name) && !is_documented(documented_parameters, &name)) {
+            found.extend(percent_decode(value).map(|value| token(&printable(&name), &value)));
         }
     }
     found
+}
+
+/// Families of signatures that bring headers of their own, and what these begin with.
+const COMPANIONS: &[(&str, &str)] = &[("ACS3", "x-acs-"), ("SDK", "x-sdk-"), ("AWS4", "x-amz-")];
+
+/// Whether a header that no document names is a credential, or goes with one, that the service does not take so.
+fn is_foreign(name: &str, signed: bool, verified: &Credentials) -> bool {
+    let takes = |family: &str| verified.signatures.iter().any(|known| known == family);
+    // The token of a temporary key counts with that key's signature, and alone for nothing.
+    match name {
+        "x-security-token" => return !(signed && (takes("SDK") || takes("V11"))),
+        "x-acs-security-token" => return !(signed && takes("ACS3")),
+        "x-amz-security-token" => return !(signed && takes("AWS4")),
+        _ => {}
+    }
+    let companion = COMPANIONS.iter().find(|(_, start)| name.starts_with(start));
+    companion.is_some_and(|(family, _)| !takes(family)) || is_credential(name)
 }
 
 #[cfg(test)]
@@ -312,6 +352,60 @@ mod tests {
         .unwrap()
     }
 
+    fn nowhere() -> Target {
+        Target::Unknown(crate::catalog::Unknown { service: None, reason: crate::reason::Reason::OperationUnknown, hint: None })
+    }
+
+    /// A second credential under a name that no document has is some gateway's word on who asks.
+    #[test]
+    fn a_credential_under_another_name_leaves_nobody_known() {
+        let key = DigestKey::new([7; 32]);
+        let directory = directory(&key);
+        let signed = ("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00");
+        let who = |target: &str, header: Option<(&'static str, &str)>| {
+            let headers: Vec<_> = std::iter::once(signed).chain(header).collect();
+            identify(&directory, &head("GET", target, &headers), &key).identity.map(|i| i.name)
+        };
+        assert_eq!(who("/", None).as_deref(), Some("ci-keys"));
+        for open in ["/?limit=1", "/?next_token=a", "/?marker=token", "/?clientToken=1"] {
+            assert_eq!(who(open, None).as_deref(), Some("ci-keys"), "{open}");
+        }
+        for header in ["x-sdk-date", "x-security-token", "x-request-id", "user-agent", "x-client-token", "x-project-id"] {
+            assert_eq!(who("/", Some((header, "a"))).as_deref(), Some("ci-keys"), "{header}");
+        }
+        for query in [
+            "access_token=a",
+            "access%5Ftoken=a",
+            "private_token",
+            "token=",
+            "a=1&X-Amz-Credential=b",
+            "AccessKeyId=a&Signature=b",
+            "a;token=b",
+            "X-Auth-Token=a",
+            "jwt=a",
+        ] {
+            assert_eq!(who(&format!("/?{query}"), None), None, "{query}");
+        }
+        for header in [
+            "private-token",
+            "job-token",
+            "x-subject-token",
+            "cookie",
+            "proxy-authorization",
+            "x-api-key",
+            "x-acs-accesskey-id",
+            "x-acs-action",
+            "x-amz-date",
+            "x-acs-security-token",
+            "x-forwarded-user",
+            "x-service-token",
+        ] {
+            assert_eq!(who("/", Some((header, "a"))), None, "{header}");
+        }
+        let beside = |headers: &[(&'static str, &str)]| identify(&directory, &head("GET", "/", headers), &key).identity.map(|i| i.name);
+        assert_eq!(beside(&[("x-yunxiao-token", "pt-secret"), ("x-security-token", "a")]), None);
+    }
+
     /// Who asks, of a service that verifies all that is read.
     fn identify(directory: &Directory, head: &RequestHead, key: &DigestKey) -> Caller {
         let text = |text: &[&str]| text.iter().map(|t| (*t).to_owned()).collect();
@@ -321,7 +415,7 @@ mod tests {
             headers: text(&["x-auth-token", "x-yunxiao-token"]),
             parameters: text(&["accessToken"]),
         };
-        directory.judge(head, &shown(head, key, &all), &all)
+        directory.judge(head, &shown(head, key, &all, &all, &nowhere()), &all)
     }
 
     #[test]
@@ -338,12 +432,12 @@ mod tests {
         all.join(&codeup);
         let who = |headers: &[(&'static str, &str)], service: &Credentials| {
             let head = head("POST", "/", headers);
-            let caller = directory.judge(&head, &shown(&head, &key, &all), service);
+            let caller = directory.judge(&head, &shown(&head, &key, &all, service, &nowhere()), service);
             (caller.identity.map(|i| i.name), caller.why)
         };
         let signed = ("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00");
         assert_eq!(who(&[signed], &huawei).0.as_deref(), Some("ci-keys"));
-        assert_eq!(who(&[signed], &codeup), (None, "this service verifies no credential of the kind SDK-HMAC-SHA256".to_owned()));
+        assert_eq!(who(&[signed], &codeup), (None, "this service verifies no credential of the kind SDK-HMAC-SHA256: leave it out".to_owned()));
         assert_eq!(who(&[("x-yunxiao-token", "pt-secret")], &codeup).0.as_deref(), Some("desk"));
         assert_eq!(who(&[("x-yunxiao-token", "pt-secret")], &huawei).0, None);
         assert_eq!(who(&[("x-auth-token", "pt-secret")], &codeup).0, None);

@@ -293,7 +293,7 @@ paths:
       operationId: DropThing
       x-keyward-groups: [write]
       x-keyward-resource: {type: Thing, id: path.name}
-      parameters: [{name: name, in: path, required: true, schema: {type: string}}]
+      parameters: [{name: name, in: path, required: true, schema: {type: string, x-keyward-free-name: true}}]
       responses: {'200': {description: ok}}
 ";
 

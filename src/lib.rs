@@ -13,6 +13,7 @@ pub mod secret;
 pub mod metrics;
 pub mod client;
 pub mod request;
+pub mod names;
 pub mod head;
 pub mod catalog;
 pub mod caller;

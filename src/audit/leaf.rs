@@ -367,7 +367,7 @@ fn fact_json(fact: &Fact) -> Value {
         Fact::Text(text) | Fact::Choice { value: text, .. } => Value::from(text.as_str()),
         Fact::Flag(flag) => Value::from(*flag),
         Fact::Number(number) => Value::from(*number),
-        Fact::Time(time) => Value::from(time.rfc3339()),
+        Fact::Time(time) => Value::from(time.rfc3339(6)),
         Fact::Key(key) => key_json(key),
         Fact::List(list) => list.iter().map(fact_json).collect(),
         Fact::Record(facts) => facts_json(facts),

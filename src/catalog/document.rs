@@ -2,6 +2,7 @@
 
 use super::credential::Credentials;
 use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
+use super::reach;
 use super::route::{HostPattern, Template};
 use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
 use super::source::{Source, Step};
@@ -223,6 +224,7 @@ impl Reader<'_> {
             outcome: self.outcome(&at)?,
             answers: self.answers(&at)?,
         };
+        reach::check(&operation).map_err(|why| fault(&at, &why))?;
         let alias_of = node.get("x-keyward-alias-of").and_then(Value::as_str).map(str::to_owned);
         Ok(Route { template, operation, alias_of, pointer: at })
     }

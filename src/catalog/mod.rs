@@ -3,6 +3,7 @@
 pub mod credential;
 pub mod document;
 pub mod operation;
+pub mod reach;
 pub mod route;
 pub mod schema;
 pub mod source;

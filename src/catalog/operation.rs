@@ -167,6 +167,19 @@ impl Operation {
         self.groups.first().is_some_and(|g| g == "write")
     }
 
+    /// Whether every call of the operation has something at a source.
+    pub fn always_has(&self, source: &Source) -> bool {
+        let required = |fields: &[Field], name: &str| fields.iter().any(|field| field.name == name && field.required);
+        match source {
+            Source::Path(_) => true,
+            Source::Query(name) => required(&self.query, name),
+            Source::Header(name) => name == "host" || required(&self.headers, name),
+            // An item is made of what is there, an element at a time.
+            Source::Item(name) => self.items.get(name).is_some_and(|source| self.always_has(source)),
+            Source::Body(steps) => self.body.as_ref().is_some_and(|body| body.required && body.shape.always_has(steps)),
+        }
+    }
+
     /// What the document says of answers with this status: its own entry, its class (`2XX`) or `default`.
     pub fn answer(&self, status: u16) -> Option<&AnswerSpec> {
         self.answers.get(&status.to_string()).or_else(|| self.answers.get(&format!("{}XX", status / 100))).or_else(|| self.answers.get("default"))

@@ -2,6 +2,7 @@
 //!
 //! A keyword that is not compiled is refused at load: what is silently ignored is a check that nobody makes.
 
+use super::source::Step;
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -55,6 +56,8 @@ pub enum Shape {
 pub enum TextMeaning {
     /// Just text.
     Plain,
+    /// The free name of a thing, in one spelling.
+    Name,
     /// One of a closed set, as the named Cedar type.
     Choice {
         /// The Cedar type's name.
@@ -66,6 +69,20 @@ pub enum TextMeaning {
     DateTime,
     /// An OpenSSH public key.
     SshPublicKey,
+}
+
+impl Shape {
+    /// Whether every value of this shape has something at a place; of arrays, every element.
+    pub fn always_has(&self, steps: &[Step]) -> bool {
+        match (steps.split_first(), self) {
+            (None, _) => true,
+            (Some((Step::Each, rest)), Self::Array { element, .. }) => element.always_has(rest),
+            (Some((Step::Field(name), rest)), Self::Object { fields, .. }) => {
+                fields.iter().any(|field| field.name == *name && field.required && field.shape.always_has(rest))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A named value: a property of an object, or a parameter.
@@ -131,6 +148,9 @@ struct Compiler<'a> {
     document: &'a Value,
     depth: usize,
 }
+
+/// Says that a text is the free name of a thing.
+const FREE_NAME: &str = "x-keyward-free-name";
 
 const ANNOTATIONS: &[&str] =
     &["description", "title", "example", "examples", "deprecated", "x-keyward-secret", "x-keyward-as", "x-keyward-enum", "default", "$comment"];
@@ -229,7 +249,7 @@ impl Compiler<'_> {
 }
 
 fn text(at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, SchemaFault> {
-    allow(at, schema, &["type", "enum", "const", "minLength", "maxLength", "pattern", "format"])?;
+    allow(at, schema, &["type", "enum", "const", "minLength", "maxLength", "pattern", "format", FREE_NAME])?;
     let values: Option<Vec<String>> = match (schema.get("enum"), schema.get("const")) {
         (Some(Value::Array(values)), None) => values.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
         (None, Some(Value::String(value))) => Some(vec![value.clone()]),
@@ -243,6 +263,7 @@ fn text(at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, Sche
             let name = schema.get("x-keyward-enum").and_then(Value::as_str).map_or_else(|| pascal_case(name), str::to_owned);
             TextMeaning::Choice { name, values }
         }
+        None if schema.get(FREE_NAME) == Some(&Value::Bool(true)) => TextMeaning::Name,
         None | Some("uuid" | "uri" | "password") => TextMeaning::Plain,
         Some("date-time") => TextMeaning::DateTime,
         Some("ssh-public-key") => TextMeaning::SshPublicKey,

@@ -1,6 +1,7 @@
 //! Headers: names that no server folds into others, values in plain ASCII, and each header that counts at most once.
 
 use super::{Checked, refuse};
+use crate::names::{self, Steering};
 use crate::reason::Reason;
 use crate::request::{Authorization, printable};
 use http::{HeaderMap, HeaderValue, header};
@@ -103,7 +104,10 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
             return refuse(Reason::HeadName, format!("the header {} has more in its name than letters, digits and `-`: write it in these", printable(name)));
         }
         one_value(name, value)?;
-        let Some((known, meaning)) = known(name) else { continue };
+        let Some((known, meaning)) = known(name) else {
+            unknown(name)?;
+            continue;
+        };
         if *known != name {
             return refuse(Reason::HeadName, format!("the header {name} can be taken for {known}: write {known}, or leave it out"));
         }
@@ -116,6 +120,17 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
         }
     }
     Ok(())
+}
+
+/// A header that nobody knows, by the words in its name: what could turn a call is refused. What could turn the host is
+/// compared with it.
+fn unknown(name: &str) -> Checked {
+    match names::steers(name) {
+        Some(Steering::Method) => refuse(Reason::MethodOverride, format!("the header {name} could change the method upstream: leave it out")),
+        Some(Steering::Path | Steering::Call) => refuse(Reason::PathOverride, format!("the header {name} could change upstream what is called: leave it out")),
+        Some(Steering::Project) => refuse(Reason::HeadProject, format!("the header {name} could name another project: send X-Project-Id, or leave it out")),
+        Some(Steering::Host) | None => Ok(()),
+    }
 }
 
 fn one_value(name: &str, value: &HeaderValue) -> Checked {

@@ -1,6 +1,7 @@
 //! Host: one plain name, and nothing else in the request that names another one.
 
 use super::{Checked, Head, refuse};
+use crate::names::{self, Steering};
 use crate::reason::Reason;
 use http::HeaderMap;
 
@@ -50,8 +51,9 @@ fn is_address(text: &str) -> bool {
 /// What a proxy in front of this one says of Host must be what Host says.
 fn again(name: &str, headers: &HeaderMap) -> Checked {
     let differs = |value: &[u8]| std::str::from_utf8(value).ok().and_then(name_of).is_none_or(|other| !other.eq_ignore_ascii_case(name));
-    if let Some(header) = AGAIN.iter().find(|header| headers.get_all(**header).iter().any(|value| differs(value.as_bytes()))) {
-        return refuse(Reason::HeadHost, format!("the header {header} names another host than Host: leave it out"));
+    let may_name = |header: &str| header != "host" && (AGAIN.contains(&header) || names::steers(header) == Some(Steering::Host));
+    if let Some((header, _)) = headers.iter().find(|(header, value)| may_name(header.as_str()) && differs(value.as_bytes())) {
+        return refuse(Reason::HeadHost, format!("the header {header} names another host than Host, or could: leave it out"));
     }
     let elements = headers.get_all(http::header::FORWARDED).iter().flat_map(|value| value.as_bytes().split(|b| matches!(b, b',' | b';')));
     for element in elements.map(<[u8]>::trim_ascii) {

@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::rsa::{Finding, RsaKey};
-use crate::clock::Timestamp;
+use crate::clock::Moment;
 use std::collections::BTreeMap;
 
 /// One typed value.
@@ -15,7 +15,7 @@ pub enum Fact {
     /// An integer.
     Number(i64),
     /// A point in time.
-    Time(Timestamp),
+    Time(Moment),
     /// One of a closed set.
     Choice {
         /// The set's name: `KeyScope`.

@@ -33,8 +33,7 @@ pub fn items(operation: &Operation, head: &RequestHead, facts: &CallFacts, body:
     items.into_iter().map(|fields| Item { resource: Some(resolve(resource, &fields, head, facts, body)), fields }).map(named_plainly).collect()
 }
 
-/// What policies name things by must be one name to every store: some fold case and accents of what is not ASCII, or cut
-/// blanks off.
+/// What policies name things by must be one name to every store: see [`text::is_identifier`].
 fn named_plainly(item: Item) -> Result<Item, Unreadable> {
     let attribute = |(name, fact): (&'_ String, &'_ Fact)| matches!(fact, Fact::Text(text) if !text::is_identifier(text)).then(|| name.clone());
     let thing = |resource: &Resource| {
@@ -43,7 +42,7 @@ fn named_plainly(item: Item) -> Result<Item, Unreadable> {
     };
     match item.fields.iter().find_map(attribute).or_else(|| item.resource.as_ref().and_then(thing)) {
         None => Ok(item),
-        Some(what) => Err(Unreadable { reason: Reason::BodyValue, detail: format!("{what} is not named in visible ASCII without a blank at its ends") }),
+        Some(what) => Err(Unreadable { reason: Reason::BodyValue, detail: format!("{what} must be named {}", text::NAMED) }),
     }
 }
 

@@ -122,7 +122,7 @@ fn passing(of: &Passing, head: &RequestHead, body: &[u8]) -> Result<CallFacts, U
     if !empty && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
         return Err(refuse(Reason::BodyNotExpected, format!("a {} of this family takes no body: leave it out", head.method)));
     }
-    query::no_override(head.query())?;
+    query::no_override(head.query(), &[])?;
     // Nothing tells how its things may be named, so they are named in the one way that every store takes.
     if let Some(segment) = head.path().split('/').skip(1).find(|segment| !text::is_plain_name(segment)) {
         let why = "in a path that passes unread, each part is letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends";
@@ -140,7 +140,7 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
     envelope::readable_answer(operation, head)?;
     header_values(operation, head)?;
     one_project(operation.project.as_ref(), path, head)?;
-    query::no_override(head.query())?;
+    query::no_override(head.query(), &operation.query)?;
     let pairs = query::split(head.query(), operation.is_write())?;
     let mut facts = CallFacts {
         path: path_facts(operation, path)?,
@@ -175,6 +175,9 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
 /// Headers that the document describes: a value that it does not allow may make another call of it.
 fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
     for field in operation.headers.iter().filter(|field| !field.secret) {
+        if field.required && !head.headers.contains_key(&field.name) {
+            return Err(refuse(Reason::HeaderInvalid, format!("the header {} is required", field.name)));
+        }
         for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
             let checked = value::check_parameter(field, text, Place::Field(&Place::Root("header"), &field.name));
             checked.map_err(|wrong| as_documented(operation, refuse(Reason::HeaderInvalid, wrong.detail)))?;

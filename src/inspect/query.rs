@@ -7,7 +7,8 @@ use super::refuse;
 use super::value;
 use crate::catalog::operation::Operation;
 use crate::catalog::route::percent_decode;
-use crate::catalog::schema::Shape;
+use crate::catalog::schema::{Field, Shape};
+use crate::names::{self, Steering};
 use crate::reason::Reason;
 use crate::request::printable;
 
@@ -28,16 +29,28 @@ const HEADERS: &[&str] = &[
     "x-yunxiao-token",
 ];
 
-/// Refuses a parameter that asks the upstream to take the method for another: a read would become a write.
+/// Refuses a parameter that no document has and that could turn the call upstream, by the words in its name: a read would
+/// become a write, or of another thing.
 ///
 /// # Errors
 /// When there is one. Broken escapes are left to [`split`].
-pub fn no_override(raw: Option<&str>) -> Result<(), Unreadable> {
+pub fn no_override(raw: Option<&str>, documented: &[Field]) -> Result<(), Unreadable> {
     let names = raw.into_iter().flat_map(|q| q.split(['&', ';'])).map(|part| part.split('=').next().unwrap_or_default());
-    match names.filter_map(percent_decode).find(|name| overrides(name)) {
-        Some(name) => Err(refuse(Reason::MethodOverride, format!("the query parameter `{}` could change the method upstream: leave it out", printable(&name)))),
-        None => Ok(()),
+    for name in names.filter_map(percent_decode).filter(|name| !documented.iter().any(|field| field.name == *name)) {
+        let shown = printable(&name);
+        let reason = match names::steers(&name) {
+            _ if overrides(&name) => Reason::MethodOverride,
+            Some(Steering::Method) => Reason::MethodOverride,
+            Some(Steering::Path | Steering::Host) => Reason::PathOverride,
+            Some(Steering::Project | Steering::Call) => Reason::QueryUnknown,
+            // Frameworks take their own parameters so; a filter by a private attribute has two of them in front.
+            None if name.starts_with('_') && !name.starts_with("__") => Reason::QueryUnknown,
+            None if name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-")) => Reason::QueryUnknown,
+            None => continue,
+        };
+        return Err(refuse(reason, format!("the query parameter `{shown}` could change upstream what is called, or how: leave it out")));
     }
+    Ok(())
 }
 
 /// Splits and decodes a raw query.
@@ -144,13 +157,35 @@ mod tests {
 
     #[test]
     fn no_parameter_changes_the_method() {
-        for raw in ["_method=DELETE", "a=1&_METHOD=PUT", "%5fmethod=PUT", "X-HTTP-Method-Override=PUT", "a=1;x-method-override=PUT"] {
-            assert!(no_override(Some(raw)).is_err(), "{raw}");
+        let reason = |raw: &str| no_override(Some(raw), &[]).err().map(|fault| fault.reason);
+        for raw in [
+            "_method=DELETE",
+            "a=1&_METHOD=PUT",
+            "%5fmethod=PUT",
+            "X-HTTP-Method-Override=PUT",
+            "a=1;x-method-override=PUT",
+            "method=DELETE",
+            "_HttpMethod=PUT",
+            "httpMethod=PUT",
+        ] {
+            assert_eq!(reason(raw), Some(Reason::MethodOverride), "{raw}");
         }
-        for raw in ["", "method=list", "a=_method", "limit=1"] {
-            assert!(no_override(Some(raw)).is_ok(), "{raw}");
+        for (raw, wanted) in [
+            ("X-Rewrite-URL=/a", Reason::PathOverride),
+            ("host=b", Reason::PathOverride),
+            ("path=/a", Reason::PathOverride),
+            ("Action=Delete", Reason::QueryUnknown),
+            ("callback=f", Reason::QueryUnknown),
+            ("_format=xml", Reason::QueryUnknown),
+            ("X-Whatever=1", Reason::QueryUnknown),
+            ("tenant_id=b", Reason::QueryUnknown),
+        ] {
+            assert_eq!(reason(raw), Some(wanted), "{raw}");
         }
-        assert!(no_override(None).is_ok());
+        for raw in ["", "a=_method", "limit=1", "__os_bit=64", "enterprise_project_id=0", "sort_key=name", "visibility=private"] {
+            assert_eq!(reason(raw), None, "{raw}");
+        }
+        assert!(no_override(None, &[]).is_ok());
     }
 
     #[test]

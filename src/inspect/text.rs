@@ -37,9 +37,14 @@ fn is_unplain(c: char) -> bool {
     control || line_end_or_mark || no_character
 }
 
-/// Whether a text is fit to name a thing: visible ASCII, and no blank at its ends, which some stores cut off.
+/// How things are named, in words.
+pub const NAMED: &str = "in visible ASCII without `%` and `\\`, with single blanks inside only, and no `.` or `/` at its end";
+
+/// Whether a text is fit to name a thing: one name to every store. Some fold case and accents of what is not ASCII, cut
+/// blanks, dots and slashes off an end, join blanks, decode an escape once more, or turn `\` around.
 pub fn is_identifier(text: &str) -> bool {
-    text.bytes().all(|b| (0x20..0x7f).contains(&b)) && text.trim_ascii().len() == text.len()
+    let plain = text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'%' && b != b'\\');
+    plain && text.trim_ascii().len() == text.len() && !text.contains("  ") && !text.ends_with(['.', '/'])
 }
 
 /// Whether a text names a thing in letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends.
@@ -106,7 +111,7 @@ mod tests {
         for text in ["kp-1", "a b", "ae4d.x/y:z"] {
             assert!(is_identifier(text), "{text:?}");
         }
-        for text in [" a", "a ", "a\t", "a\n", "ｋp", "k\u{200b}p", "kp\u{301}", "\u{43a}p"] {
+        for text in [" a", "a ", "a  b", "a%20b", "a%", "a\\b", "a.", "a/", "a\t", "a\n", "ｋp", "k\u{200b}p", "kp\u{301}", "\u{43a}p"] {
             assert!(!is_identifier(text), "{text:?}");
         }
     }

@@ -5,8 +5,10 @@ use super::key;
 use super::name::lookalike;
 use super::place::Place;
 use super::refuse;
+use super::text::{NAMED, is_identifier};
 use crate::catalog::schema::{Field, Shape, TextMeaning};
-use crate::clock::Timestamp;
+use crate::clock::Moment;
+use crate::names;
 use crate::reason::Reason;
 use crate::request::printable;
 use serde_json::{Map, Value};
@@ -74,6 +76,10 @@ fn unknown_field(fields: &[Field], additional: bool, name: &str, place: Place) -
     if let Some(near) = lookalike(fields.iter().map(|f| f.name.as_str()), name) {
         return Err(refuse(Reason::BodyLookalike, format!("`{place}.{shown}` can be taken for the documented `{near}`: write it exactly so, or leave it out")));
     }
+    if additional && matches!(place, Place::Root(_)) && names::is_credential_field(name) {
+        let why = "can be taken for a credential, beside the one that was looked at: leave it out";
+        return Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` {why}")));
+    }
     if additional {
         return Ok(());
     }
@@ -110,9 +116,11 @@ pub fn check_parameter(field: &Field, text: &str, place: Place) -> Result<Option
 fn text_fact(meaning: &TextMeaning, text: &str, place: Place) -> Result<Fact, Unreadable> {
     match meaning {
         TextMeaning::Plain => Ok(Fact::Text(text.to_owned())),
+        TextMeaning::Name if is_identifier(text) => Ok(Fact::Text(text.to_owned())),
+        TextMeaning::Name => Err(refuse(Reason::BodyValue, format!("`{place}` must be a name {NAMED}"))),
         TextMeaning::Choice { name, values } if values.iter().any(|v| v == text) => Ok(Fact::Choice { kind: name.clone(), value: text.to_owned() }),
         TextMeaning::Choice { values, .. } => Err(refuse(Reason::BodyValue, format!("`{place}` must be exactly one of {}", values.join(", ")))),
-        TextMeaning::DateTime => match Timestamp::parse(text) {
+        TextMeaning::DateTime => match Moment::parse(text) {
             Some(time) => Ok(Fact::Time(time)),
             None => Err(refuse(Reason::BodyValue, format!("`{place}` must be a date and time with its offset, for example 2026-12-31T15:30:45Z"))),
         },

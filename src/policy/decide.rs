@@ -55,15 +55,18 @@ struct Asking<'a> {
     service: &'a str,
     /// Whether it acts on something else than the service.
     acts: bool,
+    /// The type of what holds that, if something does.
+    holder: Option<&'a str>,
 }
 
 impl<'a> Asking<'a> {
     fn operation(of: &'a Operation) -> Self {
-        Self { action: &of.action, service: &of.service, acts: of.resource.is_some() }
+        let holder = of.resource.as_ref().and_then(|resource| resource.parent.as_ref()).map(|(kind, _)| kind.as_str());
+        Self { action: &of.action, service: &of.service, acts: of.resource.is_some(), holder }
     }
 
     fn passing(of: &'a Passing) -> Self {
-        Self { action: &of.action, service: &of.service, acts: false }
+        Self { action: &of.action, service: &of.service, acts: false, holder: None }
     }
 }
 
@@ -161,7 +164,7 @@ impl Bundle {
 
         let (principal, groups) = self.principal(&question.caller)?;
         let (resource, holder) = match (&item.resource, asking.acts) {
-            (Some(resource), true) => self.resource(resource)?,
+            (Some(resource), true) => self.resource(resource, asking.holder)?,
             (None, false) => (self.uid(SERVICE, asking.service)?, None),
             (None, true) => return Err("it names nothing that it acts on".to_owned()),
             (Some(_), false) => return Err(format!("it acts on something, but `{}` on nothing", asking.action)),
@@ -190,8 +193,11 @@ impl Bundle {
         Ok((self.uid(kind, &identity.name)?, groups))
     }
 
-    fn resource(&self, resource: &Resource) -> Result<(EntityUid, Option<EntityUid>), String> {
-        let holder = resource.parent.as_ref().map(|(kind, id)| self.uid(kind, id)).transpose()?;
+    /// What is acted on, and what holds it. A call that does not say what holds it acts on what the nameless one holds, so that
+    /// a rule can ask for it: no rule over a named one covers the call.
+    fn resource(&self, resource: &Resource, holder: Option<&str>) -> Result<(EntityUid, Option<EntityUid>), String> {
+        let named = resource.parent.as_ref().map(|(kind, id)| (kind.as_str(), id.as_str()));
+        let holder = named.or(holder.map(|kind| (kind, ""))).map(|(kind, id)| self.uid(kind, id)).transpose()?;
         Ok((self.uid(&resource.kind, &resource.id)?, holder))
     }
 

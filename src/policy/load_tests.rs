@@ -125,10 +125,12 @@ fn a_catalogue_that_contradicts_itself_does_not_load() {
     );
     let closed_set = with("enum: [READ, ALL]", "enum: [READ, WRITE]").unwrap_err()[0].to_string();
     assert!(closed_set.contains("`KeyScope`") && closed_set.contains("body.scope") && closed_set.contains("[\"READ\", \"WRITE\"]"), "{closed_set}");
-    check(with("keypair: 'body.servers[].keypair'", "keypair: 'body.servers[].keypairs'"), "svc.yaml: ", "`body.servers[].keypairs` leads to nothing");
-    check(with("keypair: {type: string}", "keypair: {type: string, x-keyward-secret: true}"), "svc.yaml: ", "policies cannot see");
     check(with("x-keyward-enum: KeyScope", "x-keyward-enum: User"), "svc.yaml: ", "`User` is keyward's own");
-    check(with("keypair: {type: string}", "keypair: {type: string, enum: [a, b], x-keyward-enum: Server}"), "svc.yaml: ", "`Server` is a closed set too");
+    check(
+        with("keypair: {type: string, x-keyward-free-name: true}", "keypair: {type: string, enum: [a, b], x-keyward-enum: Server}"),
+        "svc.yaml: ",
+        "`Server` is a closed set too",
+    );
     check(with("x-keyward-enum: KeyScope", "x-keyward-enum: key-scope"), "svc.yaml: ", "cannot be the name of a Cedar type");
     check(with("{type: Organization, id: path.org}", "{type: Group, id: path.org}"), "svc.yaml: ", "`Group` is keyward's own");
     check(
@@ -136,6 +138,52 @@ fn a_catalogue_that_contradicts_itself_does_not_load() {
         "svc.yaml: ",
         "two fields are shown to policies as `key`",
     );
+}
+
+#[test]
+fn a_source_leads_to_something_of_one_spelling() {
+    let with = |from: &str, to: &str| {
+        assert!(DOCUMENT.contains(from), "{from}");
+        let loaded = Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.replacen(from, to, 1))]);
+        loaded.err().map(|errors| errors.iter().map(ToString::to_string).collect::<String>()).unwrap_or_default()
+    };
+    let org = "{name: org, in: path, required: true, schema: {type: string, pattern: '^[a-z0-9]+$'}}";
+    let spelt = |schema: &str| with(org, &format!("{{name: org, in: path, required: true, schema: {schema}}}"));
+    for schema in
+        ["{type: string, enum: [a, b]}", "{type: integer}", "{type: string, x-keyward-free-name: true}", "{type: string, pattern: '^[A-Za-z][A-Za-z0-9-]*$'}"]
+    {
+        assert_eq!(spelt(schema), "", "{schema}");
+    }
+    for schema in [
+        "{type: string}",
+        "{type: string, minLength: 1, maxLength: 32}",
+        "{type: string, pattern: '[a-z]+'}",
+        "{type: string, pattern: '^[a-z]+'}",
+        "{type: string, pattern: '^[a-z/]+$'}",
+        "{type: string, pattern: '^[a-z.]+$'}",
+        "{type: string, pattern: '^[a-z ]+$'}",
+        "{type: string, pattern: '^[a-z%0-9]+$'}",
+        "{type: string, pattern: '^.*$'}",
+        "{type: string, format: uuid}",
+        "{type: string, x-keyward-free-name: false}",
+    ] {
+        assert!(spelt(schema).contains("what stands at `path.org` can be spelt in several ways"), "{schema}: {}", spelt(schema));
+    }
+    for (from, to, wanted) in [
+        ("keypair: 'body.servers[].keypair'", "keypair: 'body.servers[].keypairs'", "`body.servers[].keypairs` leads to nothing"),
+        (
+            "keypair: {type: string, x-keyward-free-name: true}",
+            "keypair: {type: string, x-keyward-secret: true}",
+            "policies cannot see `body.servers[].keypair`",
+        ),
+        ("{type: Organization, id: path.org}", "{type: Organization, id: path.organization}", "`path.organization` leads to nothing"),
+        ("{type: Organization, id: path.org}", "{type: Organization, id: body.org}", "`body.org` leads to nothing"),
+        ("id: item.server_id", "id: item.server", "`item.server` leads to nothing"),
+        ("in: {type: Project, id: path.project}", "in: {type: Project, id: query.project}", "`query.project` leads to nothing"),
+        ("id: header.x-project-id", "id: header.x-projet-id", "`header.x-projet-id` leads to nothing"),
+    ] {
+        assert!(with(from, to).contains(wanted), "{to}: {}", with(from, to));
+    }
 }
 
 #[test]

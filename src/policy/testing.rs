@@ -19,7 +19,7 @@ paths:
   /:
     get: {operationId: Versions, x-keyward-groups: [discovery], responses: {'200': {description: ok}}}
   /orgs/{org}/keys:
-    parameters: [{name: org, in: path, required: true, schema: {type: string}}]
+    parameters: [{name: org, in: path, required: true, schema: {type: string, pattern: '^[a-z0-9]+$'}}]
     get:
       operationId: ListKeys
       x-keyward-groups: [read]
@@ -54,7 +54,7 @@ paths:
       x-keyward-alias-of: CreateKey
       x-keyward-groups: [write, key]
       x-keyward-resource: {type: Organization, id: query.org}
-      parameters: [{name: org, in: query, required: true, schema: {type: string}}]
+      parameters: [{name: org, in: query, required: true, schema: {type: string, pattern: '^[a-z0-9]+$'}}]
       requestBody:
         required: true
         content:
@@ -70,7 +70,7 @@ paths:
                 force: {type: boolean, default: false}
       responses: {'200': {description: ok}}
   /projects/{project}/bind:
-    parameters: [{name: project, in: path, required: true, schema: {type: string}}]
+    parameters: [{name: project, in: path, required: true, schema: {type: string, pattern: '^[a-z0-9]+$'}}]
     put:
       operationId: Bind
       x-keyward-groups: [write]
@@ -86,7 +86,14 @@ paths:
               properties:
                 servers:
                   type: array
-                  items: {type: object, required: [server_id], properties: {server_id: {type: string}, keypair: {type: string}}}
+                  items: {type: object, required: [server_id], properties: {server_id: {type: string, pattern: '^[a-z0-9]+$'}, keypair: {type: string, x-keyward-free-name: true}}}
+      responses: {'200': {description: ok}}
+  /images/{image}:
+    parameters: [{name: image, in: path, required: true, schema: {type: string, pattern: '^[a-z0-9]+$'}}, {name: X-Project-Id, in: header, schema: {type: string, pattern: '^[a-z0-9]+$'}}]
+    get:
+      operationId: ShowImage
+      x-keyward-groups: [read]
+      x-keyward-resource: {type: Image, id: path.image, in: {type: Project, id: header.x-project-id}}
       responses: {'200': {description: ok}}
 ";
 

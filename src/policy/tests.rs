@@ -177,6 +177,39 @@ fn what_passes_needs_a_known_caller_and_a_policy_that_permits_it() {
 }
 
 #[test]
+fn a_call_that_leaves_its_parent_out_acts_in_the_nameless_one() {
+    let ask = |project: Option<&str>| {
+        let text = "[[case]]\nname = \"\"\nmethod = \"GET\"\nhost = \"svc.test\"\npath = \"/images/i1\"\nexpect = \"allow\"\n";
+        let mut case = cases::parse("test.toml", text).unwrap().remove(0);
+        case.headers.extend(project.map(|project| ("x-project-id".to_owned(), project.to_owned())));
+        Question { caller: caller("ci", CallerKind::Robot, &["key-admins"]), ..cases::question(catalog(), &case).unwrap() }
+    };
+    let named = with_grant(r#"forbid (principal, action, resource in Keyward::Project::"p1");"#);
+    let demanded = with_grant(r#"forbid (principal, action == Keyward::Action::"test.svc.ShowImage", resource in Keyward::Project::"");"#);
+    for (bundle, project, reason) in [
+        (&named, Some("p1"), Reason::Forbidden),
+        (&named, Some("p2"), Reason::Permitted),
+        (&named, None, Reason::Permitted),
+        (&demanded, Some("p1"), Reason::Permitted),
+        (&demanded, None, Reason::Forbidden),
+        // Another spelling of the project is refused, and so escapes nothing.
+        (&named, Some("P1"), Reason::HeaderInvalid),
+        (&named, Some("p1/"), Reason::HeaderInvalid),
+        (&named, Some("p1."), Reason::HeaderInvalid),
+        (&named, Some("p1%20"), Reason::HeaderInvalid),
+        (&named, Some("p1 x"), Reason::HeaderInvalid),
+        (&named, Some(""), Reason::HeaderInvalid),
+    ] {
+        assert_eq!(bundle.decide(&ask(project)).reason, reason, "{project:?}");
+    }
+    let schema = named.source.schema.as_str();
+    assert!(
+        schema.contains("// A call may leave its Project out") && schema.contains("Keyward::Project::\"\"") && !schema.contains("leave its Image out"),
+        "{schema}"
+    );
+}
+
+#[test]
 fn shadow_policies_decide_nothing_even_when_they_fail() {
     let shadow = r#"@mode("shadow") forbid (principal, action == Keyward::Action::"test.svc.ListKeys", resource) when { context.query.limit + 9223372036854775807 < 0 };
         @id("trial") @message("On trial.") @mode("shadow") forbid (principal, action in Keyward::Action::"read", resource);"#;

@@ -64,7 +64,7 @@ impl Type {
                 scalar => Self::Set(Box::new(scalar)),
             },
             Shape::Text { meaning, .. } => match meaning {
-                TextMeaning::Plain => Self::Text,
+                TextMeaning::Plain | TextMeaning::Name => Self::Text,
                 TextMeaning::Choice { name, values } => names.choice(name, values, at).map_or(Self::Hidden, Self::Choice),
                 TextMeaning::DateTime => Self::Time,
                 TextMeaning::SshPublicKey => names.algorithm().map_or(Self::Hidden, Self::Key),
@@ -123,7 +123,7 @@ impl Type {
             (Self::Text, Fact::Text(text)) => RestrictedExpression::new_string(text.clone()),
             (Self::Flag, Fact::Flag(flag)) => RestrictedExpression::new_bool(*flag),
             (Self::Number, Fact::Number(number)) => RestrictedExpression::new_long(*number),
-            (Self::Time, Fact::Time(time)) => datetime(*time),
+            (Self::Time, Fact::Time(time)) => RestrictedExpression::new_datetime(time.rfc3339(3)),
             (Self::Choice(name), Fact::Choice { kind, value }) if name.basename() == kind => entity(name, value),
             (Self::Key(algorithm), Fact::Key(key)) => {
                 let long = RestrictedExpression::new_long;

@@ -96,7 +96,7 @@ fn a_method_is_one_method() {
         ("in the query of what passes", read("/v1/p/secrets?x-http-method-override=DELETE", &[]), Reason::MethodOverride),
         ("another path", copy(&[("x-original-url", "/v3/p/keypairs")]), Reason::PathOverride),
         ("another prefix", copy(&[("x-forwarded-prefix", "/a")]), Reason::PathOverride),
-        ("the word alone", read("/v3/p/keypairs?method=list", &[]), Reason::Permitted),
+        ("the word alone", read("/v3/p/keypairs?method=list", &[]), Reason::MethodOverride),
     ]);
     let hint = judge("PATCH", KPS, LIST, &[("authorization", &auth)], "").decision.message;
     assert!(hint.contains("GET") && hint.contains("POST"), "{hint}");

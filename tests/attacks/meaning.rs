@@ -11,12 +11,21 @@ fn a_second_key_behind_a_line_break_is_no_comment() {
     }
 }
 
+/// What is a date is judged by the rule, and denied in its words.
+#[test]
+fn never_and_long_ago_are_dates() {
+    for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999-23:59", "1969-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "2600-01-01T00:00:00z"] {
+        let judged = create_ssh_key(&ssh_key(json!({"expireTime": text})));
+        assert_eq!(judged.reason(), Reason::Forbidden, "{text}");
+        assert!(judged.decision.message.contains("[codeup-expiry-90d]"), "{}", judged.decision.message);
+    }
+}
+
 #[test]
 fn a_date_has_one_spelling() {
     for text in [
         "2026-12-22T00:00:00+00:00[UTC]",
         "2026-12-22 00:00:00Z",
-        "2026-12-22t00:00:00z",
         "2026-12-22T00:00Z",
         "2026-12-22T00Z",
         "2026-12-22T00:00:00,5Z",
@@ -24,15 +33,22 @@ fn a_date_has_one_spelling() {
         "+002026-12-22T00:00:00Z",
         "2026-12-22T00:00:00+08",
         "2026-12-22T00:00:00+0800",
-        "2026-12-31T23:59:60Z",
+        "2026-12-30T23:59:60Z",
+        "2026-12-22T00:00:00+24:00",
+        "2026-12-22T00:00:00-25:59",
         "2026-12-22T24:00:00Z",
         "-000001-12-22T00:00:00Z",
-        "9999-12-31T23:59:59Z",
-        "1969-12-31T23:59:59Z",
     ] {
         assert_ne!(create_ssh_key(&ssh_key(json!({"expireTime": text}))).decision.verdict, Verdict::Allow, "{text}");
     }
-    for text in ["2026-12-22T08:00:00+08:00", "2026-12-22T00:00:00.123Z"] {
+    for text in [
+        "2026-12-22T08:00:00+08:00",
+        "2026-12-22T00:00:00.123Z",
+        "2026-12-22t00:00:00z",
+        "2026-12-31T23:59:60Z",
+        "2026-12-22T00:00:00.1234567890123Z",
+        "2026-12-22T23:59:00+23:59",
+    ] {
         assert_eq!(create_ssh_key(&ssh_key(json!({"expireTime": text}))).reason(), Reason::Permitted, "{text}");
     }
 }

@@ -143,7 +143,7 @@ fn no_caller_blanks_its_own_record() {
         KPS,
         image,
     ];
-    let names = ["x-token", "x-session", "x-secret", "x-nonce", "cookie", "x-password", "x-signature", "x-security-token", "x-api-key"];
+    let names = ["x-nonce", "x-pass", "x-trace-key", "x-cache-key", "x-request-nonce", "x-shard-key", "x-partition-key", "x-security-token", "x-bypass"];
     let mut headers: Vec<_> = names.into_iter().zip(facts).collect();
     headers.push(("authorization", &auth));
     let body = json!({"user_name": "kp-finance-2026"}).to_string();
