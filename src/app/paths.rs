@@ -27,7 +27,7 @@ pub fn problems(settings: &Settings) -> Vec<String> {
         ("audit.digest_key_file", Some(&settings.digest_key_file), Use::ReadOrMake),
         ("evidence.key_file", Some(&evidence.key_file), Use::ReadOrMake),
         ("evidence.directory", evidence.off_host.directory.as_deref(), Use::Fill),
-        ("evidence.webhook_token_file", evidence.off_host.webhook_token_file.as_deref(), Use::Read),
+        ("evidence.webhook_token_file", evidence.off_host.webhook_credential.token_file(), Use::Read),
         ("evidence.ca_file", evidence.off_host.ca_file.as_deref(), Use::Read),
         ("upstreams.ca_file", settings.ca_file.as_deref(), Use::Read),
         ("retention.holds_file", settings.retention.holds_file.as_deref(), Use::Read),

@@ -77,6 +77,11 @@ impl Credential {
         Ok(Self { token, headers })
     }
 
+    /// The file with the token, if there is one.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.token.as_ref().map(|token| token.file.as_path())
+    }
+
     /// The headers for one POST. The token is read each time, so that it can be renewed.
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+//! The journal's own word on how it is.
+
 use super::*;
 
 #[test]
