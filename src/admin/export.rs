@@ -5,11 +5,12 @@
 use super::AdminState;
 use super::pack::GivenOut;
 use super::trail::problem;
-use crate::audit::export::{Export, Exporter, Start, State as Progress, Step, WHOLE};
+use crate::audit::ask::{WARNINGS, warnings_header};
+use crate::audit::export::{Export, ExportError, Exporter, Start, State as Progress, Step, WHOLE};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
 use crate::audit::leaf;
-use crate::audit::query::Reader;
+use crate::audit::query::QueryError;
 use crate::gate::Gate;
 use crate::pack::making::{EXPORT_ID, Given, PURPOSE as FOR_A_PACK};
 use axum::body::{Body, Bytes};
@@ -41,10 +42,11 @@ pub async fn export(
         Ok(read) => read,
         Err(error) => return problem(400, &error.to_string()),
     };
-    let reader = Reader::of(&state.gate.journal);
+    let reader = state.reader();
     let asked = export.clone();
     let exporter = match state.workers.run(move || Exporter::new(reader, asked)).await {
         Ok(Ok(exporter)) => exporter,
+        Ok(Err(ExportError::Query(error @ (QueryError::Unknown(_) | QueryError::Times(_))))) => return problem(400, &error.to_string()),
         Ok(Err(error)) => return problem(409, &error.to_string()),
         Err(error) => return problem(500, &error.to_string()),
     };
@@ -54,6 +56,7 @@ pub async fn export(
         return problem(503, &format!("the export cannot be recorded, so it is not made: {error}; a stopped gateway's trail can be read with --dir"));
     }
     let end = exporter.end();
+    let warnings = warnings_header(exporter.warnings());
     let for_a_pack = export.form == RecordForm::Exchange && !export.follow && headers.get(PURPOSE).is_some_and(|purpose| purpose == FOR_A_PACK);
     let given = for_a_pack.then(Given::default);
     let account = Account { gate: Arc::clone(&state.gate), export: id.clone(), lines: 0, bytes: 0, next: exporter.next(), whole: false };
@@ -64,6 +67,9 @@ pub async fn export(
     let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
     if let Some(end) = end {
         response.headers_mut().insert("x-keyward-end", end.into());
+    }
+    if let Ok(warnings) = warnings.parse() {
+        response.headers_mut().insert(WARNINGS, warnings);
     }
     if let Ok(id) = id.parse() {
         response.headers_mut().insert(EXPORT_ID, id);

@@ -13,6 +13,8 @@ mod trail;
 use crate::audit::ask;
 use crate::audit::erasure::ERASURES;
 use crate::audit::export::EXPORT;
+use crate::audit::known::Names;
+use crate::audit::query::Reader;
 use crate::audit::retention::{Keeper, RETENTION};
 use crate::audit::texts;
 use crate::backup::BACKUP;
@@ -127,6 +129,19 @@ impl Admin {
         Ok(Self {
             listener: Mutex::new(Some((listener, bounds))),
             state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places, given: pack::Awaited::default() }),
+        })
+    }
+}
+
+impl AdminState {
+    /// Reads the trail; names that no record has are looked up in the rules that were ever in force, and in the callers' list.
+    fn reader(&self) -> Reader {
+        let (gate, dir) = (Arc::clone(&self.gate), self.audit_dir.clone());
+        Reader::of(&self.gate.journal).knowing(move || {
+            let mut names = Names::of_texts(&dir);
+            names.add("caller", "anonymous");
+            gate.rules.load().directory.callers.iter().for_each(|caller| names.add("caller", &caller.name));
+            names
         })
     }
 }

@@ -1,8 +1,7 @@
 //! The trail on the admin listener: questions in URLs, answers as JSON, JSON lines or tables.
 
 use super::AdminState;
-use crate::audit::ask::{Ask, AskError};
-use crate::audit::query::Reader;
+use crate::audit::ask::{Answer, Ask, AskError, WARNINGS, warnings_header};
 use crate::audit::texts;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -14,14 +13,16 @@ use std::sync::Arc;
 /// Answers one question. Reading is blocking work and may take a while on a long trail; it ends when whoever asked has gone.
 pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs): Query<Vec<(String, String)>>) -> Response {
     // Dropped with this answer, when the connection is: then nobody waits for what is still being read.
-    let (reader, _asker) = Reader::of(&state.gate.journal).asked();
+    let (reader, _asker) = state.reader().asked();
     let path = uri.path().to_owned();
     let answered = state.workers.run(move || {
         let (ask, form) = Ask::read(&path, pairs)?;
         Ok::<_, AskError>((form, ask.answer(&reader, form)?))
     });
     match answered.await {
-        Ok(Ok((form, text))) => ([(header::CONTENT_TYPE, form.media_type())], text).into_response(),
+        Ok(Ok((form, Answer { text, warnings }))) => {
+            ([(header::CONTENT_TYPE.as_str(), form.media_type().to_owned()), (WARNINGS, warnings_header(&warnings))], text).into_response()
+        }
         Ok(Err(AskError::Missing { id, .. })) if state.gate.floods.is_pending(id) => {
             problem(404, &format!("{id} is one of many equal refusals that are counted together: their record is written when the minute is over"))
         }

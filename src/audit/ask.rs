@@ -100,6 +100,37 @@ impl AskError {
     }
 }
 
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// In the form that was asked for.
+    pub text: String,
+    /// What must be known beside it, in sentences; tables and JSON documents have them too.
+    pub warnings: Vec<String>,
+}
+
+/// The header in which warnings stand beside an answer of the admin listener.
+pub const WARNINGS: &str = "x-keyward-warnings";
+
+/// Warnings as the value of a header: a JSON array, in ASCII.
+pub fn warnings_header(warnings: &[String]) -> String {
+    let mut units = [0; 2];
+    let mut header = String::new();
+    for c in serde_json::json!(warnings).to_string().chars() {
+        if c.is_ascii() {
+            header.push(c);
+        } else {
+            c.encode_utf16(&mut units).iter().for_each(|unit| header += &format!("\\u{unit:04x}"));
+        }
+    }
+    header
+}
+
+/// The warnings of such a header.
+pub fn warnings_of(header: Option<&str>) -> Vec<String> {
+    header.and_then(|header| serde_json::from_str(header).ok()).unwrap_or_default()
+}
+
 impl Form {
     /// The media type of an answer in this form.
     pub fn media_type(self) -> &'static str {
@@ -175,29 +206,41 @@ impl Ask {
     /// Answers it.
     ///
     /// # Errors
-    /// When the trail cannot be read, a cursor belongs to another filter, or the exchange is not there.
-    pub fn answer(&self, reader: &Reader, form: Form) -> Result<String, AskError> {
+    /// When nothing knows a name that is asked for, the trail cannot be read, a cursor belongs to another filter, or the
+    /// exchange is not there.
+    pub fn answer(&self, reader: &Reader, form: Form) -> Result<Answer, AskError> {
+        let warnings = match self {
+            Self::Exchanges { filter, .. } | Self::Histogram { filter, .. } => reader.doubts(filter, None)?,
+            Self::Counts { filter, by } => reader.doubts(filter, by.as_deref())?,
+            Self::Exchange(_) => Vec::new(),
+        };
+        let text = self.text(reader, form, &warnings)?;
+        Ok(Answer { text, warnings })
+    }
+
+    fn text(&self, reader: &Reader, form: Form, warnings: &[String]) -> Result<String, AskError> {
+        let beside = |gone: &[Absent]| present::warnings_table(warnings) + &present::gone_table(gone);
         match self {
             Self::Exchanges { filter, limit, cursor } => {
                 let (page, gone) = (reader.query(filter, *limit, *cursor)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::table(&page, width) + &present::gone_table(&gone),
-                    Form::Json => present::page_json(&page, &gone) + "\n",
+                    Form::Table(width) => present::table(&page, width) + &beside(&gone),
+                    Form::Json => present::page_json(&page, &gone, warnings) + "\n",
                     Form::Ndjson => present::page_ndjson(&page),
                 })
             }
             Self::Counts { filter, by } => {
                 let (counts, gone) = (reader.count(filter, by.as_deref())?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::counts_table(&counts, by.as_deref(), width) + &present::gone_table(&gone),
-                    Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts, &gone)),
+                    Form::Table(width) => present::counts_table(&counts, by.as_deref(), width) + &beside(&gone),
+                    Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts, &gone, warnings)),
                 })
             }
             Self::Histogram { filter, step } => {
                 let (histogram, gone) = (reader.histogram(filter, step)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::histogram_table(&histogram, width) + &present::gone_table(&gone),
-                    Form::Json | Form::Ndjson => format!("{}\n", present::histogram_json(&histogram, &gone)),
+                    Form::Table(width) => present::histogram_table(&histogram, width) + &beside(&gone),
+                    Form::Json | Form::Ndjson => format!("{}\n", present::histogram_json(&histogram, &gone, warnings)),
                 })
             }
             Self::Exchange(id) => {

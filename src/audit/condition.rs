@@ -1,8 +1,10 @@
 //! One condition on an exchange: a name, a comparison and a value, read strictly. A name or a value that cannot match
 //! anything is an error that says what is allowed.
 
+use super::alike;
 use super::exchange::{Exchange, Part};
 use super::field::{Field, Place};
+use super::moment::{Span, TIMES, When};
 use super::record::Kind;
 use crate::clock::{AuditId, Timestamp};
 use crate::reason::Reason;
@@ -31,14 +33,6 @@ pub(super) enum Test {
     Field(Field, Match),
 }
 
-/// A moment, as it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
-    At(Timestamp),
-    /// Nanoseconds before the moment of the question.
-    Ago(u64),
-}
-
 /// What a field's value must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
@@ -64,10 +58,12 @@ pub(super) enum Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// No such filter.
-    #[error("unknown filter `{name}`: use {allowed}, or a path such as `request.call.method`, `answer.status` or `request.content.keyScope`")]
+    #[error("unknown filter `{name}`{near}: use {allowed}, or a path such as `request.call.method`, `answer.status` or `request.content.keyScope`")]
     Name {
         /// What was given.
         name: String,
+        /// What may have been meant, in words.
+        near: String,
         /// The names that there are.
         allowed: String,
     },
@@ -111,7 +107,7 @@ impl Test {
         }
         let equal = comparison == Comparison::Equal;
         match name {
-            "time" => return compare_time(comparison, parse_when(value).ok_or_else(|| wrong(TIMES))?),
+            "time" => return compare_time(comparison, Span::parse(value).ok_or_else(|| wrong(TIMES))?),
             "seq" => return Ok(Self::Seq(comparison.range(value.parse().map_err(|_| wrong("a record's place in the trail, a whole number"))?))),
             "status" if !equal => {
                 let status =
@@ -125,8 +121,8 @@ impl Test {
             _ if !equal => {
                 return if SPECIAL.contains(&name) || Field::parse(name).is_some() { Err(FilterError::Unordered(name.to_owned())) } else { Err(unknown(name)) };
             }
-            "since" => return parse_when(value).map(Self::Since).ok_or_else(|| wrong(TIMES)),
-            "until" => return parse_when(value).map(Self::Until).ok_or_else(|| wrong(TIMES)),
+            "since" => return Span::parse(value).map(|span| Self::Since(span.begin)).ok_or_else(|| wrong(TIMES)),
+            "until" => return Span::parse(value).map(|span| Self::Until(span.until())).ok_or_else(|| wrong(TIMES)),
             "id" => return AuditId::parse(value).map(Self::Id).ok_or_else(|| wrong("an exchange's id, a UUID")),
             "secret" => {
                 let digits = value.strip_prefix(DIGEST_PREFIX).filter(|digits| digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -136,16 +132,16 @@ impl Test {
             }
             _ => {}
         }
-        let wanted = match name {
+        let wanted = match Field::short(name).unwrap_or(name) {
             "decision" => one_of(value, VERDICTS).ok_or_else(|| wrong(&VERDICTS.join(", ")))?,
-            "outcome" => one_of(value, OUTCOMES).ok_or_else(|| wrong(&OUTCOMES.join(", ")))?,
+            "outcome" | "answer.outcome" => one_of(value, OUTCOMES).ok_or_else(|| wrong(&OUTCOMES.join(", ")))?,
             "reason" => {
                 let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
                 one_of(value, &codes).ok_or_else(|| wrong(&codes.join(", ")))?
             }
             "status" => parse_status(value).ok_or_else(|| wrong("a status such as `202`, or a class such as `4xx`"))?,
             "source" => parse_net(value).ok_or_else(|| wrong("an address such as `10.0.0.7`, or a network such as `10.0.0.0/8`"))?,
-            _ => Match::pattern(value),
+            _ => Match::pattern(value).ok_or_else(|| wrong(STARS))?,
         };
         field(name, wanted)
     }
@@ -195,23 +191,6 @@ impl Test {
     }
 }
 
-impl When {
-    /// The moment, when the question is asked at `now`.
-    pub fn at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(time) => time,
-            Self::Ago(nanos) => Timestamp(now.0.saturating_sub(nanos)),
-        }
-    }
-
-    fn after(self) -> Self {
-        match self {
-            Self::At(time) => Self::At(Timestamp(time.0.saturating_add(1))),
-            Self::Ago(nanos) => Self::Ago(nanos.saturating_sub(1)),
-        }
-    }
-}
-
 impl Comparison {
     /// The whole numbers that compare so with `value`; the end is excluded.
     fn range(self, value: u64) -> Range<u64> {
@@ -236,40 +215,46 @@ impl Match {
         }
     }
 
-    /// Exact, or a prefix when it ends in `*`; `\*` at the end is a star.
-    fn pattern(text: &str) -> Self {
-        match (text.strip_suffix('*'), text.strip_suffix("\\*")) {
-            (_, Some(plain)) => Self::Exact(format!("{plain}*")),
-            (Some(prefix), None) => Self::Prefix(prefix.to_owned()),
-            (None, None) => Self::Exact(text.to_owned()),
+    /// Exact, or a prefix when it ends in `*`; `\*` is a star. `None` when a star stands elsewhere: it would match nothing.
+    fn pattern(text: &str) -> Option<Self> {
+        let (begin, prefix) = match text.strip_suffix('*') {
+            Some(begin) if !begin.ends_with('\\') => (begin, true),
+            _ => (text, false),
+        };
+        if begin.replace("\\*", "").contains('*') {
+            return None;
         }
+        let plain = begin.replace("\\*", "*");
+        Some(if prefix { Self::Prefix(plain) } else { Self::Exact(plain) })
     }
 }
 
-const TIMES: &str = "a time such as `2026-11-22T14:20:50Z` or `2026-11-22`, or an age such as `30m`, `2h`, `7d`";
+const STARS: &str = "`*` at its end, for all that begins so, and nowhere else; `\\*` is a star itself";
 
 fn field(name: &str, wanted: Match) -> Result<Test, FilterError> {
     Field::parse(name).map(|field| Test::Field(field, wanted)).ok_or_else(|| unknown(name))
 }
 
 fn unknown(name: &str) -> FilterError {
-    let names = SPECIAL.iter().copied().chain(Field::names()).map(|name| format!("`{name}`"));
-    FilterError::Name { name: name.to_owned(), allowed: names.collect::<Vec<_>>().join(", ") }
+    let names = || SPECIAL.iter().copied().chain(Field::names());
+    let allowed = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    FilterError::Name { name: name.to_owned(), near: alike::did_you_mean(name, names()), allowed }
 }
 
-fn compare_time(comparison: Comparison, when: When) -> Result<Test, FilterError> {
+/// A day is in what is at most it, and all of it is before what is above it.
+fn compare_time(comparison: Comparison, span: Span) -> Result<Test, FilterError> {
     match comparison {
         Comparison::Equal => Err(FilterError::Value { name: "time".to_owned(), value: "=".to_owned(), allowed: "`<`, `<=`, `>` or `>=`".to_owned() }),
-        Comparison::Below => Ok(Test::Until(when)),
-        Comparison::AtMost => Ok(Test::Until(when.after())),
-        Comparison::Above => Ok(Test::Since(when.after())),
-        Comparison::AtLeast => Ok(Test::Since(when)),
+        Comparison::Below => Ok(Test::Until(span.begin)),
+        Comparison::AtMost => Ok(Test::Until(span.behind())),
+        Comparison::Above => Ok(Test::Since(span.behind())),
+        Comparison::AtLeast => Ok(Test::Since(span.begin)),
     }
 }
 
 /// A value of a closed list, or a prefix of some.
 fn one_of(value: &str, allowed: &[&str]) -> Option<Match> {
-    let wanted = Match::pattern(value);
+    let wanted = Match::pattern(value)?;
     allowed.iter().any(|value| wanted.holds(value)).then_some(wanted)
 }
 
@@ -293,28 +278,6 @@ pub(super) fn holds(bytes: &[u8], text: &str) -> bool {
 fn escaped(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
-}
-
-fn parse_when(text: &str) -> Option<When> {
-    if let Some(time) = Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}T00:00:00Z"))) {
-        return Some(When::At(time));
-    }
-    parse_span(text).map(When::Ago)
-}
-
-/// A length of time such as `30m`, `2h` or `7d`, in nanoseconds.
-pub(super) fn parse_span(text: &str) -> Option<u64> {
-    let unit = text.chars().next_back()?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return None,
-    };
-    let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
-    count.checked_mul(seconds)?.checked_mul(1_000_000_000)
 }
 
 fn parse_status(text: &str) -> Option<Match> {

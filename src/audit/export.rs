@@ -216,14 +216,16 @@ pub struct Exporter {
     lenient: bool,
     open: OpenRequests,
     bounds: Bounds,
+    warnings: Vec<String>,
 }
 
 impl Exporter {
     /// Begins.
     ///
     /// # Errors
-    /// When the trail ends before the cursor, or cannot be read.
+    /// When nothing knows a name that is asked for, the trail ends before the cursor, or cannot be read.
     pub fn new(reader: Reader, export: Export) -> Result<Self, ExportError> {
+        let warnings = reader.doubts(&export.filter, None)?;
         let durable = reader.durable();
         let now = Timestamp::now();
         let (since, until) = export.filter.bounds(now);
@@ -249,6 +251,7 @@ impl Exporter {
             lenient: export.start == Start::Oldest,
             open: OpenRequests::default(),
             bounds: BOUNDS,
+            warnings,
             reader,
             export,
         };
@@ -270,6 +273,11 @@ impl Exporter {
     pub fn with_step_bytes(mut self, bytes: usize) -> Self {
         self.bounds.step_bytes = bytes;
         self
+    }
+
+    /// What must be known beside it, in sentences.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The cursor: the next record to look at.

@@ -129,6 +129,15 @@ impl Expression {
         }
     }
 
+    /// Shows every condition.
+    pub fn each<'a>(&'a self, visit: &mut impl FnMut(&'a Test)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.each(visit)),
+            Self::Not(part) => part.each(visit),
+            Self::Test(test) => visit(test),
+        }
+    }
+
     fn any_test(&self, wanted: &mut impl FnMut(&Test) -> bool) -> bool {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.any_test(wanted)),

@@ -2,6 +2,7 @@
 
 use super::exchange::Exchange;
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// Names for what is asked most, and the paths that they stand for.
 const NAMED: &[(&str, &[&str])] = &[
@@ -12,7 +13,8 @@ const NAMED: &[(&str, &[&str])] = &[
     ("project", &[]),
     ("decision", &["request.decision.verdict"]),
     ("reason", &["request.decision.reason"]),
-    ("policy", &["request.decision.policies.id", "request.decision.shadow.id", "request.decision.shadow"]),
+    ("policy", &[]),
+    ("shadow", &["request.decision.shadow.id", "request.decision.shadow"]),
     ("source", &["request.source.address"]),
     ("key", &["request.caller.credential.key_id"]),
     ("operation", &["request.call.operation"]),
@@ -30,6 +32,9 @@ pub struct Field(Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Project,
+    /// The policies that decided as the call went: forbids where it was denied, permits where it was let through. A batch that
+    /// is denied may have permits for its other items, and these did not decide.
+    Policy,
     Outcome,
     Status,
     Paths(Vec<Path>),
@@ -53,6 +58,11 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// How a path into it begins.
+    pub(super) fn prefix(self) -> &'static str {
+        Self::ALL.iter().find(|(_, place)| *place == self).map_or("", |(prefix, _)| prefix)
+    }
+
     const ALL: [(&'static str, Self); 4] = [
         // The longer prefix first.
         ("request.content.", Self::RequestContent),
@@ -67,6 +77,7 @@ impl Field {
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "project" => Some(Self(Kind::Project)),
+            "policy" => Some(Self(Kind::Policy)),
             "outcome" => Some(Self(Kind::Outcome)),
             "status" => Some(Self(Kind::Status)),
             _ => match NAMED.iter().find(|(named, _)| *named == name) {
@@ -81,15 +92,36 @@ impl Field {
         NAMED.iter().map(|(name, _)| *name)
     }
 
+    /// The short name of what a path stands for, if it has one.
+    pub fn short(name: &str) -> Option<&'static str> {
+        let field = Self::parse(name)?;
+        NAMED.iter().map(|(named, _)| *named).find(|named| Self::parse(named).as_ref() == Some(&field))
+    }
+
     /// Whether bodies must be read to know its values.
     pub fn needs_content(&self) -> bool {
         self.places().any(|place| matches!(place, Place::RequestContent | Place::AnswerContent))
+    }
+
+    fn is_source(&self) -> bool {
+        matches!(&self.0, Kind::Paths(paths) if matches!(paths.as_slice(), [Path { place: Place::Request, steps }] if steps == &["source", "address"]))
     }
 
     /// Where its values stand; none when they are computed.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let paths: &[Path] = if let Kind::Paths(paths) = &self.0 { paths } else { &[] };
         paths.iter().map(|path| path.place)
+    }
+
+    /// Where it begins and the path from there, when it is one path.
+    pub(super) fn path(&self) -> Option<(Place, String)> {
+        match &self.0 {
+            Kind::Paths(paths) => match paths.as_slice() {
+                [only] => Some((only.place, only.steps.join("."))),
+                _ => None,
+            },
+            Kind::Project | Kind::Policy | Kind::Outcome | Kind::Status => None,
+        }
     }
 
     /// The paths, from the top of a record, that decide on its values.
@@ -99,6 +131,7 @@ impl Field {
                 .iter()
                 .flat_map(|holder| ["type", "id", "parent.type", "parent.id"].map(|path| holder.split('.').chain(path.split('.')).collect()))
                 .collect(),
+            Kind::Policy => vec![vec!["decision", "verdict"], vec!["decision", "policies", "id"], vec!["decision", "policies", "effect"]],
             Kind::Outcome => vec![vec!["outcome"]],
             Kind::Status => vec![vec!["status"], vec!["decision", "reason"]],
             Kind::Paths(paths) => paths.iter().map(|path| path.steps.iter().map(String::as_str).collect()).collect(),
@@ -114,14 +147,32 @@ impl Field {
                 let items = json.get("items").and_then(Value::as_array).into_iter().flatten();
                 values.extend(std::iter::once(json).chain(items).filter_map(|holder| project(holder.get("resource")?)).map(str::to_owned));
             }
+            Kind::Policy => values.extend(deciding(&exchange.request.json).map(str::to_owned)),
             Kind::Outcome => values.push(exchange.outcome().to_owned()),
             Kind::Status => values.extend(exchange.status().map(|status| status.to_string())),
             Kind::Paths(paths) => paths.iter().for_each(|path| path.values(exchange, &mut values)),
+        }
+        if self.is_source() {
+            values.iter_mut().for_each(|value| *value = address(value));
         }
         values.sort_unstable();
         values.dedup();
         values
     }
+}
+
+/// The policies that decided as the call went.
+fn deciding(request: &Value) -> impl Iterator<Item = &str> {
+    let of_decision = |name: &str| request.get("decision").and_then(|decision| decision.get(name));
+    let effect = if of_decision("verdict").and_then(Value::as_str) == Some("deny") { "forbid" } else { "permit" };
+    let policies = of_decision("policies").and_then(Value::as_array).into_iter().flatten();
+    let decided = policies.filter(move |policy| policy.get("effect").and_then(Value::as_str).is_none_or(|own| own == effect));
+    decided.filter_map(|policy| policy.get("id")?.as_str())
+}
+
+/// An address by its one name: older records have IPv4 callers of an IPv6 listener as `::ffff:192.0.2.7`.
+fn address(text: &str) -> String {
+    text.parse::<IpAddr>().map_or_else(|_| text.to_owned(), |address| address.to_canonical().to_string())
 }
 
 /// The project that a resource is, or is in.
@@ -179,6 +230,35 @@ mod tests {
         let mut values = vec![];
         collect(value, &steps, &mut values);
         assert_eq!(values, expected, "{path}");
+    }
+
+    #[test]
+    fn a_policy_that_would_have_decided_did_not() {
+        let exchange = |decision: Value| Exchange {
+            id: crate::clock::AuditId::new(),
+            request: crate::audit::exchange::Part {
+                seq: 0,
+                time: crate::clock::Timestamp(0),
+                kind: crate::audit::record::Kind::Refused,
+                leaf: bytes::Bytes::new(),
+                json: json!({"decision": decision, "source": {"address": "::ffff:192.0.2.7"}}),
+                content: None,
+            },
+            answer: None,
+            answer_gone: false,
+        };
+        let policies = json!([{"id": "of-one-item", "effect": "permit"}, {"id": "no-all", "effect": "forbid"}, {"id": "old"}]);
+        let of = |verdict: &str, name: &str| {
+            let decision = json!({"verdict": verdict, "policies": policies, "shadow": [{"id": "trial", "effect": "forbid"}, "old-trial"]});
+            Field::parse(name).unwrap().values(&exchange(decision))
+        };
+        assert_eq!(
+            (of("deny", "policy"), of("allow", "policy")),
+            (vec!["no-all".to_owned(), "old".to_owned()], vec!["of-one-item".to_owned(), "old".to_owned()])
+        );
+        assert_eq!(of("deny", "shadow"), ["old-trial", "trial"]);
+        assert_eq!(of("deny", "request.decision.policies.id").len(), 3);
+        assert_eq!(of("deny", "source"), ["192.0.2.7"]);
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Filter {
         Ok(filter)
     }
 
+    /// One condition.
+    pub(super) fn of(test: Test) -> Self {
+        Self { conditions: vec![Condition { name: WHERE.to_owned(), value: String::new(), expression: Expression::Test(test) }] }
+    }
+
     /// Adds a condition.
     ///
     /// # Errors

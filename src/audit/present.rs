@@ -72,6 +72,11 @@ fn counted_json(counted: CountedRefusals) -> Value {
     json!({"refusals": counted.refusals, "records": counted.records})
 }
 
+/// What must be known beside an answer, for people.
+pub fn warnings_table(warnings: &[String]) -> String {
+    warnings.iter().map(|warning| format!("Warning: {}.\n", clean(warning))).collect()
+}
+
 /// What an answer may lack, for people.
 pub fn gone_table(gone: &[Absent]) -> String {
     let mut lines: String = gone.iter().take(GONE_MAX).map(|gone| format!("Not here are {gone}.\n")).collect();
@@ -93,9 +98,9 @@ fn gone_json(gone: &[Absent]) -> Value {
 }
 
 /// Counts as JSON.
-pub fn counts_json(counts: &Counts, gone: &[Absent]) -> Value {
+pub fn counts_json(counts: &Counts, gone: &[Absent], warnings: &[String]) -> Value {
     let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
-    json!({"total": counts.total, "groups": groups, "counted": counted_json(counts.counted), "gone": gone_json(gone)})
+    json!({"total": counts.total, "groups": groups, "counted": counted_json(counts.counted), "gone": gone_json(gone), "warnings": warnings})
 }
 
 /// A histogram as a table with bars.
@@ -116,18 +121,18 @@ pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
 }
 
 /// A histogram as JSON.
-pub fn histogram_json(histogram: &Histogram, gone: &[Absent]) -> Value {
+pub fn histogram_json(histogram: &Histogram, gone: &[Absent], warnings: &[String]) -> Value {
     let buckets: Vec<_> = histogram.buckets.iter().map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count})).collect();
-    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "counted": counted_json(histogram.counted), "gone": gone_json(gone)})
+    json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "counted": counted_json(histogram.counted), "gone": gone_json(gone), "warnings": warnings})
 }
 
 /// A page as one JSON document: `exchanges`, `next`, the cursor or null, `counted`, refusals that stand beside by their number,
-/// and `gone`, what the answer may lack.
-pub fn page_json(page: &Page, gone: &[Absent]) -> String {
+/// `gone`, what the answer may lack, and `warnings`.
+pub fn page_json(page: &Page, gone: &[Absent], warnings: &[String]) -> String {
     let exchanges: Vec<_> = page.exchanges.iter().map(exchange_json).collect();
     let next = json!(page.next.map(|next| next.to_string()));
-    let (counted, gone) = (counted_json(page.counted), gone_json(gone));
-    format!("{{\"exchanges\":[{}],\"next\":{next},\"counted\":{counted},\"gone\":{gone}}}", exchanges.join(","))
+    let (counted, gone, warnings) = (counted_json(page.counted), gone_json(gone), json!(warnings));
+    format!("{{\"exchanges\":[{}],\"next\":{next},\"counted\":{counted},\"gone\":{gone},\"warnings\":{warnings}}}", exchanges.join(","))
 }
 
 /// A page as JSON lines, one exchange on each.

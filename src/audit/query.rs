@@ -5,6 +5,7 @@
 
 mod count;
 mod counted;
+mod doubts;
 mod gone;
 mod histogram;
 mod scan;
@@ -12,6 +13,7 @@ mod scan;
 use super::exchange::Exchange;
 use super::filter::Filter;
 use super::journal::Journal;
+use super::known::Names;
 use super::store::{Store, StoreError};
 use super::tiered::TieredStore;
 use crate::clock::AuditId;
@@ -39,6 +41,12 @@ pub enum QueryError {
     /// There is no trail in the directory.
     #[error("there is no trail in `{0}`")]
     NoTrail(PathBuf),
+    /// Nothing knows a name that is asked for.
+    #[error("{0}")]
+    Unknown(String),
+    /// Nothing can be between the times.
+    #[error("{0}")]
+    Times(String),
     /// The cursor is no cursor.
     #[error("`{0}` is no cursor: take the one that came with the page before")]
     Cursor(String),
@@ -106,6 +114,8 @@ pub struct Reader {
     durable: Arc<AtomicU64>,
     /// Set when nobody waits for the answer any more.
     called_off: Arc<AtomicBool>,
+    /// Where names are looked up that no record has.
+    known: Option<Arc<dyn Fn() -> Names + Send + Sync>>,
 }
 
 /// Calls a question off when it is dropped, before its answer or behind it.
@@ -126,6 +136,16 @@ impl Reader {
         (self, asker)
     }
 
+    /// Looks up names that no record has.
+    pub fn knowing(mut self, names: impl Fn() -> Names + Send + Sync + 'static) -> Self {
+        self.known = Some(Arc::new(names));
+        self
+    }
+
+    fn names(&self) -> Names {
+        self.known.as_ref().map_or_else(Names::default, |names| names())
+    }
+
     /// # Errors
     /// When nobody waits any more.
     fn go_on(&self) -> Result<(), StoreError> {
@@ -135,7 +155,7 @@ impl Reader {
     /// Reads what a running journal has made durable.
     pub fn of(journal: &Journal) -> Self {
         let (store, durable) = journal.parts();
-        Self { store, durable, called_off: Arc::default() }
+        Self { store, durable, called_off: Arc::default(), known: None }
     }
 
     /// Reads a stopped gateway's directory.
@@ -149,7 +169,10 @@ impl Reader {
         let (store, opened) = TieredStore::open(dir)?;
         opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let end = store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end());
-        Ok(Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(end)), called_off: Arc::default() })
+        Ok(Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(end)), called_off: Arc::default(), known: None }.knowing({
+            let dir = dir.to_owned();
+            move || Names::of_texts(&dir)
+        }))
     }
 
     /// Reads records below `durable` of a store.
@@ -160,7 +183,7 @@ impl Reader {
 
     #[cfg(test)]
     pub(super) fn over_shared(store: Arc<dyn Store>, durable: u64) -> Self {
-        Self { store, durable: Arc::new(AtomicU64::new(durable)), called_off: Arc::default() }
+        Self { store, durable: Arc::new(AtomicU64::new(durable)), called_off: Arc::default(), known: None }
     }
 
     /// The number of records that are durable.

@@ -5,8 +5,9 @@ use super::export::{self, ExportArgs, FollowArgs};
 use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use super::pack::{self, PackArgs};
 use super::trail::{self, GenerateArgs, ReindexArgs};
-use crate::audit::ask::{Ask, Form, LIMIT_DEFAULT, LIMITS, limit_of};
+use crate::audit::ask::{Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, limit_of, warnings_of};
 use crate::audit::filter::{Filter, WHERE};
+use crate::audit::present;
 use crate::audit::query::Reader;
 use crate::client;
 use crate::clock::AuditId;
@@ -42,7 +43,7 @@ pub enum Audit {
     Export(Box<ExportArgs>),
     /// Makes an evidence pack: records and bodies, the policies in force, a report, and how to check all of it.
     #[command(
-        after_help = "Example:\n  keyward audit pack --since 2026-10-01 --until 2026-11-01 --action 'huawei.kps.*' --out october.zip\n\nOf a running gateway the export behind it is on record: who, when, and what was asked."
+        after_help = "Example:\n  keyward audit pack --since 2026-10-01 --until 2026-10-31 --action 'huawei.kps.*' --out october.zip\n\nOf a running gateway the export behind it is on record: who, when, and what was asked."
     )]
     Pack(Box<PackArgs>),
     /// Verifies that nothing in the trail was changed, and that nothing is missing.
@@ -117,11 +118,12 @@ pub struct ShowArgs {
 /// Conditions that must all hold.
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
-    /// Not before: RFC 3339, or ago, as in 30m, 2h, 7d.
-    #[arg(long)]
+    /// From this time on: a moment with its offset (2026-11-30T06:59:19Z, '2026-11-30 14:59+08:00'), a day (2026-11-30, which
+    /// begins at 00:00 UTC; 2026-11-30+08:00), a month, an age (30m, 2h, 7d), or now, today, yesterday.
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     since: Option<String>,
-    /// Not after.
-    #[arg(long)]
+    /// Before this time, which is not in it itself; but a day or a month is in it to its end.
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     until: Option<String>,
     /// The caller's name, or `anonymous`.
     #[arg(long)]
@@ -153,9 +155,12 @@ pub(super) struct FilterArgs {
     /// The reason's code, for example policy-forbids.
     #[arg(long)]
     reason: Option<String>,
-    /// A policy that decided, or would have.
+    /// A policy that decided: one that forbade what was denied, or permitted what was let through.
     #[arg(long)]
     policy: Option<String>,
+    /// A policy in shadow mode that would have decided, and did not.
+    #[arg(long)]
+    shadow: Option<String>,
     /// What came of it: succeeded, accepted, partly-failed, failed, not-sent, unknown, refused or open.
     #[arg(long)]
     outcome: Option<String>,
@@ -240,11 +245,15 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Reindex(args) => return trail::reindex(&args),
     };
     let form = form(format);
-    let text = match &trail.dir {
+    let Answer { text, warnings } = match &trail.dir {
         Some(dir) => ask.answer(&folder(dir)?, form)?,
-        None => ask_gateway(&trail, &ask.target(form))?,
+        None => ask_with_warnings(&trail, &ask.target(form))?,
     };
     say!("{text}")?;
+    // A table has them in it; who reads JSON lines, or one field of a document, sees them here.
+    if !matches!(form, Form::Table(_)) {
+        warn(&warnings);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -272,6 +281,7 @@ impl FilterArgs {
             ("decision", &self.decision),
             ("reason", &self.reason),
             ("policy", &self.policy),
+            ("shadow", &self.shadow),
             ("outcome", &self.outcome),
             ("status", &self.status),
             ("source", &self.source),
@@ -333,6 +343,17 @@ impl Trail {
     }
 }
 
+/// Says what must be known beside an answer.
+pub(super) fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| eprintln!("keyward: warning: {}", present::clean(warning)));
+}
+
+fn ask_with_warnings(trail: &Trail, target: &str) -> anyhow::Result<Answer> {
+    let answer = answer_of(trail, http::Request::get(target), bytes::Bytes::new())?;
+    let warnings = warnings_of(answer.headers().get(WARNINGS).and_then(|header| header.to_str().ok()));
+    Ok(Answer { text: String::from_utf8_lossy(answer.body()).into_owned(), warnings })
+}
+
 /// Asks a running gateway.
 pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String> {
     send_to_gateway(trail, http::Request::get(target), bytes::Bytes::new())
@@ -340,6 +361,10 @@ pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String>
 
 /// Sends a request to a running gateway; the body of its answer, which must be a success.
 pub(super) fn send_to_gateway(trail: &Trail, request: http::request::Builder, body: bytes::Bytes) -> anyhow::Result<String> {
+    Ok(String::from_utf8_lossy(answer_of(trail, request, body)?.body()).into_owned())
+}
+
+fn answer_of(trail: &Trail, request: http::request::Builder, body: bytes::Bytes) -> anyhow::Result<http::Response<bytes::Bytes>> {
     let (address, host) = trail.address()?;
     let request = request.header("host", host).body(body)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -351,11 +376,10 @@ pub(super) fn send_to_gateway(trail: &Trail, request: http::request::Builder, bo
             unreachable(&trail.url)
         })
     })?;
-    let text = String::from_utf8_lossy(answer.body()).into_owned();
     if !answer.status().is_success() {
-        bail!("{}", problem(&text));
+        bail!("{}", problem(&String::from_utf8_lossy(answer.body())));
     }
-    Ok(text)
+    Ok(answer)
 }
 
 pub(super) fn unreachable(url: &str) -> String {

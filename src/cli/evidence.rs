@@ -223,7 +223,7 @@ pub fn run_prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     let proved = match &args.dir {
         Some(dir) => {
             // One after the other: a folder is held by one reader at a time.
-            let exchange = ask.answer(&folder(dir)?, Form::Json)?;
+            let exchange = ask.answer(&folder(dir)?, Form::Json)?.text;
             proof::prove(&Dir::open(dir)?, &exchange, &out)?
         }
         None => {

@@ -2,6 +2,7 @@
 
 use super::audit::{FilterArgs, Trail, folder, problem, unreachable};
 use super::output::{Output, Saved, Sink};
+use crate::audit::ask::{WARNINGS, warnings_of};
 use crate::audit::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
 use crate::audit::filter::Filter;
 use crate::audit::form::RecordForm;
@@ -130,6 +131,7 @@ pub(super) fn export_into(trail: &Trail, export: Export, purpose: Option<&str>, 
 fn from_folder(dir: &Path, export: Export, sink: &mut dyn Sink) -> anyhow::Result<bool> {
     let mut exporter = Exporter::new(folder(dir)?, export)?;
     sink.ends_at(exporter.end());
+    sink.warned(exporter.warnings());
     loop {
         let step = exporter.step()?;
         for line in &step.lines {
@@ -205,6 +207,7 @@ async fn connect(trail: &Trail, export: &Export, purpose: Option<&str>, sink: &m
     if head.status.is_success() {
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         sink.ends_at(header("x-keyward-end").and_then(|end| end.parse().ok()));
+        sink.warned(&warnings_of(header(WARNINGS)));
         header(EXPORT_ID).into_iter().for_each(|export| sink.known_as(export));
         return Ok(stream);
     }

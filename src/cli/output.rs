@@ -3,6 +3,7 @@
 //! The cursor file says how long the output was when the cursor was right. Whoever goes on cuts the output there, so that
 //! nothing is missing and nothing stands twice, even after a power cut.
 
+use super::audit::warn;
 use super::evidence::progress_bar;
 use crate::audit::exchange::Exchange;
 use crate::audit::present;
@@ -55,6 +56,11 @@ pub(super) trait Sink {
 
     /// Where the export ends, when that is known.
     fn ends_at(&mut self, end: Option<u64>);
+
+    /// What must be known beside it, in sentences.
+    fn warned(&mut self, warnings: &[String]) {
+        warn(warnings);
+    }
 
     /// Which export of a gateway it is: the audit id of the record of its beginning.
     fn known_as(&mut self, _export: &str) {}

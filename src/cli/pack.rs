@@ -1,6 +1,6 @@
 //! `keyward audit pack`: an auditor's question, and an archive that answers it.
 
-use super::audit::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway};
+use super::audit::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway, warn};
 use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
@@ -110,6 +110,11 @@ impl Sink for Intake {
     fn ends_at(&mut self, end: Option<u64>) {
         end.into_iter().for_each(|end| self.bar.set_length(end));
         self.end = end;
+    }
+
+    fn warned(&mut self, warnings: &[String]) {
+        warn(warnings);
+        self.pack.warned(warnings);
     }
 
     fn known_as(&mut self, export: &str) {
@@ -234,7 +239,7 @@ fn loaded(trail: &Trail, filter: &Filter, since: Timestamp) -> anyhow::Result<Ve
     loop {
         let ask = Ask::Exchanges { filter: filter.clone(), limit: PAGE_EXCHANGES_MAX, cursor };
         let page = match &reader {
-            Some(reader) => ask.answer(reader, Form::Json)?,
+            Some(reader) => ask.answer(reader, Form::Json)?.text,
             None => ask_gateway(trail, &ask.target(Form::Json))?,
         };
         let page: serde_json::Value = serde_json::from_str(&page)?;

@@ -147,6 +147,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
 
     /// A connection's whole life.
     async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, place: Option<Result<Place, Full>>, shutdown: ShutdownWatch) {
+        let address = source::plain(address);
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.shared.head_time, self.open(tcp, address, place)) => opened,
             () = stopping(shutdown.clone()) => return,

@@ -46,7 +46,7 @@ pub async fn proxy_header(stream: &mut TcpStream) -> io::Result<Option<SocketAdd
         return Err(bad("the PROXY header's length is wrong"));
     }
     match parsed.proxied_address() {
-        Some(proxied) if proxied.protocol == proxy_header::Protocol::Stream => Ok(Some(proxied.source)),
+        Some(proxied) if proxied.protocol == proxy_header::Protocol::Stream => Ok(Some(plain(proxied.source))),
         Some(_) => Err(bad("the PROXY header is not about TCP")),
         None => Ok(None),
     }
@@ -66,7 +66,14 @@ pub fn forwarded_for(peers: &Peers, values: &[&str]) -> Result<IpAddr, String> {
 /// An address, perhaps with a port, as proxies write it.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
+    let address: Option<IpAddr> = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+/// The one name of an address: a listener for IPv6 sees IPv4 as `::ffff:192.0.2.7`, which policies, rates and records must
+/// not take for somebody else.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

@@ -123,6 +123,11 @@ impl Pack {
         Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0, answers_gone: Vec::new(), keyward })
     }
 
+    /// Keeps what must be known beside the answer.
+    pub fn warned(&mut self, warnings: &[String]) {
+        self.question.warnings = warnings.to_vec();
+    }
+
     /// Takes an exchange with its bodies, as one line of JSON.
     ///
     /// # Errors

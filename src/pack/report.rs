@@ -3,6 +3,8 @@
 use super::manifest::Manifest;
 use super::summary::{Decided, ROWS_MAX, Row, Summary};
 use super::{Bound, Gone, InForce, Question};
+use crate::audit::filter::Filter;
+use crate::clock::Timestamp;
 use askama::Template;
 
 /// Values in one of the small tables.
@@ -19,6 +21,9 @@ struct Report<'a> {
     /// The filter without its times.
     conditions: Vec<&'a (String, String)>,
     period: String,
+    /// What its times come to: from this one on, and before this one.
+    since: Option<String>,
+    until: Option<String>,
     records: u64,
     end: Option<u64>,
     summary: &'a Summary,
@@ -46,6 +51,10 @@ pub(super) fn render(question: &Question, summary: &Summary, manifest: &Manifest
         (None, Some(until)) => format!("until {until}"),
         (Some(since), Some(until)) => format!("{since} to {until}"),
     };
+    let bounds = Filter::parse(question.filter.iter().map(|(name, value)| (name, value))).map(|filter| filter.bounds(question.at));
+    let (since, until) = bounds.unwrap_or((Timestamp(0), Timestamp(u64::MAX)));
+    let since = (since > Timestamp(0)).then(|| since.rfc3339());
+    let until = (until < Timestamp(u64::MAX)).then(|| until.rfc3339());
     let outcome = |name| summary.outcomes.of(name);
     let (mut rest, mut policies) = (0, summary.policies.iter().collect::<Vec<_>>());
     policies.sort_by(|(a, m), (b, n)| n.count.cmp(&m.count).then_with(|| a.cmp(b)));
@@ -66,6 +75,8 @@ pub(super) fn render(question: &Question, summary: &Summary, manifest: &Manifest
         made: question.at.rfc3339(),
         conditions: question.filter.iter().filter(|(name, _)| !matches!(name.as_str(), "since" | "until")).collect(),
         period,
+        since,
+        until,
         records: manifest.records,
         end: manifest.records_in_trail,
         summary,
@@ -126,13 +137,13 @@ SHA256SUMS       a digest of each file but those in made/
 
 HOW TO CHECK IT
 
-Take the verifier, keyward itself or the program in the folder tests/verify-go of
-its sources, from where keyward is published, and never from this archive or from
-whoever gave it to you: who forges a pack can forge a verifier that praises it. The
-same goes for KEY, the log's verifier key.
+Take the verifier, keyward itself or the program in the folder tests/verify-go
+of its sources, from where keyward is published, and never from this archive or
+from whoever gave it to you: who forges a pack can forge a verifier that praises
+it. The same goes for KEY, the log's verifier key.
 
-1. That no file has changed since SHA256SUMS was written. Whoever changes a file can
-   write SHA256SUMS anew, so this finds accidents only; step 6 finds the rest:
+1. That no file has changed since SHA256SUMS was written. Whoever changes a file
+   can write SHA256SUMS anew, so this finds accidents only; step 6 finds the rest:
 
      sha256sum -c SHA256SUMS
 
@@ -170,13 +181,13 @@ const PROOFS: &str = "\
    proofs/inclusion.ndjson the inclusion proof of the record in the same line of
    records.ndjson. KEY is the log's verifier key: take it from whoever runs the
    gateway, by another way than this archive; proofs/log.vkey is only what the
-   archive says that it is. With keyward, in the folder of this file; it checks all
-   that stands here, and makes report and tables anew to compare them:
+   archive says that it is. With keyward, in the folder of this file; it checks
+   all that stands here, and makes report and tables anew to compare them:
 
      keyward audit verify --pack . --vkey KEY
 
-   With the program in tests/verify-go, on Go's own golang.org/x/mod/sumdb, or with
-   one of your own (note.Open, tlog.RecordHash, tlog.CheckRecord):
+   With the program in tests/verify-go, on Go's own golang.org/x/mod/sumdb, or
+   with one of your own (note.Open, tlog.RecordHash, tlog.CheckRecord):
 
      verify-go pack . KEY
 
@@ -185,8 +196,9 @@ const PROOFS: &str = "\
 const RECORDED: &str = "\
 6. That this is the pack that was made. made/record-N.json is a record of the log
    (event pack-made), proved like the others by made/record-N.tlog-proof. It says
-   what was asked, the number and range of the records, the SHA-256 of records.ndjson
-   as the gateway gave it out, and under `sums` the SHA-256 of SHA256SUMS:
+   what was asked, the number and range of the records, the SHA-256 of
+   records.ndjson as the gateway gave it out, and under `sums` the SHA-256 of
+   SHA256SUMS:
 
      sha256sum records.ndjson SHA256SUMS
 
@@ -216,7 +228,7 @@ mod tests {
     fn instructions_fit_a_terminal() {
         for (proofs, recorded) in [(false, false), (true, false), (true, true)] {
             let text = super::instructions(super::Bound { proofs, recorded });
-            assert!(text.lines().all(|line| line.chars().count() <= 84), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= 82), "{text}");
         }
     }
 }

@@ -68,13 +68,14 @@ pub struct Recorded {
 /// What is wrong, with its file.
 pub fn check(dir: &Path, key: Option<LogKey>) -> anyhow::Result<Checked> {
     let folder = Folder(dir);
+    // First: what is no file is not opened.
+    let digests = folder.digests()?;
     let own = LogKey::parse(String::from_utf8_lossy(&folder.read("proofs/log.vkey")?).trim()).context("proofs/log.vkey")?;
     let key = key.unwrap_or_else(|| own.clone());
     let checkpoint = folder.read("proofs/checkpoint")?;
     let signed = Signed::open(&checkpoint, std::slice::from_ref(&key)).context("proofs/checkpoint")?;
     Signed::open(&checkpoint, &[own]).context("proofs/log.vkey: it has not signed proofs/checkpoint")?;
     let given = folder.records(&signed)?;
-    let digests = folder.digests()?;
     folder.sums(&digests)?;
     let manifest: Manifest = serde_json::from_slice(&folder.read("manifest.json")?).context("manifest.json")?;
     let making = if manifest.recorded { Some(folder.making(&key, &manifest, &given, &digests)?) } else { None };

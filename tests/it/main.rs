@@ -4,6 +4,7 @@
 
 mod support;
 
+mod answers;
 mod auditors;
 mod canaries;
 mod corpus;

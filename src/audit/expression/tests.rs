@@ -74,7 +74,7 @@ fn a_mistake_is_named_with_its_column_and_what_is_allowed() {
         ("status in (200, 999)", 17, "`4xx`"),
         ("caller > a", 8, "no order"),
         ("status > 4xx", 10, "`400`"),
-        ("time > yesterday", 8, "`7d`"),
+        ("time > lately", 8, "`7d`"),
         ("time = 2h", 8, "`<`"),
         ("Zoë = a", 1, "unknown filter"),
         ("caller = Zoë and calller = b", 18, "`caller`"),

@@ -1,6 +1,7 @@
 //! Filters against a naive scan, and mistakes against what they say.
 
-use super::super::condition::{When, parse_net};
+use super::super::condition::parse_net;
+use super::super::moment::When;
 use super::*;
 
 fn refused(name: &str, value: &str, says: &str) {
@@ -14,7 +15,11 @@ fn what_cannot_match_is_an_error_that_says_what_can() {
     refused("calller", "x", "request.call.method");
     refused("request.", "x", "unknown filter");
     refused("caller", "", "a value");
-    refused("since", "yesterday", "`2h`");
+    refused("since", "last week", "`2h`");
+    for star in ["*.CreateKeypair", "huawei.*.CreateKeypair", "**", "a*b*"] {
+        refused("action", star, "at its end");
+        refused("where", &format!("action = {star}"), "at its end");
+    }
     refused("since", "2026-11-22T14:20:50", "2026-11-22T14:20:50Z");
     refused("since", "99999999999999w", "`7d`");
     refused("decision", "denied", "allow, deny, pass");

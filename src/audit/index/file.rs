@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MAGIC: &[u8; 8] = b"KWINDX1\n";
 /// Raised whenever a field, or what a field means, changes: older files are then made anew.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const GROUP_VALUES: usize = 64;
 /// Fields with up to so many values in a segment are kept in memory.
 const HELD_VALUES_MAX: usize = 256;

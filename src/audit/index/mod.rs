@@ -29,6 +29,7 @@ const NAMES: &[&str] = &[
     "decision",
     "reason",
     "policy",
+    "shadow",
     "source",
     "key",
     "operation",
@@ -44,6 +45,16 @@ static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| NAMES.iter().filter_map(|
 /// The number of a field in the index; `None` for one that is not indexed.
 pub(super) fn number(field: &Field) -> Option<usize> {
     FIELDS.iter().position(|indexed| indexed == field)
+}
+
+/// The name of a field in the index; `None` for one that is not indexed.
+pub(super) fn name_of(field: &Field) -> Option<&'static str> {
+    NAMES.get(number(field)?).copied()
+}
+
+/// The number of a name in the index.
+pub(super) fn number_of(name: &str) -> Option<usize> {
+    NAMES.iter().position(|indexed| *indexed == name)
 }
 
 /// Why an index could not be read: then the records are.

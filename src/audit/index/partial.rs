@@ -136,7 +136,7 @@ mod tests {
     fn any_json() -> impl Strategy<Value = Value> {
         let name = prop::sample::select(vec![
             "caller", "name", "call", "action", "service", "resource", "id", "type", "parent", "items", "decision", "verdict", "reason", "policies", "shadow",
-            "source", "address", "event", "outcome", "status", "other", "Project",
+            "effect", "source", "address", "event", "outcome", "status", "other", "Project",
         ]);
         let leaf = prop_oneof![
             Just(Value::Null),

@@ -63,7 +63,7 @@ fn json_carries_records_byte_for_byte() {
     let parsed: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(parsed["request"]["content"]["text"], r#"{"keyScope":"READ"}"#);
     assert_eq!((&parsed["outcome"], &parsed["status"], &parsed["answer"]["seq"]), (&json!("accepted"), &json!(202), &json!(18)));
-    let parsed: Value = serde_json::from_str(&page_json(&page(), &[])).unwrap();
+    let parsed: Value = serde_json::from_str(&page_json(&page(), &[], &[])).unwrap();
     assert_eq!((parsed["exchanges"].as_array().unwrap().len(), &parsed["next"]), (2, &json!("17-0123456789abcdef")));
     assert_eq!(page_ndjson(&page()).lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2);
     let mut damaged = bare(Kind::Refused);
@@ -123,8 +123,8 @@ fn counts_are_shown() {
         "{text}"
     );
     assert_eq!(counts_table(&Counts { counted: CountedRefusals::default(), ..counts.clone() }, None, 80), "3 in all\n");
-    assert_eq!(counts_json(&counts, &[])["counted"], json!({"refusals": 48_211, "records": 2}));
-    assert_eq!(counts_json(&counts, &[])["groups"][0], json!({"value": "deploy", "exchanges": 2}));
+    assert_eq!(counts_json(&counts, &[], &[])["counted"], json!({"refusals": 48_211, "records": 2}));
+    assert_eq!(counts_json(&counts, &[], &[])["groups"][0], json!({"value": "deploy", "exchanges": 2}));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_histogram_has_a_bar_for_each_stretch_and_fits() {
     assert_eq!(lines[3], format!("2026-11-22 03:00:00Z          3  {}▏", "█".repeat(10)));
     assert_eq!(lines[5], "12 in all");
     assert!(lines.iter().all(|line| line.chars().count() <= 60), "{table}");
-    let json = histogram_json(&histogram, &[]);
+    let json = histogram_json(&histogram, &[], &[]);
     assert_eq!((&json["step_seconds"], &json["buckets"][2]), (&json!(3600), &json!({"from": "2026-11-22T03:00:00.000000Z", "exchanges": 3})));
     assert_eq!(histogram_table(&Histogram { buckets: vec![], total: 0, ..histogram }, 60).lines().last(), Some("0 in all"));
 }

@@ -1,8 +1,8 @@
 //! Histograms: how many exchanges matched in each stretch of time.
 
 use super::{CountedRefusals, QueryError, Reader};
-use crate::audit::condition::parse_span;
 use crate::audit::filter::Filter;
+use crate::audit::moment::parse_span;
 use crate::audit::store::StoreError;
 use crate::clock::Timestamp;
 use roaring::RoaringTreemap;
@@ -88,7 +88,7 @@ impl Reader {
         Ok(all)
     }
 
-    fn time_of(&self, seq: u64) -> Result<Timestamp, StoreError> {
+    pub(super) fn time_of(&self, seq: u64) -> Result<Timestamp, StoreError> {
         let frame = self.store.oldest_first(seq).next().transpose()?;
         let entry = frame.as_ref().and_then(|frame| frame.entries.get(usize::try_from(seq.checked_sub(frame.first_seq)?).ok()?));
         Ok(entry.map_or(Timestamp(0), |entry| entry.time))

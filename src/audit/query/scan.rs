@@ -34,7 +34,7 @@ impl Reader {
     /// The question that a filter asks now, with places in the trail for times: the trail's time never goes back.
     pub(super) fn question(&self, filter: &Filter) -> Result<Question, StoreError> {
         let durable = self.durable();
-        let place = |when: crate::audit::condition::When| self.first_at(when.at(Timestamp(0)), durable);
+        let place = |when: crate::audit::moment::When| self.first_at(when.at(Timestamp(0)), durable);
         filter
             .at(Timestamp::now())
             .0

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 mod model;
 
 fn reader(dir: &Path) -> Reader {
-    Reader { store: Arc::new(SledStore::open(dir).unwrap().0), durable: Arc::default(), called_off: Arc::default() }
+    Reader { store: Arc::new(SledStore::open(dir).unwrap().0), durable: Arc::default(), called_off: Arc::default(), known: None }
 }
 
 /// All pages of a filter, checked against their limits.
@@ -87,7 +87,7 @@ proptest! {
         let tiered = Arc::new(TieredStore::open_with(dir.path(), segment).unwrap().0);
         let both = Both { plain: plain.store.clone(), tiered: tiered.clone(), seal: Mutex::new(Box::new(move || seals.next().unwrap())) };
         let end = write(&both, &mut calls, batch_records, 0);
-        let indexed = Reader { store: tiered, durable: Arc::new(AtomicU64::new(end)), called_off: Arc::default() };
+        let indexed = Reader { store: tiered, durable: Arc::new(AtomicU64::new(end)), called_off: Arc::default(), known: None };
         plain.durable.store(end, Ordering::Release);
         for tree in &trees {
             let filter = Filter::parse([("where", tree.text())]).unwrap();
@@ -120,7 +120,7 @@ proptest! {
     fn pages_are_stable_while_records_are_added(mut calls in any_calls(), mut later in any_calls(), limit in 1..9_usize, batch_records in 1..40_usize) {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(TieredStore::open_with(dir.path(), 32).unwrap().0);
-        let reader = Reader { store: store.clone(), durable: Arc::default(), called_off: Arc::default() };
+        let reader = Reader { store: store.clone(), durable: Arc::default(), called_off: Arc::default(), known: None };
         let end = write(&*reader.store, &mut calls, batch_records, 0);
         reader.durable.store(end, Ordering::Release);
         let filter = Filter::parse([("decision", "allow")]).unwrap();

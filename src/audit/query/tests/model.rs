@@ -63,7 +63,7 @@ impl Call {
             "decision": {
                 "verdict": if self.denied() { "deny" } else { "allow" },
                 "reason": if self.denied() { self.pick(3, REASONS) } else { "permitted" },
-                "policies": [{"id": policy, "effect": "permit"}],
+                "policies": [{"id": policy, "effect": if self.denied() { "forbid" } else { "permit" }}, {"id": "p-other", "effect": if self.denied() { "permit" } else { "forbid" }}],
                 "shadow": [{"id": format!("{policy}-shadow")}],
             },
         })
@@ -107,7 +107,9 @@ pub const FILTERS: &[(&str, &str, Meaning)] = &[
     ("decision", "pass", |_| false),
     ("reason", "body-too-large", |c| c.denied() && c.pick[3] == 2),
     ("policy", "p-two", |c| c.pick[2] == 1),
-    ("policy", "p-three-shadow", |c| c.pick[2] == 2),
+    ("policy", "p-other", |_| false),
+    ("policy", "p-three-shadow", |_| false),
+    ("shadow", "p-three-shadow", |c| c.pick[2] == 2),
     ("outcome", "accepted", |c| c.outcome() == "accepted"),
     ("outcome", "refused", |c| c.outcome() == "refused"),
     ("outcome", "open", |c| c.outcome() == "open"),
