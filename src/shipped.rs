@@ -29,13 +29,16 @@ pub fn policies(catalog: &Catalog, directory: &Directory) -> Result<Bundle, Vec<
     Bundle::from_texts(&texts(&POLICIES, "cedar"), texts(&POLICIES, "toml").first(), catalog, directory)
 }
 
-/// Writes both into `dir`, as `apis` and `policies`.
+/// Writes both into `dir`, as `apis` and `policies`. A folder that is there is left as it is: it may have been changed.
 ///
 /// # Errors
 /// When the files cannot be written.
 pub fn write(dir: &Path) -> std::io::Result<()> {
     for (files, name) in [(&APIS, "apis"), (&POLICIES, "policies")] {
         let target = dir.join(name);
+        if target.exists() {
+            continue;
+        }
         std::fs::create_dir_all(&target)?;
         files.extract(&target)?;
     }

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -121,10 +121,32 @@ fn two_operations_on_one_path_do_not_load() {
 
 #[test]
 fn help_has_examples() {
-    for command in [&["--help"][..], &["serve", "--help"], &["demo", "--help"], &["sandbox", "--help"], &["audit", "query", "--help"], &["digest", "--help"]] {
-        let output = keyward(command);
+    let mut commands = vec![Vec::new()];
+    let mut without = Vec::new();
+    while let Some(command) = commands.pop() {
+        let output = keyward(&[command.as_slice(), &["--help"]].concat());
         assert!(output.status.success());
-        assert!(text(&output.stdout).contains("Example"), "{command:?}");
+        let said = text(&output.stdout);
+        let names = said.split_once("Commands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
+        let names: Vec<_> =
+            names.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty() && *name != "help").collect();
+        if !said.contains("Example") && (names.is_empty() || command.is_empty()) {
+            without.push(command.join(" "));
+        }
+        commands.extend(names.into_iter().map(|name| [command.as_slice(), &[&*Box::leak(name.to_owned().into_boxed_str())]].concat()));
+    }
+    assert!(without.is_empty(), "{without:?}");
+}
+
+/// What stands in the version is what the repository says, or that nothing is known.
+#[test]
+fn the_version_has_the_commit() {
+    let said = text(&keyward(&["--version"]).stdout);
+    let commit = said.trim_end().strip_prefix(concat!("keyward ", env!("CARGO_PKG_VERSION"), " (")).and_then(|rest| rest.strip_suffix(')')).expect(&said);
+    let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok().filter(|output| output.status.success());
+    match git {
+        Some(output) => assert_eq!(commit.split(',').next(), Some(text(&output.stdout).trim())),
+        None => assert_eq!(commit, "commit unknown"),
     }
 }
 
@@ -175,6 +197,75 @@ fn a_generated_trail_is_made_in_an_empty_folder_only() {
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again.stderr).contains("is not empty"), "{}", text(&again.stderr));
     assert_eq!(query(&trail, &["--count"])["total"], counts["total"]);
+}
+
+/// A demo that stays up, in its own folder.
+struct Demo {
+    child: std::process::Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+    gateway: String,
+}
+
+impl Demo {
+    fn start(dir: &Path) -> Self {
+        let gateway = free_port();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keyward"))
+            .args(["demo", "--listen", &gateway, "--admin", &free_port(), "--dir", dir.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines, gateway }
+    }
+
+    /// Reads on until a line that holds this.
+    fn until(&mut self, part: &str) -> String {
+        self.lines.find_map(|line| line.ok().filter(|line| line.contains(part))).expect(part)
+    }
+
+    /// The answer to the call that the demo names to try policies with.
+    fn listed(&self) -> String {
+        let mut stream = std::net::TcpStream::connect(&self.gateway).unwrap();
+        write!(stream, "GET /oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys HTTP/1.1\r\nHost: openapi-rdc.aliyuncs.com\r\nx-yunxiao-token: pt-sandboxBuildBot_0002\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        text(&answer)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_policy_of_ones_own_is_tried_on_the_demo() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(dir.path());
+    let said = demo.until("kill -HUP");
+    assert!(said.contains(dir.path().join("policies").to_str().unwrap()) && said.contains(&format!("kill -HUP {}", demo.child.id())), "{said}");
+    assert!(demo.listed().starts_with("HTTP/1.1 200"), "{}", demo.listed());
+    let own =
+        "@id(\"mine\") @owner(\"me\") @message(\"Not on Mondays.\") forbid (principal, action == Keyward::Action::\"alibaba.codeup.ListSSHKeys\", resource);";
+    fs::write(dir.path().join("policies/50-mine.cedar"), own).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&demo.child), rustix::process::Signal::HUP).unwrap();
+    let denied = |demo: &Demo| {
+        (0..200).any(|_| {
+            demo.listed().contains("Not on Mondays. [mine]") || {
+                std::thread::sleep(std::time::Duration::from_millis(25));
+                false
+            }
+        })
+    };
+    assert!(denied(&demo), "{}", demo.listed());
+    // The folder is kept, and what was changed in it.
+    drop(demo);
+    let mut again = Demo::start(dir.path());
+    again.until("kill -HUP");
+    assert!(denied(&again), "{}", again.listed());
 }
 
 #[test]

@@ -55,8 +55,10 @@ pub enum Audit {
     )]
     Prove(super::evidence::ProveArgs),
     /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on record.
+    #[command(after_help = "Example:\n  keyward audit rotate-key --config config/keyward.toml")]
     RotateKey(super::Configured),
     /// Shows how long the trail is kept, what is on hold, what would be pruned now and what was.
+    #[command(after_help = "Example:\n  keyward audit retention --url http://127.0.0.1:9901")]
     Retention(RetentionArgs),
     /// Erases the bodies of one exchange, for a reason that is recorded first. Its records stay.
     #[command(
@@ -82,6 +84,7 @@ pub enum Audit {
     )]
     Generate(GenerateArgs),
     /// Makes the indexes of a stopped gateway's trail anew; they are derived from its records, and made by a gateway too.
+    #[command(after_help = "Example:\n  keyward audit reindex --dir data/audit")]
     Reindex(ReindexArgs),
 }
 

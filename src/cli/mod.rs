@@ -41,14 +41,17 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::prelude::*;
 
+/// The version, and the commit that it was built of.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("KEYWARD_COMMIT"), ")");
+
 /// Audit-logging reverse proxy and policy gateway for the cloud calls that move key pairs, machine images and SSH keys.
 #[derive(Debug, Parser)]
-#[command(name = "keyward", version, max_term_width = 100)]
+#[command(name = "keyward", version = VERSION, max_term_width = 100)]
 #[command(
     after_help = "Examples:\n  keyward demo                                   see it work, all on loopback\n  keyward check --config config/keyward.toml     what is wrong with the configuration?\n  keyward serve --config config/keyward.toml     run the gateway\n  keyward audit query --decision deny --since 2h what was refused lately?"
 )]
 pub struct Cli {
-    /// Logs as JSON lines, for machines.
+    /// Logs as JSON lines, for machines. How much is logged says KEYWARD_LOG: error, warn, info (by default) or debug.
     #[arg(long, global = true)]
     log_json: bool,
     #[command(subcommand)]
@@ -64,7 +67,7 @@ enum Command {
     Serve(ServeArgs),
     /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a score of calls.
     #[command(
-        after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should"
+        after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should\n  keyward demo --dir try keeps its folder: change try/policies, and SIGHUP reads them anew"
     )]
     Demo(Demo),
     /// Runs the sandbox clouds alone: stand-ins with state for every service of the catalogue, on one port, by Host.
@@ -73,7 +76,9 @@ enum Command {
     )]
     Sandbox(SandboxArgs),
     /// Checks configuration, catalogue, callers and policies; binds no port and writes nothing.
-    #[command(after_help = "Exits with 0 when all is well, else with 1 and a line for each mistake: file, place, what to do.")]
+    #[command(
+        after_help = "Example:\n  keyward check --config config/keyward.toml --set policies.dir=policies\n\nExits with 0 when all is well, else with 1 and a line for each mistake: file, place, what to do."
+    )]
     Check(Configured),
     /// Asks the trail: who did what, when, on what, by which policy, with what outcome.
     #[command(subcommand)]
@@ -97,7 +102,7 @@ struct Demo {
     /// Ends after the calls.
     #[arg(long)]
     once: bool,
-    /// Works in this folder and keeps it; by default in a temporary one.
+    /// Works in this folder and keeps it, with the policies and the trail that it finds there; by default in a temporary one.
     #[arg(long)]
     dir: Option<PathBuf>,
 }

@@ -14,13 +14,15 @@ use std::process::ExitCode;
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Lists the policies with their owners, messages and places.
+    #[command(after_help = "Example:\n  keyward policy list --config config/keyward.toml --json")]
     List(ListArgs),
     /// Runs the policies' cases; every policy needs one in which it decides and one in which it does not.
     #[command(
-        after_help = "A case is a raw call, a caller and a time, and the exact set of policies that decide it:\nsee policies/tests/*.toml. Exits with 1 when a case goes otherwise."
+        after_help = "Example:\n  keyward policy test --config config/keyward.toml --cases policies/tests\n\nA case is a raw call, a caller and a time, and the exact set of policies that decide it:\nsee policies/tests/*.toml. Exits with 1 when a case goes otherwise."
     )]
     Test(TestArgs),
     /// Prints the Cedar schema that the catalogue gives: what a policy may speak of.
+    #[command(after_help = "Example:\n  keyward policy schema --config config/keyward.toml > keyward.cedarschema")]
     Schema(Configured),
 }
 

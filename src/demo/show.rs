@@ -5,6 +5,7 @@ use super::calls::Call;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// Writes to standard output, if somebody reads it.
 macro_rules! say {
@@ -15,7 +16,7 @@ macro_rules! say {
 
 /// Prints every call with its decision, its reason and its audit id. The third part of a row is set when the call did
 /// not go as it should: whether it reached the cloud.
-pub fn table(rows: &[(Call, Seen, Option<bool>)], gateway: SocketAddr, admin: SocketAddr, once: bool) {
+pub fn table(rows: &[(Call, Seen, Option<bool>)], admin: SocketAddr) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     if !table.is_tty() {
@@ -34,9 +35,17 @@ pub fn table(rows: &[(Call, Seen, Option<bool>)], gateway: SocketAddr, admin: So
             seen.audit_id
         );
     }
-    if !once {
-        say!("\nThe gateway listens on http://{gateway}, its admin on http://{admin}. Ctrl-C ends the demo.");
-    }
+}
+
+/// Prints how to go on from here.
+pub fn around(gateway: SocketAddr, admin: SocketAddr, dir: &Path) {
+    let (process, dir) = (std::process::id(), dir.display());
+    say!(
+        "\nThe gateway listens on http://{gateway}, its admin on http://{admin}. Ctrl-C ends the demo.\n\
+         Its policies are in {dir}/policies: change one, then `kill -HUP {process}`. A call to try it with:\n  \
+         curl -s -H 'Host: openapi-rdc.aliyuncs.com' -H 'x-yunxiao-token: pt-sandboxBuildBot_0002' \\\n    \
+         http://{gateway}/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys"
+    );
 }
 
 fn decision(seen: &Seen, wrong: Option<bool>) -> Cell {

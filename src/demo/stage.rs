@@ -7,7 +7,7 @@ use crate::shipped;
 use anyhow::Context;
 use std::fmt::Write as _;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the demo works with.
 pub struct Stage {
@@ -32,6 +32,11 @@ impl Stage {
         let config = dir.join("keyward.toml");
         std::fs::write(&config, configuration(options, &sandbox.local_addr()?.to_string(), &down.to_string()))?;
         Ok((Self { config, dir }, sandbox))
+    }
+
+    /// The working folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Removes the folder, unless the user named it.

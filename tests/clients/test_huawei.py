@@ -165,3 +165,22 @@ def test_a_signature_that_does_not_verify_is_the_clouds_to_refuse(huawei, cloud,
     exchange = recorded("huawei.kps.CreateKeypair", "ci-keys", "failed")
     assert exchange["answer"]["record"]["caller_accepted"] is False
     assert "client-sdk-2026" not in names(huawei(*KPS, KEYADMIN))
+
+
+@pytest.mark.parametrize(
+    ("service", "look"),
+    [
+        (CPH, lambda c: c.list_cloud_phones(cph.ListCloudPhonesRequest(server_id=SERVERS[0], limit=10))),
+        (CPH, lambda c: c.show_cloud_phone_server_detail(cph.ShowCloudPhoneServerDetailRequest(server_id=SERVERS[0]))),
+        (CPH, lambda c: c.list_images(cph.ListImagesRequest())),
+        (CPH, lambda c: c.list_cloud_phone_models(cph.ListCloudPhoneModelsRequest())),
+        (CPH, lambda c: c.list_project_tags(cph.ListProjectTagsRequest(resource_type="cph-server"))),
+        (ECS, lambda c: c.list_servers_details(ecs.ListServersDetailsRequest(name="web", limit=10))),
+        (ECS, lambda c: c.nova_list_servers_details(ecs.NovaListServersDetailsRequest())),
+        (ECS, lambda c: c.show_job(ecs.ShowJobRequest(job_id="ff80808288d41e1b018990260955686a"))),
+    ],
+)
+def test_looking_around_passes(huawei, cloud, service, look):
+    look(huawei(*service, PHONELAB))
+    [seen] = cloud.seen()
+    assert seen["action"].startswith(("huawei.cph.", "huawei.ecs.")), seen["action"]

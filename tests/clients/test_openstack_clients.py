@@ -116,6 +116,13 @@ def test_novaclient_shows_what_the_catalogue_does_not_know(nova, last_refusal):
     last_refusal("unknown", "operation-unknown")
 
 
+def test_novaclient_shows_whose_word_it_is_that_a_name_has_no_blank(nova, last_refusal):
+    with pytest.raises(novaclient.exceptions.BadRequest) as raised:
+        nova.keypairs.get("de mo")
+    assert "`path.keypair_name` does not fit its pattern (so says keyward's document of huawei.ecs)" in str(raised.value)
+    last_refusal("huawei.kps.ListKeypairDetail", "path-invalid")
+
+
 def test_glanceclient_lists_shows_and_shares(glance, cloud, recorded):
     assert IMAGE in [image.id for image in glance.images.list()]
     assert glance.images.get(IMAGE).id == IMAGE
