@@ -17,6 +17,9 @@ const RESOLVED_FOR: Duration = Duration::from_secs(30);
 /// How often an address that was silent is tried again, beside the calls.
 const TRIED_AGAIN: Duration = Duration::from_secs(30);
 
+/// Silent addresses that are kept, at most.
+const SILENT_MAX: usize = 1024;
+
 /// Addresses of one name that are tried for one call.
 pub const ATTEMPTS_MAX: usize = 4;
 
@@ -218,7 +221,12 @@ impl Upstreams {
     /// No connection could be made to it.
     pub fn is_silent(&self, peer: &HttpPeer) {
         if let Some(address) = peer._address.as_inet() {
-            self.silent.lock().insert(*address, Instant::now());
+            let mut silent = self.silent.lock();
+            if silent.len() >= SILENT_MAX {
+                // Names have changed their addresses for long: what matters is learned again.
+                silent.clear();
+            }
+            silent.insert(*address, Instant::now());
         }
     }
 
