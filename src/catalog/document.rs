@@ -2,10 +2,10 @@
 
 use super::credential::Credentials;
 use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
-use super::reach;
 use super::route::{HostPattern, Template};
 use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
 use super::source::{Source, Step};
+use super::{lint, reach};
 use http::Method;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -54,17 +54,24 @@ type Fault = SchemaFault;
 ///
 /// # Errors
 /// When it is no YAML, no OpenAPI 3.1, or breaks a rule of `docs/catalogue.md`.
-pub fn read(file: &str, text: &str) -> Result<Document, DocumentError> {
+pub fn read(file: &str, text: &str) -> Result<Document, Vec<DocumentError>> {
     let error = |place: Option<String>, why: String| DocumentError { file: file.to_owned(), place, why };
     let value: Value = serde_saphyr::from_str(text).map_err(|e| {
         let place = e.location().map(|at| format!("{}:{}", at.line(), at.column()));
-        error(place, format!("not YAML: {e}"))
+        vec![error(place, format!("not YAML: {e}"))]
     })?;
     if !value.get("openapi").and_then(Value::as_str).is_some_and(|v| v.starts_with("3.1.")) {
-        return Err(error(Some("/openapi".to_owned()), "must be 3.1.x".to_owned()));
+        return Err(vec![error(Some("/openapi".to_owned()), "must be 3.1.x".to_owned())]);
     }
-    oas3::from_json(value.to_string()).map_err(|e| error(None, format!("not OpenAPI 3.1: {e}")))?;
-    Reader { root: &value, file }.document().map_err(|fault| error(Some(fault.pointer), fault.why))
+    let reader = Reader { root: &value, file };
+    let faults = match (lint::check(&value), reader.document()) {
+        (keys, Ok(document)) if keys.is_empty() => match oas3::from_json(value.to_string()) {
+            Ok(_) => return Ok(document),
+            Err(e) => return Err(vec![error(None, format!("not OpenAPI 3.1: {e}"))]),
+        },
+        (keys, document) => reader.faults(keys, document.err()),
+    };
+    Err(faults.into_iter().map(|fault| error(Some(fault.pointer), fault.why)).collect())
 }
 
 struct Reader<'a> {
@@ -90,7 +97,6 @@ impl Reader<'_> {
             },
             credentials: Credentials::read(self.root)?,
         };
-        self.check_extensions("", self.root, &["x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project", "x-keyward-absent"])?;
         self.check_absent()?;
         let mut operations = Vec::new();
         for (path, item) in self.object("/paths")? {
@@ -108,6 +114,24 @@ impl Reader<'_> {
         }
         let passing = self.passing(&service.name)?;
         Ok(Document { hosts: self.hosts()?, service, operations, passing })
+    }
+
+    /// All that is wrong: keys, the first fault of the whole and of each operation. What is told of a place once is not told again.
+    fn faults(&self, mut faults: Vec<Fault>, first: Option<Fault>) -> Vec<Fault> {
+        let mut more: Vec<Fault> = first.into_iter().collect();
+        let service = self.text("/x-keyward-service").unwrap_or_default();
+        for (path, item) in self.root.get("paths").and_then(Value::as_object).into_iter().flatten() {
+            let pointer = format!("/paths/{}", escape(path));
+            for method in METHODS.iter().filter(|method| item.get(**method).is_some()) {
+                more.extend(self.operation(&service, path, &pointer, method).err());
+            }
+        }
+        for fault in more {
+            if !faults.iter().any(|known| known.pointer.starts_with(&fault.pointer)) {
+                faults.push(fault);
+            }
+        }
+        faults
     }
 
     fn hosts(&self) -> Result<Vec<HostPattern>, Fault> {
@@ -176,7 +200,6 @@ impl Reader<'_> {
     fn operation(&self, service: &str, path: &str, item: &str, method: &str) -> Result<Route, Fault> {
         let at = format!("{item}/{method}");
         let node = self.root.pointer(&at).ok_or_else(|| fault(&at, "must be an object"))?;
-        self.check_extensions(&at, node, &["x-keyward-groups", "x-keyward-alias-of", "x-keyward-resource", "x-keyward-items", "x-keyward-outcome"])?;
         let operation_id = self.text(&format!("{at}/operationId"))?;
         let parameters = self.parameters(item, &at)?;
         let raw_segments: Vec<String> = parameters.iter().filter(|p| p.place == "path" && p.raw).map(|p| p.field.name.clone()).collect();
@@ -243,7 +266,6 @@ impl Reader<'_> {
 
     fn parameter(&self, pointer: &str) -> Result<Parameter, Fault> {
         let node = self.root.pointer(pointer).ok_or_else(|| fault(pointer, "must be an object"))?;
-        self.check_extensions(pointer, node, &["x-keyward-secret", "x-keyward-as", "x-keyward-raw-segment"])?;
         let mut name = self.text(&format!("{pointer}/name"))?;
         let place = match node.get("in").and_then(Value::as_str) {
             Some("path") => "path",
@@ -422,15 +444,6 @@ impl Reader<'_> {
         let Some(target) = self.root.pointer(pointer).and_then(|n| n.get("$ref")) else { return Ok(pointer.to_owned()) };
         let target = target.as_str().and_then(|t| t.strip_prefix('#')).filter(|t| self.root.pointer(t).is_some_and(|n| n.get("$ref").is_none()));
         target.map(str::to_owned).ok_or_else(|| fault(pointer, "`$ref` leads to nothing in this document"))
-    }
-
-    /// A misspelt extension would silently do nothing.
-    fn check_extensions(&self, at: &str, node: &Value, known: &[&str]) -> Result<(), Fault> {
-        let unknown = node.as_object().into_iter().flat_map(Map::keys).find(|k| k.starts_with("x-keyward-") && !known.contains(&k.as_str()));
-        match unknown {
-            Some(key) => Err(fault(at, &format!("`{key}` is not an extension of this place; known here: {}", known.join(", ")))),
-            None => Ok(()),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod document;
+mod lint;
 pub mod operation;
 pub mod reach;
 pub mod route;
@@ -112,7 +113,7 @@ impl Catalog {
         for (file, text) in texts {
             match document::read(file, text) {
                 Ok(document) => documents.push(document),
-                Err(error) => errors.push(error),
+                Err(mut faults) => errors.append(&mut faults),
             }
         }
         if !errors.is_empty() {
