@@ -199,9 +199,9 @@ fn row(exchange: &Exchange) -> [String; 7] {
     let request = &exchange.request;
     let text = |pointer| clean(request.text(pointer).unwrap_or_default());
     let words = |words: [String; 2]| words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    let observed = request.text("/time").map_or_else(|| request.time.rfc3339(), clean);
-    // Seconds are enough to read; the page of the exchange has the rest.
-    let time = seconds(&observed);
+    // The trail's time, by which is sorted and asked. Seconds are enough to read; the page of the exchange has the rest, and
+    // what the clock said.
+    let time = seconds(&request.time.rfc3339());
     let action = if request.kind == Kind::Event { text("/event") } else { text("/call/action") };
     let outcome = words([exchange.outcome().to_owned(), exchange.status().map(|status| status.to_string()).unwrap_or_default()]);
     let decision = words([text("/decision/verdict"), text("/decision/reason")]);

@@ -21,11 +21,14 @@ pub fn event(exchange: &Exchange) -> Value {
     let refused = exchange.request.kind == Kind::Refused;
     request.take("/id", |id| (*id == exchange.id.to_string()).then_some(()));
     answer.take("/id", |id| (*id == exchange.id.to_string()).then_some(()));
+    let time = exchange.request.time.rfc3339();
+    // What the clock said is told beside it where that is something else.
+    request.take("/time", |observed| (*observed == time).then_some(()));
     let event = filled(json!({
         "typeURI": EVENT,
         "eventType": if refused { "control" } else { "activity" },
         "id": exchange.id.to_string(),
-        "eventTime": request.text("/time").unwrap_or_else(|| exchange.request.time.rfc3339()),
+        "eventTime": time,
         "name": request.text("/call/action").or_else(|| request.text("/event")),
         "action": action(exchange),
         "outcome": outcome(exchange),

@@ -25,7 +25,7 @@ pub fn row(exchange: &Exchange) -> String {
     let answer = exchange.answer.as_ref();
     let action = if request.kind == Kind::Event { text("/event") } else { text("/call/action") };
     let fields = [
-        request.text("/time").map_or_else(|| request.time.rfc3339(), str::to_owned),
+        request.time.rfc3339(),
         exchange.id.to_string(),
         text("/caller/name"),
         text("/caller/kind"),

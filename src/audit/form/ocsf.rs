@@ -79,14 +79,13 @@ fn occurrence(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Val
     let version = request.number("/v");
     answer.take("/v", |value| value.as_u64().filter(|own| Some(*own) == version));
     let original = request.text("/time");
-    let time = original.as_deref().and_then(Timestamp::parse).unwrap_or(part.time);
     let counted = (part.text("/event") == Some(COUNTED)).then(|| {
         let mut moment = |pointer| request.take(pointer, |time| Timestamp::parse(time.as_str()?)).map(Timestamp::millis);
         (moment("/detail/first/time"), moment("/detail/last/time"), request.number("/detail/count"))
     });
     let (first, last, count) = counted.unwrap_or_default();
     json!({
-        "time": time.millis(), "count": count, "start_time": first, "end_time": last,
+        "time": part.time.millis(), "count": count, "start_time": first, "end_time": last,
         "message": present::sentence(exchange),
         "metadata": {
             "version": VERSION, "profiles": ["security_control"],
