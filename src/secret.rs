@@ -5,8 +5,10 @@
 
 use crate::durable;
 use hmac::{Hmac, KeyInit, Mac};
+use rustix::fs::StatVfsMountFlags;
+use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What every keyed digest begins with; 64 hexadecimal digits follow.
@@ -34,12 +36,12 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// The file is open to others.
-    #[error("digest key `{path}` is readable by others (mode {mode:o}): run `chmod 600 {path}`")]
-    Mode {
+    #[error("digest key `{path}`: {why}")]
+    Open {
         /// The file.
         path: String,
-        /// Its permission bits.
-        mode: u32,
+        /// To whom, and what to do.
+        why: String,
     },
     /// The file does not hold 64 hexadecimal digits.
     #[error("digest key `{path}` must hold 64 hexadecimal digits")]
@@ -86,8 +88,9 @@ impl DigestKey {
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let name = || path.display().to_string();
         let io = |source| KeyError::Io { path: name(), source };
-        if let Some(mode) = open_to_others(path).map_err(io)? {
-            return Err(KeyError::Mode { path: name(), mode });
+        // What cannot be looked at cannot be read either.
+        if path.exists() {
+            check_private(path).map_err(|why| KeyError::Open { path: name(), why })?;
         }
         let text = durable::read_text(path).map_err(io)?;
         let mut bytes = [0; 32];
@@ -106,21 +109,41 @@ impl DigestKey {
     }
 }
 
-/// The permission bits of a file that others than its owner may touch; `None` when nobody may.
-fn open_to_others(path: &Path) -> std::io::Result<Option<u32>> {
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    Ok((mode & 0o077 != 0).then_some(mode))
-}
-
-/// Whether a file that holds a secret is for its owner alone.
+/// Whether a file that holds a secret is guarded: the one rule for all of them. It is ours or root's, others can do nothing
+/// with it, and a group may read it only where we cannot change that, as with a secret that is mounted.
 ///
 /// # Errors
 /// When it is not, or is not there, in words that go behind its name.
 pub fn check_private(path: &Path) -> Result<(), String> {
-    match open_to_others(path) {
-        Ok(None) => Ok(()),
-        Ok(Some(mode)) => Err(format!("it is readable by others (mode {mode:o}): run `chmod 600 {}`", path.display())),
-        Err(error) => Err(error.to_string()),
+    let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    let user = geteuid().as_raw();
+    let given = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
+    let fixed = about.uid() != user || given || rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_flag.contains(StatVfsMountFlags::RDONLY));
+    guarded(about.uid(), about.mode(), user, fixed).map_err(|why| format!("{why}: {}", remedy(path, about.uid(), user)))
+}
+
+/// What is wrong with a secret's file; `fixed` says that we cannot change its mode.
+fn guarded(owner: u32, mode: u32, user: u32, fixed: bool) -> Result<(), String> {
+    let mode = mode & 0o777;
+    if owner != user && owner != 0 {
+        Err(format!("it belongs to user {owner}, the gateway runs as user {user}, and whoever owns a file can replace it"))
+    } else if mode & 0o007 != 0 {
+        Err(format!("it is readable by others (mode {mode:o})"))
+    } else if mode & 0o020 != 0 {
+        Err(format!("its group can write it (mode {mode:o})"))
+    } else if mode & 0o040 != 0 && !fixed {
+        Err(format!("it is readable by others, those of its group (mode {mode:o})"))
+    } else {
+        Ok(())
+    }
+}
+
+fn remedy(path: &Path, owner: u32, user: u32) -> String {
+    let path = path.display();
+    match owner {
+        _ if owner == user => format!("run `chmod 600 {path}`, and make a new secret if others may have read it"),
+        0 => format!("as root, run `chmod 440 {path}`, with a group that the gateway is in"),
+        _ => format!("run `chown {user} {path}` and `chmod 600 {path}`"),
     }
 }
 
@@ -151,6 +174,28 @@ pub fn sha256(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_mounted_secret_is_taken_and_what_others_can_touch_is_not() {
+        let (root, us, other) = (0, 1000, 1001);
+        for (owner, mode, fixed, taken) in [
+            (us, 0o600, false, true),
+            (us, 0o400, false, true),
+            (us, 0o640, false, false),
+            (us, 0o440, true, true),
+            (root, 0o440, true, true),
+            (root, 0o640, true, true),
+            (root, 0o460, true, false),
+            (root, 0o444, true, false),
+            (root, 0o441, true, false),
+            (us, 0o604, true, false),
+            (other, 0o600, true, false),
+            (other, 0o440, true, false),
+        ] {
+            assert_eq!(guarded(owner, 0o100_000 | mode, us, fixed).is_ok(), taken, "{owner} {mode:o} {fixed}");
+        }
+    }
 
     #[test]
     fn a_key_is_made_once_kept_private_and_never_printed() {
@@ -162,6 +207,6 @@ mod tests {
         assert_ne!(first.digest(b"pt-1"), first.digest(b"pt-2"));
         assert_eq!(format!("{first:?}"), "DigestKey(hidden)");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(DigestKey::open(&path), Err(KeyError::Mode { mode: 0o644, .. })));
+        assert!(matches!(DigestKey::open(&path), Err(KeyError::Open { why, .. }) if why.contains("644") && why.contains("chmod 600")));
     }
 }

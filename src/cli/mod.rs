@@ -164,6 +164,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
+    if matches!(command, Command::Serve(_) | Command::Demo(_) | Command::Audit(_) | Command::Digest(_)) {
+        // Whatever is made of the trail, by us or by the engine, is its owner's alone.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    }
     match command {
         Command::Serve(args) => serve(args),
         Command::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),

@@ -5,12 +5,11 @@
 //! own, or where systemd puts credentials.
 
 use crate::durable;
+use crate::secret::check_private;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::VerifyingKey;
-use rustix::process::geteuid;
 use signed_note::{Signer, StandardSigner, StandardVerifier, Verifier};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The name of the signing key among systemd's credentials.
@@ -30,23 +29,13 @@ pub enum KeyError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is open to others.
-    #[error("signing key `{path}` is open to others (mode {mode:o}): run `chmod 600 {path}`, and make a new key if others may have read it")]
-    Mode {
+    /// The file is open to others, or somebody else's.
+    #[error("signing key `{path}`: {why}")]
+    Open {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file belongs to somebody else.
-    #[error("signing key `{path}` belongs to user {owner}, the gateway runs as user {user}: whoever owns the key can replace it")]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Who asks.
-        user: u32,
+        /// To whom, and what to do.
+        why: String,
     },
     /// It holds something else.
     #[error("signing key `{0}` holds no key: the form is PRIVATE+KEY+NAME+ID+BASE64, on one line")]
@@ -114,22 +103,14 @@ impl SigningKey {
         Some(Self { signer, verifier })
     }
 
-    /// Reads a key file, which must be its owner's alone. A credential's folder is guarded by systemd, which may let a
-    /// group in to reach the service's user.
+    /// Reads a key file, which must be guarded as every secret.
     ///
     /// # Errors
     /// When it cannot be read, is open to others, or holds something else.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
-        let about = std::fs::metadata(path).map_err(io)?;
-        let (mode, owner, user) = (about.mode() & 0o777, about.uid(), geteuid().as_raw());
-        let open_to = if path.file_name().is_some_and(|name| name == CREDENTIAL) { 0o037 } else { 0o077 };
-        if mode & open_to != 0 {
-            return Err(KeyError::Mode { path: path.to_owned(), mode });
-        }
-        if owner != user && owner != 0 {
-            return Err(KeyError::Owner { path: path.to_owned(), owner, user });
-        }
+        std::fs::metadata(path).map_err(io)?;
+        check_private(path).map_err(|why| KeyError::Open { path: path.to_owned(), why })?;
         let text = durable::read_text(path).map_err(io)?;
         Self::parse(text.trim()).ok_or_else(|| KeyError::Form(path.to_owned()))
     }
@@ -276,11 +257,11 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let error = SigningKey::read(&path).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
-        let credential = dir.path().join(CREDENTIAL);
-        std::fs::rename(&path, &credential).unwrap();
-        SigningKey::read(&credential).unwrap();
-        std::fs::write(&credential, "PRIVATE+KEY+x").unwrap();
-        assert!(matches!(SigningKey::read(&credential), Err(KeyError::Form(_))));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        SigningKey::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        durable::create_private(&path, b"PRIVATE+KEY+x").unwrap();
+        assert!(matches!(SigningKey::read(&path), Err(KeyError::Form(_))));
     }
 
     #[test]

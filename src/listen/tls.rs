@@ -182,6 +182,7 @@ impl KeyPair {
     fn load(&self, provider: &rustls::crypto::CryptoProvider) -> Result<Named, TlsError> {
         let pair = |why: String| TlsError::Pair { chain: self.chain.display().to_string(), key: self.key.display().to_string(), why };
         let chain = certificates(&self.chain)?;
+        secret::check_private(&self.key).map_err(|why| fail(&self.key, why))?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| fail(&self.key, e.to_string()))?;
         self.warn(&chain);
         let names = chain.first().map(|own| names_of(own)).unwrap_or_default();
@@ -193,11 +194,8 @@ impl KeyPair {
 }
 
 impl KeyPair {
-    /// Tells what clients or strangers will make of it; it is used all the same.
+    /// Tells what clients will make of it; it is used all the same.
     fn warn(&self, chain: &[CertificateDer<'_>]) {
-        if let Err(why) = secret::check_private(&self.key) {
-            tracing::warn!("the key `{}` can be read by others than its owner: {why}", self.key.display());
-        }
         let parsed = chain.first().and_then(|own| x509_parser::parse_x509_certificate(own).ok());
         if let Some((_, own)) = parsed.filter(|(_, own)| !own.validity().is_valid()) {
             let validity = own.validity();
@@ -261,7 +259,8 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
         let (chain, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
         std::fs::write(&chain, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::remove_file(&key).ok();
+        crate::durable::create_private(&key, made.signing_key.serialize_pem().as_bytes()).unwrap();
         KeyPair { chain, key }
     }
 
@@ -276,7 +275,11 @@ mod tests {
         let crossed = KeyPair { chain: a.chain.clone(), key: b.key.clone() };
         let missing = KeyPair { chain: dir.path().join("none.pem"), key: a.key.clone() };
         let swapped = KeyPair { chain: a.key.clone(), key: a.chain.clone() };
-        for (pair, wanted) in [(crossed, "a.pem and"), (missing, "none.pem"), (swapped, "a.key: holds no certificate")] {
+        let open = write(dir.path(), "c", &["c.test"]);
+        std::fs::set_permissions(&open.key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        for (pair, wanted) in
+            [(crossed, "a.pem and"), (missing, "none.pem"), (swapped, "a.key: holds no certificate"), (open, "c.key: it is readable by others")]
+        {
             let error = load(vec![pair], Clients::NotAsked).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }

@@ -15,6 +15,7 @@ use crate::durable;
 use anyhow::Context;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,15 +66,25 @@ impl Directory {
         let hour: String = Timestamp::now().rfc3339().chars().take("2026-11-22T14".len()).collect();
         let path = self.0.join("checkpoints").join(format!("{hour}Z"));
         match File::options().write(true).create_new(true).open(&path) {
-            Ok(mut file) => file.write_all(note).and_then(|()| file.sync_all()),
+            Ok(mut file) => file.write_all(note).and_then(|()| for_everybody(&path, 0o644)).and_then(|()| file.sync_all()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Of the two folders only this one is ours to make: a missing one above is a bucket that is not mounted.
-                std::fs::create_dir(self.0.join("checkpoints"))?;
+                let hours = self.0.join("checkpoints");
+                std::fs::create_dir(&hours)?;
+                for_everybody(&hours, 0o755)?;
                 self.keep_hourly(note)
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What the trail's files are not: whoever verifies reads these. Where a disk knows no modes, its own hold.
+fn for_everybody(path: &Path, mode: u32) -> io::Result<()> {
+    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => Ok(()),
+        set => set,
     }
 }
 
@@ -87,7 +98,8 @@ impl Place for Directory {
         let write = || {
             self.put_disowned_aside(signed)?;
             self.keep_hourly(&note)?;
-            replace(&self.0.join("checkpoint"), &note)
+            replace(&self.0.join("checkpoint"), &note)?;
+            for_everybody(&self.0.join("checkpoint"), 0o644)
         };
         write().with_context(|| self.0.display().to_string())
     }

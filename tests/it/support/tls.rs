@@ -39,7 +39,9 @@ impl Authority {
     /// Writes one into a site, as `<file>.pem` and `<file>.key`.
     pub fn write(&self, site: &Site, file: &str, names: &[&str]) {
         let tls = self.client(names);
-        std::fs::write(site.path(&format!("{file}.key")), tls.key).unwrap();
+        let key = site.path(&format!("{file}.key"));
+        std::fs::write(&key, tls.key).unwrap();
+        std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::write(site.path(&format!("{file}.pem")), tls.chain).unwrap();
     }
 }
