@@ -14,6 +14,7 @@ use crate::clock::{AuditId, Timestamp};
 use bytes::{Buf, BufMut, Bytes};
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use zstd::bulk::Decompressor;
 
 /// Records in one frame, at most.
@@ -155,6 +156,19 @@ pub fn check_leaf(leaf: &Bytes) -> Result<(), FrameError> {
 /// # Errors
 /// When the bytes are not exactly one whole frame.
 pub fn decode(frame: &[u8]) -> Result<(u64, Vec<Entry>), FrameError> {
+    let (first_seq, count, packed) = parts(frame)?;
+    let plain = decompress(packed).map_err(FrameError::Compression)?;
+    Ok((first_seq, entries(plain, usize::from(count))?))
+}
+
+/// The places of a frame's records, if it is one, without unpacking them.
+pub(super) fn numbers(frame: &[u8]) -> Option<Range<u64>> {
+    let (first_seq, count, _) = parts(frame).ok()?;
+    Some(first_seq..first_seq.saturating_add(u64::from(count)))
+}
+
+/// The place of the first record, their number, and the records, packed.
+fn parts(frame: &[u8]) -> Result<(u64, u8, &[u8]), FrameError> {
     let (body, crc) = frame.split_last_chunk::<4>().ok_or(FrameError::Damaged("too short"))?;
     if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
         return Err(FrameError::Damaged("wrong checksum"));
@@ -167,8 +181,7 @@ pub fn decode(frame: &[u8]) -> Result<(u64, Vec<Entry>), FrameError> {
         return Err(FrameError::Damaged("impossible count"));
     }
     let (first_seq, packed) = rest.split_first_chunk::<8>().ok_or(FrameError::Damaged("too short"))?;
-    let plain = decompress(packed).map_err(FrameError::Compression)?;
-    Ok((u64::from_be_bytes(*first_seq), entries(plain, usize::from(*count))?))
+    Ok((u64::from_be_bytes(*first_seq), *count, packed))
 }
 
 /// What was compressed. Working memory is kept for each thread: making it costs more than most frames.

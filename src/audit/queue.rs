@@ -224,6 +224,8 @@ struct State {
     busy_since: Option<Instant>,
     slow: bool,
     disk_low: Option<DiskLow>,
+    /// What has been taken away of the trail.
+    missing: Option<String>,
     failed: Option<JournalError>,
     closing: bool,
     ended: bool,
@@ -347,6 +349,15 @@ impl Queue {
         self.publish_health();
     }
 
+    /// What of the trail is missing. It is logged when it begins.
+    pub fn set_missing(&self, missing: Option<String>) {
+        let before = std::mem::replace(&mut self.state().missing, missing.clone());
+        if let Some(missing) = missing.filter(|_| before.is_none()) {
+            tracing::error!("{missing}");
+        }
+        self.publish_health();
+    }
+
     /// Whether the writer ended in order.
     pub fn has_ended(&self) -> bool {
         self.state().ended
@@ -404,6 +415,9 @@ impl Queue {
                  to disk and memory, then restart the gateway: what it could not record it closes as unknown",
                 busy.as_secs()
             ));
+        }
+        if let Some(missing) = &state.missing {
+            return Err(missing.clone());
         }
         if state.slow || state.busy_since.is_some_and(|since| since.elapsed() > deadline) {
             return Err(format!(

@@ -15,12 +15,16 @@
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
 use self::blobs::Blobs;
+use self::end::EndNote;
 use self::engine::Engine;
 pub use self::error::StoreError;
 use self::error::damaged;
 pub(in crate::audit) use self::opening::{DECIDED, FOUNDING, RESTORING, check_restored, lock};
-use self::opening::{check_ended, move_leftovers_aside, open_engine, sync_directories};
+use self::opening::{check_ended, check_whole, move_leftovers_aside, open_engine, sync_directories};
+pub(in crate::audit) use self::place::gone;
+use self::place::{Place, narrow};
 use self::rewrite::rewritten;
+pub use self::whole::{Examined, examine};
 use super::absent::{Absent, next_present};
 use super::ballast;
 use super::frame::{self, Encoder, Entry, FrameError};
@@ -102,6 +106,11 @@ pub trait Store: Send + Sync {
     /// When it cannot be read.
     fn open_floor(&self) -> Result<u64, StoreError>;
 
+    /// What has been taken away of its files while it is open: a sentence. Asked now and then, so it may look at some each time.
+    fn missing(&self) -> Option<String> {
+        None
+    }
+
     /// Records that are known to be gone, in order.
     fn absent(&self) -> Vec<Absent> {
         Vec::new()
@@ -136,6 +145,8 @@ pub struct SledStore {
     encoder: Mutex<Encoder>,
     trail: PathBuf,
     blobs: Blobs,
+    end: EndNote,
+    place: Place,
     /// Released last, when sled has let go of its files.
     _lock: File,
 }
@@ -153,21 +164,37 @@ impl SledStore {
     /// Opens the directory, or makes it.
     ///
     /// # Errors
-    /// When another process holds it, its disk is full, it was written by another version, or it cannot be read.
+    /// When another process holds it, its disk is full, it was written by another version, or it is not whole: then it is as
+    /// it was.
     pub fn open(dir: &Path) -> Result<(Self, Opened), StoreError> {
-        Self::open_inner(dir).map_err(|error| if error.is_disk_full() { StoreError::DiskFull(dir.to_owned()) } else { error })
+        Self::open_if(dir, check_whole)
     }
 
-    fn open_inner(dir: &Path) -> Result<(Self, Opened), StoreError> {
+    /// Opens a copy of a damaged one, of which the engine reads what it can and takes away the rest.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_copy(dir: &Path) -> Result<(Self, Opened), StoreError> {
+        Self::open_if(dir, |_, _| Ok(()))
+    }
+
+    fn open_if(dir: &Path, check: fn(&Path, &Path) -> Result<(), StoreError>) -> Result<(Self, Opened), StoreError> {
+        Self::open_inner(dir, check).map_err(|error| if error.is_disk_full() { StoreError::DiskFull(dir.to_owned()) } else { error })
+    }
+
+    fn open_inner(dir: &Path, check: fn(&Path, &Path) -> Result<(), StoreError>) -> Result<(Self, Opened), StoreError> {
         let dir = &std::path::absolute(dir).map_err(at(dir))?;
         let trail = dir.join("trail");
         if !trail.exists() && dir.join("segments").exists() {
             return Err(StoreError::NoStore(dir.clone()));
         }
         let missing = dir.ancestors().take_while(|path| !path.is_dir()).count();
-        std::fs::create_dir_all(&trail).map_err(at(&trail))?;
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
         let lock = lock(dir)?;
         check_ended(dir)?;
+        check(dir, &trail)?;
+        narrow(dir);
+        std::fs::create_dir_all(&trail).map_err(at(&trail))?;
         let give_up = || ballast::give_up(dir).map_err(at(dir));
         // Where nobody can say what is free, opening shows whether it is enough.
         let mut given_up = if ballast::free_bytes(dir).is_ok_and(|free| free < ballast::OPENING_BYTES) { give_up()? } else { 0 };
@@ -200,7 +227,16 @@ impl SledStore {
         let data = data_file(trail)?;
         let encoder = Encoder::new().map_err(|source| StoreError::Frame { seq: 0, source })?;
         let db = Engine::new(db).map_err(at(trail))?;
-        let store = Self { db, data: Box::new(data), encoder: Mutex::new(encoder), trail: trail.to_owned(), blobs: Blobs::open(trail)?, _lock: lock };
+        let store = Self {
+            db,
+            data: Box::new(data),
+            encoder: Mutex::new(encoder),
+            trail: trail.to_owned(),
+            blobs: Blobs::open(trail)?,
+            end: EndNote::new(trail),
+            place: Place::new(dir, trail)?,
+            _lock: lock,
+        };
         store.check_schema()?;
         store.blobs.check_none()?;
         opened.torn = store.remove_torn_contents()?;
@@ -223,6 +259,7 @@ impl SledStore {
     }
 
     fn commit_to(&self, writes: sled::Batch, data: &dyn DataFile) -> Result<(), StoreError> {
+        self.place.check()?;
         self.db.apply_and_flush(writes)?;
         // sled has handed all to the kernel, no more. What returns from here on survives a power cut.
         data.sync_data().map_err(StoreError::Sync)?;
@@ -294,7 +331,11 @@ impl Store for SledStore {
         if let Some(floor) = batch.open_floor {
             writes.insert(OPEN_FLOOR_KEY, &floor.to_be_bytes());
         }
-        self.commit(writes)
+        self.commit(writes)?;
+        if !batch.entries.is_empty() {
+            self.end.reached(seq);
+        }
+        Ok(())
     }
 
     fn newest_first(&self, end: u64) -> Frames<'_> {
@@ -323,10 +364,19 @@ impl Store for SledStore {
         Ok(Some(Content { salt: *salt, bytes: bytes.to_vec().into() }))
     }
 
+    fn missing(&self) -> Option<String> {
+        self.place.missing()
+    }
+
     fn open_floor(&self) -> Result<u64, StoreError> {
         let floor = self.db.get(OPEN_FLOOR_KEY)?;
         Ok(floor.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
     }
+}
+
+/// How many records a trail had for sure when it was closed last; 0 where that was not noted.
+pub fn noted_end(dir: &Path) -> u64 {
+    end::noted(&dir.join("trail"))
 }
 
 /// The file that sled writes to, opened once more. The system tells each opening of a failed write once.
@@ -372,12 +422,16 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
 
 pub mod carve;
 mod blobs;
+mod end;
 mod engine;
 mod error;
+mod log;
 mod nudge;
 mod opening;
+mod place;
 mod rewrite;
 mod sealed;
+mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -306,12 +306,13 @@ impl Writer {
         self.queue.settings.free_bytes_min.max(ballast::OPENING_BYTES)
     }
 
-    /// Sees to the ballast, once a second.
+    /// Sees to the ballast, and whether all files are there, once a second.
     fn keep_ballast(&mut self, free: u64) {
         if self.ballast_kept.is_some_and(|at| at.elapsed() < TICK) {
             return;
         }
         self.ballast_kept = Some(Instant::now());
+        self.queue.set_missing(self.store.missing());
         match self.ballast.keep(free, self.queue.settings.free_bytes_min) {
             Ok(kept) => {
                 self.ballast_failed = false;

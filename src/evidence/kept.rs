@@ -173,6 +173,23 @@ impl Kept {
         if sound.lines().count() < text.lines().count() { replace(&path, sound.as_bytes()) } else { Ok(()) }
     }
 
+    /// Whether a start has got as far as to make or take a key for this tree.
+    pub fn is_begun(&self) -> bool {
+        self.dir.join(KEYS).exists()
+    }
+
+    /// Says that a key is about to be made for this tree, so that a start that is cut off then can be told from a key whose trail
+    /// is gone. When this returns, it survives a power cut.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(&self) -> io::Result<()> {
+        if !self.is_begun() {
+            durable::replace(&self.dir.join(KEYS), b"")?;
+        }
+        self.dir.parent().map_or(Ok(()), |trail| File::open(trail)?.sync_all())
+    }
+
     /// A key signs from now on.
     ///
     /// # Errors

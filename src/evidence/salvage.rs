@@ -19,7 +19,7 @@ use crate::audit::frame::Entry;
 use crate::audit::leaf;
 use crate::audit::record::leaf_hash;
 use crate::audit::segment::{SEGMENT_RECORDS, Sealed};
-use crate::audit::store::{Batch, StoreError};
+use crate::audit::store::{self, Batch, StoreError};
 use crate::audit::tiered::TieredStore;
 use crate::audit::tiered::found::{Lock, Survey, survey};
 use crate::audit::tiered::founding::{Decided, Founding};
@@ -155,10 +155,11 @@ fn examine(dir: &Path, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::
     report.sealed_end = sealed.last().map_or(0, Sealed::end);
     progress("the damaged file", 0, 1);
     let left: Vec<_> = unusable.iter().filter_map(|(number, readable)| readable.map(|readable| (*number, readable))).collect();
-    let mut tail = Tail::read(dir, &Places::of(&hashes, &sealed), &left, &mut report.notes)?;
+    let engine = store::examine(&dir.join("trail")).context("the engine's file cannot be read")?;
+    let mut tail = Tail::read(dir, &engine, &Places::of(&hashes, &sealed), &left, &mut report.notes)?;
     tail.entries.iter().for_each(|(seq, entry)| told.look(*seq, entry));
     let pruned: Vec<_> = told.pruned().collect();
-    let end = tail.settle_end(report.signed.max(report.sealed_end), &pruned, &mut report.notes);
+    let end = tail.settle_end(report.signed.max(report.sealed_end).max(engine.acknowledged).max(store::noted_end(dir)), &pruned, &mut report.notes);
     told.absent.retain(|absent| absent.told_by < end);
     report.told_by = end;
     // While what was pruned is still here, so are its hashes.

@@ -6,7 +6,6 @@
 mod grow;
 pub(super) mod known;
 
-use super::TREE;
 use super::kept::{Kept, Why};
 use super::key::{KeyError, LogKey, SigningKey};
 use super::note::Signed;
@@ -16,13 +15,13 @@ use crate::audit::record::leaf_hash;
 use crate::audit::store::{Store, StoreError};
 use crate::causes::causes;
 use grow::{build, put_in_place};
-use known::{foreign_pruning, kept_largest, unsigned};
+use known::{foreign_pruning, kept_largest, orphaned_key, unsigned};
 use std::io;
 use std::path::{Path, PathBuf};
 use tlog_tiles::{HASH_SIZE, Hash};
 
 pub use grow::{Gone, catch_up};
-pub use known::UNSIGNED_FOUND;
+pub use known::{UNSIGNED_FOUND, is_whole};
 
 /// Signed records before the end that are compared with their hashes at each start: some tens of milliseconds.
 const RECENT: u64 = 4096;
@@ -58,7 +57,7 @@ pub enum StartError {
     },
     /// The trail's end is missing.
     #[error(
-        "the trail has {end} records, but its newest checkpoint was signed over {signed}: the last {missing} are missing; `keyward audit salvage --dir {dir}` looks for them, and says what is lost"
+        "the trail has {end} records, but its newest checkpoint was signed over {signed}: the last {missing} are missing; `keyward audit salvage --dir {dir} --reason WHY` looks for them, and says what is lost"
     )]
     CutShort {
         /// The trail's folder.
@@ -128,9 +127,14 @@ impl Start {
     pub fn check(&self, store: &dyn Store, elsewhere: Vec<Known>) -> Result<Opened, StartError> {
         std::fs::create_dir_all(&self.dir).map_err(at("the tree's folder"))?;
         let kept = Kept::new(&self.dir);
-        let mut notes = Vec::new();
+        let (mut notes, mut events) = (Vec::new(), Vec::new());
+        let orphaned = self.key_file.exists() && !kept.is_begun() && store.newest_first(u64::MAX).next().is_none() && store.absent().is_empty();
         let key = self.signing_key(&kept, &mut notes)?;
-        let mut events = Vec::new();
+        if orphaned {
+            let why = orphaned_key(&self.key_file, &key);
+            let reason = self.accept.as_ref().ok_or_else(|| StartError::Broken(why.clone()))?;
+            events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "key": key.verifier().to_string()})));
+        }
         let (old_key, keys) = match self.old_key(&kept, &key) {
             Ok(found) => found,
             Err(why) => {
@@ -196,6 +200,7 @@ impl Start {
                 (None, Some(last)) => last.origin().to_owned(),
                 (None, None) => default_origin()?,
             };
+            kept.begin().map_err(at("the list of keys"))?;
             let key = SigningKey::create(&self.key_file, &name)?;
             let path = self.key_file.display();
             notes.push(format!(
@@ -420,20 +425,6 @@ fn at(what: &str) -> impl FnOnce(io::Error) -> StartError {
 
 fn unreadable(error: StoreError) -> StartError {
     StartError::Unreadable { hint: error.hint(), source: error }
-}
-
-/// Whether a trail of so many records has all that its newest checkpoint was signed over. Whoever answers from a stopped
-/// gateway's folder asks first: the engine takes records that it cannot read at its end for such as were never written.
-///
-/// # Errors
-/// When it has not, or the checkpoint cannot be read.
-pub fn is_whole(dir: &Path, end: u64) -> Result<(), StartError> {
-    let kept = Kept::new(&dir.join(TREE));
-    let newest = kept.newest().map_err(at("the newest checkpoint"))?;
-    let largest = kept_largest(&kept, &kept.keys().unwrap_or_default()).map_err(at("the history of checkpoints"))?;
-    let notes = newest.into_iter().chain(largest.map(|known| known.note));
-    let signed = notes.filter_map(|note| Signed::parse(&note).ok()).map(|signed| signed.size()).max().unwrap_or(0);
-    if end < signed { Err(StartError::CutShort { dir: dir.to_owned(), end, signed, missing: signed - end }) } else { Ok(()) }
 }
 
 fn broken_tree(error: tlog_tiles::Error) -> StartError {

@@ -7,6 +7,7 @@ use super::{CONTENT_BYTES_MAX, SALT_BYTES};
 use memchr::memmem;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use zstd::zstd_safe;
 
@@ -48,6 +49,15 @@ pub fn carve(file: &Path, visit: &mut dyn FnMut(Carved)) -> io::Result<()> {
         // The head of a frame stands before its magic.
         window.drain(..until.saturating_sub(frame::HEAD_BYTES));
     }
+}
+
+/// The places of the records of every whole frame among other bytes.
+pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = Range<u64>> {
+    memmem::find_iter(bytes, &ZSTD).filter_map(|at| {
+        let begin = at.checked_sub(frame::HEAD_BYTES).filter(|begin| bytes.get(*begin) == Some(&frame::VERSION))?;
+        let length = zstd_safe::find_frame_compressed_size(bytes.get(at..)?).ok()?;
+        frame::numbers(bytes.get(begin..at + length + frame::CRC_BYTES)?)
+    })
 }
 
 fn at_magic(window: &[u8], at: usize) -> Option<Carved> {

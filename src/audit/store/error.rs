@@ -19,17 +19,17 @@ pub enum StoreError {
     #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
     DiskFull(PathBuf),
     /// Sealed segments are there, and the store that goes with them is not.
-    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0}` makes it anew")]
+    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0} --reason WHY` makes it anew")]
     NoStore(PathBuf),
     /// A backup was being restored into the folder.
     #[error("the restore of `{0}` was not finished: restore the backup again, into a new folder")]
     HalfRestored(PathBuf),
     /// The store was being founded anew.
-    #[error("the salvage of the trail in `{0}` was not finished: `keyward audit salvage --dir {0}` ends it")]
+    #[error("the salvage of the trail in `{0}` was not finished: `keyward audit salvage --dir {0} --reason WHY` ends it")]
     HalfSalvaged(PathBuf),
     /// The engine cannot read its own file.
     #[error(
-        "the store of the trail in `{dir}` is damaged: `keyward audit salvage --dir {dir}` makes it anew from the sealed segments and what else can be read, and says what is lost ({why})"
+        "the store of the trail in `{dir}` is damaged: {why}. `keyward audit salvage --dir {dir} --reason WHY` makes it anew from the sealed segments and what else can be read, and says what is lost"
     )]
     Damaged {
         /// The trail's folder.
@@ -44,6 +44,16 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The engine's file was taken away while it was open.
+    #[error(
+        "`{path}` has been removed or replaced under the running gateway; until this process ends, all that was recorded can be copied from `{copy}`: stop what removes it, copy that, put it in its place and start again"
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// Where its bytes can still be read.
+        copy: PathBuf,
     },
     /// Something else stands where a file or a folder of the trail should.
     #[error("`{path}` is no {wanted}: move it away, and put the {wanted} back from a backup; without it the next start says what is missing, or makes it anew")]
@@ -97,6 +107,14 @@ pub enum StoreError {
         /// What is wrong with its files.
         why: String,
     },
+    /// Records are missing, and nothing tells why.
+    #[error("records {first_seq} to {last_seq} are missing, and later ones are there: restore the folder, or let `keyward audit salvage` go on without them")]
+    Gap {
+        /// The first of them.
+        first_seq: u64,
+        /// The last.
+        last_seq: u64,
+    },
     /// A record is not sealed yet.
     #[error("record {0} is not sealed yet: its exchange, or one before it, is still open")]
     NotSealed(u64),
@@ -124,7 +142,15 @@ impl StoreError {
 
     /// Whether the store's own file is not as it was written, or half made anew, so that salvage helps.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::NoStore(_) | Self::HalfSalvaged(_) | Self::Frame { .. } | Self::Engine(sled::Error::Corruption { .. }))
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::Gap { .. }
+                | Self::NoStore(_)
+                | Self::HalfSalvaged(_)
+                | Self::Frame { .. }
+                | Self::Engine(sled::Error::Corruption { .. })
+        )
     }
 
     /// Whether the system did not do what it was asked for: that tells nothing of what is in the files.

@@ -1,19 +1,24 @@
 //! What stands between a directory and an open engine.
 
-use super::{StoreError, at};
+use super::whole::examine;
+use super::{StoreError, at, end};
+use crate::audit::segment::dictionary::Dictionaries;
+use crate::audit::segment::path as segment_path;
+use crate::audit::segment::records::Records;
+use crate::durable;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is a quarter of this.
-const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// What a trail's folder has for folders, and for files; anything else in it is somebody else's.
-const FOLDERS: [&str; 5] = ["trail", "segments", "tree", "texts", "push"];
-const FILES: [&str; 3] = ["lock", "ballast", "operator.token"];
+pub(super) const FOLDERS: [&str; 5] = ["trail", "segments", "tree", "texts", "push"];
+pub(super) const FILES: [&str; 3] = ["lock", "ballast", "operator.token"];
 
 /// Where a store is founded anew, in the trail's folder; the file in it that says that it is whole, and is to be put in its
 /// place; and the file that says that a backup is being restored.
@@ -76,6 +81,57 @@ fn look_for_strangers(dir: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Refuses what the engine would not open as it was written: it cuts off and zeroes whatever it cannot read.
+///
+/// # Errors
+/// What is wrong, from which record on, and what helps.
+pub(super) fn check_whole(dir: &Path, trail: &Path) -> Result<(), StoreError> {
+    let damaged = |why: String| Err(StoreError::Damaged { dir: dir.to_owned(), why });
+    let db = trail.join("db");
+    let (noted, signed) = (end::noted(trail), signed_end(dir));
+    if !db.exists() {
+        // One that was never written to is founded. Where all of the folder is gone there is nothing to be taken away.
+        let begun = |name: &str| name.starts_with("snap.");
+        let begun = std::fs::read_dir(trail).is_ok_and(|mut files| files.any(|file| file.is_ok_and(|file| begun(&file.file_name().to_string_lossy()))));
+        let missing = trail.exists() && (begun || noted > 0 || signed > 0);
+        return if missing { damaged(format!("its file `{}` is missing. {PROVED}", db.display())) } else { Ok(()) };
+    }
+    let examined = examine(trail).map_err(at(trail))?;
+    if let Some(damage) = examined.damage {
+        return damaged(format!("its file `{}` is damaged: {}; record {} and what follows may be concerned. {PROVED}", db.display(), damage.what, damage.from));
+    }
+    // What is signed binds whoever opens only where opening would change something: others can say more of it.
+    let known = if examined.torn || examined.end == 0 { noted.max(signed) } else { noted };
+    if examined.end >= known {
+        return Ok(());
+    }
+    let end = examined.end.max(sealed_end(dir));
+    if end >= known {
+        return Ok(());
+    }
+    let told = if known == noted { "it was closed with" } else { "its newest checkpoint was signed over" };
+    damaged(format!("{told} {known} records, and there are only {end} that are whole: the last {} are cut off or damaged. {PROVED}", known - end))
+}
+
+/// What stays as it was, whatever became of the engine's file.
+const PROVED: &str = "Sealed segments have files of their own, and checkpoints prove every record that is found again. Nothing was changed";
+
+/// Records that the newest checkpoint beside the trail was signed over, whoever signed it.
+fn signed_end(dir: &Path) -> u64 {
+    let note = durable::read_text(&dir.join("tree/checkpoint")).unwrap_or_default();
+    note.lines().nth(1).and_then(|size| size.parse().ok()).unwrap_or(0)
+}
+
+/// Where the last sealed segment ends.
+fn sealed_end(dir: &Path) -> u64 {
+    let segments = dir.join("segments");
+    let Ok(files) = std::fs::read_dir(&segments) else { return 0 };
+    let first = |name: &str| name.strip_prefix("seg-")?.strip_suffix(".records")?.parse::<u64>().ok();
+    let last = files.flatten().filter_map(|file| first(&file.file_name().to_string_lossy())).max();
+    let records = last.and_then(|first| Records::open(&segment_path(&segments, first, "records"), &Dictionaries::default()).ok());
+    records.map_or(0, |records| records.first_seq().saturating_add(u64::from(records.count())))
 }
 
 /// sled keeps its own lock for a moment after it was dropped, until its threads have let go of the file. No other

@@ -1,9 +1,10 @@
 //! What sled still has to do with a segment once it is sealed: a note of it, and letting go of its records.
 
 use super::{SledStore, StoreError, content_key, data_file, frame_key, key, seq_of_key};
-use crate::audit::absent::Absent;
+use crate::audit::absent::{Absent, next_present};
 use crate::audit::frame;
 use crate::audit::segment::Sealed;
+use std::ops::Range;
 
 /// Keys that are removed in one batch: a batch holds up the writer's.
 const REMOVED_MAX: usize = 128;
@@ -78,6 +79,26 @@ impl SledStore {
     pub(in crate::audit) fn frame_behind(&self, seq: u64) -> Result<Option<u64>, StoreError> {
         let next = self.db.range(frame_key(seq.saturating_add(1), 0).as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice()).keys().next();
         Ok(next.transpose()?.map(|key| seq_of_key(&key)))
+    }
+
+    /// The first records from a place on that are neither here nor noted as gone, though later ones are here.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(in crate::audit) fn gap(&self, from: u64, absent: &[Absent]) -> Result<Option<Range<u64>>, StoreError> {
+        let mut next = from;
+        // The frame that holds `from` may begin before it.
+        let first = frame_key(from.saturating_sub(frame::FRAME_RECORDS_MAX as u64), 0);
+        for key in self.db.range(first.as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice()).keys() {
+            let key = key?;
+            let (first, end) = (seq_of_key(&key), seq_of_key(&key).saturating_add(frame_records(&key)));
+            let wanted = next_present(absent, next);
+            if end > wanted && first > wanted {
+                return Ok(Some(wanted..first));
+            }
+            next = next.max(end);
+        }
+        Ok(None)
     }
 
     /// Removes some of the frames that end at or below `end`, and of the bodies below it. True while there may be more.

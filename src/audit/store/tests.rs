@@ -1,5 +1,7 @@
 //! What sled does on this disk, and what is refused at opening.
 
+mod whole;
+
 use super::super::record::Kind;
 use super::*;
 use crate::clock::{AuditId, Timestamp};

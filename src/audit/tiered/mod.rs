@@ -27,14 +27,14 @@ use super::segment::bodies::Bodies;
 use super::segment::dictionary::Dictionaries;
 use super::segment::records::Records;
 use super::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
-use super::store::{Batch, CONTENT_BYTES_MAX, Frames, Opened, SledStore, Store, StoreError};
+use super::store::{Batch, CONTENT_BYTES_MAX, Frames, Opened, SledStore, Store, StoreError, gone};
 use crate::causes::causes;
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ struct Shared {
     open_floor: AtomicU64,
     dictionaries: Dictionaries,
     sets: Cache,
+    /// How many looks were taken whether segments' files are there.
+    looked: AtomicUsize,
 }
 
 /// A sealed segment, to be read.
@@ -234,6 +236,7 @@ impl Shared {
             ));
         }
         let sealed_end = next_present(&absent, noted_end);
+        lost.extend(hot.gap(sealed_end, &absent)?.map(|gap| StoreError::Gap { first_seq: gap.start, last_seq: gap.end - 1 }));
         let end = hot.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
         let shared = Self {
             absent: ArcSwap::from_pointee(absent),
@@ -247,6 +250,7 @@ impl Shared {
             dir,
             dictionaries,
             sets,
+            looked: AtomicUsize::new(0),
         };
         Ok((shared, opened, lost))
     }
@@ -328,6 +332,18 @@ impl Store for TieredStore {
 
     fn open_floor(&self) -> Result<u64, StoreError> {
         self.shared.hot.open_floor()
+    }
+
+    fn missing(&self) -> Option<String> {
+        const LOOKS: usize = 16;
+        let shared = &self.shared;
+        let segments = shared.segments.load();
+        let from = shared.looked.fetch_add(LOOKS, Ordering::Relaxed) % segments.len().max(1);
+        let files = segments.iter().cycle().skip(from).take(LOOKS.min(segments.len()));
+        let mut paths = files.flat_map(|segment| ["records", "bodies"].map(|kind| path(&shared.dir, segment.first_seq(), kind)));
+        // One that was pruned meanwhile is not looked for.
+        let lost = paths.find(|path| !path.exists()).filter(|_| Arc::ptr_eq(&segments, &shared.segments.load()));
+        shared.hot.missing().or_else(|| lost.map(|path| gone(&path)))
     }
 
     fn absent(&self) -> Vec<Absent> {

@@ -6,7 +6,7 @@ use crate::audit::frame::Entry;
 use crate::audit::record::Content;
 use crate::audit::segment::{SEGMENT_RECORDS, Sealed};
 use crate::audit::store::carve::{Carved, carve};
-use crate::audit::store::{Batch, SledStore, Store, StoreError};
+use crate::audit::store::{Batch, Examined, SledStore, Store, StoreError};
 use crate::audit::tiered::TieredStore;
 use crate::causes::causes;
 use serde_json::Value;
@@ -36,13 +36,15 @@ pub(super) struct Tail {
 impl Tail {
     /// Everything that segments which cannot be used and a damaged store still give: by the engine, if it opens a copy, and by
     /// looking into its file.
-    pub(super) fn read(dir: &Path, places: &Places<'_>, left: &[(u64, Sealed)], notes: &mut Vec<String>) -> anyhow::Result<Self> {
+    pub(super) fn read(dir: &Path, found: &Examined, places: &Places<'_>, left: &[(u64, Sealed)], notes: &mut Vec<String>) -> anyhow::Result<Self> {
         let (mut tail, mut bodies) = (Self::default(), ByCommitment::new());
         let keep = |bodies: &mut ByCommitment, content: Content| drop(bodies.insert(content.commitment(), content));
         TieredStore::each_left(dir, left, |seq, entry| tail.place(seq, vec![entry], places), |content| keep(&mut bodies, content))?;
         let db = dir.join("trail").join("db");
         if db.exists() {
-            if let Some(damage) = tail.by_engine(dir, places, &mut |content| keep(&mut bodies, content))? {
+            if let Some(damage) = found.damage.as_ref().filter(|damage| damage.deadly) {
+                notes.push(format!("the engine cannot read its file: {}", damage.what));
+            } else if let Some(damage) = tail.by_engine(dir, places, &mut |content| keep(&mut bodies, content))? {
                 notes.push(format!("the engine cannot read its file: {}", causes(&damage)));
             }
             carve(&db, &mut |carved| match carved {
@@ -67,7 +69,7 @@ impl Tail {
             std::fs::remove_dir_all(&copy).map_err(failed)?;
         }
         copy_folder(&dir.join("trail"), &copy.join("trail"))?;
-        let damage = match SledStore::open(&copy) {
+        let damage = match SledStore::open_copy(&copy) {
             Ok((store, _)) => {
                 self.take_all(&store, places, body);
                 None

@@ -1,14 +1,16 @@
 //! What a start may believe: the folder alone says nothing that somebody who can write there could not have made up.
 
+use super::super::TREE;
 use super::super::kept::Kept;
-use super::super::key::LogKey;
+use super::super::key::{LogKey, SigningKey};
 use super::super::note::Signed;
-use super::{Known, StartError};
+use super::{Known, StartError, at};
 use crate::audit::absent::Why;
 use crate::audit::store::Store;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 
 /// The event of a start that found records which no checkpoint covered. Its detail has `first` and `last`.
 pub const UNSIGNED_FOUND: &str = "unsigned-records-found";
@@ -40,6 +42,30 @@ pub(super) fn foreign_pruning(store: &dyn Store, signed: u64) -> Result<(), Star
             gone.told_by
         ))),
     }
+}
+
+/// Whether a trail of so many records has all that its newest checkpoint was signed over. Whoever answers from a stopped
+/// gateway's folder asks first: the engine takes records that it cannot read at its end for such as were never written.
+///
+/// # Errors
+/// When it has not, or the checkpoint cannot be read.
+pub fn is_whole(dir: &Path, end: u64) -> Result<(), StartError> {
+    let kept = Kept::new(&dir.join(TREE));
+    let newest = kept.newest().map_err(at("the newest checkpoint"))?;
+    let largest = kept_largest(&kept, &kept.keys().unwrap_or_default()).map_err(at("the history of checkpoints"))?;
+    let notes = newest.into_iter().chain(largest.map(|known| known.note));
+    let signed = notes.filter_map(|note| Signed::parse(&note).ok()).map(|signed| signed.size()).max().unwrap_or(0);
+    if end < signed { Err(StartError::CutShort { dir: dir.to_owned(), end, signed, missing: signed - end }) } else { Ok(()) }
+}
+
+/// What is said of a key that is older than the trail.
+pub(super) fn orphaned_key(key_file: &Path, key: &SigningKey) -> String {
+    format!(
+        "the trail is empty, and the signing key `{}` ({}) was there before it: if that has signed another trail, the other one is not here, and what is \
+         begun now does not continue it. Put the trail's folder back, or see whether it is mounted; or name a new file in `evidence.key_file`",
+        key_file.display(),
+        key.verifier()
+    )
 }
 
 /// Records behind everything that was signed are signed from now on, as a crash needs it. It is on record: until then, whoever could

@@ -119,6 +119,29 @@ fn a_shorter_trail_is_refused_until_an_operator_says_why() {
 }
 
 #[test]
+fn an_empty_folder_beside_an_old_key_is_asked_about() {
+    let mut site = Site::new();
+    let store = site.fill(0..10);
+    site.sign(&store);
+    drop(store);
+    std::fs::remove_dir_all(site.audit()).unwrap();
+    let store = SledStore::open(&site.audit()).unwrap().0;
+    let why = refusal(site.check(&store));
+    assert!(why.contains("the trail is empty") && why.contains("evidence.key") && why.contains("--accept-trail"), "{why}");
+    // Nor the second time.
+    assert!(site.check(&store).is_err());
+    site.accept = Some("the first start with a key that was given".to_owned());
+    let opened = site.check(&store).unwrap();
+    assert_eq!((opened.events[0].0, opened.events[0].1["reason"].as_str()), ("trail-accepted", site.accept.as_deref()));
+    // A start that was cut off when the key was made is no such thing.
+    let cut = Site::new();
+    let store = SledStore::open(&cut.audit()).unwrap().0;
+    cut.check(&store).unwrap();
+    std::fs::write(cut.audit().join("tree/keys"), b"").unwrap();
+    cut.check(&store).unwrap();
+}
+
+#[test]
 fn a_trail_that_is_set_back_with_its_newest_checkpoint_is_refused_by_a_kept_one() {
     let site = Site::new();
     let store = site.fill(0..600);

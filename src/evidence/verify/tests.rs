@@ -290,6 +290,9 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     // Somebody with the key has written another trail, and signed it.
     let forged = tempfile::tempdir().unwrap();
     std::fs::copy(site.dir.path().join("evidence.key"), forged.path().join("evidence.key")).unwrap();
+    // A start asks why the trail of a key is empty, unless that was begun.
+    std::fs::create_dir_all(forged.path().join("audit/tree")).unwrap();
+    std::fs::write(forged.path().join("audit/tree/keys"), b"").unwrap();
     Site::run(forged.path(), || (0..700).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
     let report = with(&Dir::open(&forged.path().join("audit")).unwrap(), &outside);
     assert_eq!(report.integrity, Verdict::Fails, "{}", report.text());

@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod full_disk;
 mod lazyfs;
+mod looking;
 mod power;
 mod processes;
 mod recording;
