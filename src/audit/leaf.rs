@@ -1,7 +1,7 @@
 //! Composing records: from what was asked, decided and answered to canonical, redacted bytes.
 
 use super::bound;
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome, Success};
 use super::record::{Content, Kind, Record, VERSION, canonical};
 use super::redact::{Redactor, Shown};
 use crate::caller::CallerKind;
@@ -160,11 +160,14 @@ impl Composer {
         let json = (plain && examined_whole).then(|| crate::inspect::json::parse_answer(&answer.body).ok()).flatten();
         let status = answer.status.unwrap_or(0);
         let success = (200..300).contains(&status);
-        // A success whose body would say more, but cannot be read, is not known to be one.
-        let unread = success && json.is_none() && answer.body_length > 0 && tells_more(target);
+        let media_type = answer.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let outcome = match answer.status {
             _ if !answer.sent => Outcome::NotSent,
-            Some(status) if answer.whole && !unread => super::outcome::read(target, status, json.as_ref()),
+            Some(status) if answer.whole && success => {
+                let examined = plain && examined_whole;
+                outcome::read(target, Success { status, media_type, length: answer.body_length, json: json.as_ref(), examined })
+            }
+            Some(_) if answer.whole => Outcome::Failed,
             _ => Outcome::Unknown,
         };
         if success {
@@ -389,13 +392,6 @@ fn set(object: &mut Value, name: &str, value: Value) {
     if let Value::Object(object) = object {
         object.insert(name.to_owned(), value);
     }
-}
-
-/// Whether the document says how a success can be none.
-fn tells_more(target: &Target) -> bool {
-    let Target::Operation(operation, _) = target else { return false };
-    let outcome = &operation.outcome;
-    outcome.accepted.is_some() || outcome.failed.is_some() || outcome.failed_if.is_some() || outcome.succeeded.is_some()
 }
 
 /// At most so many characters.

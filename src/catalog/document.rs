@@ -2,6 +2,7 @@
 
 use super::credential::Credentials;
 use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
+use super::promise;
 use super::route::{HostPattern, Template};
 use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
 use super::source::{Source, Step};
@@ -327,6 +328,10 @@ impl Reader<'_> {
                 answer.secrets = self.secrets(&format!("{media}/schema"));
                 answer.example = self.example(&media);
                 media_type.clone_into(&mut answer.media_type);
+                if status.starts_with('2') {
+                    answer.promise = self.validator(&media, true)?;
+                    answer.fields = self.fields_of(&format!("{media}/schema"));
+                }
             }
             answers.insert(status.clone(), answer);
         }
@@ -342,18 +347,25 @@ impl Reader<'_> {
 
     /// A schema must be JSON Schema 2020-12, and the examples beside it must fit it.
     fn check_examples(&self, media: &str) -> Result<(), Fault> {
-        let Some(schema) = self.root.pointer(&format!("{media}/schema")) else { return Ok(()) };
-        let mut schema = schema.clone();
-        if let (Some(schema), Some(components)) = (schema.as_object_mut(), self.root.get("components")) {
-            schema.insert("components".to_owned(), components.clone());
-        }
-        let validator = jsonschema::draft202012::new(&schema).map_err(|e| fault(&format!("{media}/schema"), &format!("not JSON Schema 2020-12: {e}")))?;
+        let Some(validator) = self.validator(media, false)? else { return Ok(()) };
         let one = self.root.pointer(&format!("{media}/example"));
         let many = self.root.pointer(&format!("{media}/examples")).and_then(Value::as_object);
         for example in one.into_iter().chain(many.into_iter().flat_map(Map::values).filter_map(|e| e.get("value"))) {
             validator.validate(example).map_err(|e| fault(media, &format!("an example does not fit the schema: {e}")))?;
         }
         Ok(())
+    }
+
+    /// The schema of a media type, compiled; `None` when it has none. `lenient` lets fields that are not required be null.
+    fn validator(&self, media: &str, lenient: bool) -> Result<Option<jsonschema::Validator>, Fault> {
+        promise::compile(self.root, media, lenient).map_err(|why| fault(&format!("{media}/schema"), &why))
+    }
+
+    /// The names of an object's own fields, through one reference.
+    fn fields_of(&self, schema: &str) -> Vec<String> {
+        let schema = self.resolve(schema).unwrap_or_else(|_| schema.to_owned());
+        let fields = self.root.pointer(&format!("{schema}/properties")).and_then(Value::as_object);
+        fields.map_or_else(Vec::new, |fields| fields.keys().cloned().collect())
     }
 
     /// The places below a schema that hold secrets, whatever keywords lead there.
@@ -424,7 +436,11 @@ impl Reader<'_> {
                 Some((self.source(&format!("{pointer}/failed-if/at"))?, value.clone()))
             }
         };
-        Ok(OutcomeSpec { accepted: optional("accepted")?, succeeded: optional("succeeded")?, failed: optional("failed")?, failed_if })
+        let accepted = match self.root.pointer(&format!("{pointer}/accepted")) {
+            Some(Value::Array(several)) => (0..several.len()).map(|i| self.source(&format!("{pointer}/accepted/{i}"))).collect::<Result<_, _>>()?,
+            _ => optional("accepted")?.into_iter().collect(),
+        };
+        Ok(OutcomeSpec { accepted, succeeded: optional("succeeded")?, failed: optional("failed")?, failed_if })
     }
 
     fn source(&self, pointer: &str) -> Result<Source, Fault> {

@@ -99,7 +99,7 @@ static OPERATION: Kind = Kind {
 static RESOURCE: Kind = Kind { name: "`x-keyward-resource`", reference: false, keys: &[("type", Text), ("id", Text), ("in", One(&HOLDER))] };
 static HOLDER: Kind = Kind { name: "`in`", reference: false, keys: &[("type", Text), ("id", Text)] };
 const OUTCOME: Kind =
-    Kind { name: "`x-keyward-outcome`", reference: false, keys: &[("accepted", Text), ("succeeded", Text), ("failed", Text), ("failed-if", One(&FAILED_IF))] };
+    Kind { name: "`x-keyward-outcome`", reference: false, keys: &[("accepted", Any), ("succeeded", Text), ("failed", Text), ("failed-if", One(&FAILED_IF))] };
 static FAILED_IF: Kind = Kind { name: "`failed-if`", reference: false, keys: &[("at", Text), ("is", Any)] };
 static PARAMETER: Kind = Kind {
     name: "a parameter",

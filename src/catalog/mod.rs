@@ -4,6 +4,7 @@ pub mod credential;
 pub mod document;
 mod lint;
 pub mod operation;
+pub mod promise;
 pub mod reach;
 pub mod route;
 pub mod schema;

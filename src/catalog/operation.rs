@@ -73,7 +73,7 @@ pub struct BodySpec {
 }
 
 /// What an operation says of its answers with one status.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct AnswerSpec {
     /// Places that hold secrets; the empty path when the whole body is one.
     pub secrets: Vec<Vec<Step>>,
@@ -81,6 +81,27 @@ pub struct AnswerSpec {
     pub media_type: String,
     /// The document's example.
     pub example: Option<serde_json::Value>,
+    /// What the body must be, compiled. Fields that are not required may be null too, as many services write them.
+    pub promise: Option<jsonschema::Validator>,
+    /// The names of the body's own fields.
+    pub fields: Vec<String>,
+}
+
+impl std::fmt::Debug for AnswerSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnswerSpec").field("media_type", &self.media_type).field("fields", &self.fields).finish_non_exhaustive()
+    }
+}
+
+impl AnswerSpec {
+    /// Whether a JSON body is what the document promises: of its schema, and with at least one of its fields.
+    pub fn fits(&self, body: &serde_json::Value) -> bool {
+        let says = match body.as_object() {
+            Some(object) if !self.fields.is_empty() => self.fields.iter().any(|name| object.get(name).is_some_and(|value| !value.is_null())),
+            _ => true,
+        };
+        says && self.promise.as_ref().is_none_or(|promise| promise.is_valid(body))
+    }
 }
 
 /// The thing acted on, as a Cedar entity.
@@ -97,8 +118,8 @@ pub struct ResourceSpec {
 /// How to read an answer with a 2xx status. HTTP 200 is not success.
 #[derive(Clone, Debug, Default)]
 pub struct OutcomeSpec {
-    /// Present: the call was accepted and goes on asynchronously.
-    pub accepted: Option<Source>,
+    /// One of them present: the call was accepted and goes on asynchronously.
+    pub accepted: Vec<Source>,
     /// One value for each element that went well.
     pub succeeded: Option<Source>,
     /// One value for each element that did not.
@@ -178,6 +199,12 @@ impl Operation {
             Source::Item(name) => self.items.get(name).is_some_and(|source| self.always_has(source)),
             Source::Body(steps) => self.body.as_ref().is_some_and(|body| body.required && body.shape.always_has(steps)),
         }
+    }
+
+    /// What the document promises of a success with this status: the status' own entry, or else those of the other successes.
+    pub fn promises(&self, status: u16) -> Vec<&AnswerSpec> {
+        let own = self.answers.get(&status.to_string()).or_else(|| self.answers.get("2XX"));
+        own.map_or_else(|| self.answers.iter().filter(|(known, _)| known.starts_with('2')).map(|(_, answer)| answer).collect(), |own| vec![own])
     }
 
     /// What the document says of answers with this status: its own entry, its class (`2XX`) or `default`.

@@ -559,7 +559,8 @@ def assert_present(op, source):
 def test_outcomes_read_the_answer(op):
     outcome = op.node.get("x-keyward-outcome", {})
     assert set(outcome) <= {"accepted", "succeeded", "failed", "failed-if"}
-    sources = [v["at"] if k == "failed-if" else v for k, v in outcome.items()]
+    values = [v["at"] if k == "failed-if" else v for k, v in outcome.items()]
+    sources = [source for v in values for source in (v if isinstance(v, list) else [v])]
     schemas = [
         media["schema"] for status, answer in op.responses.items() if status.startswith("2")
         for media in answer.get("content", {}).values()
