@@ -89,11 +89,20 @@ pub type Finding = Result<(), &'static str>;
 
 /// Checks the keys of one call, in their order; each takes milliseconds the first time.
 pub fn check(keys: &[RsaKey]) -> Vec<Finding> {
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(|| Mutex::new(LruCache::new(REMEMBERED)));
+    check_with(keys, &KNOWN)
+}
+
+/// What was found, by the digest of the modulus.
+type Known = LruCache<[u8; 32], Finding>;
+
+fn check_with(keys: &[RsaKey], known: &Mutex<Known>) -> Vec<Finding> {
+    let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
     let mut left = BUDGET;
     let one = |key: &RsaKey| {
         let print: [u8; 32] = Sha256::digest(key.modulus.to_bytes_be()).into();
-        if let Some(known) = known().get(&print) {
-            return *known;
+        if let Some(found) = known().get(&print) {
+            return *found;
         }
         left = left.checked_sub(key.cost()).ok_or("the call has more RSA keys than are checked at one time: send fewer")?;
         let found = strong(&key.modulus);
@@ -101,11 +110,6 @@ pub fn check(keys: &[RsaKey]) -> Vec<Finding> {
         found
     };
     keys.iter().map(one).collect()
-}
-
-fn known() -> std::sync::MutexGuard<'static, LruCache<[u8; 32], Finding>> {
-    static KNOWN: LazyLock<Mutex<LruCache<[u8; 32], Finding>>> = LazyLock::new(|| Mutex::new(LruCache::new(REMEMBERED)));
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From the cheapest check to the dearest.
@@ -210,4 +214,25 @@ fn has_one_prime(n: &BigUint) -> bool {
     let power = two.modpow(n, n);
     let difference = if power >= two { power - two } else { power + n - two };
     n.gcd(&difference) != BigUint::from(1u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::facts::{CallFacts, Fact};
+    use crate::inspect::key;
+
+    /// What the checks cost is bounded for each call, however many keys it has.
+    #[test]
+    fn one_call_has_its_budget() {
+        let names =
+            ["good-rsa-8192", "good-rsa-4096", "good-rsa-3072-large-exponent", "weak-rsa-smooth", "good-rsa-3072", "weak-rsa-close-factors", "weak-rsa-roca"];
+        let text = |name: &str| std::fs::read_to_string(format!("{}/tests/keys/{name}.pub", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let mut facts = CallFacts::default();
+        facts.body.insert("keys".to_owned(), Fact::List(names.iter().map(|name| Fact::Key(key::read(&text(name)))).collect()));
+        let (keys, known) = (facts.unproved(), Mutex::new(LruCache::new(REMEMBERED)));
+        let told: Vec<&str> = check_with(&keys, &known).iter().map(|finding| finding.err().unwrap_or_default()).collect();
+        assert_eq!(told.iter().position(|why| why.contains("more RSA keys")), Some(4), "{told:?}");
+        assert_eq!(check_with(&keys, &known).iter().filter(|finding| finding.is_ok()).count(), 4, "what was checked costs nothing again");
+    }
 }
