@@ -16,6 +16,7 @@ use crate::request::{PeerTls, RequestHead};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Parts of a leaf into which a cloud or a caller can write what it was shown. The rest is what the gateway saw and
@@ -92,11 +93,20 @@ impl Composer {
             (Some(json), Some(spec)) => self.redactor.undocumented(json, &spec.shape, &mut shown),
             _ => false,
         };
+        let mut in_headers = Shown::default();
+        let mut headers = self.redactor.headers(&head.headers, &mut in_headers);
+        if question.caller.identity.is_some() {
+            // A credential that opens something cannot be chosen so that it hides something.
+            shown.join(in_headers.known());
+        }
         let (mut body, content) = self.body(&inspected.body, None, json, undocumented, marked, &mut shown);
-        let mut headers = self.redactor.headers(&head.headers, &mut shown);
+        shown.join(in_headers);
         let open: Vec<&str> = operation.map_or_else(Vec::new, |op| op.query.iter().filter(|f| !f.secret).map(|f| f.name.as_str()).collect());
         let query = head.query().map(|q| self.redactor.query(q, &open, &mut shown));
         self.redactor.scrub(&mut headers, &shown);
+        let path = String::from_utf8_lossy(head.target.split(|b| *b == b'?').next().unwrap_or_default()).into_owned();
+        let kept = content.as_ref().map_or(Cow::Borrowed(""), |content| String::from_utf8_lossy(&content.bytes));
+        shown.release(&[&path, &kept, query.as_deref().unwrap_or_default()]);
         let text = |text: &str, characters: usize| self.cut(text, characters, &shown);
         if let Some(media_type) = head.header("content-type") {
             body.insert("media_type".to_owned(), Value::from(text(media_type, 128)));
@@ -111,12 +121,11 @@ impl Composer {
         if let Some(tls) = &head.tls {
             set(&mut source, "tls", tls_json(tls));
         }
-        let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
         let mut call = call(&question.target);
         set(&mut call, "method", Value::from(cut(head.method.as_str(), 32)));
         set(&mut call, "version", Value::from(head.version));
         set(&mut call, "host", Value::from(self.cut(&head.host, 256, &Shown::default())));
-        set(&mut call, "path", Value::from(self.cut(&String::from_utf8_lossy(path), 4096, &Shown::default())));
+        set(&mut call, "path", Value::from(self.cut(&path, 4096, &Shown::default())));
         set(&mut call, "headers", headers);
         if let (Some(raw), Some(_)) = (&head.raw, &head.fault) {
             // What stands above is one reading of these bytes.
@@ -170,9 +179,6 @@ impl Composer {
             Some(_) if answer.whole => Outcome::Failed,
             _ => Outcome::Unknown,
         };
-        if success {
-            *shown = shown.known();
-        }
         let marked = match target {
             Target::Operation(op, _) => op.answer(status).map_or(&[][..], |a| a.secrets.as_slice()),
             _ => &[],

@@ -3,6 +3,8 @@
 //! The modules stand from the record outwards; a module imports only from lines above its own.
 
 pub mod record;
+mod disguise;
+mod echo;
 mod shown;
 pub mod redact;
 pub mod outcome;

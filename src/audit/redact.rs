@@ -5,22 +5,24 @@
 //! echo the whole signed request). What cannot be read is recorded by length and digest alone, and so is what no
 //! document names.
 
-use super::shown::DECODERS;
+use super::disguise::Looks;
 pub use super::shown::Shown;
+use super::shown::readings;
 use crate::catalog::route::percent_decode;
 use crate::catalog::schema::Shape;
 use crate::catalog::source::Step;
 use crate::request::Authorization;
 use crate::secret::DigestKey;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
-use regex::Regex;
 use serde_json::{Map, Value, json};
 
 /// Redacts under one installation's key.
 #[derive(Debug)]
 pub struct Redactor {
     key: DigestKey,
-    looks_secret: Regex,
+    looks: Looks,
 }
 
 /// Names that mean a secret at any depth of any body, in the form of [`plain_name`].
@@ -74,17 +76,7 @@ impl Redactor {
     /// # Errors
     /// Never for this build's own pattern, which a test compiles.
     pub fn new(key: DigestKey) -> Result<Self, regex::Error> {
-        let looks_secret = Regex::new(concat!(
-            r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
-            r"|\bpt-[A-Za-z0-9_-]{16,}",
-            r"|\bMII[A-Za-z0-9+/=_-]{100,}",
-            // Private keys without their frame: OpenSSH, EC, Ed25519; and PuTTY's own form.
-            r"|\b(?:b3BlbnNzaC1rZXkt|MHcCAQEE|MIGkAgEB|MC4CAQAwBQYDK2Vw)[A-Za-z0-9+/=\s]*",
-            r"|PuTTY-User-Key-File-[\s\S]*",
-            r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-            r"|Signature=[A-Za-z0-9+/=%]{16,}",
-        ))?;
-        Ok(Self { key, looks_secret })
+        Ok(Self { key, looks: Looks::new()? })
     }
 
     /// The keyed digest.
@@ -112,6 +104,11 @@ impl Redactor {
         }
         let plain = plain_name(name);
         let secret = SECRET_HEADER_WORDS.iter().any(|word| plain.contains(word)) || plain.ends_with("key");
+        if name == "cookie" || name == "set-cookie" {
+            // Each value may come back without its name. Behind the first one stand only attributes of a cookie that is set.
+            let values = if name == "cookie" { usize::MAX } else { 1 };
+            value.split(';').take(values).filter_map(|part| part.split_once('=')).for_each(|(_, secret)| shown.claim(secret.trim()));
+        }
         match secret && !OPEN_HEADERS.contains(&name) {
             true if CREDENTIAL_HEADERS.contains(&name) => self.hide(&value, shown),
             true => self.hide_claimed(&value, shown),
@@ -126,6 +123,8 @@ impl Redactor {
         }
         match value.split_once(['?', '#']) {
             None => value,
+            // What holds a secret that is known already is found by that one.
+            Some((path, rest)) if self.scrub_text(rest, shown).is_some() => format!("{path}?{}", self.key.digest(rest.as_bytes())),
             Some((path, rest)) => format!("{path}?{}", self.hide_claimed(rest, shown)),
         }
     }
@@ -133,6 +132,9 @@ impl Redactor {
     /// Keeps scheme, key id and signed names; the signature, or all of another scheme's credentials, go.
     fn authorization(&self, value: &str, shown: &mut Shown) -> String {
         let Some(Authorization { scheme, parameters }) = Authorization::parse(value) else { return self.hide_claimed(value, shown) };
+        if let Some(login) = STANDARD.decode(parameters).ok().filter(|_| scheme.eq_ignore_ascii_case("basic")).and_then(|login| String::from_utf8(login).ok()) {
+            shown.claim(login.split_once(':').map_or(login.as_str(), |(_, password)| password));
+        }
         if !parameters.contains("Signature=") {
             return format!("{scheme} {}", self.hide_claimed(parameters, shown));
         }
@@ -157,7 +159,6 @@ impl Redactor {
             }
             let Some(value) = value else { return self.hide_claimed(&known, shown) };
             let name = if name.len() > 64 { self.hide_claimed(&known, shown) } else { name.to_owned() };
-            shown.claim(value);
             if value.is_empty() { format!("{name}=") } else { format!("{name}={}", self.hide_claimed(&decode(value), shown)) }
         };
         raw.split('&').map(part).collect::<Vec<_>>().join("&")
@@ -218,6 +219,10 @@ impl Redactor {
         match value {
             Value::Object(object) => {
                 for (name, inner) in object {
+                    if is_key_number(name, inner) {
+                        self.hide_value(inner, shown, changed);
+                        continue;
+                    }
                     let plain = plain_name(name);
                     if SECRET_NAMES.contains(&plain.as_str()) {
                         self.hide_value(inner, shown, changed);
@@ -292,35 +297,31 @@ impl Redactor {
     /// The text without secrets; `None` when it has none. What would be one once its escapes are decoded is one too:
     /// the text then stands decoded.
     pub fn scrub_text(&self, text: &str, shown: &Shown) -> Option<String> {
-        let mut clean = self.scrub_plain(text, shown);
-        for decode in DECODERS {
-            if let Some(decoded) = decode(clean.as_deref().unwrap_or(text)) {
-                clean = self.scrub_plain(&decoded, shown).or(clean);
+        let mut whole = None;
+        for secret in shown.all() {
+            let now = whole.as_deref().unwrap_or(text);
+            if now.contains(secret.as_str()) {
+                whole = Some(now.replace(secret.as_str(), &self.key.digest(secret.as_bytes())));
             }
         }
-        clean
+        // Most deeply decoded first: between escapes stand only pieces of a secret.
+        let readings = readings(whole.as_deref().unwrap_or(text));
+        let read = readings.iter().rev().find_map(|reading| self.scrub_plain(reading, shown));
+        read.or_else(|| self.scrub_plain(whole.as_deref().unwrap_or(text), shown)).or(whole)
     }
 
     fn scrub_plain(&self, text: &str, shown: &Shown) -> Option<String> {
         let mut clean = None;
-        for secret in shown.all() {
-            let now = clean.as_deref().unwrap_or(text);
-            if now.contains(secret.as_str()) {
-                clean = Some(now.replace(secret.as_str(), &self.key.digest(secret.as_bytes())));
+        let echoes = shown.echoes(text);
+        if !echoes.is_empty() {
+            let mut now = text.to_owned();
+            for (range, secret) in echoes.into_iter().rev() {
+                now.replace_range(range, &self.key.digest(secret.as_bytes()));
             }
+            clean = Some(now);
         }
-        let now = clean.as_deref().unwrap_or(text);
-        if self.looks_secret.is_match(now) {
-            let hidden = self.looks_secret.replace_all(now, |found: &regex::Captures| {
-                let whole = found.get(0).map_or("", |m| m.as_str());
-                match whole.strip_prefix("Signature=") {
-                    Some(signature) => format!("Signature={}", self.key.digest(signature.as_bytes())),
-                    None => self.key.digest(whole.as_bytes()),
-                }
-            });
-            clean = Some(hidden.into_owned());
-        }
-        clean
+        let looks = self.looks.hide(clean.as_deref().unwrap_or(text), |secret| self.key.digest(secret.as_bytes()));
+        looks.or(clean)
     }
 
     /// Which headers a signature covers, and whether the body is among what it covers. `None` without a signature.
@@ -334,6 +335,12 @@ impl Redactor {
 fn is_secret_name(name: &str) -> bool {
     let plain = plain_name(name);
     SECRET_NAMES.contains(&plain.as_str()) || SECRET_WORDS.iter().any(|word| plain.contains(word))
+}
+
+/// The private numbers of a JSON Web Key (RFC 7518, 6).
+fn is_key_number(name: &str, value: &Value) -> bool {
+    let number = |text: &str| text.len() >= 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/' | b'='));
+    matches!(name, "d" | "p" | "q" | "dp" | "dq" | "qi" | "k") && value.as_str().is_some_and(number)
 }
 
 /// A name in lower case, without `-`, `_`, and without a namespace before `:`.

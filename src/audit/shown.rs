@@ -1,5 +1,9 @@
 //! What one exchange has shown of secrets, and the spellings in which they may come back.
 
+use super::echo::Finder;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
 /// Shorter secrets are not searched for in other texts: they would match by chance.
 const ECHO_LENGTH_MIN: usize = 8;
 
@@ -10,6 +14,8 @@ pub struct Shown {
     known: Vec<String>,
     /// Whatever stood under a name that sounds secret: chosen by the caller, who may call anything so.
     claimed: Vec<String>,
+    /// Made when it is first needed, and again after a change.
+    finder: OnceLock<Arc<Finder>>,
 }
 
 impl std::fmt::Debug for Shown {
@@ -22,12 +28,15 @@ impl Shown {
     pub(super) fn note(&mut self, secret: &str) {
         if secret.len() >= ECHO_LENGTH_MIN && !self.all().any(|s| s == secret) {
             self.known.push(secret.to_owned());
+            self.finder = OnceLock::new();
         }
     }
 
     pub(super) fn claim(&mut self, secret: &str) {
-        if secret.len() >= ECHO_LENGTH_MIN && !self.all().any(|s| s == secret) {
+        // One that has another one in it is found by that one.
+        if secret.len() >= ECHO_LENGTH_MIN && !self.all().any(|known| secret.contains(known.as_str())) {
             self.claimed.push(secret.to_owned());
+            self.finder = OnceLock::new();
         }
     }
 
@@ -35,15 +44,57 @@ impl Shown {
         self.known.iter().chain(&self.claimed)
     }
 
-    /// What is searched for in an answer that says what was done: a caller must not be able to blank the name of what
-    /// it took by sending it as a token.
-    pub fn known(&self) -> Self {
-        Self { known: self.known.clone(), claimed: Vec::new() }
+    /// The places of these secrets in a text, in order, each with its secret.
+    pub(super) fn echoes(&self, text: &str) -> Vec<(Range<usize>, &str)> {
+        if self.known.is_empty() && self.claimed.is_empty() {
+            return Vec::new();
+        }
+        let found = self.finder.get_or_init(|| Arc::new(Finder::new(self.all()))).find(text);
+        found.into_iter().filter_map(|(range, of)| Some((range, self.all().nth(of)?.as_str()))).collect()
+    }
+
+    /// Adds what another part of the exchange has shown.
+    pub(super) fn join(&mut self, other: Self) {
+        other.known.iter().for_each(|secret| self.note(secret));
+        other.claimed.iter().for_each(|secret| self.claim(secret));
+    }
+
+    /// Without what the caller alone calls a secret.
+    pub(super) fn known(&self) -> Self {
+        Self { known: self.known.clone(), ..Self::default() }
+    }
+
+    /// Takes back claims of which the call itself has a part in clear: a caller must not be able to blank the name of what it
+    /// took by sending it as a token.
+    pub(super) fn release(&mut self, in_clear: &[&str]) {
+        let finder = Finder::new(self.claimed.iter());
+        let echoed: Vec<usize> = in_clear.iter().flat_map(|text| finder.find(text)).map(|(_, of)| of).collect();
+        if !echoed.is_empty() {
+            let mut at = 0..;
+            self.claimed.retain(|_| at.next().is_none_or(|at| !echoed.contains(&at)));
+            self.finder = OnceLock::new();
+        }
     }
 }
 
-/// How a text may have to be read before a secret in it is seen. Each gives `None` for a text without its escapes.
-pub(super) const DECODERS: [fn(&str) -> Option<String>; 2] = [decode_percent, decode_backslash];
+/// How often escapes are decoded: JSON that is quoted in JSON, in a query.
+const DEPTH_MAX: usize = 4;
+
+/// How a text may have to be read before a secret in it is seen, each reading decoded from the one before; none for a text
+/// without escapes.
+pub(super) fn readings(text: &str) -> Vec<String> {
+    let mut readings: Vec<String> = Vec::new();
+    for decode in [decode_percent, decode_backslash] {
+        for _ in 0..DEPTH_MAX {
+            let last = readings.last().map_or(text, String::as_str);
+            match decode(last).filter(|next| next != last) {
+                Some(next) => readings.push(next),
+                None => break,
+            }
+        }
+    }
+    readings
+}
 
 /// The text with `%XX` decoded, broken escapes left as they are. `None` when it has none.
 fn decode_percent(text: &str) -> Option<String> {

@@ -26,6 +26,7 @@ use std::sync::LazyLock;
 mod body;
 mod callers;
 mod clients;
+mod echoes;
 mod heads;
 mod meaning;
 mod records;

@@ -249,6 +249,13 @@ impl Places {
         let text = format!("verify failed; canonical request: POST\n/v3/keypairs\nx-security-token:{canary}\n\nhost;x-security-token");
         let echo = json!({"error_code": "APIGW.0301", "error_msg": text}).to_string();
         self.add("an echoed canonical request", canary.clone(), plain().header("X-Security-Token", &canary), vec![answer(401, echo.as_bytes())]);
+        // The same in an answer that says what was done.
+        for (header, before) in [("X-Security-Token", ""), ("Authorization", "Bearer "), ("Cookie", "lang=en; session=")] {
+            let canary = self.next();
+            let echo = json!({"keypair": {"name": MARKER, "fingerprint": format!("for {canary}")}}).to_string();
+            let call = plain().header(header, &format!("{before}{canary}"));
+            self.add("an echo in a success", canary, call, vec![answer(200, echo.as_bytes())]);
+        }
         let archive = zip(self.next().as_bytes());
         let export = call("POST", KPS, &format!("/v3/{PROJECT}/keypairs/private-key/batch-export"), &json!([{"keypair": {"name": MARKER}}]));
         self.add("the archive of a batch export", archive.clone(), export, answered("X-Kind: zip", &archive));
