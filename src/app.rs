@@ -4,12 +4,14 @@ pub mod files;
 mod paths;
 mod prepared;
 mod signals;
+mod supervisor;
 
 use self::files::Files;
 pub use self::prepared::{Prepared, Problems, check_doors, read_words};
 use self::signals::Signals;
+use self::supervisor::Supervisor;
+use crate::admin;
 use crate::admin::operator::Token;
-use crate::admin::{self, Phase};
 use crate::audit::erasure;
 use crate::audit::held;
 use crate::audit::journal;
@@ -24,6 +26,7 @@ use crate::config::Settings;
 use crate::evidence::{self, Evidence};
 use crate::flood::Floods;
 use crate::gate::Gate;
+use crate::listen::phase::Phase;
 use crate::listen::registry::{Bounds, Registry};
 use crate::listen::tls::Tls;
 use crate::listen::turned_away::TurnedAway;
@@ -93,6 +96,8 @@ pub struct Gateway {
     running: Arc<Running>,
     settings: Settings,
     phase: Arc<Phase>,
+    /// Ends the admin listener.
+    end: watch::Sender<bool>,
 }
 
 impl Gateway {
@@ -178,8 +183,9 @@ impl Gateway {
             certificates,
         });
         let (starting, started) = std::sync::mpsc::channel();
-        let server = build_server(&settings, files, &running, doors, &starting, admin, &phase)?;
-        Ok(Self { server, starting, started, running, settings, phase })
+        let end = watch::Sender::new(false);
+        let server = build_server(&settings, files, &running, doors, &starting, (admin, end.subscribe()), &phase)?;
+        Ok(Self { server, starting, started, running, settings, phase, end })
     }
 
     /// The running gateway's handle.
@@ -192,7 +198,8 @@ impl Gateway {
     /// # Errors
     /// When the server's thread cannot be started.
     pub fn serve(self) -> anyhow::Result<u8> {
-        let Self { server, starting, started, running, settings, phase } = self;
+        let Self { server, starting, started, running, settings, phase, end } = self;
+        let supervisor = Arc::new(Supervisor::from_env());
         let event = leaf::event(
             "started",
             json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest, "checkpoint_key": running.evidence.key().to_string()}),
@@ -200,15 +207,17 @@ impl Gateway {
         running.gate.journal.append_detached(event);
         let (stopped, status) = std::sync::mpsc::channel();
         let drain = settings.drain;
-        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), starting, stopped };
+        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), supervisor: Arc::clone(&supervisor), starting, stopped };
         // pingora sleeps its whole grace out, busy or not; the process ends as soon as all is done.
         std::thread::Builder::new().name("pingora".to_owned()).spawn(move || server.run(RunArgs { shutdown_signal: Box::new(watch) }))?;
         // One more: the watch for signals.
         wait_for_start(&started, running.listeners.len() + 1)?;
         phase.serving();
+        supervisor.ready();
         tracing::info!(gateway = ?running.listeners, admin = %running.admin, "keyward serves");
         let status = status.recv().context("the server ended without a word")?;
         let drained = wait_for_open(&running.gate, drain);
+        end.send_replace(true);
         running.turned_away.record(&running.gate.journal);
         running.gate.floods.close(&running.gate.journal);
         Ok(finish(&running, if drained { status } else { 1 }))
@@ -259,14 +268,14 @@ fn build_server(
     running: &Arc<Running>,
     doors: Vec<Door>,
     starting: &Sender<()>,
-    admin: TcpListener,
+    (admin, end): (TcpListener, watch::Receiver<bool>),
     phase: &Arc<Phase>,
 ) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
         // Counts attempts, the first included, and so the addresses of one name. None is repeated that may have sent.
         max_retries: upstream::ATTEMPTS_MAX,
-        // The drain ends the process earlier; this is its bound.
+        // The drain ends the process earlier; this is its bound. It begins when the delay is over.
         grace_period_seconds: Some(settings.drain.as_secs() + 5),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: files.idle,
@@ -295,6 +304,8 @@ fn build_server(
             limits: settings.limits,
             budget: budget.clone(),
             forwarders: listener.forwarders.clone(),
+            phase: Arc::clone(phase),
+            health: listener.health.clone(),
         };
         let app = proxy.into_app(&server.configuration);
         server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
@@ -304,6 +315,7 @@ fn build_server(
         gate: Arc::clone(&running.gate),
         evidence: Arc::clone(&running.evidence),
         phase: Arc::clone(phase),
+        end,
         pushes: Arc::clone(&running.pushes),
         keeper: Arc::clone(&running.keeper),
         audit_dir: settings.audit_dir.clone(),

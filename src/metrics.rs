@@ -23,6 +23,8 @@ pub struct Metrics {
     pub refusals: IntCounterVec,
     /// Refusals that are on record by their number alone, by reason code.
     pub refusals_counted: IntCounterVec,
+    /// Health checks that were answered on the ports of calls.
+    pub health_checks: IntCounter,
     /// Shadow policies that would have denied, by policy id.
     pub would_deny: IntCounterVec,
     /// Shadow policies that could not be evaluated, by policy id.
@@ -139,6 +141,7 @@ impl Metrics {
             outcomes: counter("outcomes_total", "Outcomes of forwarded calls, by service, action and outcome.", &["service", "action", "outcome"])?,
             refusals: counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
             refusals_counted: counter("refusals_counted_total", "Refusals that are counted together in one record a minute, by reason code.", &["reason"])?,
+            health_checks: single("health_checks_total", "Health checks that were answered on the ports of calls.")?,
             would_deny: counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
             shadow_errors: counter("shadow_errors_total", "Calls for which a shadow policy could not be evaluated, by policy.", &["policy"])?,
             policies: gauges("policies", "Policies in force, by mode.", &["mode"])?,

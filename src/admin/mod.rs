@@ -21,6 +21,7 @@ use crate::backup::BACKUP;
 use crate::clock::Timestamp;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
+use crate::listen::phase::{Phase, Stage};
 use crate::pack::making::PACKS;
 use crate::push::{PUSHES, Pushes};
 use async_trait::async_trait;
@@ -36,30 +37,9 @@ use pingora::services::background::BackgroundService;
 use places::{Places, Workers};
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-/// Where the gateway is in its life.
-#[derive(Debug, Default)]
-pub struct Phase(AtomicU8);
-
-impl Phase {
-    /// The listeners take calls.
-    pub fn serving(&self) {
-        self.0.store(1, Ordering::SeqCst);
-    }
-
-    /// The listeners are closed.
-    pub fn stopping(&self) {
-        self.0.store(2, Ordering::SeqCst);
-    }
-
-    /// Whether they are.
-    pub fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 2
-    }
-}
+use tokio::sync::watch;
 
 /// Questions under way at one time, in all and of one source. Each has a thread while it reads, and some tens of MiB at most.
 const QUESTIONS: (usize, usize) = (12, 4);
@@ -73,6 +53,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The admin service.
 pub struct Admin {
     listener: Mutex<Option<(TcpListener, door::Bounds)>>,
+    /// True when the gateway has ended but for this.
+    end: watch::Receiver<bool>,
     state: Arc<AdminState>,
 }
 
@@ -84,6 +66,8 @@ pub struct Parts {
     pub evidence: Arc<Evidence>,
     /// Where the gateway is in its life.
     pub phase: Arc<Phase>,
+    /// True when all calls have ended: who waits for that looks here until then.
+    pub end: watch::Receiver<bool>,
     /// What sends the trail on.
     pub pushes: Arc<Pushes>,
     /// What prunes the trail.
@@ -118,7 +102,7 @@ impl Admin {
     /// When the system has nothing to make threads of.
     pub fn new(listener: TcpListener, parts: Parts, bounds: door::Bounds, hosts: &[String]) -> std::io::Result<Self> {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
-        let Parts { gate, evidence, phase, pushes, keeper, audit_dir, token } = parts;
+        let Parts { gate, evidence, phase, end, pushes, keeper, audit_dir, token } = parts;
         let places = [
             Places::new("questions", QUESTIONS.0, QUESTIONS.1, QUESTION_WAITS),
             Places::new("exports", EXPORTS.0, EXPORTS.1, Duration::ZERO).recorded(),
@@ -128,6 +112,7 @@ impl Admin {
         let workers = Workers::new()?;
         Ok(Self {
             listener: Mutex::new(Some((listener, bounds))),
+            end,
             state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places, given: pack::Awaited::default() }),
         })
     }
@@ -192,7 +177,7 @@ async fn own_host(State(state): State<Arc<AdminState>>, request: Request, next: 
 
 #[async_trait]
 impl BackgroundService for Admin {
-    async fn start(&self, shutdown: ShutdownWatch) {
+    async fn start(&self, _listeners_close: ShutdownWatch) {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((listener, bounds)) = listener.and_then(|(l, bounds)| Some((tokio::net::TcpListener::from_std(l).ok()?, bounds))) else {
             tracing::error!("the admin listener cannot be used");
@@ -206,7 +191,7 @@ impl BackgroundService for Admin {
             }
         };
         tokio::select! {
-            () = door::serve(listener, router(Arc::clone(&self.state)), bounds, shutdown) => {}
+            () = door::serve(listener, router(Arc::clone(&self.state)), bounds, self.end.clone()) => {}
             () = sweep => {}
         }
     }
@@ -253,10 +238,10 @@ async fn healthz(State(state): State<Arc<AdminState>>) -> Response {
 
 /// Ready means: a call that is allowed would be recorded and forwarded.
 async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
-    match (state.phase.0.load(Ordering::SeqCst), state.gate.journal.health()) {
-        (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
-        (1, Ok(())) => "ready\n".into_response(),
-        (2.., _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
-        (1, Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    match (state.phase.now(), state.gate.journal.health()) {
+        (Stage::Starting, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        (Stage::Serving, Ok(())) => "ready\n".into_response(),
+        (Stage::Leaving | Stage::Stopping, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+        (Stage::Serving, Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }

@@ -4,15 +4,17 @@ use super::files::{self, Files};
 use super::paths;
 use crate::audit::retention::Holds;
 use crate::caller::Directory;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Target};
 use crate::causes::causes;
 use crate::config::Settings;
 use crate::folder;
 use crate::gate::Rules;
 use crate::listen::tls::Tls;
 use crate::policy::Bundle;
+use crate::proxy::health::Health;
 use crate::proxy::upstream;
 use crate::push;
+use http::Method;
 use std::sync::Arc;
 
 /// Everything that can be read and checked without binding a port or writing a byte.
@@ -111,6 +113,14 @@ fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
             "configuration: a listener or upstream is bound to `{service}`, which is no service of the catalogue: known are {}",
             service_names(&catalog)
         ));
+    }
+    for listener in &settings.listeners {
+        let Some(health) = &listener.health else { continue };
+        let known = |method| catalog.services().any(|(s, _)| !matches!(catalog.classify(Some(&s.name), "", &method, &health.path), Target::Unknown(_)));
+        if known(Method::GET) || known(Method::HEAD) {
+            let Health { path, .. } = health;
+            problems.push(format!("configuration: listener {}: `health_path = \"{path}\"` is a path of a cloud: take another one", listener.address));
+        }
     }
     if problems.is_empty() { Ok(catalog) } else { Err(Problems(problems)) }
 }

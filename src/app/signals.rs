@@ -2,10 +2,11 @@
 
 use super::Running;
 use super::prepared::{Problems, read_rules};
-use crate::admin::Phase;
+use super::supervisor::Supervisor;
 use crate::audit::{leaf, texts};
 use crate::config::Settings;
 use crate::gate::{Gate, Rules};
+use crate::listen::phase::Phase;
 use crate::listen::tls::Tls;
 use crate::listen::turned_away;
 use crate::log;
@@ -18,15 +19,20 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{interval, sleep_until};
 
 /// How often lost lines of the log go on record.
 const LOST_LINES_EVERY: Duration = Duration::from_secs(60);
 
-/// SIGTERM and SIGINT stop and drain; SIGHUP reads callers and policies anew.
+/// Between two looks at a watchdog that nobody has set.
+const SELDOM: Duration = Duration::from_secs(3600);
+
+/// SIGTERM and SIGINT stop and drain, the first after a delay if one is set; SIGHUP reads callers and policies anew.
 pub(super) struct Signals {
     pub running: Arc<Running>,
     pub settings: Settings,
     pub phase: Arc<Phase>,
+    pub supervisor: Arc<Supervisor>,
     pub starting: Sender<()>,
     pub stopped: Sender<u8>,
 }
@@ -38,6 +44,7 @@ impl ShutdownSignalWatch for Signals {
             tracing::error!(%error, "signals cannot be received; the gateway stops");
             1
         });
+        self.leave();
         self.phase.stopping();
         tracing::info!("stopping: no new connections, finishing what is in flight");
         // pingora closes its listeners now; the drain goes on in `serve`.
@@ -51,17 +58,37 @@ impl Signals {
         let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let mut stop = self.running.stop.subscribe();
         self.starting.send(()).ok();
-        let mut tick = tokio::time::interval(turned_away::EVERY);
+        let mut tick = interval(turned_away::EVERY);
+        let mut beat = interval(self.supervisor.beat().unwrap_or(SELDOM));
+        // When the listeners close.
+        let mut closing: Option<Instant> = None;
         let mut lost_lines = LostLines::default();
         loop {
+            let closes = async {
+                match closing {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                _ = term.recv() => return Ok(0),
+                // Whoever asks twice does not want to wait.
+                _ = term.recv() => match self.settings.drain_delay {
+                    delay if delay.is_zero() || closing.is_some() => return Ok(0),
+                    delay => {
+                        closing = Some(Instant::now() + delay);
+                        self.leave();
+                        tracing::info!(seconds = delay.as_secs(), "calls are still taken, and /readyz says 503: the listeners close when the delay is over");
+                    }
+                },
                 _ = int.recv() => return Ok(0),
+                () = closes => return Ok(0),
                 asked = stop.wait_for(Option::is_some) => return Ok(asked.ok().and_then(|s| *s).unwrap_or(0)),
                 _ = hup.recv() => {
+                    self.supervisor.reloading();
                     reload(&self.running.gate, &self.settings);
                     self.reload_certificates(|_| true);
                     self.reload_roots();
+                    self.supervisor.ready();
                 }
                 _ = tick.tick() => {
                     self.running.turned_away.record(&self.running.gate.journal);
@@ -71,6 +98,8 @@ impl Signals {
                     self.reload_certificates(Tls::has_changed);
                     self.reload_roots();
                 }
+                // Not while only a restart helps: then the manager is to see to it.
+                _ = beat.tick(), if self.running.gate.journal.alive().is_ok() => self.supervisor.alive(),
             }
         }
     }
@@ -99,6 +128,14 @@ impl LostLines {
 }
 
 impl Signals {
+    /// Says that the gateway is about to end.
+    fn leave(&self) {
+        if !self.phase.ends_connections() {
+            self.phase.leaving();
+            self.supervisor.stopping();
+        }
+    }
+
     /// Loads certificates anew. Bad files leave the old ones in force, and say so.
     fn reload_certificates(&self, wanted: impl Fn(&Tls) -> bool) {
         for tls in self.running.certificates.iter().filter(|tls| wanted(tls)) {

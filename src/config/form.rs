@@ -36,12 +36,13 @@ pub struct Form {
 #[serde(deny_unknown_fields, default)]
 pub struct Gateway {
     pub threads: usize,
+    pub drain_delay_seconds: u64,
     pub drain_seconds: u64,
 }
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { threads: std::thread::available_parallelism().map_or(1, usize::from), drain_seconds: 30 }
+        Self { threads: std::thread::available_parallelism().map_or(1, usize::from), drain_delay_seconds: 0, drain_seconds: 30 }
     }
 }
 
@@ -58,6 +59,9 @@ pub struct Listener {
     pub proxy_protocol_from: Vec<IpNet>,
     #[serde(default, deserialize_with = "networks")]
     pub forwarded_for_from: Vec<IpNet>,
+    pub health_path: Option<String>,
+    #[serde(default, deserialize_with = "networks")]
+    pub health_from: Vec<IpNet>,
 }
 
 /// Networks with their prefixes. A single address is one too, but has to say so.
@@ -327,11 +331,12 @@ pub struct Upstreams {
     pub read_ms: u64,
     pub write_ms: u64,
     pub idle_ms: u64,
+    pub answer_bytes_per_second_min: u64,
 }
 
 impl Default for Upstreams {
     fn default() -> Self {
-        Self { ca_file: None, connect_ms: 5_000, read_ms: 60_000, write_ms: 30_000, idle_ms: 15_000 }
+        Self { ca_file: None, connect_ms: 5_000, read_ms: 60_000, write_ms: 30_000, idle_ms: 15_000, answer_bytes_per_second_min: 1024 }
     }
 }
 

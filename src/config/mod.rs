@@ -12,9 +12,11 @@ use crate::flood;
 use crate::listen::source::Peers;
 use crate::listen::{registry, tls};
 use crate::proxy::Limits;
+use crate::proxy::health::Health;
 use crate::proxy::upstream::{Timeouts, Upstream};
 use crate::rate;
 use form::{ClientCertificates, Form};
+use ipnet::IpNet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,9 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Worker threads of the gateway.
     pub threads: usize,
-    /// Time to finish what is in flight after SIGTERM.
+    /// Time in which calls are still taken after SIGTERM.
+    pub drain_delay: Duration,
+    /// Time to finish what is in flight then.
     pub drain: Duration,
     /// Where auditors and Prometheus connect.
     pub admin: SocketAddr,
@@ -98,6 +102,8 @@ pub struct Listener {
     pub proxies: Peers,
     /// Peers whose X-Forwarded-For names the source.
     pub forwarders: Peers,
+    /// What is answered on its health here.
+    pub health: Option<Health>,
 }
 
 /// A configuration that cannot be used.
@@ -190,6 +196,7 @@ impl Settings {
             listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
             evidence,
             threads: form.gateway.threads.max(1),
+            drain_delay: Duration::from_secs(form.gateway.drain_delay_seconds),
             drain: Duration::from_secs(form.gateway.drain_seconds),
             admin: form.admin.address,
             admin_hosts: form.admin.hosts,
@@ -225,6 +232,7 @@ impl Settings {
                 read: Duration::from_millis(form.upstreams.read_ms),
                 write: Duration::from_millis(form.upstreams.write_ms),
                 idle: Duration::from_millis(form.upstreams.idle_ms),
+                pace: form.upstreams.answer_bytes_per_second_min,
             },
             ca_file: form.upstreams.ca_file.map(|f| base.join(f)),
             upstreams: form.upstream.iter().map(upstream).collect::<Result<_, ConfigError>>()?,
@@ -270,7 +278,22 @@ fn listener(base: &Path, form: form::Listener) -> Result<Listener, String> {
         return Err(format!("{address} has both `[listener.tls]` and `plain_http_beyond_loopback`: it can be only one"));
     }
     let tls = form.tls.map(|tls| tls_settings(base, tls).map_err(|why| format!("{address}: {why}"))).transpose()?;
-    Ok(Listener { address, service: form.service, tls, proxies: Peers(form.proxy_protocol_from), forwarders: Peers(form.forwarded_for_from) })
+    let health = health(form.health_path, form.health_from).map_err(|why| format!("{address}: {why}"))?;
+    Ok(Listener { address, service: form.service, tls, proxies: Peers(form.proxy_protocol_from), forwarders: Peers(form.forwarded_for_from), health })
+}
+
+/// What a listener answers of its health.
+///
+/// # Errors
+/// When the path is none, or is missing.
+fn health(path: Option<String>, from: Vec<IpNet>) -> Result<Option<Health>, String> {
+    let plain = |path: &str| path.len() > 1 && path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.".contains(&b));
+    match path {
+        None if from.is_empty() => Ok(None),
+        None => Err("`health_from` is there, but no `health_path`: say what is asked for, such as `/healthz`".to_owned()),
+        Some(path) if plain(&path) => Ok(Some(Health { path, from: Peers(from) })),
+        Some(path) => Err(format!("`health_path` cannot be `{path}`: write a path of letters, digits and `/-_.`, such as `/healthz`")),
+    }
 }
 
 fn tls_settings(base: &Path, form: form::Tls) -> Result<tls::Settings, String> {

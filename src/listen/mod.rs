@@ -5,6 +5,7 @@ pub mod chunks;
 pub mod connection;
 mod classify;
 mod frames;
+pub mod phase;
 pub mod registry;
 pub mod source;
 pub mod tls;

@@ -4,6 +4,19 @@ use super::answer::UpstreamFault;
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 
+/// An answer that comes, but too slowly. pingora takes the side on which it is found for the one whose fault it is.
+const TOO_SLOW: ErrorType = ErrorType::Custom("AnswerTooSlow");
+
+/// The error of an upstream that drips.
+pub(super) fn too_slow(what: &'static str) -> Box<Error> {
+    Error::explain(TOO_SLOW, what).into_up()
+}
+
+/// Whether it is that one.
+pub(super) fn is_too_slow(e: &Error) -> bool {
+    *e.etype() == TOO_SLOW
+}
+
 /// Why a head that an upstream sent answers nothing that was asked.
 pub(super) fn no_answer(response: &ResponseHeader) -> Option<&'static str> {
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
@@ -30,6 +43,7 @@ pub(super) fn classify(e: &Error) -> Fault {
         TLSHandshakeTimedout, WriteTimedout,
     };
     let (answer, class) = match e.etype() {
+        slow if *slow == TOO_SLOW => (UpstreamFault::Timeout, "timeout"),
         ReadTimedout | WriteTimedout => (UpstreamFault::Timeout, "timeout"),
         ConnectTimedout | TLSHandshakeTimedout => (UpstreamFault::Unreachable, "timeout"),
         TLSHandshakeFailure | InvalidCert => (UpstreamFault::Unreachable, "tls"),
@@ -41,6 +55,9 @@ pub(super) fn classify(e: &Error) -> Fault {
 
 /// An error for the record: its type, whose it is and its cause. pingora's texts hold addresses, no content.
 pub(super) fn say(e: &Error) -> String {
+    if is_too_slow(e) {
+        return "the upstream's answer came too slowly: see upstreams.read_ms and upstreams.answer_bytes_per_second_min".to_owned();
+    }
     let text: String = e.to_string().chars().take(400).collect();
     text.trim().to_owned()
 }

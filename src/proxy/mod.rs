@@ -5,6 +5,7 @@ pub mod body;
 pub mod budget;
 pub mod exchange;
 pub mod fault;
+pub mod health;
 pub mod replay;
 pub mod roots;
 pub mod upstream;
@@ -13,6 +14,7 @@ use crate::clock::{AuditId, Timestamp};
 use crate::gate::Gate;
 use crate::head;
 use crate::listen::connection::{Call, Connection};
+use crate::listen::phase::Phase;
 use crate::listen::source::{self, Peers};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -23,7 +25,8 @@ use body::ClientBody;
 use budget::{Budget, Held};
 use bytes::Bytes;
 use exchange::Exchange;
-use fault::{classify, no_answer, say};
+use fault::{classify, is_too_slow, no_answer, say};
+use health::Health;
 use http::Method;
 use pingora::apps::HttpServerOptions;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -59,6 +62,10 @@ pub struct Proxy {
     pub budget: Budget,
     /// Peers whose X-Forwarded-For names the source.
     pub forwarders: Peers,
+    /// Where the gateway is in its life.
+    pub phase: Arc<Phase>,
+    /// What is answered of it here.
+    pub health: Option<Health>,
 }
 
 /// Time limits towards clients.
@@ -83,6 +90,8 @@ pub struct Context {
     /// Of the budget, for the call and its body.
     held: Option<Held>,
     call: Option<Call>,
+    /// It asked how the gateway is, and nothing else.
+    of_health: bool,
     _open: OpenExchange,
 }
 
@@ -116,6 +125,7 @@ impl ProxyHttp for Proxy {
             more_addresses: false,
             held: None,
             call: None,
+            of_health: false,
             _open: OpenExchange::new(&self.gate.metrics),
         }
     }
@@ -130,6 +140,17 @@ impl ProxyHttp for Proxy {
         let (Some(connection), Some(mut call)) = (connection, call) else {
             return Err(gave_its_place());
         };
+        if self.phase.ends_connections() {
+            session.set_keepalive(None);
+        }
+        let whole = call.behind.is_empty() && session.is_body_empty();
+        if self.health.as_ref().is_some_and(|health| health.is_asked(session.req_header(), connection.peer.address.ip(), whole)) {
+            self.gate.metrics.health_checks.inc();
+            // Nothing that comes behind it on this connection is taken for something else than it is.
+            session.set_keepalive(None);
+            (context.of_health, context.call) = (true, Some(call));
+            return health::answer(session, &self.phase, &self.gate.journal).await.map(|()| true);
+        }
         join_cookies(session.req_header_mut())?;
         let head = self.head(session, context, &connection, &call);
         let behind = std::mem::take(&mut call.behind);
@@ -153,7 +174,14 @@ impl ProxyHttp for Proxy {
                 if !call.keep_place() {
                     return Err(gave_its_place());
                 }
-                context.slot = Some(replay::install(&mut session.downstream_session, body, exchange, self.limits.answer));
+                context.slot = Some(replay::install(
+                    &mut session.downstream_session,
+                    body,
+                    exchange,
+                    self.limits.answer,
+                    self.upstreams.timeouts(),
+                    Arc::clone(&self.phase),
+                ));
                 Ok(false)
             }
             Err(refusal) => {
@@ -260,12 +288,12 @@ impl ProxyHttp for Proxy {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let fault = classify(e);
-        if *e.esource() == ErrorSource::Upstream {
+        let client_error = *e.esource() == ErrorSource::Downstream && !is_too_slow(e);
+        if *e.esource() == ErrorSource::Upstream || is_too_slow(e) {
             let service = exchange.service();
             self.gate.metrics.upstream_errors.with_label_values(&[service, fault.class]).inc();
         }
         let answer = if exchange.close_broken(say(e)).await { fault.answer } else { UpstreamFault::Unrecorded };
-        let client_error = *e.esource() == ErrorSource::Downstream;
         if client_error {
             self.gate.metrics.client_gone.inc();
         } else if session.response_written().is_some() {
@@ -281,6 +309,9 @@ impl ProxyHttp for Proxy {
         context.restore(session);
         if let Some(exchange) = context.exchange.take() {
             exchange.close_broken(e.map(say).unwrap_or_default()).await;
+        }
+        if context.of_health {
+            return;
         }
         self.gate.metrics.stage_seconds.with_label_values(&["total"]).observe(context.started.elapsed().as_secs_f64());
     }

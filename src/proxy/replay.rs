@@ -7,6 +7,9 @@
 //! version of pingora is pinned (`docs/decisions/0002-replay-session.md`).
 
 use super::exchange::{ClientFate, Exchange};
+use super::fault::too_slow;
+use super::upstream::Timeouts;
+use crate::listen::phase::Phase;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
@@ -39,14 +42,41 @@ pub struct Replay {
     client_gone: bool,
     /// Time that is left for the client to take its answer.
     patience: Duration,
+    timeouts: Timeouts,
+    /// When the request's last byte was handed over, and when the answer's head came.
+    handed: Option<Instant>,
+    answered: Option<Instant>,
+    /// Bytes of the answer's body that came, and the time that the client took for what was written of it.
+    came: u64,
+    taking: Duration,
+    phase: Arc<Phase>,
 }
 
+/// What passes beside the time for a read before an upstream is late: a short call is in the system's buffers by then, and of
+/// one that says nothing at all pingora has told.
+const SLACK: Duration = Duration::from_millis(500);
+
 /// Puts a replay session in the place of the client's own.
-pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>, patience: Duration) -> Slot {
+pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>, patience: Duration, timeouts: Timeouts, phase: Arc<Phase>) -> Slot {
     let slot = Slot::default();
     let client = std::mem::replace(session, nobody());
-    let replay =
-        Replay { client: Some(client), slot: Arc::clone(&slot), body, sent: 0, exchange, head_out: false, unheard: false, client_gone: false, patience };
+    let replay = Replay {
+        client: Some(client),
+        slot: Arc::clone(&slot),
+        body,
+        sent: 0,
+        exchange,
+        head_out: false,
+        unheard: false,
+        client_gone: false,
+        patience,
+        timeouts,
+        handed: None,
+        answered: None,
+        came: 0,
+        taking: Duration::ZERO,
+        phase,
+    };
     **session = ServerSession::new_custom(Box::new(replay));
     slot
 }
@@ -94,16 +124,43 @@ impl Replay {
         if self.client_gone || tasks.is_empty() {
             return Ok(false);
         }
+        if self.phase.ends_connections() {
+            // Said in the head, if that is still to come.
+            self.client_mut().set_keepalive(None);
+        }
         self.head_out |= tasks.iter().any(|task| matches!(task, HttpTask::Header(..)));
         let (patience, started) = (self.patience, Instant::now());
         let delivered = tokio::time::timeout(patience, self.client_mut().response_duplex_vec(tasks)).await;
-        self.patience = patience.saturating_sub(started.elapsed());
+        let took = started.elapsed();
+        self.patience = patience.saturating_sub(took);
+        self.taking += took;
         match delivered {
             Ok(Ok(done)) => Ok(done),
             left => {
                 tracing::debug!(id = %self.exchange.id, error = ?left.map(|done| done.map_err(|e| e.to_string())), "the client left, or took its answer too slowly");
                 self.client_left();
                 Ok(false)
+            }
+        }
+    }
+
+    /// When the upstream is too slow: the head must be whole in the time for a read, and the body has a pace. Each read of
+    /// an upstream that drips would begin pingora's own time anew.
+    fn late_at(&self) -> Option<Instant> {
+        let Timeouts { read, write, pace, .. } = self.timeouts;
+        match (self.answered, self.handed) {
+            (None, handed) => handed.map(|at| at + read + if self.body.len() > PIECE_BYTES { write } else { SLACK }),
+            (Some(at), _) => self.came.saturating_mul(1000).checked_div(pace).map(|millis| at + read + SLACK + self.taking + Duration::from_millis(millis)),
+        }
+    }
+
+    /// Notes what came of the answer.
+    fn note(&mut self, tasks: &[HttpTask]) {
+        for task in tasks {
+            match task {
+                HttpTask::Header(header, _) if !header.status.is_informational() => drop(self.answered.get_or_insert_with(Instant::now)),
+                HttpTask::Body(Some(piece), _) => self.came += piece.len() as u64,
+                _ => {}
             }
         }
     }
@@ -151,7 +208,11 @@ fn is_last(task: &HttpTask) -> bool {
 impl CustomSession for Replay {
     /// Every piece of the answer passes here. All but the last go on at once; the last waits for the record.
     async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
-        let failure = failure(&mut tasks);
+        let mut failure = failure(&mut tasks);
+        self.note(&tasks);
+        if failure.is_none() && !tasks.iter().any(is_last) && self.late_at().is_some_and(|late| Instant::now() > late) {
+            failure = Some(too_slow("its body"));
+        }
         tasks.iter().for_each(|task| self.exchange.see(task));
         tasks.retain(|task| !is_interim(task));
         if let Some(failure) = failure {
@@ -181,13 +242,22 @@ impl CustomSession for Replay {
         if !no_body_expected && let Some(piece) = self.next_piece() {
             return Ok(Some(piece));
         }
-        if !self.unheard {
-            match self.client_mut().read_body_or_idle(true).await {
-                Ok(idle) => return Ok(idle),
-                Err(sign) => self.heard(&sign),
+        self.handed.get_or_insert_with(Instant::now);
+        let late = self.late_at();
+        let waits = async {
+            if !self.unheard {
+                match self.client_mut().read_body_or_idle(true).await {
+                    Ok(idle) => return Ok(idle),
+                    Err(sign) => self.heard(&sign),
+                }
             }
+            futures::future::pending().await
+        };
+        let Some(late) = late else { return waits.await };
+        match tokio::time::timeout_at(late.into(), waits).await {
+            Ok(idle) => idle,
+            Err(_) => Err(too_slow("its head, or its body")),
         }
-        futures::future::pending().await
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -205,6 +275,7 @@ impl CustomSession for Replay {
     /// The start of an attempt: the replay begins anew.
     fn enable_retry_buffering(&mut self) {
         self.sent = 0;
+        self.handed = None;
     }
 
     fn retry_buffer_truncated(&self) -> bool {

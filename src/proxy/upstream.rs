@@ -28,12 +28,14 @@ pub const ATTEMPTS_MAX: usize = 4;
 pub struct Timeouts {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// For each read of the answer.
+    /// For the head of the answer, and for each read of its body.
     pub read: Duration,
     /// For each write of the request.
     pub write: Duration,
     /// For an idle pooled connection; below the upstream's own.
     pub idle: Duration,
+    /// Bytes of its body in a second, at least, beyond the time for its first read. 0 is no bound.
+    pub pace: u64,
 }
 
 /// One upstream, as configured.
@@ -237,6 +239,11 @@ impl Upstreams {
         }
     }
 
+    /// How long all of them may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
     /// Whether calls sent there would come back here.
     fn is_own(&self, address: SocketAddr) -> bool {
         let everywhere = |own: &SocketAddr| own.ip().is_unspecified() && is_local(address.ip());
@@ -270,7 +277,7 @@ mod tests {
         let port = 1;
         let address = |ip: &str| SocketAddr::new(ip.parse().unwrap(), port);
         let upstream = |name: &str| Upstream { hosts: vec![HostPattern::parse(name).unwrap()], service: None, tls: false, name: Some(name.to_owned()), port };
-        let timeouts = Timeouts { connect: RESOLVED_FOR, read: RESOLVED_FOR, write: RESOLVED_FOR, idle: RESOLVED_FOR };
+        let timeouts = Timeouts { connect: RESOLVED_FOR, read: RESOLVED_FOR, write: RESOLVED_FOR, idle: RESOLVED_FOR, pace: 0 };
         let upstreams = Upstreams::new(vec![upstream("a.test"), upstream("b.test")], timeouts, Vec::new(), None);
         let (dead, good) = (address("::1"), address("127.0.0.9"));
         for name in ["a.test", "b.test"] {
@@ -310,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_listener_on_all_addresses_is_found_on_each() {
-        let timeouts = Timeouts { connect: RESOLVED_FOR, read: RESOLVED_FOR, write: RESOLVED_FOR, idle: RESOLVED_FOR };
+        let timeouts = Timeouts { connect: RESOLVED_FOR, read: RESOLVED_FOR, write: RESOLVED_FOR, idle: RESOLVED_FOR, pace: 0 };
         let own = |own: &str, address: &str| Upstreams::new(Vec::new(), timeouts, vec![own.parse().unwrap()], None).is_own(address.parse().unwrap());
         assert!(own("127.0.0.1:443", "127.0.0.1:443") && own("0.0.0.0:443", "127.0.0.2:443") && own("[::]:443", "127.0.0.1:443"));
         assert!(!own("127.0.0.1:443", "127.0.0.1:80") && !own("127.0.0.1:443", "127.0.0.2:443") && !own("0.0.0.0:443", "192.0.2.1:443"));

@@ -15,6 +15,7 @@ mod forged;
 mod hostile;
 mod keeping;
 mod keys;
+mod leaving;
 mod listeners;
 mod machine;
 mod metrics;

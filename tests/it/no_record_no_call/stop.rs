@@ -25,12 +25,14 @@ fn calls_in_flight_are_finished_and_no_new_ones_are_taken() {
     eventually("no new connection is taken", || Client::try_new(gateway.address).map_or(true, |mut client| client.is_closed()));
     assert!(idle.call(&call(99)).status == 0, "an idle connection is closed");
     std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(gateway.ready(), (503, "stopping\n".to_owned()), "the admin stays to the end");
+    assert_eq!(gateway.metric("keyward_open_exchanges"), CALLS as u64);
     latch.open();
     let ids: Vec<_> = clients
         .iter_mut()
         .map(|client| {
             let answer = client.answer();
-            assert_eq!((answer.status, answer.whole, answer.header("connection")), (200, true, "keep-alive"));
+            assert_eq!((answer.status, answer.whole, answer.header("connection")), (200, true, "close"));
             assert!(client.is_closed());
             answer.id().to_owned()
         })

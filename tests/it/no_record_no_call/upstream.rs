@@ -2,7 +2,7 @@
 
 use crate::support::upstream::{ok, raw};
 use crate::support::{Act, Answer, Request, Site, Upstream, json_of};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Settings under which a hanging upstream is soon given up.
 const HASTY: &[&str] = &["upstreams.read_ms=700"];
@@ -191,4 +191,71 @@ fn answers_with_two_readings_are_not_passed_on_as_whole() {
         gateway.stop();
         assert_eq!(site.trail().only_outcome().0, "unknown", "{head}");
     }
+}
+
+/// An answer that comes a byte at a time, each long before the time for a read is over.
+fn dripping(head: &str, bytes: usize) -> Vec<Act> {
+    let drops = (0..bytes).flat_map(|n| [raw(if n % 2 == 0 { "a" } else { "b" }), Act::Wait(Duration::from_millis(200))]);
+    std::iter::once(raw(head)).chain(drops).collect()
+}
+
+#[test]
+fn one_that_drips_its_head_holds_no_call_for_longer_than_a_read() {
+    let upstream = Upstream::always(&dripping("HTTP/1.1 200 OK\r\nX-Long: ", 60));
+    let site = Site::new(upstream.address);
+    let gateway = site.serve_with(HASTY);
+    for request in [Request::new("GET", "/v1/blobs/x"), Request::new("POST", "/v1/blobs/x").json(json_of(100_000))] {
+        let started = Instant::now();
+        let answer = gateway.client().call(&request);
+        assert_eq!(answer.refusal(), (504, "upstream-timeout".to_owned()));
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        gateway.settle();
+        let record = gateway.exchange(answer.id());
+        assert_eq!(record["outcome"], "unknown");
+        assert!(record["answer"]["record"]["detail"].as_str().unwrap().contains("came too slowly"), "{record}");
+    }
+    assert_eq!(gateway.metric("keyward_upstream_errors_total{class=\"timeout\",service=\"test.blobs\"}"), 2);
+    assert_eq!(gateway.metric("keyward_client_gone_total"), 0);
+}
+
+#[test]
+fn one_that_drips_its_body_is_cut_off() {
+    for head in ["HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3c\r\n"] {
+        let upstream = Upstream::always(&dripping(head, 60));
+        let site = Site::new(upstream.address);
+        let gateway = site.serve_with(HASTY);
+        let started = Instant::now();
+        let answer = gateway.client().call(&Request::new("DELETE", "/v1/blobs/x"));
+        assert_eq!((answer.status, answer.whole), (200, false), "{answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        gateway.settle();
+        gateway.stop();
+        let trail = site.trail();
+        let (outcome, detail) = trail.only_outcome();
+        assert!(outcome == "unknown" && detail.contains("came too slowly"), "{outcome} {detail}");
+    }
+}
+
+#[test]
+fn a_long_answer_has_the_time_that_its_length_takes_and_a_slow_client_is_not_the_clouds_fault() {
+    // Ten pieces in three seconds, each in time for a pace of 64 KiB.
+    let piece = "x".repeat(40_000);
+    let mut acts = vec![raw("HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n")];
+    acts.extend((0..10).flat_map(|_| [raw(&piece), Act::Wait(Duration::from_millis(300))]));
+    let upstream = Upstream::always(&acts);
+    let site = Site::new(upstream.address);
+    let gateway = site.serve_with(&["upstreams.read_ms=700", "upstreams.answer_bytes_per_second_min=65536"]);
+    let answer = gateway.client().call(&Request::new("GET", "/raw/x"));
+    assert_eq!((answer.status, answer.whole, answer.body.len()), (200, true, 400_000));
+    drop(gateway);
+
+    let upstream = Upstream::always(&[crate::support::upstream::answer(200, &vec![b'x'; 24 * 1024 * 1024])]);
+    let site = Site::new(upstream.address);
+    // A pace that only counts against the cloud.
+    let gateway = site.serve_with(&["upstreams.read_ms=700", "upstreams.answer_bytes_per_second_min=16777216"]);
+    let mut client = gateway.client();
+    client.send(&Request::new("GET", "/raw/x").bytes());
+    std::thread::sleep(Duration::from_secs(4));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.whole, answer.body.len()), (200, true, 24 * 1024 * 1024));
 }
