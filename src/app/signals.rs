@@ -91,7 +91,7 @@ impl Signals {
                     self.supervisor.ready();
                 }
                 _ = tick.tick() => {
-                    self.running.turned_away.record(&self.running.gate.journal);
+                    self.running.turned_away.record_in_time(&self.running.gate.journal);
                     self.running.gate.floods.record(&self.running.gate.journal);
                     self.running.gate.rates.forget();
                     lost_lines.record(&self.running.gate);

@@ -5,6 +5,9 @@ use super::form::Form;
 /// More threads than any machine has use for; the system may refuse to make more.
 const THREADS_MAX: u64 = 1024;
 
+/// Longer than any manager waits for an end.
+const DRAIN_SECONDS_MAX: u64 = 24 * 60 * 60;
+
 /// Checks them.
 ///
 /// # Errors
@@ -28,6 +31,10 @@ pub(super) fn check(form: &Form) -> Result<(), (&'static str, String)> {
         ("upstreams.read_ms", upstreams.read_ms, u64::MAX),
         ("upstreams.write_ms", upstreams.write_ms, u64::MAX),
     ];
+    let ends = [("gateway.drain_delay_seconds", form.gateway.drain_delay_seconds), ("gateway.drain_seconds", form.gateway.drain_seconds)];
+    if let Some((key, number)) = ends.into_iter().find(|(_, number)| *number > DRAIN_SECONDS_MAX) {
+        return Err((key, format!("{number} is too much: {DRAIN_SECONDS_MAX} at most")));
+    }
     match numbers.iter().find(|(_, number, max)| !(1..=*max).contains(number)) {
         None => Ok(()),
         Some((key, 0, _)) => Err((key, "0 would let nothing through: leave it out for the default".to_owned())),

@@ -1,5 +1,5 @@
-//! Connections that came to nothing: counted at once, and put on record together, each second one event with exact
-//! numbers by class and source. A flood of them costs one record a second.
+//! Connections that came to nothing: counted at once, and put on record together, in one event with exact numbers by class
+//! and source: the first within a second, what follows once a minute. So a flood of them fills no disk.
 
 use crate::audit::journal::Journal;
 use crate::audit::leaf;
@@ -8,10 +8,13 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often what was turned away goes on record.
+/// How often it is seen whether something is to go on record.
 pub const EVERY: Duration = Duration::from_secs(1);
+
+/// For so long what follows on a record waits for the next one.
+const REST: Duration = Duration::from_secs(60);
 
 /// Sources that one record names; the others are counted together.
 const SOURCES_MAX: usize = 32;
@@ -86,6 +89,7 @@ impl Class {
 pub struct TurnedAway {
     metrics: Arc<Metrics>,
     counts: Mutex<BTreeMap<Class, Counts>>,
+    recorded: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +104,7 @@ impl TurnedAway {
         for class in Class::ALL {
             metrics.turned_away.with_label_values(&[class.code()]).inc_by(0);
         }
-        Arc::new(Self { metrics, counts: Mutex::default() })
+        Arc::new(Self { metrics, counts: Mutex::default(), recorded: Mutex::default() })
     }
 
     /// Counts one.
@@ -114,10 +118,19 @@ impl TurnedAway {
         }
     }
 
+    /// Puts what was counted on record, when it is time.
+    pub fn record_in_time(&self, journal: &Journal) {
+        let rests = self.recorded.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < REST);
+        if !rests {
+            self.record(journal);
+        }
+    }
+
     /// Puts what was counted on record.
     pub fn record(&self, journal: &Journal) {
         let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         if !counts.is_empty() {
+            *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             journal.append_detached(leaf::event("turned-away", json!({"connections": report(&counts)})));
         }
     }
