@@ -331,6 +331,8 @@ fn is_foreign(name: &str, signed: bool, verified: &Credentials) -> bool {
     match name {
         "x-security-token" => return !(signed && (takes("SDK") || takes("V11"))),
         "x-acs-security-token" => return !(signed && takes("ACS3")),
+        // How the SDK came by its key, in a word.
+        "x-acs-credentials-provider" => return !takes("ACS3"),
         "x-amz-security-token" => return !(signed && takes("AWS4")),
         _ => {}
     }

@@ -15,7 +15,7 @@ from keystoneauth1.token_endpoint import Token
 
 # None has a setting for a Host other than that of its URL: so by base URL, or transparently.
 pytestmark = pytest.mark.roads("plain", "transparent")
-WEAK = "Import an Ed25519 key, or RSA of 3072 bits or more. [kps-strong-key]"
+WEAK = "Import an Ed25519 key, or RSA of 3072 bits or more. The exponent of an RSA key is 65537 or more. [kps-strong-key]"
 STRANGER = "Images are shared with the projects of this organisation only: ask data protection to add a project. [image-share-projects]"
 
 

@@ -35,7 +35,7 @@ EXPECTED = {
 REQUEST_KEYWORDS = {
     "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "enum", "const",
     "minLength", "maxLength", "pattern", "minimum", "maximum", "default", "format", "$ref",
-    "x-keyward-secret", "x-keyward-as", "x-keyward-enum", "description",
+    "x-keyward-secret", "x-keyward-as", "x-keyward-enum", "x-keyward-free-name", "description",
 }  # fmt: skip
 DOCUMENT_EXTENSIONS = {"x-keyward-service", "x-keyward-error-shape", "x-keyward-passing", "x-keyward-project", "x-keyward-absent"}
 # Families of signatures that each provider's clouds verify.
