@@ -216,6 +216,16 @@ fn a_pack_of_before_verifies_as_far_as_it_did() {
     }
 }
 
+/// A pack that is on record verifies for ever, also when later versions make other reports.
+#[test]
+fn a_pack_on_record_verifies_for_ever() {
+    let files = open(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pack-on-record.zip")));
+    let key = "keyward.invalid/af779073ff1b9ee6+42f980a2+AeqO56n+AeoklwxKD+qRqqdC3rH0CCi8LmT9UxT6JCyM";
+    let (status, said, go) = Verifiers::new(key, "a_pack_on_record_verifies_for_ever").ask(&files);
+    assert_eq!((status, go.unwrap_or(true)), (0, true), "{said}");
+    assert!(said.contains("all 7 records stand in the log") && said.contains("tells of the making of this pack"), "{said}");
+}
+
 /// The gateway records a pack once for each export that it counted itself, and nothing else.
 #[test]
 fn only_a_pack_of_an_export_is_recorded() {
