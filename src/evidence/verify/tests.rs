@@ -277,6 +277,12 @@ fn an_answer_without_request_and_a_request_without_answer_are_named() {
     assert_eq!(site.verify(&Dir::open(&site.audit()).unwrap()).status(), 0);
 }
 
+/// A start asks why the trail of an older key is empty, unless that was begun.
+fn begun(dir: &Path) {
+    std::fs::create_dir_all(dir.join("audit/tree")).unwrap();
+    std::fs::write(dir.join("audit/tree/keys"), b"").unwrap();
+}
+
 #[test]
 fn a_checkpoint_from_outside_must_be_grown_from() {
     let site = Site::new();
@@ -290,9 +296,7 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     // Somebody with the key has written another trail, and signed it.
     let forged = tempfile::tempdir().unwrap();
     std::fs::copy(site.dir.path().join("evidence.key"), forged.path().join("evidence.key")).unwrap();
-    // A start asks why the trail of a key is empty, unless that was begun.
-    std::fs::create_dir_all(forged.path().join("audit/tree")).unwrap();
-    std::fs::write(forged.path().join("audit/tree/keys"), b"").unwrap();
+    begun(forged.path());
     Site::run(forged.path(), || (0..700).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
     let report = with(&Dir::open(&forged.path().join("audit")).unwrap(), &outside);
     assert_eq!(report.integrity, Verdict::Fails, "{}", report.text());
@@ -307,6 +311,7 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     // A trail that was cut before the checkpoint that somebody kept.
     let short = tempfile::tempdir().unwrap();
     std::fs::copy(site.dir.path().join("evidence.key"), short.path().join("evidence.key")).unwrap();
+    begun(short.path());
     Site::run(short.path(), || (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
     let report = with(&Dir::open(&short.path().join("audit")).unwrap(), &outside);
     assert!(report.completeness == Verdict::Fails && found(&report).contains(&("missing", 7, 599)), "{}", report.text());
