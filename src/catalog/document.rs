@@ -5,7 +5,7 @@ use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec,
 use super::promise;
 use super::route::{HostPattern, Template};
 use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
-use super::source::{Source, Step};
+use super::source::Source;
 use super::{lint, reach};
 use http::Method;
 use serde_json::{Map, Value};
@@ -312,7 +312,7 @@ impl Reader<'_> {
         let shape = schema::compile(self.root, &format!("{media}/schema"), "body")?;
         let required = self.root.pointer(&format!("{pointer}/required")) == Some(&Value::Bool(true));
         self.check_examples(&media)?;
-        let secrets = self.secrets(&format!("{media}/schema"));
+        let secrets = promise::secrets(self.root, &format!("{media}/schema"));
         Ok(Some(BodySpec { required, media_type: media_type.to_ascii_lowercase(), shape, secrets, example: self.example(&media) }))
     }
 
@@ -325,7 +325,7 @@ impl Reader<'_> {
             if let Some(media_type) = content.and_then(|c| c.keys().next()) {
                 let media = format!("{pointer}/content/{}", escape(media_type));
                 self.check_examples(&media)?;
-                answer.secrets = self.secrets(&format!("{media}/schema"));
+                answer.secrets = promise::secrets(self.root, &format!("{media}/schema"));
                 answer.example = self.example(&media);
                 media_type.clone_into(&mut answer.media_type);
                 if status.starts_with('2') {
@@ -366,40 +366,6 @@ impl Reader<'_> {
         let schema = self.resolve(schema).unwrap_or_else(|_| schema.to_owned());
         let fields = self.root.pointer(&format!("{schema}/properties")).and_then(Value::as_object);
         fields.map_or_else(Vec::new, |fields| fields.keys().cloned().collect())
-    }
-
-    /// The places below a schema that hold secrets, whatever keywords lead there.
-    fn secrets(&self, schema: &str) -> Vec<Vec<Step>> {
-        let mut found = Vec::new();
-        self.collect_secrets(schema, &mut Vec::new(), 0, &mut found);
-        found
-    }
-
-    fn collect_secrets(&self, at: &str, place: &mut Vec<Step>, depth: usize, found: &mut Vec<Vec<Step>>) {
-        // A cyclic schema describes ever deeper places; redaction by name covers those.
-        let Some(schema) = self.root.pointer(at).and_then(Value::as_object).filter(|_| depth < 24) else { return };
-        if schema.get("x-keyward-secret") == Some(&Value::Bool(true)) {
-            found.push(place.clone());
-            return;
-        }
-        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|t| t.strip_prefix('#')) {
-            self.collect_secrets(target, place, depth + 1, found);
-        }
-        for name in schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
-            place.push(Step::Field(name.clone()));
-            self.collect_secrets(&format!("{at}/properties/{}", escape(name)), place, depth + 1, found);
-            place.pop();
-        }
-        if schema.contains_key("items") {
-            place.push(Step::Each);
-            self.collect_secrets(&format!("{at}/items"), place, depth + 1, found);
-            place.pop();
-        }
-        for key in ["allOf", "oneOf", "anyOf"] {
-            for i in 0..schema.get(key).and_then(Value::as_array).map_or(0, Vec::len) {
-                self.collect_secrets(&format!("{at}/{key}/{i}"), place, depth + 1, found);
-            }
-        }
     }
 
     fn resource(&self, at: &str) -> Result<Option<ResourceSpec>, Fault> {

@@ -1,6 +1,8 @@
-//! What a document promises of an answer, read as services keep it.
+//! What a document promises of an answer, read as services keep it; and where a schema has secrets.
 
-use serde_json::{Value, json};
+use super::schema::escape;
+use super::source::Step;
+use serde_json::{Map, Value, json};
 
 /// The schema of a media type, compiled; `None` when it has none. `lenient` lets fields that are not required be null.
 ///
@@ -16,6 +18,40 @@ pub fn compile(document: &Value, media: &str, lenient: bool) -> Result<Option<js
         let_be_null(&mut schema);
     }
     jsonschema::draft202012::new(&schema).map(Some).map_err(|e| format!("not JSON Schema 2020-12: {e}"))
+}
+
+/// The places below a schema that hold secrets, whatever keywords lead there.
+pub fn secrets(document: &Value, schema: &str) -> Vec<Vec<Step>> {
+    let mut found = Vec::new();
+    collect_secrets(document, schema, &mut Vec::new(), 0, &mut found);
+    found
+}
+
+fn collect_secrets(root: &Value, at: &str, place: &mut Vec<Step>, depth: usize, found: &mut Vec<Vec<Step>>) {
+    // A cyclic schema describes ever deeper places; redaction by name covers those.
+    let Some(schema) = root.pointer(at).and_then(Value::as_object).filter(|_| depth < 24) else { return };
+    if schema.get("x-keyward-secret") == Some(&Value::Bool(true)) {
+        found.push(place.clone());
+        return;
+    }
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|t| t.strip_prefix('#')) {
+        collect_secrets(root, target, place, depth + 1, found);
+    }
+    for name in schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+        place.push(Step::Field(name.clone()));
+        collect_secrets(root, &format!("{at}/properties/{}", escape(name)), place, depth + 1, found);
+        place.pop();
+    }
+    if schema.contains_key("items") {
+        place.push(Step::Each);
+        collect_secrets(root, &format!("{at}/items"), place, depth + 1, found);
+        place.pop();
+    }
+    for key in ["allOf", "oneOf", "anyOf"] {
+        for i in 0..schema.get(key).and_then(Value::as_array).map_or(0, Vec::len) {
+            collect_secrets(root, &format!("{at}/{key}/{i}"), place, depth + 1, found);
+        }
+    }
 }
 
 /// Lets every field that its schema does not require be null: services write so what they have no value for.
