@@ -185,7 +185,8 @@ fn a_forged_log_is_caught(go: &Path, site: &Site, copy: &str, key: &str, kept: &
             std::fs::remove_dir_all(&forged.audit).unwrap();
             std::fs::copy(&right_key, forged.path("evidence.key")).unwrap();
         }
-        let gateway = forged.serve();
+        // Whoever begins another trail by a key that was there is asked for a word, which is then on record.
+        let gateway = if with_key { forged.serve_args(&["--accept-trail", "a new beginning"]) } else { forged.serve() };
         calls(&gateway, 120);
         checkpoint_over(&gateway, 200);
         let url = url(&gateway);
