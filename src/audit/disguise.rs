@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use regex::{Captures, Regex};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Nothing that is known by its looks is shorter.
 const LENGTH_MIN: usize = 12;
@@ -127,6 +128,13 @@ fn is_key_material(run: &str) -> bool {
     let (upper, lower, digits) = (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase), count(u8::is_ascii_digit));
     let symbols = bytes.len() - upper - lower - digits;
     upper * 7 >= bytes.len() && lower * 7 >= bytes.len() && digits >= 2 && symbols * 6 <= bytes.len() && !is_public_key(&bytes)
+}
+
+/// Where the blob stands in a text that is one line of an OpenSSH public key.
+pub fn public_blob(text: &str) -> Option<Range<usize>> {
+    let start = text.find(' ')? + 1;
+    let blob = text.get(start..)?.split_ascii_whitespace().next()?;
+    (text.as_bytes().get(start) != Some(&b' ') && is_public_key(blob.trim_end_matches('=').as_bytes())).then(|| start..start + blob.len())
 }
 
 /// The blob of an OpenSSH public key, and nothing behind it.

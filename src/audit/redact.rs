@@ -5,7 +5,7 @@
 //! echo the whole signed request). What cannot be read is recorded by length and digest alone, and so is what no
 //! document names.
 
-use super::disguise::Looks;
+use super::disguise::{Looks, public_blob};
 pub use super::shown::Shown;
 use super::shown::readings;
 use crate::catalog::route::percent_decode;
@@ -17,6 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
+use std::ops::Range;
 
 /// Redacts under one installation's key.
 #[derive(Debug)]
@@ -315,10 +316,13 @@ impl Redactor {
         let echoes = shown.echoes(text);
         if !echoes.is_empty() {
             let mut now = text.to_owned();
-            for (range, secret) in echoes.into_iter().rev() {
+            // A private key's text has the public half in it, which is no secret where it stands as a public key.
+            let public = public_blob(text);
+            let is_public = |range: &Range<usize>| public.as_ref().is_some_and(|blob| blob.start <= range.start && range.end <= blob.end);
+            for (range, secret) in echoes.into_iter().rev().filter(|(range, secret)| !(secret.contains("PRIVATE KEY") && is_public(range))) {
                 now.replace_range(range, &self.key.digest(secret.as_bytes()));
             }
-            clean = Some(now);
+            clean = (now != text).then_some(now);
         }
         let looks = self.looks.hide(clean.as_deref().unwrap_or(text), |secret| self.key.digest(secret.as_bytes()));
         looks.or(clean)
