@@ -9,8 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 APIS = ROOT / "config" / "apis"
-# Fits wherever a text is asked for.
+# Fits wherever a text is asked for, but for a repository: that is a number, or a path with an escaped slash.
 ID = "465076de-dc36-4aec-80f5-ef9d8009428f"
+REPOSITORY = "2813489"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _operation(index, operation):
 
 def path(operation: dict, raw: str | None = None) -> str:
     """A path of the operation; with `raw` where it takes an escaped slash."""
-    sample = lambda name: raw if raw and name in operation["raw_segments"] else _sample(operation["path"][name])  # noqa: E731
+    sample = lambda name: (raw or REPOSITORY) if name in operation["raw_segments"] else _sample(operation["path"][name])  # noqa: E731
     return re.sub(r"\{(\w+)\}", lambda found: sample(found[1]), operation["template"])
 
 

@@ -11,7 +11,7 @@ import pytest
 import readers
 import tools
 
-CASES = 60_000 if tools.FULL else 4_000
+CASES = 60_000 if tools.FULL else 8_000
 SHOWN = 12
 
 
