@@ -32,7 +32,12 @@ impl Drop for EndNote {
         if end > 0
             && let Err(error) = note(&self.trail, end)
         {
-            tracing::warn!(%error, "where the trail ends could not be noted beside it");
+            tracing::warn!(
+                %error,
+                "where the trail ends could not be noted in `{}`: all of it is there, but until it is tried again, when the trail is closed the next time, \
+                 what is cut off of its very end is found by its checkpoints alone. See to the disk, and free some space if it is full",
+                self.trail.display()
+            );
         }
     }
 }
