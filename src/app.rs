@@ -39,6 +39,7 @@ use crate::proxy::upstream::{self, Upstreams};
 use crate::push::Pushes;
 use crate::rate::Rates;
 use crate::secret::DigestKey;
+use crate::threads;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use pingora::prelude::fast_timeout;
@@ -57,6 +58,10 @@ const BACKLOG: i32 = 1024;
 
 /// By which other programs are told of a proxy.
 const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Threads of every gateway that takes calls: the engine's nine, the journal's, those that seal, prune, sign and answer auditors, the
+/// four of pingora, and two that come and go.
+const THREADS: usize = 20;
 
 /// Time for the listeners to start, on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -120,6 +125,7 @@ impl Gateway {
         if let Some(name) = PROXY_VARIABLES.iter().find(|name| std::env::var_os(name).is_some()) {
             tracing::warn!("the environment has {name}, which is not used: calls go to clouds, and pushes to receivers, without a proxy (docs/listeners.md)");
         }
+        threads::probe(threads_of(&settings))?;
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         std::fs::create_dir_all(&settings.audit_dir)
@@ -222,6 +228,15 @@ impl Gateway {
         running.gate.floods.close(&running.gate.journal);
         Ok(finish(&running, if drained { status } else { 1 }))
     }
+}
+
+/// Threads that there are when calls are taken. They are seen to be there before anything is opened: in the midst of it some parts
+/// would end the process without a word, and others wait for ever.
+fn threads_of(settings: &Settings) -> usize {
+    let off_host = &settings.evidence.off_host;
+    let places = [off_host.directory.is_some(), off_host.webhook.is_some(), off_host.syslog.is_some()];
+    let carriers = places.into_iter().filter(|there| *there).count() + off_host.witnesses.len();
+    THREADS + settings.threads.saturating_mul(settings.listeners.len()) + carriers + settings.pushes.len()
 }
 
 /// Starts what prunes the trail.

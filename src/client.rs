@@ -6,6 +6,7 @@ pub mod credential;
 pub mod wire;
 
 use crate::secret::{Stamp, check_private};
+use crate::threads;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -236,8 +237,8 @@ pub async fn connect(url: &Url, tls: Option<&Tls>) -> anyhow::Result<Box<dyn Str
 
 async fn connect_tcp(url: &Url) -> anyhow::Result<TcpStream> {
     let none = || format!("no connection to {}", url.authority());
-    let addresses = tokio::net::lookup_host((url.host.as_str(), url.port)).await.with_context(none)?;
-    let stream = first_of(addresses.collect()).await.with_context(none)?;
+    let addresses = threads::resolve(&url.host, url.port).await.with_context(none)?;
+    let stream = first_of(addresses).await.with_context(none)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

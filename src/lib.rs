@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod causes;
 pub mod log;
+pub mod threads;
 pub mod durable;
 pub mod folder;
 pub mod reason;

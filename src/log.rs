@@ -62,12 +62,12 @@ struct State {
     bytes: usize,
     /// A line is being written.
     writing: bool,
-    /// No thread writes: there was none to be had.
+    /// No thread writes: there was none to be had. Then whoever logs does, for no gateway serves that has none.
     threadless: bool,
 }
 
 impl Log {
-    /// Starts the thread that writes. Where there is none to be had, all lines are lost.
+    /// Starts the thread that writes.
     fn start<W: Write>(out: impl Fn() -> W + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), lost: AtomicU64::new(0) });
         let own = Arc::clone(&log);
@@ -83,8 +83,9 @@ impl Log {
     fn put(&self, line: Vec<u8>) {
         let mut state = self.state();
         if state.threadless || state.bytes + line.len() > WAITING_BYTES_MAX {
+            let written = state.threadless && write(&mut io::stderr(), &line).is_ok();
             drop(state);
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.fetch_add(u64::from(!written), Ordering::Relaxed);
             return;
         }
         state.bytes += line.len();

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
 
@@ -231,10 +231,15 @@ impl HttpBody for Taken {
 }
 
 /// The threads on which questions are answered. They run when the gate leaves them time.
-pub struct Workers(Option<Runtime>);
+pub struct Workers {
+    handle: Handle,
+    /// Taken out by drop alone.
+    runtime: Option<Runtime>,
+}
 
 impl Workers {
-    /// Threads are started when they are needed.
+    /// More threads are started when they are needed, and stay: as long as there is one, a question for which the system has no
+    /// other waits, where it would be a panic without any.
     ///
     /// # Errors
     /// When the system has nothing to make them of.
@@ -244,7 +249,10 @@ impl Workers {
             rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE).ok();
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.max_blocking_threads(THREADS_MAX).thread_name("keyward-asked").on_thread_start(lower).build().map(|runtime| Self(Some(runtime)))
+        builder.max_blocking_threads(THREADS_MAX).thread_keep_alive(Duration::MAX).thread_name("keyward-asked").on_thread_start(lower);
+        let runtime = builder.build()?;
+        drop(runtime.spawn_blocking(|| ()));
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     /// Does some work that blocks.
@@ -252,16 +260,13 @@ impl Workers {
     /// # Errors
     /// When it panics, or the gateway ends.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-        match &self.0 {
-            Some(runtime) => runtime.spawn_blocking(work).await,
-            None => tokio::task::spawn_blocking(work).await,
-        }
+        self.handle.spawn_blocking(work).await
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

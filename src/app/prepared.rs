@@ -2,6 +2,7 @@
 
 use super::files::{self, Files};
 use super::paths;
+use super::threads_of;
 use crate::audit::retention::Holds;
 use crate::caller::Directory;
 use crate::catalog::{Catalog, Target};
@@ -14,6 +15,7 @@ use crate::policy::Bundle;
 use crate::proxy::health::Health;
 use crate::proxy::upstream;
 use crate::push;
+use crate::threads;
 use http::Method;
 use std::sync::Arc;
 
@@ -96,6 +98,7 @@ pub fn check_doors(settings: &Settings) -> Result<Vec<String>, Problems> {
         Ok(files) => warnings.extend(files.warning(settings)),
         Err(few) => problems.push(few.to_string()),
     }
+    problems.extend(threads::probe(threads_of(settings)).err().map(|few| few.to_string()));
     if problems.is_empty() { Ok(warnings) } else { Err(Problems(problems)) }
 }
 

@@ -2,6 +2,7 @@
 
 use super::roots::Roots;
 use crate::catalog::route::HostPattern;
+use crate::threads;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -257,7 +258,7 @@ impl Upstreams {
             return Ok(addresses);
         }
         let fail = |why: String| PeerError::Resolve { name: name.to_owned(), why };
-        let addresses: Vec<_> = tokio::net::lookup_host((name, port)).await.map_err(|e| fail(e.to_string()))?.collect();
+        let addresses = threads::resolve(name, port).await.map_err(|e| fail(e.to_string()))?;
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), addresses.clone()));
         Ok(addresses)
     }

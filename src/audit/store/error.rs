@@ -3,6 +3,7 @@
 use super::SCHEMA;
 use crate::audit::frame::FrameError;
 use crate::audit::segment::SegmentError;
+use crate::threads::TooFew;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,14 @@ pub enum StoreError {
     /// Nothing can be written, and sled cannot open without writing.
     #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
     DiskFull(PathBuf),
+    /// The engine would wait for ever for threads that there are not.
+    #[error("the storage engine of `{dir}` cannot be started")]
+    Threads {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// How many there are.
+        source: TooFew,
+    },
     /// Sealed segments are there, and the store that goes with them is not.
     #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0} --reason WHY` makes it anew")]
     NoStore(PathBuf),
@@ -157,7 +166,7 @@ impl StoreError {
     pub fn is_of_the_system(&self) -> bool {
         match self {
             Self::File { source, .. } => source.kind() != ErrorKind::NotFound,
-            Self::DiskFull(_) | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => true,
+            Self::DiskFull(_) | Self::Threads { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => true,
             _ => false,
         }
     }

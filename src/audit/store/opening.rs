@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is a quarter of this.
 pub(super) const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// The engine's own, whose start it takes for granted: it waits for ever for what none of them does. And the one beside it.
+pub const ENGINE_THREADS: usize = 9;
 const ENGINE_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// What a trail's folder has for folders, and for files; anything else in it is somebody else's.

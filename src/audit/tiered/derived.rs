@@ -48,7 +48,8 @@ impl TieredStore {
             }
         };
         std::thread::scope(|threads| {
-            (1..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(threads.spawn(work)));
+            // Those for which there is no thread are left to the others, and to this one.
+            (1..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(threads, work)));
             work();
         });
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -7,6 +7,7 @@ use super::{DEADLINE, Place, runtime};
 use crate::client::wire::Wire;
 use crate::client::{Tls, Url};
 use crate::clock::Timestamp;
+use crate::threads;
 use anyhow::Context;
 use serde_json::json;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ pub struct Syslog {
 impl Syslog {
     async fn send(&self, message: &str) -> anyhow::Result<()> {
         if self.url.scheme == "udp" {
-            let mut addresses = tokio::net::lookup_host((self.url.host.as_str(), self.url.port)).await?;
-            let address = addresses.next().context("no address")?;
+            let addresses = threads::resolve(&self.url.host, self.url.port).await?;
+            let address = *addresses.first().context("no address")?;
             let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             let sent = UdpSocket::bind(own).await?.send_to(message.as_bytes(), address).await?;
             anyhow::ensure!(sent == message.len(), "only {sent} bytes were sent");

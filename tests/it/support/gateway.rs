@@ -61,6 +61,11 @@ impl Gateway {
         Self::launch(site, command, &[], stderr).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
     }
 
+    /// The same; the status with which it ended when it does not start.
+    pub fn try_start_command(site: &Site, command: Command) -> Result<Self, ExitStatus> {
+        Self::launch(site, command, &[], log(site).into())
+    }
+
     fn try_start(site: &Site, args: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
         command.envs(env.iter().map(|(name, value)| (name, value)));
@@ -155,6 +160,11 @@ impl Gateway {
     /// Asks it to end, as an operator does.
     pub fn terminate(&self) {
         kill_process(self.process(), Signal::TERM).unwrap();
+    }
+
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits until it has ended.

@@ -1,0 +1,86 @@
+//! Threads, which the system may not have to give: then that is an error, where libraries panic or wait for ever.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, RwLock};
+use std::thread::Builder;
+use tokio::sync::oneshot;
+
+/// Too few threads may be started.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "only {could} of {wanted} threads can be started ({error}): raise the limit (`ulimit -u`, TasksMax= of a unit, pids.max of a container), or its memory"
+)]
+pub struct TooFew {
+    could: usize,
+    wanted: usize,
+    error: io::Error,
+}
+
+/// Starts so many threads at once, and ends them: whether the system has them.
+///
+/// # Errors
+/// When it has fewer.
+pub fn probe(wanted: usize) -> Result<(), TooFew> {
+    // Each lives until all are there: else one would do for all.
+    let all = Arc::new(RwLock::new(()));
+    let held = all.write();
+    let mut started = Vec::with_capacity(wanted);
+    let mut failed = None;
+    for _ in 0..wanted {
+        let all = Arc::clone(&all);
+        match Builder::new().name("keyward-probe".to_owned()).spawn(move || drop(all.read())) {
+            Ok(thread) => started.push(thread),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    drop(held);
+    let could = started.len();
+    started.into_iter().for_each(|thread| drop(thread.join()));
+    failed.map_or(Ok(()), |error| Err(TooFew { could, wanted, error }))
+}
+
+/// Does something that takes long, on a thread of its own.
+///
+/// # Errors
+/// When the system has no thread for it, or it panicked.
+pub async fn aside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (tell, told) = oneshot::channel();
+    Builder::new().name(name.to_owned()).spawn(move || drop(tell.send(work())))?;
+    told.await.map_err(|_| io::Error::other("the thread ended without an answer"))
+}
+
+/// The addresses of a name, as the system knows them.
+///
+/// # Errors
+/// When it has none, or the system has no thread to look for them.
+pub async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = name.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let name = name.to_owned();
+    aside("keyward-resolve", move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_are_to_be_had_are_found() {
+        probe(12).unwrap();
+    }
+
+    #[tokio::test]
+    async fn names_and_addresses_have_addresses() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(resolve("127.0.0.1", 7).await.unwrap(), [address("127.0.0.1:7")]);
+        assert_eq!(resolve("::1", 7).await.unwrap(), [address("[::1]:7")]);
+        assert!(resolve("localhost", 7).await.unwrap().iter().all(|found| found.ip().is_loopback() && found.port() == 7));
+        assert!(resolve("no such name", 7).await.is_err());
+        assert!(aside("ends", || assert!(std::env::args().count() == 0)).await.is_err(), "a panic is an error");
+    }
+}
