@@ -10,12 +10,10 @@
 //! panics nor allocates more than the largest honest frame, whatever the bytes are.
 
 use super::record::Kind;
+use super::zipped::{Zipper, unzip};
 use crate::clock::{AuditId, Timestamp};
 use bytes::{Buf, BufMut, Bytes};
-use std::cell::RefCell;
-use std::io;
 use std::ops::Range;
-use zstd::bulk::Decompressor;
 
 /// Records in one frame, at most.
 pub const FRAME_RECORDS_MAX: usize = 32;
@@ -68,7 +66,7 @@ pub enum FrameError {
 }
 
 /// Turns entries into frames, keeping its working memory.
-pub struct Encoder(zstd::bulk::Compressor<'static>);
+pub struct Encoder(Zipper);
 
 impl Encoder {
     /// A new encoder.
@@ -76,7 +74,7 @@ impl Encoder {
     /// # Errors
     /// When zstd has no memory.
     pub fn new() -> Result<Self, FrameError> {
-        zstd::bulk::Compressor::new(1).map(Self).map_err(FrameError::Compression)
+        Zipper::new(1, &[]).map(Self).map_err(FrameError::Compression)
     }
 
     /// Any bytes, compressed.
@@ -84,7 +82,7 @@ impl Encoder {
     /// # Errors
     /// When zstd refuses.
     pub fn compress(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-        self.0.compress(bytes)
+        self.0.zip(bytes)
     }
 
     /// One frame of all `entries`, of which the first is the record `first_seq`.
@@ -101,7 +99,7 @@ impl Encoder {
             }
             put_entry(entry, &mut plain);
         }
-        let packed = self.0.compress(&plain).map_err(FrameError::Compression)?;
+        let packed = self.0.zip(&plain).map_err(FrameError::Compression)?;
         let mut frame = Vec::with_capacity(HEAD_BYTES + packed.len() + CRC_BYTES);
         frame.put_slice(&[VERSION, count]);
         frame.put_u64(first_seq);
@@ -157,7 +155,7 @@ pub fn check_leaf(leaf: &Bytes) -> Result<(), FrameError> {
 /// When the bytes are not exactly one whole frame.
 pub fn decode(frame: &[u8]) -> Result<(u64, Vec<Entry>), FrameError> {
     let (first_seq, count, packed) = parts(frame)?;
-    let plain = decompress(packed).map_err(FrameError::Compression)?;
+    let plain = unzip(packed, PLAIN_BYTES_MAX, None).map_err(FrameError::Compression)?;
     Ok((first_seq, entries(plain, usize::from(count))?))
 }
 
@@ -182,23 +180,6 @@ fn parts(frame: &[u8]) -> Result<(u64, u8, &[u8]), FrameError> {
     }
     let (first_seq, packed) = rest.split_first_chunk::<8>().ok_or(FrameError::Damaged("too short"))?;
     Ok((u64::from_be_bytes(*first_seq), *count, packed))
-}
-
-/// What was compressed. Working memory is kept for each thread: making it costs more than most frames.
-fn decompress(packed: &[u8]) -> io::Result<Vec<u8>> {
-    thread_local! {
-        static WORKING: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-    }
-    let length = Decompressor::upper_bound(packed).filter(|length| *length <= PLAIN_BYTES_MAX);
-    let length = length.ok_or_else(|| io::Error::other("it does not say how much it holds, or too much"))?;
-    WORKING.with(|working| {
-        let mut working = working.try_borrow_mut().map_err(io::Error::other)?;
-        let working = match &mut *working {
-            Some(working) => working,
-            none => none.insert(Decompressor::new()?),
-        };
-        working.decompress(packed, length)
-    })
 }
 
 /// Adds an entry, whose leaf is no longer than [`LEAF_BYTES_MAX`].
@@ -286,7 +267,7 @@ mod tests {
         #[test]
         fn hostile_bytes_under_a_right_checksum_are_survived(mut body in prop::collection::vec(any::<u8>(), 0..300), count in 0..40_u8, packed in any::<bool>()) {
             if packed {
-                body = zstd::bulk::compress(&body, 1).unwrap();
+                body = Zipper::new(1, &[]).unwrap().zip(&body).unwrap();
             }
             let mut frame = vec![VERSION, count];
             frame.put_u64(7);
@@ -335,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_claimed_size_beyond_the_limit_is_refused() {
-        let bomb = zstd::bulk::compress(&vec![0; PLAIN_BYTES_MAX + 1], 1).unwrap();
+        let bomb = Zipper::new(1, &[]).unwrap().zip(&vec![0; PLAIN_BYTES_MAX + 1]).unwrap();
         let mut frame = vec![VERSION, 1];
         frame.put_u64(0);
         frame.extend(bomb);

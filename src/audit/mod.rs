@@ -12,6 +12,7 @@ pub mod bound;
 pub mod leaf;
 pub mod counted;
 pub mod texts;
+mod zipped;
 pub mod frame;
 pub mod exchange;
 pub mod field;

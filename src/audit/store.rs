@@ -31,6 +31,7 @@ use super::frame::{self, Encoder, Entry, FrameError};
 use super::index::Span;
 use super::record::Content;
 use super::segment::Sealed;
+use super::zipped::unzip;
 use crate::clock::Timestamp;
 use crate::threads;
 use std::fs::File;
@@ -361,7 +362,7 @@ impl Store for SledStore {
             return Ok(None);
         }
         let failed = |why: String| StoreError::Content { seq, why };
-        let plain = zstd::bulk::decompress(&packed, CONTENT_BYTES_MAX + SALT_BYTES).map_err(|e| failed(e.to_string()))?;
+        let plain = unzip(&packed, CONTENT_BYTES_MAX + SALT_BYTES, None).map_err(|e| failed(e.to_string()))?;
         let (salt, bytes) = plain.split_first_chunk::<SALT_BYTES>().ok_or_else(|| failed("shorter than its salt".to_owned()))?;
         Ok(Some(Content { salt: *salt, bytes: bytes.to_vec().into() }))
     }

@@ -14,6 +14,7 @@ use super::input::{FOOT_BYTES, Input};
 use super::output::Output;
 use super::{BLOCK_RECORDS, FileDigest, SEGMENT_RECORDS, SegmentError, checked, head, read_head};
 use crate::audit::record::Content;
+use crate::audit::zipped::Zipper;
 use bytes::{Buf, Bytes};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const GROUP_BYTES: usize = 8 + 4 * BLOCK_RECORDS + 4;
 /// Writes the file, body by body.
 pub struct BodiesWriter {
     output: Output,
-    compressor: zstd::bulk::Compressor<'static>,
+    zipper: Zipper,
     first_seq: u64,
     count: u32,
     /// For each record that has a body: its number in the segment, and where the body stands.
@@ -39,8 +40,8 @@ impl BodiesWriter {
     pub fn create(path: &Path, first_seq: u64, dictionary: &Dictionary) -> Result<Self, SegmentError> {
         let mut output = Output::create(path)?;
         output.write(&head(MAGIC, first_seq, dictionary.bytes()))?;
-        let compressor = dictionary.writer().map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
-        Ok(Self { output, compressor, first_seq, count: 0, bodies: Vec::new() })
+        let zipper = dictionary.writer().map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
+        Ok(Self { output, zipper, first_seq, count: 0, bodies: Vec::new() })
     }
 
     /// Goes on to the next record, with its body if it has one.
@@ -50,7 +51,7 @@ impl BodiesWriter {
     pub fn push(&mut self, content: Option<&Content>) -> Result<(), SegmentError> {
         if let Some(content) = content {
             let plain = [&content.salt, content.bytes.as_ref()].concat();
-            let packed = self.compressor.compress(&plain).map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
+            let packed = self.zipper.zip(&plain).map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
             let length = u32::try_from(packed.len() + 4).unwrap_or(u32::MAX);
             self.bodies.push((self.count, self.output.length(), length));
             self.output.write(&crc32fast::hash(&packed).to_be_bytes())?;
@@ -153,7 +154,7 @@ impl Bodies {
         if crc32fast::hash(packed) != u32::from_be_bytes(*crc) {
             return Err(damaged());
         }
-        let plain = self.dictionary.read(packed, max + 32).ok_or_else(damaged)?;
+        let plain = self.dictionary.read(packed, max + 32).map_err(|source| self.input.failed(source))?;
         let (salt, bytes) = plain.split_first_chunk().ok_or_else(damaged)?;
         Ok(Some(Content { salt: *salt, bytes: Bytes::copy_from_slice(bytes) }))
     }

@@ -2,11 +2,12 @@
 
 use super::SegmentError;
 use super::input::Input;
+use crate::audit::zipped::{Zipper, unzip};
 use sha2::{Digest, Sha256};
-use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use zstd::zstd_safe::{self, DCtx, DDict};
+use zstd::zstd_safe::DDict;
 
 /// Bytes of a dictionary, at most.
 pub const BYTES_MAX: usize = 64 * 1024;
@@ -24,29 +25,20 @@ impl Dictionary {
         &self.bytes
     }
 
-    /// What a piece holds, at most `max` bytes. `None` when the bytes are no such piece.
-    pub fn read(&self, piece: &[u8], max: usize) -> Option<Vec<u8>> {
-        thread_local! {
-            static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
-        }
-        let length = zstd_safe::get_frame_content_size(piece).ok().flatten().and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= max)?;
-        let mut out = Vec::with_capacity(length);
-        CONTEXT.with(|context| {
-            let mut context = context.try_borrow_mut().ok()?;
-            if context.is_none() {
-                *context = DCtx::try_create();
-            }
-            context.as_mut()?.decompress_using_ddict(&mut out, piece, &self.ready).ok()
-        })?;
-        (out.len() == length).then_some(out)
+    /// What a piece holds, at most `max` bytes.
+    ///
+    /// # Errors
+    /// When the bytes are no such piece (`InvalidData`), or zstd has no memory.
+    pub fn read(&self, piece: &[u8], max: usize) -> io::Result<Vec<u8>> {
+        unzip(piece, max, Some(&self.ready))
     }
 
     /// What writes pieces that [`Dictionary::read`] reads.
     ///
     /// # Errors
     /// When zstd has no memory.
-    pub fn writer(&self) -> std::io::Result<zstd::bulk::Compressor<'static>> {
-        zstd::bulk::Compressor::with_dictionary(LEVEL, &self.bytes)
+    pub fn writer(&self) -> io::Result<Zipper> {
+        Zipper::new(LEVEL, &self.bytes)
     }
 }
 
@@ -69,22 +61,25 @@ impl Dictionaries {
     /// The dictionary with these bytes.
     ///
     /// # Errors
-    /// When zstd has no memory for it.
+    /// When it is none, or zstd has no memory for it.
     pub fn get(&self, bytes: Vec<u8>, of: &Input) -> Result<Arc<Dictionary>, SegmentError> {
-        self.share(bytes).ok_or_else(|| of.damaged("its dictionary cannot be used"))
+        self.share(bytes).map_err(|_| of.damaged("its dictionary cannot be used"))
     }
 
     /// The same for a file that is about to be written.
-    pub fn share(&self, bytes: Vec<u8>) -> Option<Arc<Dictionary>> {
+    ///
+    /// # Errors
+    /// When zstd has no memory for it.
+    pub fn share(&self, bytes: Vec<u8>) -> io::Result<Arc<Dictionary>> {
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dictionary) = known.get(&digest).and_then(Weak::upgrade) {
-            return Some(dictionary);
+            return Ok(dictionary);
         }
-        let ready = DDict::try_create(&bytes)?;
+        let ready = DDict::try_create(&bytes).ok_or(io::ErrorKind::OutOfMemory)?;
         let dictionary = Arc::new(Dictionary { bytes, ready });
         known.retain(|_, dictionary| dictionary.strong_count() > 0);
         known.insert(digest, Arc::downgrade(&dictionary));
-        Some(dictionary)
+        Ok(dictionary)
     }
 }

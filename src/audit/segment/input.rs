@@ -118,7 +118,8 @@ impl Input {
         self.held.path()
     }
 
-    fn failed(&self, source: io::Error) -> SegmentError {
+    /// The same, of what the system or a library said.
+    pub fn failed(&self, source: io::Error) -> SegmentError {
         match source.kind() {
             io::ErrorKind::InvalidData => self.damaged(source.to_string()),
             _ => SegmentError::Io { path: self.path().to_owned(), source },

@@ -15,6 +15,7 @@ use super::input::Input;
 use super::output::Output;
 use super::{BLOCK_RECORDS, FileDigest, SEGMENT_RECORDS, SegmentError, head, read_head};
 use crate::audit::frame::{self, Entry};
+use crate::audit::zipped::Zipper;
 use crate::clock::Timestamp;
 use bytes::{Buf, Bytes};
 use std::ops::Range;
@@ -27,7 +28,7 @@ const BLOCK_BYTES_MAX: usize = BLOCK_RECORDS * (frame::ENTRY_HEAD_BYTES + frame:
 /// Writes the file, record by record.
 pub struct RecordsWriter {
     output: Output,
-    compressor: zstd::bulk::Compressor<'static>,
+    zipper: Zipper,
     block: Vec<u8>,
     block_time: Timestamp,
     in_block: usize,
@@ -46,9 +47,9 @@ impl RecordsWriter {
         let failed = |source| SegmentError::Io { path: path.to_owned(), source };
         let mut output = Output::create(path)?;
         output.write(&head(MAGIC, first_seq, dictionary.bytes()))?;
-        let compressor = dictionary.writer().map_err(failed)?;
+        let zipper = dictionary.writer().map_err(failed)?;
         let (block, blocks) = (Vec::new(), Vec::with_capacity((SEGMENT_RECORDS as usize).div_ceil(BLOCK_RECORDS)));
-        Ok(Self { output, compressor, block, block_time: Timestamp(0), in_block: 0, blocks, count: 0, last_time: Timestamp(0) })
+        Ok(Self { output, zipper, block, block_time: Timestamp(0), in_block: 0, blocks, count: 0, last_time: Timestamp(0) })
     }
 
     /// Adds the next record.
@@ -70,7 +71,7 @@ impl RecordsWriter {
         if self.in_block == 0 {
             return Ok(());
         }
-        let packed = self.compressor.compress(&self.block).map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
+        let packed = self.zipper.zip(&self.block).map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
         self.blocks.push((self.output.length(), self.block_time));
         self.output.write(&u32::try_from(packed.len()).unwrap_or(u32::MAX).to_be_bytes())?;
         self.output.write(&crc32fast::hash(&packed).to_be_bytes())?;
@@ -226,7 +227,7 @@ impl Records {
         let mut rest = bytes.as_slice();
         let (length, crc) = (rest.try_get_u32().map_err(|_| damaged())?, rest.try_get_u32().map_err(|_| damaged())?);
         let packed = rest.get(..length as usize).filter(|packed| crc32fast::hash(packed) == crc).ok_or_else(damaged)?;
-        let plain = self.dictionary.read(packed, BLOCK_BYTES_MAX).ok_or_else(damaged)?;
+        let plain = self.dictionary.read(packed, BLOCK_BYTES_MAX).map_err(|source| self.input.failed(source))?;
         let wanted = (self.count as usize - (block * BLOCK_RECORDS).min(self.count as usize)).min(BLOCK_RECORDS);
         frame::entries(plain, wanted).map_err(|source| SegmentError::Entry { path: self.input.path().to_owned(), source })
     }

@@ -3,6 +3,7 @@
 
 use super::super::frame::{self, Entry};
 use super::super::record::Content;
+use super::super::zipped::unzip;
 use super::{CONTENT_BYTES_MAX, SALT_BYTES};
 use memchr::memmem;
 use std::fs::File;
@@ -67,7 +68,7 @@ fn at_magic(window: &[u8], at: usize) -> Option<Carved> {
     if let Some((first_seq, entries)) = frame.and_then(|frame| frame::decode(frame).ok()) {
         return Some(Carved::Frame(first_seq, entries));
     }
-    let plain = zstd::bulk::decompress(piece.get(..length)?, CONTENT_BYTES_MAX + SALT_BYTES).ok()?;
+    let plain = unzip(piece.get(..length)?, CONTENT_BYTES_MAX + SALT_BYTES, None).ok()?;
     let (salt, bytes) = plain.split_first_chunk::<SALT_BYTES>()?;
     Some(Carved::Content(Content { salt: *salt, bytes: bytes.to_vec().into() }))
 }

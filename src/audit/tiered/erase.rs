@@ -99,8 +99,7 @@ impl Shared {
         let segment = self.segment_of(first_seq).ok_or(StoreError::NotSealed(first_seq))?;
         let count = segment.records.count();
         let new = path(&self.dir, first_seq, ANEW);
-        let none =
-            self.dictionaries.share(train(&[])).ok_or_else(|| SegmentError::Damaged { path: new.clone(), why: "no dictionary can be made".to_owned() })?;
+        let none = self.dictionaries.share(train(&[])).map_err(|source| SegmentError::Io { path: new.clone(), source })?;
         let mut writer = BodiesWriter::create(&new, first_seq, &none)?;
         for place in 0..count {
             let body = segment.bodies.body(place, CONTENT_BYTES_MAX)?;

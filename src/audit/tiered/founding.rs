@@ -53,7 +53,7 @@ impl Founding {
     pub fn write_segment(&self, first_seq: u64, found: &[(Entry, Option<Content>)]) -> Result<Sealed, StoreError> {
         let segments = self.built.join("segments");
         output::make_directory(&segments)?;
-        let none = Dictionaries::default().share(train(&[])).ok_or_else(|| at(&segments)(io::Error::other("zstd has no memory")))?;
+        let none = Dictionaries::default().share(train(&[])).map_err(at(&segments))?;
         let mut records = RecordsWriter::create(&path(&segments, first_seq, "records"), first_seq, &none)?;
         let mut bodies = BodiesWriter::create(&path(&segments, first_seq, "bodies"), first_seq, &none)?;
         for (entry, content) in found {

@@ -230,10 +230,8 @@ impl Shared {
             }
             pace.step()?;
         }
-        let share = |samples: &[Vec<u8>]| {
-            let failed = || SegmentError::Damaged { path: self.dir.clone(), why: "no dictionary can be made".to_owned() };
-            self.dictionaries.share(dictionary::train(samples)).ok_or_else(failed)
-        };
+        let share =
+            |samples: &[Vec<u8>]| self.dictionaries.share(dictionary::train(samples)).map_err(|source| SegmentError::Io { path: self.dir.clone(), source });
         Ok((share(&leaves)?, share(&bodies)?))
     }
 

@@ -3,4 +3,5 @@
 mod files;
 mod limits;
 mod logs;
+mod memory;
 mod threads;

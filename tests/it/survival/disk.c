@@ -1,10 +1,12 @@
 /*
- * The disk and the clock as a process sees them: loaded before the C library (LD_PRELOAD), for the tests of survival.
+ * The disk, the clock and the memory as a process sees them: loaded before the C library (LD_PRELOAD), for the tests of survival.
  *
- *   SHIM_DIR     the folder that is watched, absolute and resolved; needed for all but the clock
+ *   SHIM_DIR     the folder that is watched, absolute and resolved; needed for all but clock and memory
  *   SHIM_LOG     records what changes files and names there, every sync, and what is sent on sockets, in one order
  *   SHIM_POINTS  a text line for each point at which a write can fail: number, call, path
  *   SHIM_FAIL    "N:ERRNO" fails the N-th point once, "N+:ERRNO" it and all that follow
+ *   SHIM_MEMORY  a file of eight bytes: while they are not 0, the C library has no memory for pieces of so many bytes and more.
+ *                Libraries in C ask it; Rust has memory of its own
  *   SHIM_CLOCK   a file of eight bytes: seconds that are added to the wall clock, as an integer of the machine
  *
  * What another program of this kind would not see, this one does not see either: system calls that are made without the C
@@ -45,7 +47,7 @@ static int log_fd = -1, points_fd = -1;
 static long fail_at = -1, points, tokens;
 static int fail_errno, fail_on;
 static unsigned char kinds[FDS];
-static volatile int64_t *clock_offset;
+static volatile int64_t *clock_offset, *memory_limit;
 
 struct head {
     uint32_t op, path, path2, data;
@@ -57,6 +59,15 @@ struct head {
     if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
 static int raw_open(const char *path, int flags) { return (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600); }
+
+/* The number in a file, as it is at any time; NULL without a file. */
+static volatile int64_t *number_in(const char *path) {
+    if (!path) return NULL;
+    int fd = raw_open(path, O_RDWR);
+    void *at = fd < 0 ? MAP_FAILED : mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) _exit(99);
+    return at;
+}
 
 __attribute__((constructor)) static void start(void) {
     const char *value = getenv("SHIM_DIR");
@@ -72,12 +83,8 @@ __attribute__((constructor)) static void start(void) {
         fail_on = *rest == '+';
         fail_errno = atoi(strchr(rest, ':') + 1);
     }
-    if ((value = getenv("SHIM_CLOCK"))) {
-        int fd = raw_open(value, O_RDWR);
-        void *at = fd < 0 ? MAP_FAILED : mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
-        if (at == MAP_FAILED) _exit(99);
-        clock_offset = at;
-    }
+    clock_offset = number_in(getenv("SHIM_CLOCK"));
+    memory_limit = number_in(getenv("SHIM_MEMORY"));
 }
 
 /* Whether a path is in the watched folder; it is made absolute. */
@@ -387,3 +394,17 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     if (!done && clock == CLOCK_REALTIME && clock_offset) time->tv_sec += *clock_offset;
     return done;
 }
+
+/* Memory */
+
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+
+static int has_none(size_t bytes) {
+    if (!memory_limit || !*memory_limit || bytes < (size_t)*memory_limit) return 0;
+    errno = ENOMEM;
+    return 1;
+}
+
+void *malloc(size_t bytes) { return has_none(bytes) ? NULL : __libc_malloc(bytes); }
+void *calloc(size_t count, size_t bytes) { return bytes && has_none(count * bytes) ? NULL : __libc_calloc(count, bytes); }
+void *realloc(void *old, size_t bytes) { return has_none(bytes) ? NULL : __libc_realloc(old, bytes); }

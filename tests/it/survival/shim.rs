@@ -1,6 +1,7 @@
 //! Disk and clock of a child, by a small library that is loaded before the C library: see `disk.c`.
 
 use crate::support::skipped;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,6 +31,14 @@ impl Shim {
     /// A file that the library writes or reads.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// A number that the library reads at any time, now 0; and what sets it.
+    pub fn number(&self, name: &str) -> (String, impl Fn(i64)) {
+        let path = self.file(name);
+        std::fs::write(&path, 0_i64.to_ne_bytes()).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        (path.display().to_string(), move |number: i64| file.write_all_at(&number.to_ne_bytes(), 0).unwrap())
     }
 
     /// The environment of a child whose folder is watched, with more for what is to be done.
