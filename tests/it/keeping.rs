@@ -2,7 +2,8 @@
 //! verifies is told what is gone, and why; all else is proved as before.
 
 use crate::support::cli::{keyward, keyward_fails};
-use crate::support::{Client, Gateway, Request, Site, Upstream, copy_folder, eventually, json_of};
+use crate::support::disk::SmallDisk;
+use crate::support::{Client, Gateway, Request, Site, Upstream, copy_folder, eventually, json_of, skipped};
 use crate::survival::Callers;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -271,6 +272,45 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     let findings = report["completeness"]["findings"].as_array().unwrap();
     assert!(findings.iter().any(|finding| finding["kind"] == "lost" && finding["records"] == json!({"first": 32, "last": 47})), "{report:#}");
     assert!(findings.iter().any(|finding| finding["kind"] == "body-missing"), "{report:#}");
+}
+
+/// What a crash leaves half written goes at the next start, whatever room there is: it may be what takes it.
+#[test]
+fn half_written_files_of_segments_are_removed_by_the_next_start() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("ballast = ", "segment_records = 16\nballast = ");
+    let gateway = site.serve();
+    calls(&gateway, 40);
+    gateway.settle();
+    eventually("all that can be is sealed", || gateway.metric("keyward_sealed_records") == 80);
+    gateway.kill();
+    let file = |first: u64, kind: &str| site.audit.join(format!("segments/seg-{first:020}.{kind}"));
+    let index = std::fs::read(file(16, "index")).unwrap();
+    let leave = |kinds: &[(u64, &str)]| kinds.iter().for_each(|(first, kind)| std::fs::write(file(*first, kind), &index[..100]).unwrap());
+    let left = || std::fs::read_dir(site.audit.join("segments")).unwrap().filter(|file| file.as_ref().unwrap().path().extension().unwrap() == "tmp").count();
+    leave(&[(16, "index.tmp"), (0, "bodies-new.tmp"), (80, "records.tmp"), (80, "bodies.tmp"), (80, "index.tmp")]);
+    std::fs::remove_file(file(16, "index")).unwrap();
+    let gateway = site.serve();
+    eventually("they are gone, and the index is whole", || left() == 0 && std::fs::read(file(16, "index")).is_ok_and(|bytes| bytes == index));
+    calls(&gateway, 40);
+    eventually("sealing goes on, and leaves nothing", || gateway.metric("keyward_sealed_records") >= 144 && left() == 0);
+    gateway.stop();
+    holds(&verify(&site.audit));
+
+    // Where there is no room to seal.
+    let site = Site::new(upstream.address);
+    let Some(_disk) = SmallDisk::mount(&site.audit, "size=64m") else { return skipped("half_written_files_of_segments", "no right to mount") };
+    let half = site.audit.join("segments/seg-00000000000000000000.records.tmp");
+    let sets = ["audit.free_bytes_min=1048576"];
+    site.serve_with(&sets).stop();
+    std::fs::create_dir_all(half.parent().unwrap()).unwrap();
+    std::fs::write(&half, vec![0; 32 << 20]).unwrap();
+    let gateway = site.serve_with(&sets);
+    eventually("it is gone", || !half.exists());
+    assert!(site.log().contains("sealing waits"), "{}", site.log());
+    gateway.stop();
+    holds(&verify(&site.audit));
 }
 
 /// Two bytes of the engine's file are flipped, at many places, and worse is done to it: no sealed record is lost, each lost

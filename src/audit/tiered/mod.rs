@@ -181,9 +181,13 @@ impl TieredStore {
     /// When records cannot be read, or an index cannot be written.
     pub fn reindex(&self, all: bool, mut progress: impl FnMut(usize, usize)) -> Result<usize, StoreError> {
         let segments = self.shared.segments.load_full();
-        let wanted: Vec<_> = segments.iter().filter(|segment| all || segment.index.load().is_none()).collect();
-        for (n, segment) in wanted.iter().enumerate() {
-            self.shared.reindex(segment, &mut Pace::without_rest())?;
+        let wanted: Vec<_> = segments.iter().filter(|segment| all || segment.index.load().is_none()).map(|segment| segment.first_seq()).collect();
+        for (n, first_seq) in wanted.iter().enumerate() {
+            // Who erases or prunes puts others in the place of these, or none.
+            let _changing = self.shared.change();
+            if let Some(segment) = self.shared.segment_of(*first_seq) {
+                self.shared.reindex(&segment, &mut Pace::without_rest())?;
+            }
             progress(n + 1, wanted.len());
         }
         Ok(wanted.len())

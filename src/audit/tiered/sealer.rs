@@ -92,12 +92,12 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
 /// One look: follow, tidy up once, seal.
 fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
     let end = shared.end.load(Ordering::Acquire);
+    if !*tidied {
+        // Whatever room there is: they may be what takes it. Others write such files too.
+        let _changing = shared.change();
+        shared.remove_unfinished();
+    }
     if !*tidied && shared.has_room() {
-        {
-            // Others write such files too.
-            let _changing = shared.change();
-            shared.remove_unfinished();
-        }
         shared.remove_absent()?;
         shared.let_go(pace)?;
         let unindexed: Vec<_> = shared.segments.load().iter().filter(|segment| segment.index.load().is_none()).map(|segment| segment.first_seq()).collect();

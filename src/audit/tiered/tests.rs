@@ -228,6 +228,22 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
     assert_eq!(std::fs::read(file("index")).unwrap(), index);
 }
 
+/// Each writes the same file beside its place first: one at a time.
+#[test]
+fn two_that_make_the_same_index_anew_do_not_write_the_same_file_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, 200);
+    store.seal().unwrap();
+    let index = |first_seq| std::fs::read(path(&store.shared.dir, first_seq, "index")).unwrap();
+    let before: Vec<_> = (0..3).map(|n| index(n * SEGMENT)).collect();
+    std::thread::scope(|threads| {
+        let makers: Vec<_> = (0..4).map(|_| threads.spawn(|| (0..20).try_for_each(|_| store.reindex(true, |_, _| ()).map(drop)))).collect();
+        makers.into_iter().for_each(|maker| maker.join().unwrap().unwrap());
+    });
+    assert!((0..3).map(|n| index(n * SEGMENT)).eq(before));
+}
+
 /// What is left of a body: in the store, and in any file.
 fn traces(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
