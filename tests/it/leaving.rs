@@ -4,6 +4,7 @@ use crate::support::cli::keyward_fails;
 use crate::support::tls::{Authority, client_config, dial};
 use crate::support::upstream::ok;
 use crate::support::{Act, Client, Gateway, Latch, Request, Site, Upstream, eventually};
+use crate::survival::shim::Shim;
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -112,6 +113,51 @@ fn a_service_manager_that_does_not_listen_holds_nothing_up() {
     assert_eq!(gateway.client().call(&call("a")).status, 200);
     gateway.stop();
     assert!(site.log().contains("NOTIFY_SOCKET cannot be used"), "{}", site.log());
+}
+
+/// A journal that has failed for good is told to whoever can start the gateway anew: at `/healthz`, and by silence.
+#[test]
+fn whoever_supervises_is_told_of_a_journal_that_has_ended() {
+    const EIO: i32 = 5;
+    let Some(shim) = Shim::build("whoever_supervises_is_told") else { return };
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    std::fs::create_dir_all(&site.audit).unwrap();
+    let (socket, points) = (UnixDatagram::bind(site.path("notify")).unwrap(), shim.file("points"));
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    // Behind what a start, an end and some calls write.
+    let fail = ("SHIM_FAIL", format!("400+:{EIO}"));
+    let mut env = shim.watching(&site.audit, &[("SHIM_POINTS", points.display().to_string()), fail]);
+    env.push(("NOTIFY_SOCKET".to_owned(), site.path("notify").display().to_string()));
+    env.push(("WATCHDOG_USEC".to_owned(), "400000".to_owned()));
+    let gateway = Gateway::start_watched(&site, &[], &env);
+    assert_eq!(news(&socket), "READY=1");
+    assert_eq!((told(&socket), gateway.health()), ("WATCHDOG=1".to_owned(), (200, "ok\n".to_owned())));
+    let mut acknowledged = Vec::new();
+    let mut client = gateway.client();
+    eventually("the journal ends", || {
+        let answer = client.call(&call("a"));
+        match answer.status {
+            200 => acknowledged.push(answer.id().to_owned()),
+            _ => client = gateway.client(),
+        }
+        gateway.health().0 == 503
+    });
+    let (_, said) = gateway.health();
+    assert!(said.contains("the journal has failed") && said.contains("restart the gateway"), "{said}");
+    assert_eq!(gateway.ready(), (503, said));
+    assert_eq!(gateway.client().call(&call("b")).refusal(), (503, "journal-unavailable".to_owned()));
+    // What was told before may still wait to be read.
+    socket.set_nonblocking(true).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    while socket.recv(&mut [0; 64]).is_ok() {}
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(socket.recv(&mut [0; 64]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "seven pings were due");
+    gateway.kill();
+    let gateway = site.serve();
+    assert!(!acknowledged.is_empty() && acknowledged.iter().all(|id| gateway.exchange(id)["outcome"] == "succeeded"), "{acknowledged:?}");
+    gateway.stop();
+    crate::survival::check_verified(&site);
 }
 
 /// A health check, as balancers ask: by address.
