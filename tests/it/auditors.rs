@@ -6,6 +6,8 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// The end of an answer in chunks.
+const END: &[u8] = b"\r\n0\r\n\r\n";
 const EXPORT: &str = "/api/v1/export?form=exchange";
 
 /// A site with a trail that no socket's buffers hold.
@@ -59,7 +61,7 @@ fn who_reads_nothing_makes_room_and_no_source_has_all_the_places() {
     assert!(began.elapsed() >= Duration::from_secs(4), "an honest reader has time");
     let mut whole = Vec::new();
     late.unwrap().read_to_end(&mut whole).unwrap();
-    assert!(whole.len() > 250 * 65_000 && whole.ends_with(b"\r\n0\r\n\r\n"), "{} bytes: who reads has all of it", whole.len());
+    assert!(whole.len() > 250 * 65_000 && whole.ends_with(END), "{} bytes: who reads has all of it", whole.len());
     // The gate has not noticed any of it.
     let started = Instant::now();
     assert_eq!(gateway.client().call(&Request::new("GET", "/v1/blobs/a")).status, 200);
@@ -98,4 +100,47 @@ fn questions_are_answered_on_threads_of_low_priority_and_exports_do_not_fill_the
         assert_eq!(answer.status == 429, !answer.header("retry-after").is_empty());
     }
     assert!(statuses[..100].iter().all(|status| *status == 200) && statuses[119] == 429, "{statuses:?}");
+}
+
+/// How long it takes until a connection that takes nothing of an answer is cut, while others beside it are read.
+fn cut_after(gateway: &Gateway, mut others: Vec<TcpStream>) -> Duration {
+    let mut stuck = ask(gateway, OTHER, EXPORT);
+    assert_eq!(status(&mut stuck), 200);
+    // And the one that asks.
+    let open = || gateway.metric("keyward_admin_connections_open") - 1;
+    let all = others.len() as u64 + 1;
+    eventually("all are there", || open() == all);
+    let began = Instant::now();
+    while open() == all {
+        assert!(began.elapsed() < Duration::from_secs(100), "it is not cut");
+        others.iter_mut().for_each(|other| other.read_exact(&mut vec![0; 30_000]).unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let after = began.elapsed();
+    let mut rest = Vec::new();
+    assert!(stuck.read_to_end(&mut rest).is_err() || !rest.ends_with(END), "{} bytes: its end is not that of an answer", rest.len());
+    for mut other in others {
+        rest.clear();
+        other.read_to_end(&mut rest).unwrap();
+        assert!(rest.ends_with(END), "who reads has all of it");
+    }
+    after
+}
+
+#[test]
+fn who_stops_reading_is_cut_after_a_minute_and_who_reads_slowly_is_not() {
+    let (_upstream, site, gateway) = site();
+    gateway.stop();
+    // As long as the setting says, ...
+    let gateway = site.serve_with(&["limits.idle_seconds=5"]);
+    let after = cut_after(&gateway, Vec::new());
+    assert!((Duration::from_secs(4)..Duration::from_secs(20)).contains(&after), "{after:?}");
+    gateway.stop();
+    // ... and no longer than a minute, whatever it says.
+    let gateway = site.serve_with(&["limits.idle_seconds=600"]);
+    let mut slow = ask(&gateway, ONE, EXPORT);
+    assert_eq!(status(&mut slow), 200);
+    let after = cut_after(&gateway, vec![slow]);
+    assert!((Duration::from_secs(55)..Duration::from_secs(80)).contains(&after), "{after:?}");
+    gateway.stop();
 }

@@ -301,6 +301,45 @@ fn calls_do_not_make_room_and_the_rest_is_told() {
 }
 
 #[test]
+fn what_is_turned_away_is_told_at_once_and_then_once_a_minute_and_at_the_end() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve_with(&["limits.connections_max=1", "limits.body_seconds=300", "limits.idle_seconds=300"]);
+    // A call that is under way until the last byte of its body comes.
+    let call = Request::new("PUT", "/v1/blobs/a").json(json_of(1000)).bytes();
+    let mut busy = gateway.client();
+    busy.send(&call[..call.len() - 1]);
+    eventually("its body is waited for", || gateway.metric("keyward_buffered_bytes") > 0);
+    let refuse = |count: usize| (0..count).for_each(|_| assert_eq!(gateway.client().call(&get("/v1/blobs/b")).refusal(), (503, "connections-full".to_owned())));
+    let told = || gateway.json("/api/v1/counts?event=turned-away")["total"].as_u64().unwrap();
+    refuse(1);
+    eventually("the first is told", || told() == 1);
+    let since = Instant::now();
+    refuse(3);
+    while since.elapsed() < Duration::from_secs(50) {
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(told(), 1, "after {:?}", since.elapsed());
+    }
+    refuse(4);
+    while told() == 1 {
+        assert!(since.elapsed() < Duration::from_secs(100), "the minute is over");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(turned_away(&gateway, "connections-full"), 8);
+    refuse(2);
+    busy.send(&call[call.len() - 1..]);
+    assert_eq!(busy.answer().status, 200);
+    gateway.stop();
+    let trail = site.trail();
+    let events: Vec<_> = trail.0.iter().filter(|record| record.text("/event") == "turned-away").collect();
+    let counts: Vec<_> = events.iter().map(|event| event.leaf["detail"]["connections"].clone()).collect();
+    let of = |count: u64| serde_json::json!({"connections-full": {"total": count, "by_source": {"127.0.0.1": count}}});
+    assert_eq!(counts, [of(1), of(7), of(2)]);
+    let times: Vec<_> = events.iter().map(|event| keyward::clock::Timestamp::parse(event.text("/time")).unwrap().0).collect();
+    assert!(times[1] - times[0] >= 59_000_000_000 && times[1] - times[0] < 90_000_000_000, "{times:?}");
+}
+
+#[test]
 fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
     let upstream = Upstream::always(&[answer(200, &vec![b'x'; 16 * 1024 * 1024])]);
     let site = Site::new(upstream.address);
