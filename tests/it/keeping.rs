@@ -274,6 +274,57 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     assert!(findings.iter().any(|finding| finding["kind"] == "body-missing"), "{report:#}");
 }
 
+/// Whoever counts what a damaged trail has left is told what the numbers may lack, and where nothing can be missing, nothing is said.
+#[test]
+fn counts_of_a_damaged_trail_say_what_may_be_missing() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    site.rewrite("ballast = ", "segment_records = 16\nballast = ");
+    let gateway = site.serve();
+    let ids = calls(&gateway, 40);
+    gateway.settle();
+    eventually("all that can be is sealed", || gateway.metric("keyward_sealed_records") == 80);
+    gateway.stop();
+    let (config, dir) = (site.path("keyward.toml").display().to_string(), site.audit.display().to_string());
+    let ask = |arguments: &[&str]| String::from_utf8(keyward(&[&["audit", "query", "--dir", &dir], arguments].concat())).unwrap();
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&ask(&[arguments, &["--format", "json"]].concat())).unwrap() };
+    let before = json(&["--count"]);
+    assert_eq!((before["total"].as_u64(), &before["gone"]), (Some(40), &json!([])), "{before:#}");
+    // So that the engine's file does not have them either.
+    keyward(&["audit", "erase", &ids[39], "--reason", "so that the engine's file is written anew", "--config", &config]);
+    std::fs::remove_file(site.audit.join(format!("segments/seg-{:020}.records", 32))).unwrap();
+    let refused = keyward_fails(&["audit", "query", "--count", "--dir", &dir]);
+    assert!(refused.contains("records 32 to 47 are missing"), "{refused}");
+    keyward(&["audit", "salvage", "--dir", &dir, "--reason", "somebody removed a file"]);
+
+    let total = |answer: &Value| answer["total"].as_u64().unwrap();
+    let lost = |answer: &Value| {
+        let gone = answer["gone"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
+        gone.iter().map(|gone| (gone["first"].as_u64().unwrap(), gone["last"].as_u64().unwrap(), gone["why"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    let all = vec![(32, 47, "lost".to_owned())];
+    let count = json(&["--count"]);
+    assert!((30..40).contains(&total(&count)), "{count:#}");
+    let by_action = json(&["--count", "--by", "action"]);
+    let histogram = json(&["--histogram", "1h"]);
+    let found: u64 = histogram["buckets"].as_array().unwrap().iter().map(|bucket| bucket["exchanges"].as_u64().unwrap()).sum();
+    assert_eq!((total(&by_action), total(&histogram), found), (total(&count), total(&count), total(&count)));
+    for answer in [&count, &by_action, &histogram, &json(&["--count", "--caller", "nobody"]), &json(&["--limit", "1"])] {
+        assert_eq!(lost(answer), all, "{answer:#}");
+        let told_by = answer["gone"][0]["told_by"].as_u64().unwrap();
+        assert!(told_by > 80, "a record behind them tells: {told_by}");
+    }
+    // Where they would not have been, nothing is missing.
+    for elsewhere in [["--where", "seq < 30"], ["--where", "seq > 60"], ["--until", "2000-01-01"]] {
+        let answer = json(&[&["--count"], elsewhere.as_slice()].concat());
+        assert_eq!(lost(&answer), [], "{elsewhere:?} {answer:#}");
+    }
+    assert_eq!(total(&json(&["--count", "--where", "seq > 60"])), ids.len() as u64 - 30);
+    for table in [ask(&["--count", "--format", "table"]), ask(&["--histogram", "1h", "--format", "table"]), ask(&["--format", "table"])] {
+        assert!(table.contains("Not here are records 32 to 47, which were lost: record "), "{table}");
+    }
+}
+
 /// What a crash leaves half written goes at the next start, whatever room there is: it may be what takes it.
 #[test]
 fn half_written_files_of_segments_are_removed_by_the_next_start() {
