@@ -9,6 +9,7 @@ pub mod log;
 pub mod threads;
 pub mod durable;
 pub mod folder;
+pub mod alike;
 pub mod reason;
 pub mod secret;
 pub mod metrics;

@@ -1,11 +1,11 @@
 //! One condition on an exchange: a name, a comparison and a value, read strictly. A name or a value that cannot match
 //! anything is an error that says what is allowed.
 
-use super::alike;
 use super::exchange::{Exchange, Part};
 use super::field::{Field, Place};
 use super::moment::{Span, TIMES, When};
 use super::record::Kind;
+use crate::alike;
 use crate::clock::{AuditId, Timestamp};
 use crate::reason::Reason;
 use crate::secret::DIGEST_PREFIX;

@@ -16,7 +16,6 @@ mod zipped;
 pub mod frame;
 pub mod exchange;
 pub mod field;
-mod alike;
 mod moment;
 mod condition;
 pub mod absent;

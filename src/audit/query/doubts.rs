@@ -2,8 +2,8 @@
 //! answer is nothing then, and an auditor would read that nobody did.
 
 use super::{QueryError, Reader};
+use crate::alike;
 use crate::audit::absent::next_present;
-use crate::audit::alike;
 use crate::audit::condition::{Match, Test};
 use crate::audit::exchange::Exchange;
 use crate::audit::expression::Expression;
