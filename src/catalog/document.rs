@@ -1,7 +1,9 @@
 //! One OpenAPI document becomes operations. Whatever is wrong with it is said with file and place.
 
+mod answers;
+
 use super::credential::Credentials;
-use super::operation::{AnswerSpec, BodySpec, ErrorShape, Operation, OutcomeSpec, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
+use super::operation::{BodySpec, ErrorShape, Operation, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
 use super::promise;
 use super::route::{HostPattern, Template};
 use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
@@ -316,28 +318,6 @@ impl Reader<'_> {
         Ok(Some(BodySpec { required, media_type: media_type.to_ascii_lowercase(), shape, secrets, example: self.example(&media) }))
     }
 
-    fn answers(&self, at: &str) -> Result<BTreeMap<String, AnswerSpec>, Fault> {
-        let mut answers = BTreeMap::new();
-        for status in self.object(&format!("{at}/responses"))?.keys() {
-            let pointer = self.resolve(&format!("{at}/responses/{}", escape(status)))?;
-            let content = self.root.pointer(&format!("{pointer}/content")).and_then(Value::as_object);
-            let mut answer = AnswerSpec::default();
-            if let Some(media_type) = content.and_then(|c| c.keys().next()) {
-                let media = format!("{pointer}/content/{}", escape(media_type));
-                self.check_examples(&media)?;
-                answer.secrets = promise::secrets(self.root, &format!("{media}/schema"));
-                answer.example = self.example(&media);
-                media_type.clone_into(&mut answer.media_type);
-                if status.starts_with('2') {
-                    answer.promise = self.validator(&media, true)?;
-                    answer.fields = self.fields_of(&format!("{media}/schema"));
-                }
-            }
-            answers.insert(status.clone(), answer);
-        }
-        Ok(answers)
-    }
-
     /// The media type's `example`, or the first of its `examples`.
     fn example(&self, media: &str) -> Option<Value> {
         let one = self.root.pointer(&format!("{media}/example"));
@@ -358,14 +338,8 @@ impl Reader<'_> {
 
     /// The schema of a media type, compiled; `None` when it has none. `lenient` lets fields that are not required be null.
     fn validator(&self, media: &str, lenient: bool) -> Result<Option<jsonschema::Validator>, Fault> {
-        promise::compile(self.root, media, lenient).map_err(|why| fault(&format!("{media}/schema"), &why))
-    }
-
-    /// The names of an object's own fields, through one reference.
-    fn fields_of(&self, schema: &str) -> Vec<String> {
-        let schema = self.resolve(schema).unwrap_or_else(|_| schema.to_owned());
-        let fields = self.root.pointer(&format!("{schema}/properties")).and_then(Value::as_object);
-        fields.map_or_else(Vec::new, |fields| fields.keys().cloned().collect())
+        let schema = format!("{media}/schema");
+        promise::compile(self.root, &schema, lenient).map_err(|why| fault(&schema, &why))
     }
 
     fn resource(&self, at: &str) -> Result<Option<ResourceSpec>, Fault> {
@@ -387,26 +361,6 @@ impl Reader<'_> {
             Some(None) => Err(fault(&pointer, "must map attributes to sources")),
             Some(Some(items)) => items.keys().map(|name| Ok((name.clone(), self.source(&format!("{pointer}/{}", escape(name)))?))).collect(),
         }
-    }
-
-    fn outcome(&self, at: &str) -> Result<OutcomeSpec, Fault> {
-        let pointer = format!("{at}/x-keyward-outcome");
-        let optional = |key: &str| {
-            let place = format!("{pointer}/{key}");
-            self.root.pointer(&place).map(|_| self.source(&place)).transpose()
-        };
-        let failed_if = match self.root.pointer(&format!("{pointer}/failed-if")) {
-            None => None,
-            Some(node) => {
-                let value = node.get("is").ok_or_else(|| fault(&pointer, "`failed-if` needs `at` and `is`"))?;
-                Some((self.source(&format!("{pointer}/failed-if/at"))?, value.clone()))
-            }
-        };
-        let accepted = match self.root.pointer(&format!("{pointer}/accepted")) {
-            Some(Value::Array(several)) => (0..several.len()).map(|i| self.source(&format!("{pointer}/accepted/{i}"))).collect::<Result<_, _>>()?,
-            _ => optional("accepted")?.into_iter().collect(),
-        };
-        Ok(OutcomeSpec { accepted, succeeded: optional("succeeded")?, failed: optional("failed")?, failed_if })
     }
 
     fn source(&self, pointer: &str) -> Result<Source, Fault> {

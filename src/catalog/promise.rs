@@ -2,14 +2,15 @@
 
 use super::schema::escape;
 use super::source::Step;
+use crate::alike;
 use serde_json::{Map, Value, json};
 
-/// The schema of a media type, compiled; `None` when it has none. `lenient` lets fields that are not required be null.
+/// The schema at a place, compiled; `None` when there is none. `lenient` lets fields that are not required be null.
 ///
 /// # Errors
 /// Why it is no JSON Schema.
-pub fn compile(document: &Value, media: &str, lenient: bool) -> Result<Option<jsonschema::Validator>, String> {
-    let Some(schema) = document.pointer(&format!("{media}/schema")) else { return Ok(None) };
+pub fn compile(document: &Value, schema: &str, lenient: bool) -> Result<Option<jsonschema::Validator>, String> {
+    let Some(schema) = document.pointer(schema) else { return Ok(None) };
     let mut schema = schema.clone();
     if let (Some(schema), Some(schemas)) = (schema.as_object_mut(), document.pointer("/components/schemas")) {
         schema.insert("components".to_owned(), json!({"schemas": schemas}));
@@ -52,6 +53,40 @@ fn collect_secrets(root: &Value, at: &str, place: &mut Vec<Step>, depth: usize, 
             collect_secrets(root, &format!("{at}/{key}/{i}"), place, depth + 1, found);
         }
     }
+}
+
+/// The schemas of what stands at a place below some schemas, whatever keywords lead there.
+///
+/// # Errors
+/// When none does: what the name was meant to be that is not found, as the end of a sentence.
+pub fn below(document: &Value, schemas: Vec<String>, steps: &[Step]) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    schemas.into_iter().for_each(|schema| collect_ways(document, schema, &mut all));
+    let Some((step, rest)) = steps.split_first() else { return Ok(all) };
+    let next = |at: &String| match step {
+        Step::Field(name) => format!("{at}/properties/{}", escape(name)),
+        Step::Each => format!("{at}/items"),
+    };
+    let found: Vec<_> = all.iter().map(next).filter(|at| document.pointer(at).is_some()).collect();
+    if found.is_empty() {
+        let Step::Field(name) = step else { return Err(String::new()) };
+        let properties = all.iter().filter_map(|at| document.pointer(&format!("{at}/properties"))?.as_object());
+        return Err(alike::did_you_mean(name, properties.flat_map(Map::keys).map(String::as_str)));
+    }
+    below(document, found, rest)
+}
+
+/// A schema, and all those that it refers to for the same value.
+fn collect_ways(document: &Value, at: String, found: &mut Vec<String>) {
+    let Some(schema) = document.pointer(&at).and_then(Value::as_object).filter(|_| !found.contains(&at)) else { return };
+    let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#')).map(str::to_owned);
+    let ways = ["allOf", "oneOf", "anyOf"].into_iter().flat_map(|key| {
+        let count = schema.get(key).and_then(Value::as_array).map_or(0, Vec::len);
+        (0..count).map(move |i| format!("/{key}/{i}"))
+    });
+    let more: Vec<_> = target.into_iter().chain(ways.map(|way| format!("{at}{way}"))).collect();
+    found.push(at);
+    more.into_iter().for_each(|at| collect_ways(document, at, found));
 }
 
 /// Lets every field that its schema does not require be null: services write so what they have no value for.

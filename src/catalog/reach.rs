@@ -1,9 +1,12 @@
 //! Where the sources of an operation lead, and whether what stands there has one spelling: a rule about a thing does not
 //! hold for the same thing under another name.
 
-use super::operation::Operation;
+use super::operation::{Operation, OutcomeSpec};
+use super::promise;
 use super::schema::{Field, Shape, TextMeaning};
 use super::source::{Source, Step};
+use crate::alike;
+use serde_json::Value;
 
 /// What a pattern of one spelling refuses: with blanks, escapes, other ends or other letters a reader may take it for `a`.
 const PROBES: &[&str] =
@@ -17,16 +20,37 @@ pub fn check(operation: &Operation) -> Result<(), String> {
     let resource = operation.resource.iter().flat_map(|r| std::iter::once(&r.id).chain(r.parent.as_ref().map(|(_, id)| id)));
     for source in resource.chain(operation.items.values()) {
         match reach(operation, source) {
-            None => return Err(format!("`{source}` leads to nothing: name a parameter or a field that the operation has")),
-            Some(Reached::Secret) => return Err(format!("policies cannot see `{source}`, which is secret: name something else")),
-            Some(Reached::Plain) => {}
-            Some(Reached::Shape(shape)) if has_one_spelling(shape) => {}
-            Some(Reached::Shape(_)) => {
+            Err(near) => return Err(format!("`{source}` leads to nothing{near}: name a parameter or a field that the operation has")),
+            Ok(Reached::Secret) => return Err(format!("policies cannot see `{source}`, which is secret: name something else")),
+            Ok(Reached::Plain) => {}
+            Ok(Reached::Shape(shape)) if has_one_spelling(shape) => {}
+            Ok(Reached::Shape(_)) => {
                 return Err(format!(
                     "what stands at `{source}` can be spelt in several ways, and a rule about it would not hold for all of them: give it a `pattern` \
                      between `^` and `$` that refuses blanks, escapes and a `.` or `/` at its end, an `enum`, or `x-keyward-free-name: true`"
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the sources of an outcome lead to something in the answers that have one of these schemas: what is not found is
+/// taken for absent, and a call that failed would be on record as one that succeeded.
+///
+/// # Errors
+/// The first that leads to nothing, or is compared with what never stands there.
+pub fn check_outcome(document: &Value, outcome: &OutcomeSpec, answers: &[String]) -> Result<(), String> {
+    let OutcomeSpec { accepted, succeeded, failed, failed_if } = outcome;
+    let compared = failed_if.iter().map(|(source, is)| (source, Some(is)));
+    for (source, is) in accepted.iter().chain(succeeded).chain(failed).map(|source| (source, None)).chain(compared) {
+        let Source::Body(steps) = source else { return Err(format!("`{source}` is no place of an answer: write `body.FIELD`")) };
+        let schemas = promise::below(document, answers.to_vec(), steps)
+            .map_err(|near| format!("`{source}` leads to nothing{near}: name a field that the schema of an answer with a 2xx status has"))?;
+        let may_be =
+            |is: &Value| schemas.iter().any(|schema| promise::compile(document, schema, false).is_ok_and(|fits| fits.is_none_or(|fits| fits.is_valid(is))));
+        if let Some(is) = is.filter(|is| !may_be(is)) {
+            return Err(format!("what stands at `{source}` is never {is}: write what its schema allows"));
         }
     }
     Ok(())
@@ -41,29 +65,35 @@ enum Reached<'a> {
     Plain,
 }
 
-fn reach<'a>(operation: &'a Operation, source: &Source) -> Option<Reached<'a>> {
-    let named = |fields: &'a [Field], name: &str| fields.iter().find(|field| field.name == name).and_then(|field| below_field(field, &[]));
+/// # Errors
+/// When it leads to nothing: what was meant, as the end of a sentence.
+fn reach<'a>(operation: &'a Operation, source: &Source) -> Result<Reached<'a>, String> {
     match source {
-        Source::Path(name) => named(&operation.path, name),
-        Source::Query(name) => named(&operation.query, name),
-        Source::Header(name) if name == "host" => Some(Reached::Plain),
-        Source::Header(name) => named(&operation.headers, name),
-        Source::Item(name) => operation.items.contains_key(name).then_some(Reached::Plain),
-        Source::Body(steps) => below(&operation.body.as_ref()?.shape, steps),
+        Source::Path(name) => named(&operation.path, name, &[]),
+        Source::Query(name) => named(&operation.query, name, &[]),
+        Source::Header(name) if name == "host" => Ok(Reached::Plain),
+        Source::Header(name) => named(&operation.headers, name, &[]),
+        Source::Item(name) if operation.items.contains_key(name) => Ok(Reached::Plain),
+        Source::Item(name) => Err(alike::did_you_mean(name, operation.items.keys().map(String::as_str))),
+        Source::Body(steps) => operation.body.as_ref().map_or_else(|| Err(String::new()), |body| below(&body.shape, steps)),
     }
 }
 
-fn below<'a>(shape: &'a Shape, steps: &[Step]) -> Option<Reached<'a>> {
+fn below<'a>(shape: &'a Shape, steps: &[Step]) -> Result<Reached<'a>, String> {
     match (steps.split_first(), shape) {
-        (None, shape) => Some(Reached::Shape(shape)),
+        (None, shape) => Ok(Reached::Shape(shape)),
         (Some((Step::Each, rest)), Shape::Array { element, .. }) => below(element, rest),
-        (Some((Step::Field(name), rest)), Shape::Object { fields, .. }) => below_field(fields.iter().find(|f| f.name == *name)?, rest),
-        _ => None,
+        (Some((Step::Field(name), rest)), Shape::Object { fields, .. }) => named(fields, name, rest),
+        _ => Err(String::new()),
     }
 }
 
-fn below_field<'a>(field: &'a Field, steps: &[Step]) -> Option<Reached<'a>> {
-    if field.secret { Some(Reached::Secret) } else { below(&field.shape, steps) }
+fn named<'a>(fields: &'a [Field], name: &str, rest: &[Step]) -> Result<Reached<'a>, String> {
+    match fields.iter().find(|field| field.name == name) {
+        Some(field) if field.secret => Ok(Reached::Secret),
+        Some(field) => below(&field.shape, rest),
+        None => Err(alike::did_you_mean(name, fields.iter().map(|field| field.name.as_str()))),
+    }
 }
 
 fn has_one_spelling(shape: &Shape) -> bool {
