@@ -99,8 +99,8 @@ fn named<'a>(fields: &'a [Field], name: &str, rest: &[Step]) -> Result<Reached<'
 fn has_one_spelling(shape: &Shape) -> bool {
     match shape {
         Shape::Integer { .. } | Shape::Boolean => true,
-        Shape::Text { meaning: TextMeaning::Plain, pattern: Some(pattern), .. } => !PROBES.iter().any(|probe| pattern.is_match(probe)),
-        Shape::Text { meaning, .. } => *meaning != TextMeaning::Plain,
+        Shape::Text { meaning: TextMeaning::Plain | TextMeaning::Uuid, pattern: Some(pattern), .. } => !PROBES.iter().any(|probe| pattern.is_match(probe)),
+        Shape::Text { meaning, .. } => !matches!(meaning, TextMeaning::Plain | TextMeaning::Uuid),
         Shape::Object { .. } | Shape::Array { .. } | Shape::Either(_) | Shape::Any => false,
     }
 }

@@ -65,6 +65,8 @@ pub enum TextMeaning {
         /// The documented values.
         values: Vec<String>,
     },
+    /// A UUID in its usual form; letters may be of either case.
+    Uuid,
     /// RFC 3339 with an offset.
     DateTime,
     /// An OpenSSH public key.
@@ -257,17 +259,26 @@ fn text(at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, Sche
         _ => None,
     };
     let values = values.ok_or_else(|| fault(at, "`enum` or `const` of a string must hold strings, and only one of both may stand"))?;
-    let format = schema.get("format").and_then(Value::as_str);
+    let format = match schema.get("format").and_then(Value::as_str) {
+        // How a form shows it, and no word on what stands there.
+        None | Some("password") => None,
+        Some("uuid") => Some(TextMeaning::Uuid),
+        Some("date-time") => Some(TextMeaning::DateTime),
+        Some("ssh-public-key") => Some(TextMeaning::SshPublicKey),
+        Some(other) => return Err(fault(at, &format!("`format: {other}` is not checked; use date-time, ssh-public-key or uuid, or a pattern"))),
+    };
+    let free_name = schema.get(FREE_NAME) == Some(&Value::Bool(true));
     let meaning = match format {
-        _ if !values.is_empty() => {
+        Some(_) if free_name || !values.is_empty() => {
+            return Err(fault(at, &format!("`format` would not be checked beside `enum`, `const` or `{FREE_NAME}`: leave it out")));
+        }
+        Some(format) => format,
+        None if !values.is_empty() => {
             let name = schema.get("x-keyward-enum").and_then(Value::as_str).map_or_else(|| pascal_case(name), str::to_owned);
             TextMeaning::Choice { name, values }
         }
-        None if schema.get(FREE_NAME) == Some(&Value::Bool(true)) => TextMeaning::Name,
-        None | Some("uuid" | "uri" | "password") => TextMeaning::Plain,
-        Some("date-time") => TextMeaning::DateTime,
-        Some("ssh-public-key") => TextMeaning::SshPublicKey,
-        Some(other) => return Err(fault(at, &format!("`format: {other}` is not checked; use date-time, ssh-public-key, uuid, uri or password, or a pattern"))),
+        None if free_name => TextMeaning::Name,
+        None => TextMeaning::Plain,
     };
     let pattern = match schema.get("pattern").map(|p| p.as_str().map(Regex::new)) {
         None => None,
@@ -284,7 +295,12 @@ fn integer(at: &str, schema: &Map<String, Value>) -> Result<Shape, SchemaFault> 
         None => Ok(None),
         Some(v) => v.as_i64().map(Some).ok_or_else(|| fault(at, &format!("`{key}` must be an integer"))),
     };
-    Ok(Shape::Integer { min: bound("minimum")?.unwrap_or(i64::MIN), max: bound("maximum")?.unwrap_or(i64::MAX) })
+    let (least, most) = match schema.get("format").and_then(Value::as_str) {
+        None | Some("int64") => (i64::MIN, i64::MAX),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some(other) => return Err(fault(at, &format!("`format: {other}` is not checked; use int32 or int64, or `minimum` and `maximum`"))),
+    };
+    Ok(Shape::Integer { min: bound("minimum")?.map_or(least, |min| min.max(least)), max: bound("maximum")?.map_or(most, |max| max.min(most)) })
 }
 
 fn count(at: &str, schema: &Map<String, Value>, key: &str) -> Result<Option<usize>, SchemaFault> {
@@ -341,6 +357,37 @@ mod tests {
         let fault = compile(&doc, "/s", "").unwrap_err();
         assert_eq!(fault.pointer, "/s/properties/a");
         assert!(fault.why.contains("`not`"), "{}", fault.why);
+    }
+
+    /// A format that is read and not checked would be a check that nobody makes.
+    #[test]
+    fn a_format_is_checked_or_refused() {
+        let of = |schema: Value| compile(&json!({"s": schema}), "/s", "").map_err(|fault| fault.why);
+        for format in ["uri", "email", "hostname", "uuidv4", "UUID", "date", "byte"] {
+            let why = of(json!({"type": "string", "format": format})).unwrap_err();
+            assert!(why.contains(&format!("`format: {format}` is not checked")), "{why}");
+            let why = of(json!({"type": "string", "format": format, "enum": ["a"]})).unwrap_err();
+            assert!(why.contains("is not checked"), "{why}");
+        }
+        for beside in ["enum", "const", FREE_NAME] {
+            let mut schema = json!({"type": "string", "format": "uuid"});
+            schema[beside] = if beside == "enum" {
+                json!(["a"])
+            } else if beside == "const" {
+                json!("a")
+            } else {
+                json!(true)
+            };
+            assert!(of(schema).unwrap_err().contains("`format` would not be checked beside"), "{beside}");
+        }
+        let why = of(json!({"type": "integer", "format": "uint8"})).unwrap_err();
+        assert!(why.contains("`format: uint8` is not checked"), "{why}");
+        assert!(matches!(
+            of(json!({"type": "integer", "format": "int32", "maximum": 9_999_999_999_i64})),
+            Ok(Shape::Integer { min: -2_147_483_648, max: 2_147_483_647 })
+        ));
+        assert!(matches!(of(json!({"type": "integer", "format": "int64", "minimum": 1})), Ok(Shape::Integer { min: 1, max: i64::MAX })));
+        assert!(matches!(of(json!({"type": "string", "format": "password"})), Ok(Shape::Text { meaning: TextMeaning::Plain, .. })));
     }
 
     #[test]

@@ -53,6 +53,11 @@ pub fn is_plain_name(text: &str) -> bool {
     ends(text.bytes().next()) && ends(text.bytes().next_back()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
+/// Whether a text is a UUID in its usual form. Other readers take it in braces, as a URN or without hyphens too.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(text).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use super::key;
 use super::name::lookalike;
 use super::place::Place;
 use super::refuse;
-use super::text::{NAMED, is_identifier};
+use super::text::{NAMED, is_identifier, is_uuid};
 use crate::catalog::schema::{Field, Shape, TextMeaning};
 use crate::clock::Moment;
 use crate::names;
@@ -118,6 +118,8 @@ fn text_fact(meaning: &TextMeaning, text: &str, place: Place) -> Result<Fact, Un
         TextMeaning::Plain => Ok(Fact::Text(text.to_owned())),
         TextMeaning::Name if is_identifier(text) => Ok(Fact::Text(text.to_owned())),
         TextMeaning::Name => Err(refuse(Reason::BodyValue, format!("`{place}` must be a name {NAMED}"))),
+        TextMeaning::Uuid if is_uuid(text) => Ok(Fact::Text(text.to_owned())),
+        TextMeaning::Uuid => Err(refuse(Reason::BodyValue, format!("`{place}` must be a UUID of 32 hexadecimal digits and four hyphens, as 8-4-4-4-12"))),
         TextMeaning::Choice { name, values } if values.iter().any(|v| v == text) => Ok(Fact::Choice { kind: name.clone(), value: text.to_owned() }),
         TextMeaning::Choice { values, .. } => Err(refuse(Reason::BodyValue, format!("`{place}` must be exactly one of {}", values.join(", ")))),
         TextMeaning::DateTime => match Moment::parse(text) {
@@ -179,7 +181,8 @@ mod tests {
         let doc = json!({"s": {"type": "object", "additionalProperties": false, "required": ["keyScope", "title"], "properties": {
             "keyScope": {"type": "string", "enum": ["READ", "ALL"]}, "title": {"type": "string", "minLength": 1, "maxLength": 4},
             "force": {"type": "boolean", "default": false}, "n": {"type": "integer", "minimum": 1, "maximum": 3},
-            "secret": {"type": "string", "x-keyward-secret": true}, "at": {"type": "string", "format": "date-time"}}}});
+            "secret": {"type": "string", "x-keyward-secret": true}, "at": {"type": "string", "format": "date-time"},
+            "id": {"type": "string", "format": "uuid"}}}});
         compile(&doc, "/s", "").unwrap()
     }
 
@@ -190,11 +193,12 @@ mod tests {
 
     #[test]
     fn facts_have_defaults_and_no_secrets() {
-        let value = json!({"keyScope": "READ", "title": "abc", "secret": "s", "at": "2026-12-31T00:00:00Z"});
+        let value = json!({"keyScope": "READ", "title": "abc", "secret": "s", "at": "2026-12-31T00:00:00Z", "id": "0B2C9AD1-7f3e-4c5d-8e6f-a1b2c3d4e5f6"});
         let Some(Fact::Record(facts)) = check(&shape(), &value, Place::Root("body")).unwrap() else { panic!("a record") };
         assert_eq!(facts.get("keyScope"), Some(&Fact::Choice { kind: "KeyScope".into(), value: "READ".into() }));
         assert_eq!(facts.get("force"), Some(&Fact::Flag(false)));
         assert!(matches!(facts.get("at"), Some(Fact::Time(_))));
+        assert_eq!(facts.get("id"), Some(&Fact::Text("0B2C9AD1-7f3e-4c5d-8e6f-a1b2c3d4e5f6".into())));
         assert_eq!(facts.get("secret"), None);
         assert_eq!(facts.get("n"), None);
     }
@@ -215,6 +219,12 @@ mod tests {
             ("title", json!(""), Reason::BodyValue),
             ("title", json!("abcde"), Reason::BodyValue),
             ("at", json!("2026-12-31 00:00:00"), Reason::BodyValue),
+            ("id", json!("0b2c9ad17f3e4c5d8e6fa1b2c3d4e5f6"), Reason::BodyValue),
+            ("id", json!("{0b2c9ad1-7f3e-4c5d-8e6f-a1b2c3d4e5f6}"), Reason::BodyValue),
+            ("id", json!("0b2c9ad1-7f3e-4c5d-8e6f-a1b2c3d4e5f"), Reason::BodyValue),
+            ("id", json!("0b2c9ad1-7f3e-4c5d-8e6f-a1b2c3d4e5fg"), Reason::BodyValue),
+            ("id", json!("0b2c9ad17-f3e-4c5d-8e6f-a1b2c3d4e5f6"), Reason::BodyValue),
+            ("id", json!("0b2c9ad1-7f3e-4c5d-8e6f-a1b2c3d4e5f6\n"), Reason::BodyValue),
         ] {
             let mut body = ok.clone();
             body[name] = value.clone();

@@ -64,7 +64,7 @@ impl Type {
                 scalar => Self::Set(Box::new(scalar)),
             },
             Shape::Text { meaning, .. } => match meaning {
-                TextMeaning::Plain | TextMeaning::Name => Self::Text,
+                TextMeaning::Plain | TextMeaning::Name | TextMeaning::Uuid => Self::Text,
                 TextMeaning::Choice { name, values } => names.choice(name, values, at).map_or(Self::Hidden, Self::Choice),
                 TextMeaning::DateTime => Self::Time,
                 TextMeaning::SshPublicKey => names.algorithm().map_or(Self::Hidden, Self::Key),
