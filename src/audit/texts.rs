@@ -66,6 +66,14 @@ impl Text {
         }
     }
 
+    /// Whether a record may name it by this hash.
+    fn has_hash(&self, hash: &str) -> bool {
+        match self {
+            Self::Bundle(source) => source.hash() == hash,
+            Self::Catalog { documents } => catalog::has_digest(documents, hash),
+        }
+    }
+
     /// Its files, by names that are sound.
     pub fn files(&self) -> Vec<(String, &str)> {
         match self {
@@ -117,7 +125,7 @@ pub fn read(audit_dir: &Path, hash: &str) -> io::Result<Option<Text>> {
 
 /// A text as it was kept, when it is the one that the hash names.
 pub fn parse(bytes: &[u8], hash: &str) -> Option<Text> {
-    serde_json::from_slice(bytes).ok().filter(|text: &Text| text.hash() == hash)
+    serde_json::from_slice(bytes).ok().filter(|text: &Text| text.has_hash(hash))
 }
 
 fn path(audit_dir: &Path, hash: &str) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// The form of packs, raised whenever the same records would make another report or another table: a pack of another form
 /// cannot be made anew to be compared. Packs without a form were made before their making was recorded.
-pub(super) const FORM: u32 = 1;
+pub(super) const FORM: u32 = 2;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Manifest {

@@ -162,8 +162,10 @@ it. The same goes for KEY, the log's verifier key.
 4. That the policies are those by which a call was judged: `decision.bundle` in
    its record is the SHA-256 over schema, policy files, patterns and groups, each
    preceded by its length in bytes as 8 bytes, the highest first, in the order of
-   policies/<hash>.json. `decision.catalog` is the SHA-256 of the documents of the
-   catalogue, one after the other.
+   policies/<hash>.json. `decision.catalog` is the SHA-256 over a byte of 255, and
+   then name and text of each document, with their lengths in the same way, in
+   the order of catalogue/<hash>.json. In records of before it is that of the
+   texts alone, one after the other.
 ";
 
 const NO_PROOFS: &str = "\

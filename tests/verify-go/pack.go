@@ -344,9 +344,12 @@ func (p *pack) checkTexts() error {
 		if err != nil {
 			return err
 		}
-		hash, files, err := hashOfText(text)
+		hash, before, files, err := hashOfText(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
+		}
+		if strings.HasPrefix(before, "sha256:"+strings.TrimSuffix(file, ".json")) {
+			hash = before
 		}
 		digits := strings.TrimPrefix(hash, "sha256:")[:16]
 		if file != digits+".json" {
@@ -368,8 +371,9 @@ func (p *pack) checkTexts() error {
 	return nil
 }
 
-// hashOfText is the hash by which records name policies or a catalogue, and the files of it by their names in the pack.
-func hashOfText(text []byte) (string, map[string]string, error) {
+// hashOfText is the hash by which records name policies or a catalogue, the one by which older records name a catalogue, which is
+// that of its texts alone, and the files of it by their names in the pack.
+func hashOfText(text []byte) (string, string, map[string]string, error) {
 	var one struct {
 		Kind, Schema        string
 		Policies, Documents [][2]string
@@ -377,17 +381,26 @@ func hashOfText(text []byte) (string, map[string]string, error) {
 		Groups              []string
 	}
 	if err := json.Unmarshal(text, &one); err != nil {
-		return "", nil, err
+		return "", "", nil, err
 	}
-	hash, files := sha256.New(), map[string]string{}
+	hash, files, before := sha256.New(), map[string]string{}, ""
+	framed := func(text string) {
+		hash.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
+		hash.Write([]byte(text))
+	}
 	add := func(name, text string) {
 		files[sound(name)] += text
 	}
 	if one.Kind == "catalog" {
+		hash.Write([]byte{0xff})
+		joined := sha256.New()
 		for _, document := range one.Documents {
-			hash.Write([]byte(document[1]))
+			framed(document[0])
+			framed(document[1])
+			joined.Write([]byte(document[1]))
 			add(document[0], document[1])
 		}
+		before = "sha256:" + hex.EncodeToString(joined.Sum(nil))
 	} else {
 		texts := []string{one.Schema}
 		add("schema.cedarschema", one.Schema)
@@ -399,11 +412,10 @@ func hashOfText(text []byte) (string, map[string]string, error) {
 			add(policy[0], policy[1])
 		}
 		for _, text := range append(texts, one.Groups...) {
-			hash.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
-			hash.Write([]byte(text))
+			framed(text)
 		}
 	}
-	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), files, nil
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), before, files, nil
 }
 
 // sound is a file's name as it stands in a pack.
