@@ -112,6 +112,10 @@ impl Gateway {
     /// When a port is taken, or the journal cannot be opened.
     pub fn open(prepared: Prepared) -> anyhow::Result<Self> {
         let Prepared { settings, catalog, rules, pushes } = prepared;
+        let unfit = paths::written(&settings);
+        if !unfit.is_empty() {
+            return Err(Problems(unfit).into());
+        }
         let metrics = Arc::new(Metrics::new()?);
         let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
         if !settings.admin.ip().to_canonical().is_loopback() {
@@ -128,8 +132,7 @@ impl Gateway {
         threads::probe(threads_of(&settings))?;
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
-        std::fs::create_dir_all(&settings.audit_dir)
-            .with_context(|| format!("audit folder {}: see to its disk, then start again", settings.audit_dir.display()))?;
+        paths::make(&settings.audit_dir).map_err(anyhow::Error::msg)?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
         let journal = journal::Settings {
             commit_deadline: settings.commit_deadline,

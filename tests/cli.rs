@@ -84,6 +84,26 @@ fn a_mistake_is_said_with_its_place_and_what_to_do() {
     }
 }
 
+/// A trail's folder that cannot be one is told in the same words before a start and by it.
+#[test]
+fn a_wrong_folder_for_the_trail_is_told_alike_by_check_and_serve() {
+    let dir = copied();
+    fs::write(dir.path().join("file"), "").unwrap();
+    for (audit, wanted) in [("file", "it is no folder"), ("file/audit", "it cannot be made, for"), ("file/x/audit", "it cannot be made, for")] {
+        let run = |command: &str| {
+            let set = format!("audit.dir=../{audit}");
+            let listen = ["--set", "admin.address=127.0.0.1:0"];
+            let output = keyward(&[&[command, "--config", dir.path().join("config/keyward.toml").to_str().unwrap(), "--set", &set], &listen[..]].concat());
+            (output.status.code(), text(&output.stderr))
+        };
+        let (checked, served) = (run("check"), run("serve"));
+        assert_eq!((checked.0, served.0), (Some(1), Some(1)), "{checked:?} {served:?}");
+        let line = checked.1.lines().next().unwrap();
+        assert!(line.contains("audit.dir `") && line.contains(wanted) && checked.1.ends_with("1 mistake found\n"), "{}", checked.1);
+        assert_eq!(served.1, format!("keyward: {line}\n"));
+    }
+}
+
 #[test]
 fn a_check_looks_at_certificates_and_addresses_too() {
     let tls = "[[listener]]\naddress = \"127.0.0.1:8443\"\n[listener.tls]\ncertificates = [{ chain = \"none.pem\", key = \"none.key\" }]\n[admin]";

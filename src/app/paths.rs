@@ -22,18 +22,39 @@ enum Use {
 /// What is wrong with paths, each named by its key.
 pub fn problems(settings: &Settings) -> Vec<String> {
     let evidence = &settings.evidence;
-    let paths: [(&str, Option<&Path>, Use); 8] = [
-        ("audit.dir", Some(&settings.audit_dir), Use::FillOrMake),
-        ("audit.digest_key_file", Some(&settings.digest_key_file), Use::ReadOrMake),
-        ("evidence.key_file", Some(&evidence.key_file), Use::ReadOrMake),
+    let paths = [
         ("evidence.directory", evidence.off_host.directory.as_deref(), Use::Fill),
         ("evidence.webhook_token_file", evidence.off_host.webhook_credential.token_file(), Use::Read),
         ("evidence.ca_file", evidence.off_host.ca_file.as_deref(), Use::Read),
         ("upstreams.ca_file", settings.ca_file.as_deref(), Use::Read),
         ("retention.holds_file", settings.retention.holds_file.as_deref(), Use::Read),
     ];
-    let looked = paths.into_iter().filter_map(|(key, path, wanted)| Some((key, path?, look(path?, wanted).err()?)));
-    looked.map(|(key, path, why)| format!("configuration: {key} `{}`: {why}", path.display())).collect()
+    let read = paths.into_iter().filter_map(|(key, path, wanted)| wrong(key, path?, wanted));
+    written(settings).into_iter().chain(read).collect()
+}
+
+/// What is wrong with the paths without which no trail can be opened, each named by its key. What of a key file follows from
+/// the folder is told once.
+pub fn written(settings: &Settings) -> Vec<String> {
+    let dir = &settings.audit_dir;
+    let keys = [("audit.digest_key_file", &settings.digest_key_file), ("evidence.key_file", &settings.evidence.key_file)];
+    let trail = wrong("audit.dir", dir, Use::FillOrMake);
+    let apart = keys.into_iter().filter(|(_, path)| trail.is_none() || existing(path) != existing(dir));
+    let keys: Vec<_> = apart.filter_map(|(key, path)| wrong(key, path, Use::ReadOrMake)).collect();
+    trail.into_iter().chain(keys).collect()
+}
+
+/// Makes the folder of the trail.
+///
+/// # Errors
+/// When it cannot be made, as [`written`] says it.
+pub fn make(dir: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|error| format!("configuration: audit.dir `{}`: it cannot be made: {error}", dir.display()))
+}
+
+fn wrong(key: &str, path: &Path, wanted: Use) -> Option<String> {
+    let why = look(path, wanted).err()?;
+    Some(format!("configuration: {key} `{}`: {why}", path.display()))
 }
 
 /// What is wrong with the disk of the trail; then what is good to know of it.
@@ -66,7 +87,7 @@ fn look(path: &Path, wanted: Use) -> Result<(), String> {
         }
         (Ok(_), _) if folder => may(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, "written into"),
         (Ok(_), _) => may(path, Access::READ_OK, "read"),
-        (Err(error), Use::ReadOrMake | Use::FillOrMake) if error.kind() == ErrorKind::NotFound => {
+        (Err(error), Use::ReadOrMake | Use::FillOrMake) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             let above = existing(path);
             if !above.is_dir() {
                 return Err(format!("it cannot be made, for `{}` is no folder", above.display()));
