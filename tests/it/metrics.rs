@@ -78,9 +78,11 @@ fn what_can_be_counted_is_there_before_it_happens() {
 fn a_page_under_another_name_cannot_ask_the_admin() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
-    let gateway = site.serve();
+    let gateway = site.serve_with(&["admin.hosts=[\"Keyward.internal\"]"]);
     let port = gateway.admin.port();
-    for (host, status) in [("127.0.0.1", 200), ("localhost", 200), ("[::1]", 200), ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("", 421)] {
+    let (own, others) =
+        (["127.0.0.1", "localhost", "[::1]", "keyward.internal", "KEYWARD.INTERNAL"], ["evil.example", "127.0.0.1.evil.example", "x.keyward.internal", ""]);
+    for (host, status) in own.map(|host| (host, 200)).into_iter().chain(others.map(|host| (host, 421))) {
         let mut client = Client::new(gateway.admin);
         client.send(format!("GET /api/v1/exchanges HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n").as_bytes());
         assert_eq!(client.answer().status, status, "{host}");
