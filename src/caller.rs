@@ -1,5 +1,6 @@
 //! Who asks. A missing or unknown credential gives an anonymous caller plus the reason why.
 
+use crate::alike;
 use crate::catalog::credential::Credentials;
 use crate::catalog::route::percent_decode;
 use crate::catalog::schema::Field;
@@ -7,8 +8,10 @@ use crate::catalog::{Catalog, Target};
 use crate::names::is_credential;
 use crate::request::{Authorization, RequestHead, printable};
 use crate::secret::DigestKey;
+use crate::written::{Mistake, Mistakes, Written};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
+use toml::Spanned;
 
 /// Who asks, and how sure that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,19 +102,20 @@ pub struct Directory {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    kind: CallerKind,
+    /// Without it nobody is known; what is wrong with the rest is told all the same.
+    kind: Option<CallerKind>,
     #[serde(default)]
-    groups: Vec<String>,
+    groups: Vec<Spanned<String>>,
     #[serde(default)]
-    access_keys: Vec<String>,
+    access_keys: Vec<Spanned<String>>,
     #[serde(default)]
-    tokens: Vec<String>,
+    tokens: Vec<Spanned<String>>,
     #[serde(default)]
-    certificates: Vec<String>,
+    certificates: Vec<Spanned<String>>,
 }
 
 /// The callers file, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
@@ -120,77 +124,68 @@ struct File {
     callers: BTreeMap<String, Entry>,
 }
 
-/// A callers file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// It is no TOML of this form; the text names line and column.
-    #[error("{0}")]
-    Form(#[from] toml::de::Error),
-    /// A caller belongs to a group that is not listed.
-    #[error("caller `{caller}` is in the group `{group}`, which is not in `groups`")]
-    Group {
-        /// The caller.
-        caller: String,
-        /// The group.
-        group: String,
-    },
-    /// Two callers would be told apart by nothing.
-    #[error("`{credential}` belongs to `{first}` and to `{second}`: a credential names one caller")]
-    Shared {
-        /// An access key id or a token's digest.
-        credential: String,
-        /// One caller.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A certificate is named in no form that is known.
-    #[error("the certificate `{certificate}` of `{caller}` is none of `sha256:` and 64 hexadecimal digits, `dns:` and a name, `uri:` and a name")]
-    Certificate {
-        /// The caller.
-        caller: String,
-        /// As written.
-        certificate: String,
-    },
-    /// A token is written in clear, or its digest is cut.
-    #[error("a token of `{caller}` is not `hmac-sha256:` and 64 hexadecimal digits: run `keyward digest` and paste what it prints, never the token")]
-    Token {
-        /// The caller.
-        caller: String,
-    },
-}
-
 impl Directory {
     /// A directory of groups without callers.
     pub fn of_groups(groups: &[&str]) -> Self {
         Self { groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Self::default() }
     }
 
-    /// Reads the text of a callers file.
+    /// Reads the text of a callers file; `of` is its name.
     ///
     /// # Errors
-    /// When it is not of the form, names an unlisted group, or gives one credential to two callers.
-    pub fn parse(text: &str) -> Result<Self, DirectoryError> {
-        let file: File = toml::from_str(text)?;
+    /// All that is wrong: what is not of the form, a group that is not listed, a credential of two callers.
+    pub fn parse(of: &str, text: &str) -> Result<Self, Mistakes> {
+        match Self::read(of, text) {
+            (Some(directory), mistakes) if mistakes.is_empty() => Ok(directory),
+            (_, mistakes) => Err(Mistakes(mistakes)),
+        }
+    }
+
+    /// The same as far as it is right, with all that is wrong. `None` when it is not known which groups there are.
+    pub fn read(of: &str, text: &str) -> (Option<Self>, Vec<Mistake>) {
+        let mut told = match Written::parse(of, text) {
+            Ok(told) => told,
+            Err(mistake) => return (None, vec![mistake]),
+        };
+        let file: File = told.read();
         let mut directory = Self { groups: file.groups, ..Self::default() };
         for (name, entry) in file.callers {
-            if let Some(group) = entry.groups.iter().find(|g| !directory.groups.contains(g)) {
-                return Err(DirectoryError::Group { caller: name, group: group.clone() });
-            }
-            if entry.tokens.iter().any(|t| !is_digest(t)) {
-                return Err(DirectoryError::Token { caller: name });
-            }
-            if let Some(certificate) = entry.certificates.iter().find(|c| !is_certificate(c)) {
-                return Err(DirectoryError::Certificate { caller: name, certificate: certificate.clone() });
-            }
-            let index = directory.callers.len();
-            directory.callers.push(Identity { name, kind: entry.kind, groups: entry.groups });
-            let Self { callers, access_keys, token_digests, certificates, .. } = &mut directory;
-            enter(callers, access_keys, entry.access_keys, index)?;
-            enter(callers, token_digests, entry.tokens, index)?;
-            enter(callers, certificates, entry.certificates, index)?;
+            directory.enter(name, entry, &mut told);
         }
-        Ok(directory)
+        let groups_known = told.is_sure("groups");
+        (groups_known.then_some(directory), told.into_mistakes())
+    }
+
+    /// Enters a caller, and tells what is wrong with it.
+    fn enter(&mut self, name: String, entry: Entry, told: &mut Written<'_>) {
+        let Entry { kind, groups, access_keys, tokens, certificates } = entry;
+        if kind.is_none() {
+            let path = ["callers", &name];
+            told.clash(&path, &path, format!("`kind` of `{name}` is missing: say `kind = \"user\"`, or `\"robot\"`"));
+        }
+        if told.is_sure("groups") {
+            for group in groups.iter().filter(|group| !self.groups.contains(group.get_ref())) {
+                let near = alike::did_you_mean(group.get_ref(), self.groups.iter().map(String::as_str));
+                told.wrong_at(&group.span(), format!("caller `{name}` is in the group `{}`, which is not in `groups`{near}", group.get_ref()));
+            }
+        }
+        // What is no digest may be the token itself: it is neither kept nor told.
+        let (tokens, clear): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| is_digest(token.get_ref()));
+        for token in clear {
+            let why = "is not `hmac-sha256:` and 64 hexadecimal digits: run `keyward digest` and paste what it prints, never the token";
+            told.wrong_at(&token.span(), format!("a token of `{name}` {why}"));
+        }
+        for certificate in certificates.iter().filter(|certificate| !is_certificate(certificate.get_ref())) {
+            let why = "is none of `sha256:` and 64 hexadecimal digits, `dns:` and a name, `uri:` and a name";
+            told.wrong_at(&certificate.span(), format!("the certificate `{}` of `{name}` {why}", certificate.get_ref()));
+        }
+        let index = self.callers.len();
+        let groups = groups.into_iter().map(Spanned::into_inner).collect();
+        self.callers.push(Identity { name, kind: kind.unwrap_or(CallerKind::Robot), groups });
+        let Self { callers, access_keys: known_keys, token_digests, certificates: known_certificates, .. } = self;
+        for (map, credentials) in [(known_keys, access_keys), (token_digests, tokens), (known_certificates, certificates)] {
+            give(callers, map, credentials, index, told);
+        }
     }
 
     /// Who asks, by the credentials in a request's head. Two credentials of different callers name nobody, and one that the
@@ -260,14 +255,16 @@ fn anonymous(credential: Credential, why: &str) -> Caller {
     Caller { identity: None, assurance: Assurance::None, credential, why: why.to_owned() }
 }
 
-fn enter(callers: &[Identity], map: &mut HashMap<String, usize>, credentials: Vec<String>, index: usize) -> Result<(), DirectoryError> {
+/// Gives credentials to a caller, and tells those that another one has.
+fn give(callers: &[Identity], map: &mut HashMap<String, usize>, credentials: Vec<Spanned<String>>, index: usize, told: &mut Written<'_>) {
     for credential in credentials {
-        if let Some(first) = map.insert(credential.clone(), index).filter(|first| *first != index) {
-            let name = |i: usize| callers.get(i).map(|c| c.name.clone()).unwrap_or_default();
-            return Err(DirectoryError::Shared { credential, first: name(first), second: name(index) });
+        let first = *map.entry(credential.get_ref().clone()).or_insert(index);
+        if first != index {
+            let name = |i: usize| callers.get(i).map_or("", |caller| caller.name.as_str());
+            let why = format!("`{}` belongs to `{}` and to `{}`: a credential names one caller", credential.get_ref(), name(first), name(index));
+            told.wrong_at(&credential.span(), why);
         }
     }
-    Ok(())
 }
 
 fn is_certificate(text: &str) -> bool {

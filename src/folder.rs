@@ -25,13 +25,14 @@ pub struct Kind {
     pub words: &'static str,
 }
 
-/// The texts of a folder, each as (path, text), in the order of their names.
-///
-/// # Errors
-/// All that is wrong: what cannot be read, holds nothing, or is neither read nor known there.
-pub fn read(dir: &Path, kind: Kind) -> Result<Vec<(String, String)>, Vec<Fault>> {
-    let failed = |error: std::io::Error| vec![Fault { path: dir.to_owned(), why: format!("cannot be read: {error}") }];
-    let mut entries = std::fs::read_dir(dir).map_err(failed)?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+/// The texts of a folder, each as (path, text), in the order of their names; and all that is wrong: what cannot be read, holds
+/// nothing, or is neither read nor known there.
+pub fn read(dir: &Path, kind: Kind) -> (Vec<(String, String)>, Vec<Fault>) {
+    let entries = std::fs::read_dir(dir).and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>());
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => return (Vec::new(), vec![Fault { path: dir.to_owned(), why: format!("cannot be read: {error}") }]),
+    };
     entries.sort();
     let (mut texts, mut faults) = (Vec::new(), Vec::new());
     for path in entries {
@@ -46,7 +47,7 @@ pub fn read(dir: &Path, kind: Kind) -> Result<Vec<(String, String)>, Vec<Fault>>
             Err(why) => faults.push(Fault { path, why }),
         }
     }
-    if faults.is_empty() { Ok(texts) } else { Err(faults) }
+    (texts, faults)
 }
 
 /// Reads one text that must say something.
@@ -83,27 +84,27 @@ mod tests {
         std::os::unix::fs::symlink("dev@host.4711:1796020000", dir.path().join(".#a.cedar")).unwrap();
         std::fs::create_dir(dir.path().join("tests")).unwrap();
         std::fs::create_dir(dir.path().join("..2026_11_30")).unwrap();
-        let names: Vec<_> = read(dir.path(), KIND).unwrap().into_iter().map(|(path, _)| Path::new(&path).file_name().unwrap().to_owned()).collect();
+        let names: Vec<_> = read(dir.path(), KIND).0.into_iter().map(|(path, _)| Path::new(&path).file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["a.cedar", "b.cedar"]);
     }
 
     #[test]
     fn what_is_not_read_is_a_mistake() {
         for name in ["b.ceder", "b.cedar.off", "b.CEDAR", "b", "README.md", "patterns.tml", "b.cedar.orig", "#"] {
-            let faults = read(folder(&["a.cedar", name]).path(), KIND).unwrap_err();
-            assert!(faults.len() == 1 && faults[0].to_string().contains(&format!("/{name}: is not read: only *.cedar are")), "{faults:?}");
+            let (texts, faults) = read(folder(&["a.cedar", name]).path(), KIND);
+            assert!(texts.len() == 1 && faults.len() == 1 && faults[0].to_string().contains(&format!("/{name}: is not read: only *.cedar are")), "{faults:?}");
         }
         let dir = folder(&["a.cedar"]);
         std::fs::create_dir(dir.path().join("more")).unwrap();
         std::fs::create_dir(dir.path().join("b.cedar")).unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("c.cedar")).unwrap();
         std::fs::write(dir.path().join("d.cedar"), b"\xff").unwrap();
-        let faults: Vec<_> = read(dir.path(), KIND).unwrap_err().iter().map(ToString::to_string).collect();
+        let faults: Vec<_> = read(dir.path(), KIND).1.iter().map(ToString::to_string).collect();
         assert_eq!(faults.len(), 4, "{faults:?}");
         for (fault, wanted) in faults.iter().zip(["no regular file", "No such file", "no UTF-8", "is not read"]) {
             assert!(fault.contains(wanted), "{fault}");
         }
-        assert!(read(Path::new("/nowhere"), KIND).unwrap_err()[0].why.starts_with("cannot be read"));
+        assert!(read(Path::new("/nowhere"), KIND).1[0].why.starts_with("cannot be read"));
     }
 
     #[test]
@@ -111,7 +112,7 @@ mod tests {
         for nothing in ["", "\n", " \t\n"] {
             let dir = folder(&["a.cedar"]);
             std::fs::write(dir.path().join("b.cedar"), nothing).unwrap();
-            assert!(read(dir.path(), KIND).unwrap_err()[0].why.starts_with("holds nothing"));
+            assert!(read(dir.path(), KIND).1[0].why.starts_with("holds nothing"));
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod threads;
 pub mod durable;
 pub mod folder;
 pub mod alike;
+pub mod written;
 pub mod reason;
 pub mod secret;
 pub mod metrics;

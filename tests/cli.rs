@@ -84,6 +84,72 @@ fn a_mistake_is_said_with_its_place_and_what_to_do() {
     }
 }
 
+/// Replaces in the files of a folder, each time once.
+fn replace(dir: &Path, replacements: &[(&str, &str, &str)]) {
+    for (file, from, to) in replacements {
+        let path = dir.join(file);
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(before.contains(from), "{file} holds {from}");
+        fs::write(&path, before.replacen(from, to, 1)).unwrap();
+    }
+}
+
+/// What stands in one file hides nothing of what stands in another, and nothing is told twice.
+#[test]
+fn every_mistake_of_every_file_is_told_at_once() {
+    let dir = copied();
+    let callers = "groups = [\"platform-admins\", \"key-admins\", \"image-admins\", \"phone-ops\", \"codeup-developers\", \"auditors\"]\n\
+                   [callers.a]\nkind = \"robot\"\ngroups = [\"nobody\"]\ntokens = [\"pt-clear\"]\n[callers.b]\nacess_keys = []\n[callers.c]\n";
+    fs::write(dir.path().join("config/callers.toml"), callers).unwrap();
+    fs::write(dir.path().join("config/apis/README.md"), "What stands here.").unwrap();
+    let replacements = [
+        ("config/keyward.toml", "\nbody_bytes_max =", "\nbody_bytes_mx ="),
+        ("config/keyward.toml", "\nidle_seconds = 60", "\nidle_seconds = 0"),
+        ("config/keyward.toml", "\nconnect_ms = 5000", "\nconnect_ms = \"soon\""),
+        ("config/keyward.toml", "[audit]", "[[push]]\nname = \"Logs\"\nurl = \"ftp://logs\"\n[audit]"),
+        ("config/apis/huawei-cph.yaml", "x-keyward-groups", "x-keyward-group"),
+        ("config/apis/alibaba-codeup.yaml", "at: body.result", "at: body.results"),
+        ("policies/20-keys.cedar", "context.body.force", "context.body.forse"),
+        ("policies/20-keys.cedar", "@owner(", "@ower("),
+        ("policies/patterns.toml", "regex = \"[a-z]", "regex = \"[a-z"),
+    ];
+    replace(dir.path(), &replacements);
+    let config = dir.path().join("config/keyward.toml");
+    let output = keyward(&["check", "--config", config.to_str().unwrap(), "--set", "gateway.thread=2"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    let line = |file: &str, part: &str| fs::read_to_string(dir.path().join(file)).unwrap().lines().position(|line| line.contains(part)).unwrap() + 1;
+    let at = |file: &str, part: &str| format!("{file}:{}:", line(file, part));
+    let wanted = [
+        (at("config/keyward.toml", "body_bytes_mx ="), "did you mean `body_bytes_max`"),
+        (at("config/keyward.toml", "idle_seconds = 0"), "limits.idle_seconds: 0 would let nothing through"),
+        (at("config/keyward.toml", "connect_ms = \"soon\""), "a string, expected u64"),
+        (at("config/keyward.toml", "name = \"Logs\""), "push.name: `Logs`"),
+        (at("config/keyward.toml", "url = \"ftp://logs\""), "push.url: `ftp://logs`"),
+        ("--set gateway.thread=2: ".to_owned(), "did you mean `threads`"),
+        (at("config/callers.toml", "\"nobody\""), "`nobody`, which is not in `groups`"),
+        (at("config/callers.toml", "pt-clear"), "keyward digest"),
+        (at("config/callers.toml", "[callers.c]"), "`kind` of `c` is missing"),
+        (at("config/callers.toml", "acess_keys"), "did you mean `access_keys`"),
+        ("config/apis/README.md: ".to_owned(), "is not read"),
+        ("config/apis/huawei-cph.yaml:/paths/".to_owned(), "x-keyward-group`"),
+        ("config/apis/alibaba-codeup.yaml:/paths/".to_owned(), "`body.results` leads to nothing (did you mean `result`?)"),
+        (at("policies/20-keys.cedar", "context.body.forse"), "did you mean `force`"),
+        (at("policies/20-keys.cedar", "@ower("), "`@ower` is no annotation"),
+        (at("policies/patterns.toml", "regex = \"[a-z"), "pattern"),
+    ];
+    for (place, part) in &wanted {
+        let told = said.lines().filter(|line| line.contains(place.as_str()) && line.contains(part)).count();
+        assert_eq!(told, 1, "{place} {part}: {said}");
+    }
+    assert!(said.contains(&format!("\n\n{} mistakes found", wanted.len())), "{said}");
+    // A gateway that is started says the same, and a secret in the wrong place is told nowhere.
+    let served = keyward(&["serve", "--config", config.to_str().unwrap(), "--set", "gateway.thread=2"]);
+    let served = (served.status.code(), text(&served.stderr));
+    assert_eq!(served, (Some(1), format!("keyward: {}\n", said.split("\n\n").next().unwrap())));
+    assert!(!said.contains("pt-clear"), "{said}");
+}
+
 /// A trail's folder that cannot be one is told in the same words before a start and by it.
 #[test]
 fn a_wrong_folder_for_the_trail_is_told_alike_by_check_and_serve() {

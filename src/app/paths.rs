@@ -1,7 +1,7 @@
 //! The paths of a configuration: each is of its kind, and can be read or written as a gateway will. Looks, and writes nothing.
 
 use crate::audit::ballast;
-use crate::config::Settings;
+use crate::config::{Draft, Settings};
 use rustix::fs::Access;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -19,9 +19,11 @@ enum Use {
     FillOrMake,
 }
 
-/// What is wrong with paths, each named by its key.
-pub fn problems(settings: &Settings) -> Vec<String> {
+/// What is wrong with paths, each named by its key. Where a key is wrong, so may be what follows from it.
+pub fn problems(draft: &Draft) -> Vec<String> {
+    let settings = &draft.settings;
     let evidence = &settings.evidence;
+    let own = if draft.is_sure("audit") && draft.is_sure("evidence") { written(settings) } else { Vec::new() };
     let paths = [
         ("evidence.directory", evidence.off_host.directory.as_deref(), Use::Fill),
         ("evidence.webhook_token_file", evidence.off_host.webhook_credential.token_file(), Use::Read),
@@ -30,7 +32,7 @@ pub fn problems(settings: &Settings) -> Vec<String> {
         ("retention.holds_file", settings.retention.holds_file.as_deref(), Use::Read),
     ];
     let read = paths.into_iter().filter_map(|(key, path, wanted)| wrong(key, path?, wanted));
-    written(settings).into_iter().chain(read).collect()
+    own.into_iter().chain(read).collect()
 }
 
 /// What is wrong with the paths without which no trail can be opened, each named by its key. What of a key file follows from

@@ -3,11 +3,12 @@
 use super::files::{self, Files};
 use super::paths;
 use super::threads_of;
+use crate::alike;
 use crate::audit::retention::Holds;
 use crate::caller::Directory;
 use crate::catalog::{Catalog, Target};
 use crate::causes::causes;
-use crate::config::Settings;
+use crate::config::{Draft, Settings};
 use crate::folder;
 use crate::gate::Rules;
 use crate::listen::tls::Tls;
@@ -17,6 +18,7 @@ use crate::proxy::upstream;
 use crate::push;
 use crate::threads;
 use http::Method;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Everything that can be read and checked without binding a port or writing a byte.
@@ -32,30 +34,35 @@ pub struct Prepared {
 }
 
 /// All that is wrong, a line each.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Default, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Problems(pub Vec<String>);
 
+impl Problems {
+    fn of(some: impl IntoIterator<Item = impl ToString>) -> Self {
+        Self(some.into_iter().map(|one| one.to_string()).collect())
+    }
+}
+
 impl Prepared {
-    /// Reads catalogue, callers and policies.
+    /// Reads catalogue, callers and policies, as far as it is known where they are.
     ///
     /// # Errors
     /// All that is wrong, each with file and place.
-    pub fn read(settings: Settings) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
+    pub fn read(draft: Draft) -> Result<Self, Problems> {
+        let mut problems = Problems::of(&draft.mistakes).0;
+        let sure = |section| draft.is_sure(section);
+        let settings = &draft.settings;
         problems.extend(upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).err());
         let pushes = push::prepare(&settings.pushes).map_err(|more| problems.extend(more));
-        let catalog = read_catalog(&settings).map_err(|more| problems.extend(more.0));
-        let rules = match &catalog {
-            Ok(catalog) => read_rules(&settings, catalog).map_err(|more| problems.extend(more.0)),
-            // What policies may speak of is not known; what is wrong with them beside is told all the same.
-            Err(()) => {
-                problems.extend(read_directory(&settings).err().into_iter().chain(Bundle::mistakes(&settings.policies_dir)));
-                Err(())
-            }
-        };
-        match (catalog, rules, pushes) {
-            (Ok(catalog), Ok(rules), Ok(pushes)) if problems.is_empty() => Ok(Self { settings, catalog: Arc::new(catalog), rules, pushes }),
+        let (catalog, more) = if sure("catalog") { read_catalog(settings) } else { Default::default() };
+        let whole = sure("catalog") && more.0.is_empty();
+        problems.extend(more.0);
+        let callers = sure("callers").then_some(settings.callers_file.as_path());
+        let policies = sure("policies").then_some(settings.policies_dir.as_path());
+        let rules = rules(callers, policies, &catalog, whole).map_err(|more| problems.extend(more.0));
+        match (rules, pushes) {
+            (Ok(rules), Ok(pushes)) if problems.is_empty() => Ok(Self { settings: draft.settings, catalog: Arc::new(catalog), rules, pushes }),
             _ => Err(Problems(problems)),
         }
     }
@@ -66,9 +73,12 @@ impl Prepared {
 /// # Errors
 /// All that is wrong with them.
 pub fn read_words(settings: &Settings) -> Result<(Catalog, Directory), Problems> {
-    match (read_catalog(settings), read_directory(settings)) {
-        (Ok(catalog), Ok(directory)) => Ok((catalog, directory)),
-        (catalog, directory) => Err(Problems(catalog.err().into_iter().flat_map(|more| more.0).chain(directory.err()).collect())),
+    let (catalog, mut problems) = read_catalog(settings);
+    let (directory, more) = read_directory(&settings.callers_file);
+    problems.0.extend(more.0);
+    match directory {
+        Some(directory) if problems.0.is_empty() => Ok((catalog, directory)),
+        _ => Err(problems),
     }
 }
 
@@ -77,7 +87,8 @@ pub fn read_words(settings: &Settings) -> Result<(Catalog, Directory), Problems>
 ///
 /// # Errors
 /// All that is wrong, a line each.
-pub fn check_doors(settings: &Settings) -> Result<Vec<String>, Problems> {
+pub fn check_doors(draft: &Draft) -> Result<Vec<String>, Problems> {
+    let settings = &draft.settings;
     let mut problems = Vec::new();
     for listener in &settings.listeners {
         let loaded = listener.tls.clone().map(Tls::load).transpose();
@@ -89,33 +100,43 @@ pub fn check_doors(settings: &Settings) -> Result<Vec<String>, Problems> {
     problems.extend(twice.map(|address| format!("configuration: two listeners have the address {address}: give each its own")));
     let holds = settings.retention.holds_file.as_deref().map(Holds::read).transpose();
     problems.extend(holds.err().map(|error| format!("configuration: {}", causes(&error))));
-    problems.extend(paths::problems(settings));
-    let (full, unfit) = paths::disk(settings);
-    problems.extend(full);
-    let mut warnings: Vec<_> = unfit.into_iter().collect();
-    warnings.extend(files::length_warning());
-    match Files::look(settings) {
-        Ok(files) => warnings.extend(files.warning(settings)),
-        Err(few) => problems.push(few.to_string()),
+    let mut warnings: Vec<_> = files::length_warning().into_iter().collect();
+    problems.extend(paths::problems(draft));
+    if draft.is_sure("audit") {
+        let (full, unfit) = paths::disk(settings);
+        problems.extend(full);
+        warnings.extend(unfit);
+    }
+    if draft.is_sure("limits") {
+        match Files::look(settings) {
+            Ok(files) => warnings.extend(files.warning(settings)),
+            Err(few) => problems.push(few.to_string()),
+        }
     }
     problems.extend(threads::probe(threads_of(settings)).err().map(|few| few.to_string()));
     if problems.is_empty() { Ok(warnings) } else { Err(Problems(problems)) }
 }
 
-fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
-    let mut catalog = Catalog::load(&settings.catalog_dir).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
-    let mut problems = Vec::new();
+/// The catalogue as far as it is right, and all that is wrong: with it, and with what the configuration says of it.
+fn read_catalog(settings: &Settings) -> (Catalog, Problems) {
+    let (mut catalog, errors) = Catalog::read(&settings.catalog_dir);
+    let whole = errors.is_empty();
+    let mut problems = Problems::of(errors).0;
+    let mut unknown = Vec::new();
     for (service, hosts) in &settings.service_hosts {
         if !catalog.add_hosts(service, hosts) {
-            problems.push(format!("configuration: `[[service]] name = \"{service}\"` is no service of the catalogue: known are {}", service_names(&catalog)));
+            unknown.push((format!("`[[service]] name = \"{service}\"`"), service));
         }
     }
     let bound = settings.listeners.iter().filter_map(|l| l.service.as_ref()).chain(settings.upstreams.iter().filter_map(|u| u.service.as_ref()));
-    for service in bound.filter(|name| catalog.service(name).is_none()) {
-        problems.push(format!(
-            "configuration: a listener or upstream is bound to `{service}`, which is no service of the catalogue: known are {}",
-            service_names(&catalog)
-        ));
+    unknown.extend(
+        bound.filter(|name| catalog.service(name).is_none()).map(|service| (format!("a listener or upstream is bound to `{service}`, which"), service)),
+    );
+    // A document that cannot be read may be that service's.
+    for (what, service) in unknown.into_iter().filter(|_| whole) {
+        let known: Vec<_> = catalog.services().map(|(s, _)| s.name.as_str()).collect();
+        let near = alike::did_you_mean(service, known.iter().copied());
+        problems.push(format!("configuration: {what} is no service of the catalogue{near}: known are {}", known.join(", ")));
     }
     for listener in &settings.listeners {
         let Some(health) = &listener.health else { continue };
@@ -125,26 +146,45 @@ fn read_catalog(settings: &Settings) -> Result<Catalog, Problems> {
             problems.push(format!("configuration: listener {}: `health_path = \"{path}\"` is a path of a cloud: take another one", listener.address));
         }
     }
-    if problems.is_empty() { Ok(catalog) } else { Err(Problems(problems)) }
+    (catalog, Problems(problems))
 }
 
-fn service_names(catalog: &Catalog) -> String {
-    catalog.services().map(|(s, _)| s.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
+/// Callers and policies anew.
+///
+/// # Errors
+/// All that is wrong with them.
 pub(super) fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems> {
-    match read_directory(settings) {
-        Ok(directory) => {
-            let policies =
-                Bundle::load(&settings.policies_dir, catalog, &directory).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
-            Ok(Rules { directory, policies })
+    rules(Some(&settings.callers_file), Some(&settings.policies_dir), catalog, true)
+}
+
+/// Callers and policies, where it is known where they are. What is wrong with one hides nothing that is wrong with the other; by a
+/// part of the catalogue, or of the groups, policies are not judged by what may be in the rest.
+fn rules(callers: Option<&Path>, policies: Option<&Path>, catalog: &Catalog, whole: bool) -> Result<Rules, Problems> {
+    let (directory, mut problems) = callers.map(read_directory).unwrap_or_default();
+    let whole = whole && directory.is_some();
+    let directory = directory.unwrap_or_default();
+    let bundle = match policies {
+        None => None,
+        Some(dir) if whole => Bundle::load(dir, catalog, &directory).map_err(|errors| problems.0.extend(Problems::of(errors).0)).ok(),
+        Some(dir) => {
+            problems.0.extend(Problems::of(Bundle::mistakes(dir, catalog, &directory)).0);
+            None
         }
-        Err(problem) => Err(Problems(std::iter::once(problem).chain(Bundle::mistakes(&settings.policies_dir)).collect())),
+    };
+    match bundle {
+        Some(policies) if problems.0.is_empty() => Ok(Rules { directory, policies }),
+        _ => Err(problems),
     }
 }
 
-fn read_directory(settings: &Settings) -> Result<Directory, String> {
-    let file = settings.callers_file.display();
-    let text = folder::text(&settings.callers_file).map_err(|why| format!("{file}: {why}"))?;
-    Directory::parse(&text).map_err(|e| format!("{file}: {}", e.to_string().trim()))
+/// The callers as far as they are right; none when it is not known which groups there are.
+fn read_directory(file: &Path) -> (Option<Directory>, Problems) {
+    let of = file.display().to_string();
+    match folder::text(file) {
+        Ok(text) => {
+            let (directory, mistakes) = Directory::read(&of, &text);
+            (directory, Problems::of(mistakes))
+        }
+        Err(why) => (None, Problems(vec![format!("{of}: {why}")])),
+    }
 }

@@ -6,7 +6,7 @@ use crate::request::{PeerCertificate, PeerTls};
 
 fn directory(key: &DigestKey) -> Directory {
     let digest = key.digest(b"pt-secret");
-    Directory::parse(&format!(
+    Directory::parse("callers.toml", &format!(
         "groups = ['key-admins']\n[callers.ci-keys]\nkind = 'robot'\ngroups = ['key-admins']\naccess_keys = ['AK1']\n[callers.desk]\nkind = 'user'\ntokens = ['{digest}']\n"
     ))
     .unwrap()
@@ -141,7 +141,7 @@ fn the_unknown_and_the_ambiguous_are_anonymous() {
 fn a_listed_certificate_identifies_and_another_callers_key_beside_it_does_not() {
     let key = DigestKey::new([7; 32]);
     let text = "[callers.ci]\nkind = 'robot'\ncertificates = ['dns:ci.example.com']\n[callers.desk]\nkind = 'user'\naccess_keys = ['AK1']\ncertificates = ['uri:spiffe://example.com/desk']\n";
-    let directory = Directory::parse(text).unwrap();
+    let directory = Directory::parse("callers.toml", text).unwrap();
     let ask = |names: &[&str], headers: &[(&'static str, &str)]| {
         let mut head = head("POST", "/", headers);
         let certificate = PeerCertificate { fingerprint: "sha256:00".to_owned(), names: names.iter().map(|n| (*n).to_owned()).collect() };
@@ -168,7 +168,48 @@ fn a_callers_file_with_a_mistake_is_refused() {
         (twice, "names one caller"),
         ("[callers.a]\nkind = 'robot'\ncertificates = ['ci.example.com']\n", "`dns:`"),
     ] {
-        let error = Directory::parse(text).unwrap_err().to_string();
+        let error = Directory::parse("callers.toml", text).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_callers_file_is_told_with_its_line() {
+    let text = "groups = ['ops', 'keys']\n[callers.a]\nkind = 'robt'\ngroups = ['keys', 'opps', 'none']\n[callers.b]\ntokens = ['pt-clear', 5]\n\
+                acess_keys = []\n[callers.c]\nkind = 'user'\naccess_keys = ['AK1']\ntokens = ['pt-clear']\ncertificates = ['ci.example.com']\n\
+                [callers.d]\nkind = 'robot'\naccess_keys = ['AK2', 'AK1']\ntokens = 'pt-hidden'\n[callers.f]\n[caller.e]\n";
+    let said = Directory::parse("c.toml", text).unwrap_err().to_string();
+    let lines: Vec<_> = said.lines().collect();
+    let wanted = [
+        ("c.toml:3:8: ", "unknown variant `robt`"),
+        ("c.toml:4:19: ", "`opps`, which is not in `groups` (did you mean `ops`?)"),
+        ("c.toml:4:27: ", "`none`, which is not in `groups`"),
+        ("c.toml:6:11: ", "keyward digest"),
+        ("c.toml:6:23: ", "expected a string"),
+        ("c.toml:7:1: ", "did you mean `access_keys`"),
+        ("c.toml:11:11: ", "keyward digest"),
+        ("c.toml:12:17: ", "`dns:`"),
+        ("c.toml:15:23: ", "`AK1` belongs to `c` and to `d`"),
+        ("c.toml:16:10: ", "a string, expected"),
+        ("c.toml:17:10: ", "`kind` of `f` is missing"),
+        ("c.toml:18:2: ", "did you mean `callers`"),
+    ];
+    assert_eq!(lines.len(), wanted.len(), "{said}");
+    for (line, (place, text)) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(place) && line.contains(text), "{place} {text}: {said}");
+    }
+    // A token may stand anywhere, and the record of a reload has what was told.
+    assert!(!said.contains("pt-"), "{said}");
+    let said = Directory::parse("c.toml", "groups = []\n[callers.a]\nkind = 'robot'\ntokens = ['pt-clear'\n[callers.b]\n").unwrap_err().to_string();
+    assert!(said.starts_with("c.toml:") && said.lines().count() == 1 && !said.contains("pt-"), "{said}");
+}
+
+#[test]
+fn groups_are_known_unless_something_is_wrong_with_them() {
+    let groups = |text: &str| Directory::read("c.toml", text).0.map(|directory| directory.groups);
+    assert_eq!(groups("groups = ['a']\n[callers.b]\nkind = 5\n"), Some(vec!["a".to_owned()]));
+    for unknown in ["grups = ['a']\n[callers.b]\nkind = 'robot'\ngroups = ['a']\n", "groups = ['a', 5]\n", "groups = ["] {
+        assert_eq!(groups(unknown), None, "{unknown}");
+        assert_eq!(Directory::read("c.toml", unknown).1.len(), 1, "{unknown}");
     }
 }

@@ -10,6 +10,7 @@ pub mod route;
 pub mod schema;
 pub mod source;
 
+use crate::alike;
 use crate::folder;
 use crate::reason::Reason;
 use crate::secret::sha256;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 const FOLDER: folder::Kind = folder::Kind { reads: |name| name.ends_with(".yaml") || name.ends_with(".yml"), known: &[], words: "*.yaml and *.yml" };
 
 /// All documents, joined.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Catalog {
     services: Vec<ServiceRoutes>,
     operations: Vec<Arc<Operation>>,
@@ -112,14 +113,20 @@ impl Catalog {
     /// Reads every `*.yaml` and `*.yml` of a folder.
     ///
     /// # Errors
-    /// All that is wrong, a document at a time, each with file and place; or that there is no document at all.
+    /// All that is wrong, each with file and place; or that there is no document at all.
     pub fn load(dir: &Path) -> Result<Self, Vec<DocumentError>> {
+        whole(Self::read(dir))
+    }
+
+    /// The same as far as documents are right, with all that is wrong. What is not in it may be in the others.
+    pub fn read(dir: &Path) -> (Self, Vec<DocumentError>) {
         let told = |path: &Path, why: String| DocumentError { file: path.display().to_string(), place: None, why };
-        let texts = folder::read(dir, FOLDER).map_err(|faults| faults.into_iter().map(|fault| told(&fault.path, fault.why)).collect::<Vec<_>>())?;
-        if texts.is_empty() {
-            return Err(vec![told(dir, "there is no *.yaml in this folder".to_owned())]);
+        let (texts, faults) = folder::read(dir, FOLDER);
+        let mut errors: Vec<_> = faults.into_iter().map(|fault| told(&fault.path, fault.why)).collect();
+        if texts.is_empty() && errors.is_empty() {
+            errors.push(told(dir, "there is no *.yaml in this folder".to_owned()));
         }
-        Self::from_texts(&texts)
+        Self::join(&texts, errors)
     }
 
     /// Joins documents given as (file name, text).
@@ -127,24 +134,26 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::load`].
     pub fn from_texts(texts: &[(String, String)]) -> Result<Self, Vec<DocumentError>> {
-        let (mut documents, mut errors) = (Vec::new(), Vec::new());
+        whole(Self::join(texts, Vec::new()))
+    }
+
+    fn join(texts: &[(String, String)], mut errors: Vec<DocumentError>) -> (Self, Vec<DocumentError>) {
+        let mut documents = Vec::new();
         for (file, text) in texts {
             match document::read(file, text) {
                 Ok(document) => documents.push(document),
                 Err(mut faults) => errors.append(&mut faults),
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        join_aliases(&mut documents)?;
-        check_collisions(&documents)?;
+        let all = errors.is_empty();
+        errors.append(&mut join_aliases(&mut documents, all));
+        errors.append(&mut collisions(&documents));
         let digest = digest(texts);
         let services: Vec<_> = documents.into_iter().map(ServiceRoutes::new).collect();
         let operations = services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
         let mut credentials = Credentials::default();
         services.iter().for_each(|s| credentials.join(&s.service.credentials));
-        Ok(Self { services, operations, credentials, digest, documents: texts.to_vec() })
+        (Self { services, operations, credentials, digest, documents: texts.to_vec() }, errors)
     }
 
     /// Adds an operator's hosts to a service. False when there is no such service.
@@ -241,8 +250,13 @@ impl ServiceRoutes {
     }
 }
 
-/// Gives every alias the action of the operation that it names.
-fn join_aliases(documents: &mut [Document]) -> Result<(), Vec<DocumentError>> {
+fn whole((catalog, errors): (Catalog, Vec<DocumentError>)) -> Result<Catalog, Vec<DocumentError>> {
+    if errors.is_empty() { Ok(catalog) } else { Err(errors) }
+}
+
+/// Gives every alias the action of the operation that it names, and takes those away that have none. Where not all documents are
+/// known, what an alias leads to may be in another one.
+fn join_aliases(documents: &mut [Document], all: bool) -> Vec<DocumentError> {
     let mut primaries = BTreeMap::new();
     let mut errors = Vec::new();
     for document in documents.iter() {
@@ -259,25 +273,33 @@ fn join_aliases(documents: &mut [Document]) -> Result<(), Vec<DocumentError>> {
     for document in documents.iter_mut() {
         let service = document.service.name.clone();
         let mut faults = Vec::new();
-        for route in &mut document.operations {
-            let Some(alias_of) = &route.alias_of else { continue };
+        document.operations.retain_mut(|route| {
+            let Some(alias_of) = &route.alias_of else { return true };
             let action = if alias_of.contains('.') { alias_of.clone() } else { format!("{service}.{alias_of}") };
             let kind = route.operation.resource.as_ref().map(|r| r.kind.clone());
-            match primaries.get(&action) {
-                None => faults.push((route.pointer.clone(), format!("`x-keyward-alias-of: {alias_of}` leads to no operation"))),
-                Some(primary) if *primary != kind => {
-                    faults.push((route.pointer.clone(), format!("acts on {kind:?}, but the operation that it is an alias of on {primary:?}")));
+            let why = match primaries.get(&action) {
+                Some(primary) if *primary == kind => {
+                    route.operation.action = action;
+                    return true;
                 }
-                Some(_) => route.operation.action = action,
+                Some(primary) => format!("acts on {kind:?}, but the operation that it is an alias of on {primary:?}"),
+                None => {
+                    let near = alike::did_you_mean(&action, primaries.keys().map(String::as_str));
+                    format!("`x-keyward-alias-of: {alias_of}` leads to no operation{near}")
+                }
+            };
+            if all || primaries.contains_key(&action) {
+                faults.push((route.pointer.clone(), why));
             }
-        }
+            false
+        });
         errors.extend(faults.into_iter().map(|(pointer, why)| error(document, &pointer, why)));
     }
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    errors
 }
 
 /// Two operations on one path of one host would make the judgement a matter of order.
-fn check_collisions(documents: &[Document]) -> Result<(), Vec<DocumentError>> {
+fn collisions(documents: &[Document]) -> Vec<DocumentError> {
     let mut errors = Vec::new();
     for (i, first) in documents.iter().enumerate() {
         for second in documents.iter().skip(i) {
@@ -297,7 +319,7 @@ fn check_collisions(documents: &[Document]) -> Result<(), Vec<DocumentError>> {
             }
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    errors
 }
 
 fn error(document: &Document, pointer: &str, why: String) -> DocumentError {

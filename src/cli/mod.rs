@@ -26,7 +26,7 @@ mod trail;
 
 use crate::app::{Gateway, Prepared, Problems, check_doors, files};
 use crate::catalog::Catalog;
-use crate::config::Settings;
+use crate::config::{Draft, Settings};
 use crate::secret::DigestKey;
 use crate::{demo, log, sandbox};
 use anyhow::Context;
@@ -138,6 +138,11 @@ struct Configured {
 }
 
 impl Configured {
+    /// For what works with the whole of it: what is wrong with one part hides nothing of the others.
+    fn draft(&self) -> anyhow::Result<Draft> {
+        Ok(Draft::read(&self.config, &self.sets)?)
+    }
+
     fn settings(&self) -> anyhow::Result<Settings> {
         Ok(Settings::load(&self.config, &self.sets)?)
     }
@@ -180,23 +185,20 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let mut settings = args.configured.settings()?;
+    let mut draft = args.configured.draft()?;
     if args.accept_trail.as_ref().is_some_and(|why| why.trim().is_empty()) {
         anyhow::bail!("--accept-trail: say why");
     }
-    settings.evidence.accept = args.accept_trail;
-    Ok(ExitCode::from(Gateway::open(Prepared::read(settings)?)?.serve()?))
+    draft.settings.evidence.accept = args.accept_trail;
+    Ok(ExitCode::from(Gateway::open(Prepared::read(draft)?)?.serve()?))
 }
 
 fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
-    let (prepared, warnings) = match configured.settings().and_then(|s| {
-        let warnings = check_doors(&s)?;
-        Ok((Prepared::read(s)?, warnings))
-    }) {
+    let (prepared, warnings) = match checked(configured) {
         Ok(checked) => checked,
-        Err(error) => {
-            let count = error.downcast_ref::<Problems>().map_or(1, |p| p.0.len());
-            log::say(format_args!("{error:#}\n\n{count} mistake{} found", if count == 1 { "" } else { "s" }));
+        Err(Problems(problems)) => {
+            let count = problems.len();
+            log::say(format_args!("{}\n\n{count} mistake{} found", problems.join("\n"), if count == 1 { "" } else { "s" }));
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -211,6 +213,19 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     }
     sayln!("{}", if warned { "no mistakes, but see the warnings" } else { "all is well" })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a gateway would work with, and what is good to know of it.
+///
+/// # Errors
+/// All that is wrong.
+fn checked(configured: &Configured) -> Result<(Prepared, Vec<String>), Problems> {
+    let draft = Draft::read(&configured.config, &configured.sets).map_err(|mistake| Problems(vec![mistake.to_string()]))?;
+    let doors = check_doors(&draft);
+    match (Prepared::read(draft), doors) {
+        (Ok(prepared), Ok(warnings)) => Ok((prepared, warnings)),
+        (prepared, doors) => Err(Problems([prepared.err(), doors.err()].into_iter().flatten().flat_map(|more| more.0).collect())),
+    }
 }
 
 fn run_sandbox(args: &SandboxArgs) -> anyhow::Result<ExitCode> {

@@ -65,8 +65,8 @@ pub fn run(policy: Policy) -> anyhow::Result<ExitCode> {
 fn schema(settings: &Settings) -> Result<String, Problems> {
     let (catalog, directory) = read_words(settings)?;
     let problems = |errors: Vec<PolicyError>| Problems(errors.iter().map(ToString::to_string).collect());
-    let patterns = Texts::read(&settings.policies_dir).map(|texts| texts.patterns);
-    let with_patterns = patterns.and_then(|patterns| schema_text(patterns.as_ref(), &catalog, &directory));
+    let (texts, faults) = Texts::read(&settings.policies_dir);
+    let with_patterns = if faults.is_empty() { schema_text(texts.patterns.as_ref(), &catalog, &directory) } else { Err(faults) };
     with_patterns.or_else(|errors| {
         let text = schema_text(None, &catalog, &directory).map_err(problems)?;
         crate::log::say(format_args!("{}\nthis is the schema without the patterns", problems(errors)));
@@ -75,7 +75,7 @@ fn schema(settings: &Settings) -> Result<String, Problems> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let prepared = Prepared::read(args.configured.settings()?)?;
+    let prepared = Prepared::read(args.configured.draft()?)?;
     let rows = prepared.rules.policies.policies().map(|p| {
         let effect = if p.effect == Effect::Permit { "permit" } else { "forbid" };
         let mode = if p.mode == Mode::Shadow { "shadow" } else { "enforce" };
@@ -97,7 +97,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let prepared = Prepared::read(args.configured.settings()?)?;
+    let prepared = Prepared::read(args.configured.draft()?)?;
     let dir = args.cases.clone().unwrap_or_else(|| prepared.settings.policies_dir.join("tests"));
     let problems = |errors: Vec<PolicyError>| Problems(errors.iter().map(ToString::to_string).collect());
     let cases = cases::load(&dir).map_err(problems)?;

@@ -42,39 +42,46 @@ impl Credential {
     /// Reads what is configured.
     ///
     /// # Errors
-    /// The key that is wrong, such as `token_scheme`, and why.
-    pub fn read(written: Written) -> Result<Self, (&'static str, String)> {
-        let name = |key, name: &str| match HeaderName::try_from(name) {
-            Ok(header) if OWN.contains(&header.as_str()) => Err((key, format!("`{name}` says how the request is framed or where it goes: leave it out"))),
-            Ok(header) => Ok(header),
-            Err(_) => Err((key, format!("`{name}` is no name of a header"))),
+    /// The keys that are wrong, such as `token_scheme`, each with why.
+    pub fn read(written: Written) -> Result<Self, Vec<(&'static str, String)>> {
+        let mut wrongs = Vec::new();
+        let mut name = |key, name: &str| {
+            let why = match HeaderName::try_from(name) {
+                Ok(header) if OWN.contains(&header.as_str()) => format!("`{name}` says how the request is framed or where it goes: leave it out"),
+                Ok(header) => return Some(header),
+                Err(_) => format!("`{name}` is no name of a header"),
+            };
+            wrongs.push((key, why));
+            None
         };
-        let token = match written.token_file {
-            None if written.token_header.is_some() => return Err(("token_header", "it needs a `token_file`".to_owned())),
-            None if written.token_scheme.is_some() => return Err(("token_scheme", "it needs a `token_file`".to_owned())),
-            None => None,
-            Some(file) => {
-                let header = written.token_header.map_or(Ok(AUTHORIZATION), |text| name("token_header", &text))?;
-                let usual = if header == AUTHORIZATION { "Bearer" } else { "" };
-                let scheme = written.token_scheme.unwrap_or_else(|| usual.to_owned());
-                if !scheme.bytes().all(|b| b.is_ascii_graphic()) {
-                    return Err(("token_scheme", format!("`{scheme}` is no scheme: write one word, such as `Splunk`")));
-                }
-                Some(Token { file, header, scheme })
-            }
-        };
+        let header = written.token_header.as_ref().map_or(Some(AUTHORIZATION), |text| name("token_header", text));
+        let named: Vec<_> = written.headers.iter().filter_map(|(key, value)| Some((name("headers", key)?, key, value))).collect();
+        if written.token_file.is_none() {
+            let alone = [("token_header", written.token_header.is_some()), ("token_scheme", written.token_scheme.is_some())];
+            wrongs.extend(alone.into_iter().filter(|(_, there)| *there).map(|(key, _)| (key, "it needs a `token_file`".to_owned())));
+        }
+        let usual = if header == Some(AUTHORIZATION) { "Bearer" } else { "" };
+        let scheme = written.token_scheme.unwrap_or_else(|| usual.to_owned());
+        if !scheme.bytes().all(|b| b.is_ascii_graphic()) {
+            wrongs.push(("token_scheme", format!("`{scheme}` is no scheme: write one word, such as `Splunk`")));
+        }
+        let token = written.token_file.zip(header).map(|(file, header)| Token { file, header, scheme });
         let mut headers = HeaderMap::new();
-        for (key, value) in written.headers {
-            let header = name("headers", &key)?;
+        for (header, key, value) in named {
             if header == AUTHORIZATION || token.as_ref().is_some_and(|token| token.header == header) {
-                return Err(("headers", format!("`{key}` is a secret, and would stand in the configuration: put it into a `token_file`")));
+                wrongs.push(("headers", format!("`{key}` is a secret, and would stand in the configuration: put it into a `token_file`")));
+                continue;
             }
-            let value = HeaderValue::from_str(&value).map_err(|_| ("headers", format!("`{key}` cannot have the value `{value}`")))?;
-            if headers.insert(header, value).is_some() {
-                return Err(("headers", format!("`{key}` stands twice")));
+            match HeaderValue::from_str(value) {
+                Ok(value) => {
+                    if headers.insert(header, value).is_some() {
+                        wrongs.push(("headers", format!("`{key}` stands twice")));
+                    }
+                }
+                Err(_) => wrongs.push(("headers", format!("`{key}` cannot have the value `{value}`"))),
             }
         }
-        Ok(Self { token, headers })
+        if wrongs.is_empty() { Ok(Self { token, headers }) } else { Err(wrongs) }
     }
 
     /// The file with the token, if there is one.
@@ -158,13 +165,16 @@ mod tests {
             (None, Some("a b"), "token_scheme"),
             (None, Some("a\r\nb: c"), "token_scheme"),
         ] {
-            assert_eq!(Credential::read(written(file, header, scheme)).unwrap_err().0, key, "{header:?} {scheme:?}");
+            assert_eq!(Credential::read(written(file, header, scheme)).unwrap_err()[0].0, key, "{header:?} {scheme:?}");
         }
-        assert_eq!(Credential::read(Written { token_scheme: Some("Splunk".to_owned()), ..Written::default() }).unwrap_err().0, "token_scheme");
+        assert_eq!(Credential::read(Written { token_scheme: Some("Splunk".to_owned()), ..Written::default() }).unwrap_err()[0].0, "token_scheme");
         for (name, value) in [("Host", "x"), ("Authorization", "x"), ("X", "a\nb"), ("X-Key", "x"), ("", "x")] {
             let headers = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-            assert_eq!(Credential::read(Written { headers, ..written(file, Some("x-key"), None) }).unwrap_err().0, "headers", "{name}");
+            assert_eq!(Credential::read(Written { headers, ..written(file, Some("x-key"), None) }).unwrap_err()[0].0, "headers", "{name}");
         }
+        let headers = BTreeMap::from([("Host".to_owned(), "x".to_owned()), ("X".to_owned(), "a\nb".to_owned())]);
+        let wrongs = Credential::read(Written { headers, ..written(file, Some("a b"), Some("c d")) }).unwrap_err();
+        assert_eq!(wrongs.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["token_header", "headers", "token_scheme", "headers"]);
         let headers = BTreeMap::from([("X-Splunk-Request-Channel".to_owned(), "0a1b".to_owned())]);
         let read = Credential::read(Written { headers, ..Written::default() }).unwrap().headers("text/plain").unwrap();
         assert_eq!(read.get("x-splunk-request-channel").unwrap(), "0a1b");

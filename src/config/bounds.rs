@@ -1,6 +1,8 @@
 //! Bounds of plain numbers: one with which no gateway could start, or none take a call, is a mistake.
 
 use super::form::Form;
+use super::wrong;
+use crate::written::Written;
 
 /// More threads than any machine has use for; the system may refuse to make more.
 const THREADS_MAX: u64 = 1024;
@@ -8,11 +10,8 @@ const THREADS_MAX: u64 = 1024;
 /// Longer than any manager waits for an end.
 const DRAIN_SECONDS_MAX: u64 = 24 * 60 * 60;
 
-/// Checks them.
-///
-/// # Errors
-/// The first key that is out of bounds, and what it takes.
-pub(super) fn check(form: &Form) -> Result<(), (&'static str, String)> {
+/// Tells every key that is out of bounds, and what it takes.
+pub(super) fn check(form: &Form, told: &mut Written<'_>) {
     let (limits, upstreams) = (&form.limits, &form.upstreams);
     let numbers = [
         ("gateway.threads", form.gateway.threads as u64, THREADS_MAX),
@@ -32,12 +31,14 @@ pub(super) fn check(form: &Form) -> Result<(), (&'static str, String)> {
         ("upstreams.write_ms", upstreams.write_ms, u64::MAX),
     ];
     let ends = [("gateway.drain_delay_seconds", form.gateway.drain_delay_seconds), ("gateway.drain_seconds", form.gateway.drain_seconds)];
-    if let Some((key, number)) = ends.into_iter().find(|(_, number)| *number > DRAIN_SECONDS_MAX) {
-        return Err((key, format!("{number} is too much: {DRAIN_SECONDS_MAX} at most")));
+    for (key, number, max) in numbers {
+        match number {
+            0 => wrong(told, key, "0 would let nothing through: leave it out for the default".to_owned()),
+            _ if number > max => wrong(told, key, format!("{number} is too much: {max} at most")),
+            _ => {}
+        }
     }
-    match numbers.iter().find(|(_, number, max)| !(1..=*max).contains(number)) {
-        None => Ok(()),
-        Some((key, 0, _)) => Err((key, "0 would let nothing through: leave it out for the default".to_owned())),
-        Some((key, number, max)) => Err((key, format!("{number} is too much: {max} at most"))),
+    for (key, number) in ends.into_iter().filter(|(_, number)| *number > DRAIN_SECONDS_MAX) {
+        wrong(told, key, format!("{number} is too much: {DRAIN_SECONDS_MAX} at most"));
     }
 }

@@ -1,36 +1,35 @@
 //! `[evidence]`: as written, and as meant.
 
-use super::form;
+use super::{clash, form, wrong};
 use crate::client::Url;
-use crate::client::credential::{Credential, Written};
+use crate::client::credential::{self, Credential};
 use crate::evidence::key::{CREDENTIAL, WitnessKey};
 use crate::evidence::{OffHost, Settings, WitnessAt};
+use crate::written::Written;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HTTP: &[(&str, u16)] = &[("https", 443), ("http", 80)];
 const SYSLOG: &[(&str, u16)] = &[("tls", 6514), ("tcp", 601), ("udp", 514)];
 
-/// A key, and what is wrong with its value.
-type Wrong = (&'static str, String);
-
-/// The section as meant.
-pub fn settings(form: &form::Evidence, base: &Path, audit_dir: &Path) -> Result<Settings, Wrong> {
+/// The section as meant, without what is wrong with it.
+pub(super) fn settings(form: &form::Evidence, base: &Path, audit_dir: &Path, told: &mut Written<'_>) -> Settings {
     let key_file = form.key_file.as_ref().map_or_else(|| default_key_file(audit_dir), |file| base.join(file));
     if key_file.starts_with(audit_dir) {
-        return Err(("evidence.key_file", format!("`{}` lies in the trail's own folder: whoever copies the trail would have its key too", key_file.display())));
+        let why = format!("`{}` lies in the trail's own folder: whoever copies the trail would have its key too", key_file.display());
+        wrong(told, "evidence.key_file", why);
     }
     let every = |seconds: u64| Duration::from_secs(seconds.max(1));
     let off_host = OffHost {
         every: every(form.off_host_every_seconds),
         directory: form.directory.as_ref().map(|dir| base.join(dir)),
-        webhook: form.webhook.as_ref().map(|text| url("evidence.webhook", text, HTTP)).transpose()?,
-        webhook_credential: credential(form, base)?,
-        syslog: form.syslog.as_ref().map(|text| url("evidence.syslog", text, SYSLOG)).transpose()?,
-        witnesses: form.witness.iter().map(witness).collect::<Result<_, _>>()?,
+        webhook: form.webhook.as_ref().and_then(|text| url("evidence.webhook", text, HTTP, told)),
+        webhook_credential: credential(form, base, told),
+        syslog: form.syslog.as_ref().and_then(|text| url("evidence.syslog", text, SYSLOG, told)),
+        witnesses: form.witness.iter().enumerate().filter_map(|(i, form)| witness(form, &format!("evidence.witness.{i}"), told)).collect(),
         ca_file: form.ca_file.as_ref().map(|file| base.join(file)),
     };
-    Ok(Settings { key_file, origin: form.origin.clone(), every: every(form.every_seconds), accept: None, off_host })
+    Settings { key_file, origin: form.origin.clone(), every: every(form.every_seconds), accept: None, off_host }
 }
 
 /// Where the signing key lies when nothing says where: beside the trail's folder, not in it, so that a copy of the trail
@@ -41,46 +40,57 @@ fn default_key_file(audit_dir: &Path) -> PathBuf {
     credential.filter(|path| path.exists()).unwrap_or_else(beside)
 }
 
-fn url(key: &'static str, text: &str, schemes: &[(&str, u16)]) -> Result<Url, Wrong> {
-    let wanted = || schemes.iter().map(|(scheme, _)| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
-    Url::parse(text, schemes).ok_or_else(|| (key, format!("`{text}` is no URL for this: it begins with one of {}", wanted())))
+fn url(key: &str, text: &str, schemes: &[(&str, u16)], told: &mut Written<'_>) -> Option<Url> {
+    let url = Url::parse(text, schemes);
+    if url.is_none() {
+        let wanted = schemes.iter().map(|(scheme, _)| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
+        wrong(told, key, format!("`{text}` is no URL for this: it begins with one of {wanted}"));
+    }
+    url
 }
 
 /// What lets the webhook take checkpoints.
-fn credential(form: &form::Evidence, base: &Path) -> Result<Credential, Wrong> {
-    let written = Written {
+fn credential(form: &form::Evidence, base: &Path, told: &mut Written<'_>) -> Credential {
+    let written = credential::Written {
         token_file: form.webhook_token_file.as_ref().map(|file| base.join(file)),
         token_header: form.webhook_token_header.clone(),
         token_scheme: form.webhook_token_scheme.clone(),
         headers: form.webhook_headers.clone(),
     };
-    let key = |key| match key {
-        "token_header" => "evidence.webhook_token_header",
-        "token_scheme" => "evidence.webhook_token_scheme",
-        _ => "evidence.webhook_headers",
-    };
-    Credential::read(written).map_err(|(name, why)| (key(name), why))
+    Credential::read(written).unwrap_or_else(|wrongs| {
+        wrongs.into_iter().for_each(|(key, why)| clash(told, "evidence", &format!("evidence.webhook_{key}"), why));
+        Credential::default()
+    })
 }
 
-fn witness(form: &form::Witness) -> Result<WitnessAt, Wrong> {
-    let key = WitnessKey::parse(&form.key).map_err(|error| ("evidence.witness.key", error.to_string()))?;
-    Ok(WitnessAt { url: url("evidence.witness.url", &form.url, HTTP)?, key, every: Duration::from_secs(form.every_seconds.max(1)) })
+fn witness(form: &form::Witness, at: &str, told: &mut Written<'_>) -> Option<WitnessAt> {
+    let key = WitnessKey::parse(&form.key).map_err(|error| wrong(told, &format!("{at}.key"), error.to_string()));
+    let url = url(&format!("{at}.url"), &form.url, HTTP, told);
+    Some(WitnessAt { url: url?, key: key.ok()?, every: Duration::from_secs(form.every_seconds.max(1)) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Settings, Wrong> {
-        settings(&toml::from_str(text).unwrap(), Path::new("/etc/keyward"), Path::new("/var/lib/keyward/audit"))
+    fn read(text: &str) -> Result<Settings, String> {
+        let text = format!("[evidence]\n{text}\n");
+        let mut told = Written::parse("k.toml", &text).unwrap();
+        let form: form::Form = told.read();
+        let settings = settings(&form.evidence, Path::new("/etc/keyward"), Path::new("/var/lib/keyward/audit"), &mut told);
+        match told.into_mistakes().as_slice() {
+            [] => Ok(settings),
+            [one] => Err(one.to_string()),
+            several => panic!("{several:?}"),
+        }
     }
 
     #[test]
     fn the_key_lies_apart_from_the_trail() {
         assert_eq!(read("").unwrap().key_file, Path::new("/var/lib/keyward/evidence.key"));
         assert_eq!(read("key_file = 'k'").unwrap().key_file, Path::new("/etc/keyward/k"));
-        let (key, why) = read("key_file = '/var/lib/keyward/audit/k'").unwrap_err();
-        assert!(key == "evidence.key_file" && why.contains("the trail's own folder"), "{why}");
+        let said = read("key_file = '/var/lib/keyward/audit/k'").unwrap_err();
+        assert!(said.starts_with("k.toml:2:1: evidence.key_file: ") && said.contains("the trail's own folder"), "{said}");
     }
 
     #[test]
@@ -92,7 +102,8 @@ mod tests {
             ("webhook_token_file = 't'\nwebhook_token_header = 'Content-Length'", "evidence.webhook_token_header"),
             ("witness = [{url = 'https://w.example', key = 'w.example+00000000+AAAA'}]", "evidence.witness.key"),
         ] {
-            assert_eq!(read(text).unwrap_err().0, wanted);
+            let said = read(text).unwrap_err();
+            assert!(said.contains(&format!(": {wanted}: ")), "{said}");
         }
     }
 }

@@ -1,15 +1,13 @@
 //! The configuration as written. Every key has a default or is named in the error that its absence gives.
 #![allow(missing_docs, reason = "the keys are documented where users read them: in config/keyward.toml")]
 
-use super::ConfigError;
 use crate::audit::segment::SEGMENT_RECORDS;
 use ipnet::IpNet;
-use serde::de::Error;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use toml::{Table, Value};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -55,22 +53,40 @@ pub struct Listener {
     pub tls: Option<Tls>,
     #[serde(default)]
     pub plain_http_beyond_loopback: bool,
-    #[serde(default, deserialize_with = "networks")]
-    pub proxy_protocol_from: Vec<IpNet>,
-    #[serde(default, deserialize_with = "networks")]
-    pub forwarded_for_from: Vec<IpNet>,
+    #[serde(default)]
+    pub proxy_protocol_from: Vec<Network>,
+    #[serde(default)]
+    pub forwarded_for_from: Vec<Network>,
     pub health_path: Option<String>,
-    #[serde(default, deserialize_with = "networks")]
-    pub health_from: Vec<IpNet>,
+    #[serde(default)]
+    pub health_from: Vec<Network>,
 }
 
-/// Networks with their prefixes. A single address is one too, but has to say so.
-fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-    let network = |text: &String| {
+/// A network with its prefix. A single address is one too, but has to say so.
+#[derive(Clone, Copy, Debug)]
+pub struct Network(pub IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // By a visitor, so that an error has the place of this one of several.
+        from.deserialize_str(NetworkText)
+    }
+}
+
+struct NetworkText;
+
+impl Visitor<'_> for NetworkText {
+    type Value = Network;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a network such as \"10.0.0.0/8\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Network, E> {
         let wanted = text.parse().map_or_else(|_| "10.0.0.0/8".to_owned(), |address: IpAddr| IpNet::from(address).to_string());
-        text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no network: write it with its prefix, such as `{wanted}`")))
-    };
-    Vec::<String>::deserialize(from)?.iter().map(network).collect()
+        let wrong = |_| E::custom(format!("`{text}` is no network: write it with its prefix, such as `{wanted}`"));
+        text.parse().map(Network).map_err(wrong)
+    }
 }
 
 /// `[listener.tls]`
@@ -373,52 +389,4 @@ pub struct Push {
 
 fn native() -> String {
     "ndjson".to_owned()
-}
-
-/// Reads the text of a file, then lays `section.key=value` over it.
-///
-/// # Errors
-/// With line, column and a suggestion; or naming the `--set`.
-pub fn read(file: &str, text: &str, sets: &[String]) -> Result<Form, ConfigError> {
-    let form: Form = toml::from_str(text).map_err(|e| place(file, text, &e))?;
-    if sets.is_empty() {
-        return Ok(form);
-    }
-    let mut table: Table = toml::from_str(text).map_err(|e| place(file, text, &e))?;
-    for given in sets {
-        let fail = |why: String| ConfigError::Set { given: given.clone(), why };
-        set(&mut table, given).map_err(fail)?;
-        // After each, so that the error names the one that is wrong.
-        Form::deserialize(Value::Table(table.clone())).map_err(|e| fail(suggest(e.message())))?;
-    }
-    Form::deserialize(Value::Table(table)).map_err(|e| ConfigError::Set { given: String::new(), why: e.to_string() })
-}
-
-fn set(table: &mut Table, given: &str) -> Result<(), String> {
-    let (path, text) = given.split_once('=').ok_or("write section.key=value")?;
-    let (section, key) = path.split_once('.').ok_or("write section.key=value")?;
-    // What is no TOML value is text: `admin.address=127.0.0.1:1` needs no quotes.
-    let value = toml::from_str::<Table>(&format!("v = {text}")).ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()));
-    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-    let section = section.as_table_mut().ok_or("this section is a list: change it in the file")?;
-    section.insert(key.to_owned(), value);
-    Ok(())
-}
-
-fn place(file: &str, text: &str, e: &toml::de::Error) -> ConfigError {
-    let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    ConfigError::Form { file: file.to_owned(), line, column, why: suggest(e.message()) }
-}
-
-/// Adds the nearest known key to serde's `unknown field …, expected one of …`.
-pub fn suggest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else { return message.trim().to_owned() };
-    let near = quoted.map(|known| (strsim::jaro_winkler(unknown, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match near.filter(|(score, _)| *score > 0.7) {
-        Some((_, known)) => format!("unknown key `{unknown}`: did you mean `{known}`?"),
-        None => message.trim().replace("unknown field", "unknown key"),
-    }
 }

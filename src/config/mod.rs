@@ -3,7 +3,9 @@
 mod bounds;
 mod evidence;
 pub mod form;
+mod listener;
 mod push;
+mod upstream;
 
 use crate::audit::retention;
 use crate::audit::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
@@ -15,9 +17,9 @@ use crate::proxy::Limits;
 use crate::proxy::health::Health;
 use crate::proxy::upstream::{Timeouts, Upstream};
 use crate::rate;
-use form::{ClientCertificates, Form};
-use ipnet::IpNet;
-use std::net::{Ipv6Addr, SocketAddr};
+use crate::written::{Mistake, Mistakes, Written};
+use form::Form;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,95 +108,87 @@ pub struct Listener {
     pub health: Option<Health>,
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{file}: cannot be read: {source}")]
-    Read {
-        /// The file.
-        file: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is no TOML of this form.
-    #[error("{file}:{line}:{column}: {why}")]
-    Form {
-        /// The file.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-        /// What is wrong, with a suggestion.
-        why: String,
-    },
-    /// A `--set` that names no key or gives it a wrong value.
-    #[error("--set {given}: {why}")]
-    Set {
-        /// As given.
-        given: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A value that is of the form, but makes no sense.
-    #[error("{file}: {key}: {why}")]
-    Value {
-        /// The file.
-        file: String,
-        /// The key.
-        key: String,
-        /// What is wrong and what to do.
-        why: String,
-    },
+/// A configuration as far as it can be read.
+#[derive(Debug)]
+pub struct Draft {
+    /// What is right of it; elsewhere the defaults, or nothing.
+    pub settings: Settings,
+    /// What is wrong, by place.
+    pub mistakes: Vec<Mistake>,
+    sure: Vec<&'static str>,
+}
+
+/// The sections of which others ask whether they are known.
+const SECTIONS: &[&str] = &["catalog", "callers", "policies", "audit", "evidence", "limits"];
+
+impl Draft {
+    /// Reads a configuration file; `sets` are `section.key=value` and win.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no TOML.
+    pub fn read(file: &Path, sets: &[String]) -> Result<Self, Mistake> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| Mistake { of: name.clone(), place: None, why: format!("cannot be read: {error}") })?;
+        let base = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut told = Written::parse(&name, &text)?;
+        let mut form = told.read();
+        if !sets.is_empty() {
+            sets.iter().for_each(|given| told.lay_over(given));
+            form = told.read();
+        }
+        let settings = Settings::from_form(base, form, &mut told);
+        let sure = SECTIONS.iter().copied().filter(|section| told.is_sure(section)).collect();
+        Ok(Self { settings, mistakes: told.into_mistakes(), sure })
+    }
+
+    /// Whether a section is as it was meant: nothing in it is wrong.
+    pub fn is_sure(&self, section: &str) -> bool {
+        self.sure.contains(&section)
+    }
+}
+
+/// Tells what is wrong with the value of a key, such as `push.1.name`. Which one of a list it is, its line says.
+fn wrong(told: &mut Written<'_>, key: &str, why: String) {
+    clash(told, key, key, why);
+}
+
+/// The same of a key that does not go with others of `scope`.
+fn clash(told: &mut Written<'_>, scope: &str, key: &str, why: String) {
+    let steps: Vec<_> = key.split('.').collect();
+    let shown = steps.iter().filter(|step| step.parse::<usize>().is_err()).copied().collect::<Vec<_>>().join(".");
+    told.clash(&scope.split('.').collect::<Vec<_>>(), &steps, format!("{shown}: {why}"));
 }
 
 impl Settings {
     /// Reads a configuration file; `sets` are `section.key=value` and win.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its place and what to do.
-    pub fn load(file: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: name.clone(), source })?;
-        let form = form::read(&name, &text, sets)?;
-        let base = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::from_form(&name, base, form)
+    /// All that is wrong, each with its place and what to do.
+    pub fn load(file: &Path, sets: &[String]) -> Result<Self, Mistakes> {
+        let draft = Draft::read(file, sets).map_err(|mistake| Mistakes(vec![mistake]))?;
+        if draft.mistakes.is_empty() { Ok(draft.settings) } else { Err(Mistakes(draft.mistakes)) }
     }
 
-    fn from_form(file: &str, base: &Path, form: Form) -> Result<Self, ConfigError> {
-        let value = |key: &str, why: String| ConfigError::Value { file: file.to_owned(), key: key.to_owned(), why };
-        bounds::check(&form).map_err(|(key, why)| value(key, why))?;
+    fn from_form(base: &Path, form: Form, told: &mut Written<'_>) -> Self {
+        bounds::check(&form, told);
         if form.listener.is_empty() {
-            return Err(value("listener", "add a `[[listener]]` with an `address`".to_owned()));
+            wrong(told, "listener", "add a `[[listener]]` with an `address`".to_owned());
         }
         if form.upstream.is_empty() {
-            return Err(value("upstream", "add an `[[upstream]]` with `hosts` and `url`".to_owned()));
+            wrong(told, "upstream", "add an `[[upstream]]` with `hosts` and `url`".to_owned());
         }
-        let hosts = |key: &str, hosts: &[String]| {
-            let parse = |h: &String| {
-                HostPattern::parse(h).ok_or_else(|| value(key, format!("`{h}` is no host pattern: write labels, with `*` for exactly one of them")))
-            };
-            hosts.iter().map(parse).collect::<Result<Vec<_>, _>>()
-        };
-        let service_hosts = form.service.iter().map(|s| Ok((s.name.clone(), hosts("service.hosts", &s.hosts)?))).collect::<Result<_, _>>()?;
-        let upstream = |u: &form::Upstream| {
-            let (tls, name, port) = parse_url(&u.url).ok_or_else(|| {
-                value("upstream.url", format!("`{}` must be http:// or https://, a name, an address (IPv6 in brackets) or {{host}}, and perhaps a port", u.url))
-            })?;
-            if u.hosts.is_empty() && u.service.is_none() {
-                return Err(value("upstream", format!("`{}` serves nothing: give it `hosts`, or a `service` for listeners that are bound to one", u.url)));
-            }
-            Ok(Upstream { hosts: hosts("upstream.hosts", &u.hosts)?, service: u.service.clone(), tls, name, port })
-        };
         if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) || !form.audit.segment_records.is_multiple_of(BLOCK_RECORDS as u64) {
             let why = format!("{} must be a multiple of {BLOCK_RECORDS}, {SEGMENT_RECORDS} at most", form.audit.segment_records);
-            return Err(value("audit.segment_records", why));
+            wrong(told, "audit.segment_records", why);
         }
-        let evidence = evidence::settings(&form.evidence, base, &base.join(&form.audit.dir)).map_err(|(key, why)| value(key, why))?;
-        Ok(Self {
-            listeners: form.listener.into_iter().map(|l| listener(base, l).map_err(|why| value("listener", why))).collect::<Result<_, _>>()?,
-            evidence,
+        let services = form.service.into_iter().enumerate();
+        let service_hosts = services.map(|(i, service)| (service.name, hosts(&format!("service.{i}.hosts"), &service.hosts, told))).collect();
+        let upstreams = form.upstream.iter().enumerate().filter_map(|(i, form)| upstream::read(form, &format!("upstream.{i}"), told)).collect();
+        let listeners = form.listener.into_iter().enumerate();
+        let listeners = listeners.filter_map(|(i, form)| listener::read(base, form, &format!("listener.{i}"), told)).collect();
+        Self {
+            listeners,
+            evidence: evidence::settings(&form.evidence, base, &base.join(&form.audit.dir), told),
             threads: form.gateway.threads.max(1),
             drain_delay: Duration::from_secs(form.gateway.drain_delay_seconds),
             drain: Duration::from_secs(form.gateway.drain_seconds),
@@ -212,7 +206,7 @@ impl Settings {
             kept_body_bytes_max: form.audit.kept_body_bytes_max,
             segment_records: form.audit.segment_records,
             seal_after: Duration::from_secs(form.audit.seal_after_hours.saturating_mul(3600)),
-            retention: retention(base, form.retention).map_err(|(key, why)| value(key, why))?,
+            retention: retention(base, form.retention, told),
             body_bytes_max: form.limits.body_bytes_max,
             limits: Limits {
                 body: Duration::from_secs(form.limits.body_seconds),
@@ -235,136 +229,43 @@ impl Settings {
                 pace: form.upstreams.answer_bytes_per_second_min,
             },
             ca_file: form.upstreams.ca_file.map(|f| base.join(f)),
-            upstreams: form.upstream.iter().map(upstream).collect::<Result<_, ConfigError>>()?,
-            pushes: push::read(base, form.push).map_err(|(key, why)| value(&key, why))?,
-        })
+            upstreams,
+            pushes: push::read(base, form.push, told),
+        }
     }
 }
 
+/// Host patterns that are right.
+fn hosts(key: &str, hosts: &[String], told: &mut Written<'_>) -> Vec<HostPattern> {
+    let mut parse = |(i, host): (usize, &String)| {
+        let pattern = HostPattern::parse(host);
+        if pattern.is_none() {
+            wrong(told, &format!("{key}.{i}"), format!("`{host}` is no host pattern: write labels, with `*` for exactly one of them"));
+        }
+        pattern
+    };
+    hosts.iter().enumerate().filter_map(&mut parse).collect()
+}
+
 /// How long the trail is kept, as meant.
-///
-/// # Errors
-/// When a bound would keep nothing at all.
-fn retention(base: &Path, form: form::Retention) -> Result<retention::Policy, (&'static str, String)> {
+fn retention(base: &Path, form: form::Retention, told: &mut Written<'_>) -> retention::Policy {
     const DAY: u64 = 24 * 60 * 60;
-    if form.max_age_days == Some(0) {
-        return Err(("retention.max_age_days", "0 would keep nothing: leave it out to keep everything".to_owned()));
+    for (key, bound) in [("retention.max_age_days", form.max_age_days), ("retention.max_bytes", form.max_bytes)] {
+        if bound == Some(0) {
+            wrong(told, key, "0 would keep nothing: leave it out to keep everything".to_owned());
+        }
     }
-    if form.max_bytes == Some(0) {
-        return Err(("retention.max_bytes", "0 would keep nothing: leave it out to keep everything".to_owned()));
-    }
-    Ok(retention::Policy {
+    retention::Policy {
         max_age: form.max_age_days.map(|days| Duration::from_secs(days.saturating_mul(DAY))),
         max_bytes: form.max_bytes,
         holds_file: form.holds_file.map(|file| base.join(file)),
         every: Duration::from_secs(form.every_seconds.max(1)),
-    })
-}
-
-/// One listener as meant.
-///
-/// # Errors
-/// When it would take plain HTTP from the network without being asked to in so many words, or its TLS says half of
-/// what it must.
-fn listener(base: &Path, form: form::Listener) -> Result<Listener, String> {
-    let address = form.address;
-    let loopback = address.ip().to_canonical().is_loopback();
-    if form.tls.is_none() && !loopback && !form.plain_http_beyond_loopback {
-        return Err(format!(
-            "{address} would take calls and their credentials in clear from the network: give it `[listener.tls]`, or say `plain_http_beyond_loopback = true`"
-        ));
-    }
-    if form.tls.is_some() && form.plain_http_beyond_loopback {
-        return Err(format!("{address} has both `[listener.tls]` and `plain_http_beyond_loopback`: it can be only one"));
-    }
-    let tls = form.tls.map(|tls| tls_settings(base, tls).map_err(|why| format!("{address}: {why}"))).transpose()?;
-    let health = health(form.health_path, form.health_from).map_err(|why| format!("{address}: {why}"))?;
-    Ok(Listener { address, service: form.service, tls, proxies: Peers(form.proxy_protocol_from), forwarders: Peers(form.forwarded_for_from), health })
-}
-
-/// What a listener answers of its health.
-///
-/// # Errors
-/// When the path is none, or is missing.
-fn health(path: Option<String>, from: Vec<IpNet>) -> Result<Option<Health>, String> {
-    let plain = |path: &str| path.len() > 1 && path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.".contains(&b));
-    match path {
-        None if from.is_empty() => Ok(None),
-        None => Err("`health_from` is there, but no `health_path`: say what is asked for, such as `/healthz`".to_owned()),
-        Some(path) if plain(&path) => Ok(Some(Health { path, from: Peers(from) })),
-        Some(path) => Err(format!("`health_path` cannot be `{path}`: write a path of letters, digits and `/-_.`, such as `/healthz`")),
-    }
-}
-
-fn tls_settings(base: &Path, form: form::Tls) -> Result<tls::Settings, String> {
-    if form.certificates.is_empty() {
-        return Err("`tls.certificates` is empty: add { chain = \"…\", key = \"…\" }".to_owned());
-    }
-    let clients = match (form.client_certificates, form.client_ca_file) {
-        (ClientCertificates::None, None) => tls::Clients::NotAsked,
-        (ClientCertificates::None, Some(_)) => {
-            return Err("`tls.client_ca_file` is there, but `tls.client_certificates` is not `optional` or `required`".to_owned());
-        }
-        (_, None) => return Err("`tls.client_certificates` needs `tls.client_ca_file`: the CA whose certificates count".to_owned()),
-        (ClientCertificates::Optional, Some(ca)) => tls::Clients::Optional(base.join(ca)),
-        (ClientCertificates::Required, Some(ca)) => tls::Clients::Required(base.join(ca)),
-    };
-    let certificates = form.certificates.into_iter().map(|c| tls::KeyPair { chain: base.join(c.chain), key: base.join(c.key) }).collect();
-    Ok(tls::Settings { certificates, clients })
-}
-
-/// `https://{host}`, `http://127.0.0.1:9000`: TLS or not, the fixed name, the port.
-fn parse_url(url: &str) -> Option<(bool, Option<String>, u16)> {
-    let (tls, rest) = match url.split_once("://")? {
-        ("https", rest) => (true, rest),
-        ("http", rest) => (false, rest),
-        _ => return None,
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let usual = if tls { 443 } else { 80 };
-    if let Some((address, port)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        let port = if port.is_empty() { usual } else { port.strip_prefix(':')?.parse().ok()? };
-        return Some((tls, Some(address.parse::<Ipv6Addr>().ok()?.to_string()), port));
-    }
-    let (name, port) = match rest.rsplit_once(':') {
-        Some((name, port)) => (name, port.parse().ok()?),
-        None => (rest, usual),
-    };
-    let sound = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
-    match name {
-        "{host}" => Some((tls, None, port)),
-        _ if sound => Some((tls, Some(name.to_ascii_lowercase()), port)),
-        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls() {
-        assert_eq!(parse_url("https://{host}"), Some((true, None, 443)));
-        assert_eq!(parse_url("http://127.0.0.1:9000/"), Some((false, Some("127.0.0.1".into()), 9000)));
-        assert_eq!(parse_url("https://[2001:DB8::1]:8443"), Some((true, Some("2001:db8::1".into()), 8443)));
-        assert_eq!(parse_url("http://[::1]/"), Some((false, Some("::1".into()), 80)));
-        for bad in [
-            "http://[::1",
-            "http://::1",
-            "http://[a]",
-            "http://[::1]80",
-            "http://[127.0.0.1]",
-            "http://[::1%25eth0]",
-            "ftp://a",
-            "a",
-            "https://",
-            "https://a/b",
-            "https://a:b",
-            "https://{region}",
-        ] {
-            assert_eq!(parse_url(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn the_shipped_configuration_loads() {
@@ -393,5 +294,73 @@ mod tests {
         assert!(error.contains("--set limits.body=5"), "{error}");
         let error = say("[limits]\n", &["limits".into()]);
         assert!(error.contains("section.key=value"), "{error}");
+    }
+
+    #[test]
+    fn every_mistake_is_told_once_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("k.toml");
+        let say = |text: &str, sets: &[&str]| {
+            std::fs::write(&file, text).unwrap();
+            let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+            let said = Settings::load(&file, &sets).unwrap_err().to_string();
+            said.replace(&format!("{}:", file.display()), "")
+        };
+        let same = |said: String, wanted: &[(&str, &str)]| {
+            let lines: Vec<_> = said.lines().collect();
+            assert_eq!(lines.len(), wanted.len(), "{said}");
+            for (line, (place, text)) in lines.iter().zip(wanted) {
+                assert!(line.starts_with(place) && line.contains(text), "{place} {text}: {said}");
+            }
+        };
+        let text = "[limits]\nbody_bytes_mx = 5\nbody_seconds = 'x'\nhead_seconds = 0\n[gateway]\nthreads = 5000\ndrain_seconds = 100000\n[adnim]\n\
+                    [[listener]]\naddress = '0.0.0.0:1'\n[[listener]]\nadress = '127.0.0.1:1'\n[[listener]]\naddress = '127.0.0.1:3'\n\
+                    forwarded_for_from = ['10.0.0.0/8', '10.0.0.1', 'x']\nhealth_path = 'x'\n[[upstream]]\nurl = 'ftp://a'\n[[upstream]]\nhosts = ['a b', 'b']\n\
+                    url = 'https://{host}'\n[[push]]\nname = 'A'\nurl = 'http://a'\nform = 'csv'\n[[push]]\nname = 'b'\nurl = 'tls://a'\n\
+                    accept_bare_close = 1\n[audit]\nsegment_records = 1\nballast = 'much'\n[retention]\nmax_age_days = 0\nmax_bytes = 0\n";
+        same(
+            say(text, &[]),
+            &[
+                ("2:1:", "did you mean `body_bytes_max`"),
+                ("3:16:", "expected u64"),
+                ("4:1:", "limits.head_seconds: 0 would let nothing through"),
+                ("6:1:", "gateway.threads: 5000 is too much"),
+                ("7:1:", "gateway.drain_seconds"),
+                ("8:2:", "did you mean `admin`"),
+                ("9:1:", "plain_http_beyond_loopback"),
+                ("12:1:", "did you mean `address`"),
+                ("15:37:", "`10.0.0.1/32`"),
+                ("15:49:", "`x` is no network"),
+                ("16:1:", "`health_path` cannot be `x`"),
+                ("17:1:", "serves nothing"),
+                ("18:1:", "upstream.url: `ftp://a`"),
+                ("20:10:", "upstream.hosts: `a b` is no host pattern"),
+                ("23:1:", "push.name: `A`"),
+                ("24:1:", "push.url: `http://a`"),
+                ("25:1:", "push.form: `csv`"),
+                ("29:21:", "expected a boolean"),
+                ("31:1:", "audit.segment_records"),
+                ("32:11:", "`much` is no size"),
+                ("34:1:", "retention.max_age_days"),
+                ("35:1:", "retention.max_bytes"),
+            ],
+        );
+        // What follows from a mistake is not told beside it.
+        same(say("[[listener]]\nadress = '127.0.0.1:1'\n[[upstream]]\nurl = 5\n", &[]), &[("2:1:", "`address`"), ("4:7:", "string")]);
+        same(say("[[listener]]\naddress = '0.0.0.0:1'\ntls = 1\n[[upstrem]]\n", &[]), &[("3:7:", "invalid type"), ("4:3:", "did you mean `upstream`")]);
+        same(say("[[listener]]\n[[upstream]]\nhosts = ['a']\n", &[]), &[("1:1:", "`address` is missing"), ("2:1:", "`url` is missing")]);
+        let rest = "[[listener]]\naddress = '127.0.0.1:1'\n[[upstream]]\nhosts = ['a']\nurl = 'https://a'\n";
+        let sets = ["limits.body=5", "limits.body_bytes_max=0", "limits", "listener.address=x", "evidence.witness=[{url = 'https://a'}]"];
+        same(
+            say(rest, &sets),
+            &[
+                ("--set evidence.witness=[", "`key` is missing"),
+                ("--set limits: ", "section.key=value"),
+                ("--set limits.body=5: ", "unknown key `body`"),
+                ("--set limits.body_bytes_max=0: ", "0 would let nothing through"),
+                ("--set listener.address=x: ", "this section is a list"),
+            ],
+        );
+        same(say("a = [\n", &[]), &[("1:", "unclosed array")]);
     }
 }

@@ -6,7 +6,7 @@ pub mod stage;
 
 use crate::app::{Gateway, Prepared};
 use crate::client;
-use crate::config::Settings;
+use crate::config::Draft;
 use crate::sandbox::{self, Sandbox};
 use crate::signing;
 use anyhow::Context;
@@ -49,8 +49,7 @@ pub struct Seen {
 /// When a port is taken or the working folder cannot be written.
 pub fn run(options: &Options) -> anyhow::Result<u8> {
     let (stage, clouds) = stage::Stage::build(options)?;
-    let settings = Settings::load(&stage.config, &[])?;
-    let prepared = Prepared::read(settings)?;
+    let prepared = Prepared::read(Draft::read(&stage.config, &[])?)?;
     let sandbox = Sandbox::new(Arc::clone(&prepared.catalog), sandbox::Settings::default());
     start_sandbox(Arc::clone(&sandbox), clouds)?;
     let gateway = Gateway::open(prepared)?;

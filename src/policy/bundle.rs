@@ -1,7 +1,7 @@
 //! A bundle: policies, schema and patterns, checked together and swapped together. Nothing half right is loaded.
 
 use super::decision::Effect;
-use super::error::{PolicyError, line_and_column};
+use super::error::PolicyError;
 use super::explain::Explainer;
 use super::files::Texts;
 use super::patterns::{Bound, Patterns};
@@ -10,6 +10,7 @@ use super::types::Attributes;
 use super::typos::{Search, Typo};
 use crate::caller::Directory;
 use crate::catalog::Catalog;
+use crate::written::line_and_column;
 use cedar_policy::{
     ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
 };
@@ -124,20 +125,18 @@ impl Bundle {
     /// # Errors
     /// All that is wrong, each with file, line and column where there is one.
     pub fn load(dir: &Path, catalog: &Catalog, directory: &Directory) -> Result<Self, Vec<PolicyError>> {
-        let texts = Texts::read(dir)?;
-        Self::from_texts(&texts.policies, texts.patterns.as_ref(), catalog, directory)
+        let (texts, faults) = Texts::read(dir);
+        Self::assemble(&texts.policies, texts.patterns.as_ref(), catalog, directory, faults)
     }
 
-    /// What is wrong with a folder's policies whatever the catalogue says, a line each.
-    pub fn mistakes(dir: &Path) -> Vec<String> {
-        let errors = match Texts::read(dir) {
-            Ok(texts) => {
-                let patterns = texts.patterns.and_then(|(file, text)| Patterns::parse(&file, &text).err());
-                read_rules(&texts.policies).1.into_iter().chain(patterns.into_iter().flatten()).collect()
-            }
-            Err(errors) => errors,
-        };
-        errors.iter().map(ToString::to_string).collect()
+    /// What is wrong with a folder's policies whatever else the catalogue and the groups have: of both a part may be known.
+    pub fn mistakes(dir: &Path, catalog: &Catalog, directory: &Directory) -> Vec<PolicyError> {
+        let (texts, mut errors) = Texts::read(dir);
+        let (rules, faults) = read_rules(&texts.policies);
+        let patterns = texts.patterns.as_ref().and_then(|(file, text)| Patterns::parse(file, text).err());
+        errors.extend(faults.into_iter().chain(patterns.into_iter().flatten()));
+        errors.extend(certain(&rules, &texts.policies, catalog, directory));
+        sorted(errors)
     }
 
     /// A bundle from policy files and a patterns file, each as (name, text).
@@ -150,13 +149,22 @@ impl Bundle {
         catalog: &Catalog,
         directory: &Directory,
     ) -> Result<Self, Vec<PolicyError>> {
-        let (rules, mut errors) = read_rules(files);
-        let generated = modelled(patterns_file, catalog, directory);
-        // Without the schema nobody knows what the policies may speak of; what else is wrong with them is told all the same.
-        let (patterns, model, schema) = match generated {
+        Self::assemble(files, patterns_file, catalog, directory, Vec::new())
+    }
+
+    fn assemble(
+        files: &[(String, String)],
+        patterns_file: Option<&(String, String)>,
+        catalog: &Catalog,
+        directory: &Directory,
+        mut errors: Vec<PolicyError>,
+    ) -> Result<Self, Vec<PolicyError>> {
+        let (rules, mut faults) = read_rules(files);
+        errors.append(&mut faults);
+        let (patterns, model, schema) = match modelled(patterns_file, catalog, directory) {
             Ok(generated) => generated,
             Err(mut faults) => {
-                faults.append(&mut errors);
+                faults.extend(sorted(errors.into_iter().chain(certain(&rules, files, catalog, directory)).collect()));
                 return Err(faults);
             }
         };
@@ -166,9 +174,7 @@ impl Bundle {
             errors.push(PolicyError::new(file, "there is no enforced policy: every call would be denied, and nobody could say why"));
         }
         if !errors.is_empty() {
-            errors.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
-            errors.dedup();
-            return Err(errors);
+            return Err(sorted(errors));
         }
         let Model { text, actions, types } = model;
         let source = Source { schema: text, policies: files.to_vec(), patterns: patterns_file.cloned(), groups: directory.groups.clone() };
@@ -257,25 +263,21 @@ fn read_rules(files: &[(String, String)]) -> (BTreeMap<PolicyId, Rule>, Vec<Poli
             let source = policy.to_cedar().unwrap_or_default();
             let start = text.get(searched..).and_then(|rest| rest.find(&source)).map_or(searched, |found| searched + found);
             searched = start + source.len();
-            match read_rule(policy, file, text, start, source) {
-                Ok(rule) => {
-                    let id = rule.policy.id().clone();
-                    if let Some(first) = rules.get(&id) {
-                        let Listing { file: other, line, .. } = &first.listing;
-                        errors.push(PolicyError::at(file, text, start, format!("the id `{id}` is taken by {other}:{line}")));
-                    } else {
-                        rules.insert(id, rule);
-                    }
-                }
-                Err(mut faults) => errors.append(&mut faults),
+            let Some(rule) = read_rule(policy, file, text, start, source, &mut errors) else { continue };
+            let id = rule.policy.id().clone();
+            if let Some(first) = rules.get(&id) {
+                let Listing { file: other, line, .. } = &first.listing;
+                errors.push(PolicyError::at(file, text, start, format!("the id `{id}` is taken by {other}:{line}")));
+            } else {
+                rules.insert(id, rule);
             }
         }
     }
     (rules, errors)
 }
 
-fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: String) -> Result<Rule, Vec<PolicyError>> {
-    let mut errors = Vec::new();
+/// One policy, and what is wrong with it beside: an annotation that is wrong does not keep its conditions from being checked.
+fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: String, errors: &mut Vec<PolicyError>) -> Option<Rule> {
     let place_of = |key: &str| start + source.find(&format!("@{key}")).unwrap_or(0);
     let annotation = |key: &str| policy.annotation(key).unwrap_or_default().trim().to_owned();
     for (key, _) in policy.annotations().filter(|(key, _)| !ANNOTATIONS.contains(key)) {
@@ -303,7 +305,7 @@ fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: Stri
     }
     let (line, _) = line_and_column(text, start);
     let policy = policy.new_id(PolicyId::new(annotation("id")));
-    let explainer = Explainer::new(&policy).map_err(|why| vec![PolicyError::at(file, text, start, why)])?;
+    let explainer = Explainer::new(&policy).map_err(|why| errors.push(PolicyError::at(file, text, start, why))).ok()?;
     let listing = Listing {
         id: annotation("id"),
         owner: annotation("owner"),
@@ -315,7 +317,8 @@ fn read_rule(policy: &Policy, file: &str, text: &str, start: usize, source: Stri
         line,
         text: source,
     };
-    if errors.is_empty() { Ok(Rule { listing, explainer, policy }) } else { Err(errors) }
+    // Without an id nobody could say which one is meant.
+    (!listing.id.is_empty()).then_some(Rule { listing, explainer, policy })
 }
 
 /// Strict validation, in which a warning is an error: a policy that can never apply is a check that nobody makes, and so is
@@ -326,12 +329,7 @@ fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, St
         Err(why) => return vec![PolicyError::new("policies", why)],
     };
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    let located = |id: &PolicyId, found: &dyn miette::Diagnostic| {
-        let file = rules.get(id).map_or("policies", |rule| rule.listing.file.as_str());
-        let text = files.iter().find(|(name, _)| name == file).map_or("", |(_, text)| text);
-        let error = PolicyError::from_cedar(file, text, found);
-        PolicyError { place: error.place.or_else(|| rules.get(id).map(|rule| (rule.listing.line, 1))), ..error }
-    };
+    let located = |id: &PolicyId, found: &dyn miette::Diagnostic| located(rules, files, id, found);
     // A policy with a misspelt scope applies to nothing and is impossible: what follows from another error is left out.
     let (causes, consequences): (Vec<_>, Vec<_>) = result.validation_errors().partition(|e| !matches!(e, ValidationError::InvalidActionApplication(_)));
     let mut errors: Vec<_> = causes.iter().map(|e| suggest_action(schema, e, located(e.policy_id(), *e))).collect();
@@ -346,6 +344,45 @@ fn check(rules: &BTreeMap<PolicyId, Rule>, schema: &Schema, files: &[(String, St
     errors.extend(result.validation_warnings().filter(|w| !caused(w.policy_id())).map(|w| located(w.policy_id(), w)));
     errors.extend(parts.into_iter().map(|(_, error)| error));
     errors
+}
+
+/// What is wrong with policies by a part of the catalogue and of the groups, and would be by all of it: what a call that is known
+/// does not have. Patterns are left out, for they may be what is wrong.
+fn certain(rules: &BTreeMap<PolicyId, Rule>, files: &[(String, String)], catalog: &Catalog, directory: &Directory) -> Vec<PolicyError> {
+    let (Ok((_, _, schema)), Ok(set)) = (modelled(None, catalog, directory), policy_set(rules, |_| true)) else { return Vec::new() };
+    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
+    // With an action or a type that is not known, it is not known of which calls the policy speaks.
+    let is_unknown = |error: &&ValidationError| matches!(error, ValidationError::UnrecognizedEntityType(_) | ValidationError::UnrecognizedActionId(_));
+    let unknown: Vec<_> = result.validation_errors().filter(is_unknown).map(ValidationError::policy_id).collect();
+    let is_certain = |error: &&ValidationError| {
+        let of_call = matches!(
+            error,
+            ValidationError::UnsafeAttributeAccess(_)
+                | ValidationError::UnsafeOptionalAttributeAccess(_)
+                | ValidationError::UnexpectedType(_)
+                | ValidationError::IncompatibleTypes(_)
+                | ValidationError::UndefinedFunction(_)
+                | ValidationError::WrongNumberArguments(_)
+                | ValidationError::FunctionArgumentValidation(_)
+        );
+        of_call && !unknown.contains(&error.policy_id()) && !error.to_string().contains("`match")
+    };
+    result.validation_errors().filter(is_certain).map(|error| located(rules, files, error.policy_id(), error)).collect()
+}
+
+/// By place, each once.
+fn sorted(mut errors: Vec<PolicyError>) -> Vec<PolicyError> {
+    errors.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+    errors.dedup();
+    errors
+}
+
+/// What Cedar says of a policy, where it stands.
+fn located(rules: &BTreeMap<PolicyId, Rule>, files: &[(String, String)], id: &PolicyId, found: &dyn miette::Diagnostic) -> PolicyError {
+    let file = rules.get(id).map_or("policies", |rule| rule.listing.file.as_str());
+    let text = files.iter().find(|(name, _)| name == file).map_or("", |(_, text)| text);
+    let error = PolicyError::from_cedar(file, text, found);
+    PolicyError { place: error.place.or_else(|| rules.get(id).map(|rule| (rule.listing.line, 1))), ..error }
 }
 
 /// Parts of a policy that can never be true, each with its place.

@@ -5,7 +5,7 @@
 
 use super::bundle::{Bundle, Mode};
 use super::decision::{Decision, Verdict};
-use super::error::{PolicyError, line_and_column};
+use super::error::PolicyError;
 use super::question::Question;
 use crate::caller::{Assurance, Caller, CallerKind, Credential, Identity};
 use crate::catalog::Catalog;
@@ -13,6 +13,7 @@ use crate::clock::{AuditId, Timestamp};
 use crate::folder;
 use crate::inspect;
 use crate::request::RequestHead;
+use crate::written::line_and_column;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
@@ -100,8 +101,9 @@ const FOLDER: folder::Kind = folder::Kind { reads: |name| name.ends_with(".toml"
 /// # Errors
 /// When a file cannot be read, or is not of the form of [`Case`].
 pub fn load(dir: &Path) -> Result<Vec<Case>, Vec<PolicyError>> {
-    let (mut cases, mut errors) = (Vec::new(), Vec::new());
-    for (file, text) in folder::read(dir, FOLDER).map_err(PolicyError::of_folder)? {
+    let (texts, faults) = folder::read(dir, FOLDER);
+    let (mut cases, mut errors) = (Vec::new(), PolicyError::of_folder(faults));
+    for (file, text) in texts {
         match parse(&file, &text) {
             Ok(mut found) => cases.append(&mut found),
             Err(error) => errors.push(error),

@@ -1,6 +1,7 @@
 //! What is wrong with a policy, a pattern or a policy test: file, place, and what to do.
 
 use crate::folder::Fault;
+use crate::written::{Mistake, line_and_column};
 use miette::Diagnostic;
 
 /// One fault that keeps a bundle from being loaded.
@@ -15,6 +16,12 @@ pub struct PolicyError {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+}
+
+impl From<Mistake> for PolicyError {
+    fn from(Mistake { of, place, why }: Mistake) -> Self {
+        Self { file: of, place, message: why, help: None }
+    }
 }
 
 impl PolicyError {
@@ -48,13 +55,6 @@ impl PolicyError {
         error.help = found.help().map(|help| help.to_string());
         error
     }
-}
-
-/// Line and column of a byte, both from 1; columns in characters. A byte past the end is the end.
-pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before.get(line_start..).map_or(0, |line| line.chars().count()) + 1)
 }
 
 /// Cedar's validator starts each message with the policy's id; the place says that already.

@@ -28,14 +28,11 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Reads a folder.
-    ///
-    /// # Errors
-    /// All that is wrong with it: what is neither read nor known there too.
-    pub fn read(dir: &Path) -> Result<Self, Vec<PolicyError>> {
-        let texts = folder::read(dir, FOLDER).map_err(PolicyError::of_folder)?;
+    /// Reads a folder. All that is wrong with it too: what is neither read nor known there.
+    pub fn read(dir: &Path) -> (Self, Vec<PolicyError>) {
+        let (texts, faults) = folder::read(dir, FOLDER);
         let (mut patterns, policies): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(path, _)| path.ends_with(PATTERNS));
-        Ok(Self { policies, patterns: patterns.pop() })
+        (Self { policies, patterns: patterns.pop() }, PolicyError::of_folder(faults))
     }
 }
 

@@ -98,7 +98,7 @@ fn a_mistake_in_a_pattern_does_not_load() {
         (pattern.replace("lab-.*", "lab)|(office"), "patterns.toml:3:9: ", "unopened group"),
         (pattern.replace("field = \"body.title\"\n", ""), "patterns.toml:1:1: ", "has no field"),
         (pattern.replace("]", ""), "patterns.toml:1:", ""),
-        (pattern.replace("description = \"d\"\n", ""), "patterns.toml:1:1: ", "missing field `description`"),
+        (pattern.replace("description = \"d\"\n", ""), "patterns.toml:1:1: ", "`description` is missing: add it"),
     ];
     for (patterns, place, text) in mistakes {
         check(load(GRANT, &patterns), place, text);
@@ -260,4 +260,37 @@ fn all_mistakes_are_told_at_once_and_each_of_them_once() {
     let errors = Bundle::from_texts(&files, Some(&patterns), catalog(), &directory()).unwrap_err();
     let places: Vec<&str> = errors.iter().map(|error| error.file.as_str()).collect();
     assert_eq!(places, ["patterns.toml", "y.cedar"], "{errors:#?}");
+}
+
+/// What may be in a document that cannot be read, or among groups that are not known, is no mistake of a policy; what a call that is
+/// known does not have is one.
+#[test]
+fn a_part_of_the_catalogue_makes_no_mistakes_and_hides_few() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| {
+        std::fs::create_dir(dir.path().join(to)).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), dir.path().join(to).join(entry.file_name())).unwrap();
+        }
+    };
+    copy("config/apis", "apis");
+    copy("policies", "policies");
+    let mistakes = |document: &str| {
+        let path = dir.path().join("apis").join(document);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, "openapi: 2.0.0\n").unwrap();
+        let (catalog, errors) = Catalog::read(&dir.path().join("apis"));
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(errors.iter().map(|error| error.place.as_deref()).collect::<Vec<_>>(), [Some("/openapi")], "{document}: {errors:?}");
+        Bundle::mistakes(&dir.path().join("policies"), &catalog, &Directory::default())
+    };
+    for document in ["huawei-kps.yaml", "huawei-ims.yaml", "alibaba-codeup.yaml"] {
+        assert_eq!(mistakes(document), [], "{document}");
+    }
+    let path = dir.path().join("policies/20-keys.cedar");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("context.body.force", "context.body.forse", 1)).unwrap();
+    let found = mistakes("alibaba-codeup.yaml");
+    assert!(found.len() == 1 && found[0].message.contains("`body.forse`") && found[0].place.is_some(), "{found:?}");
+    assert_eq!(mistakes("huawei-kps.yaml"), []);
 }

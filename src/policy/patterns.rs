@@ -6,6 +6,7 @@
 use super::error::PolicyError;
 use super::types::{self, Attribute, Attributes, Type};
 use crate::inspect::facts::{CallFacts, Fact, Facts, Item};
+use crate::written::{Written, line_and_column};
 use regex::{Regex, RegexSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -51,15 +52,14 @@ impl Patterns {
     /// # Errors
     /// When it is no TOML, has an unknown key, or a pattern that is no regular expression or has no field.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyError>> {
-        let forms: BTreeMap<String, Spanned<Form>> = toml::from_str(text).map_err(|e| {
-            let offset = e.span().map_or(0, |span| span.start);
-            vec![PolicyError::at(file, text, offset, e.message())]
-        })?;
-        let (mut patterns, mut errors) = (Vec::new(), Vec::new());
+        let mut told = Written::parse(file, text).map_err(|mistake| vec![mistake.into()])?;
+        let forms: BTreeMap<String, Spanned<Form>> = told.read();
+        let mut errors: Vec<PolicyError> = told.into_mistakes().into_iter().map(PolicyError::from).collect();
+        let mut patterns = Vec::new();
         for (name, form) in forms {
             let start = form.span().start;
             let form = form.into_inner();
-            let place = |span: std::ops::Range<usize>| super::error::line_and_column(text, span.start);
+            let place = |span: std::ops::Range<usize>| line_and_column(text, span.start);
             let named: Vec<Spanned<String>> = form.field.into_iter().chain(form.fields.unwrap_or_default()).collect();
             if named.is_empty() {
                 errors.push(PolicyError::at(file, text, start, format!("pattern `{name}` has no field")).help("write `field = \"body.…\"`"));

@@ -53,14 +53,17 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let key = DigestKey::new([7; 32]);
     let catalog = Catalog::load(Path::new("config/apis")).unwrap();
-    let directory = Directory::parse(&format!(
-        "groups = ['platform-admins', 'key-admins', 'image-admins', 'phone-ops', 'codeup-developers', 'auditors']\n\
+    let directory = Directory::parse(
+        "callers.toml",
+        &format!(
+            "groups = ['platform-admins', 'key-admins', 'image-admins', 'phone-ops', 'codeup-developers', 'auditors']\n\
          [callers.keys]\nkind = 'robot'\ngroups = ['key-admins']\naccess_keys = ['AKKEYS']\n\
          [callers.images]\nkind = 'robot'\ngroups = ['image-admins']\naccess_keys = ['AKIMAGES']\n\
          [callers.platform]\nkind = 'user'\ngroups = ['platform-admins']\naccess_keys = ['AKPLATFORM']\n\
          [callers.developer]\nkind = 'user'\ngroups = ['codeup-developers']\naccess_keys = ['LTAIDEV']\ntokens = ['{}']\n",
-        key.digest(b"pt-developer")
-    ))
+            key.digest(b"pt-developer")
+        ),
+    )
     .unwrap();
     let policies = Bundle::load(Path::new("policies"), &catalog, &directory).unwrap();
     let composer = Composer { redactor: Redactor::new(key.clone()).unwrap(), body_bytes_max: 64 * 1024, catalog: catalog.digest.clone() };

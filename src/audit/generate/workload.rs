@@ -6,7 +6,7 @@ use super::template::{Slot, Template, Values};
 use crate::audit::leaf::{Answer, Composer, Judged, Timings};
 use crate::audit::record::{Kind, Record};
 use crate::audit::redact::{Redactor, Shown};
-use crate::caller::{Directory, DirectoryError};
+use crate::caller::Directory;
 use crate::catalog::document::DocumentError;
 use crate::catalog::{Catalog, Target};
 use crate::clock::{AuditId, Timestamp};
@@ -15,6 +15,7 @@ use crate::policy::{Bundle, PolicyError, Question};
 use crate::request::RequestHead;
 use crate::secret::{DigestKey, sha256};
 use crate::shipped;
+use crate::written::Mistakes;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
@@ -32,7 +33,7 @@ pub enum WorkloadError {
     Policies(Vec<PolicyError>),
     /// The made-up callers.
     #[error("the callers")]
-    Callers(#[from] DirectoryError),
+    Callers(#[from] Mistakes),
     /// The redactor's own pattern.
     #[error("the redactor")]
     Redactor(#[from] regex::Error),
@@ -126,7 +127,7 @@ impl Site {
     pub fn new() -> Result<Self, WorkloadError> {
         let key = DigestKey::new([0x6b; 32]);
         let catalog = shipped::catalog().map_err(WorkloadError::Catalog)?;
-        let directory = Directory::parse(&callers(&key))?;
+        let directory = Directory::parse("callers.toml", &callers(&key))?;
         let policies = shipped::policies(&catalog, &directory).map_err(WorkloadError::Policies)?;
         let composer = Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: 65_536, catalog: catalog.digest.clone() };
         let mut site = Self { catalog, policies, directory, composer, key, agents: Vec::new() };
