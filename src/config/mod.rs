@@ -119,7 +119,7 @@ pub struct Draft {
 }
 
 /// The sections of which others ask whether they are known.
-const SECTIONS: &[&str] = &["catalog", "callers", "policies", "audit", "evidence", "limits"];
+const SECTIONS: &[&str] = &["catalog", "callers", "policies", "audit", "evidence", "limits", "gateway"];
 
 impl Draft {
     /// Reads a configuration file; `sets` are `section.key=value` and win.
@@ -143,6 +143,7 @@ impl Draft {
 
     /// Whether a section is as it was meant: nothing in it is wrong.
     pub fn is_sure(&self, section: &str) -> bool {
+        debug_assert!(SECTIONS.contains(&section), "{section} is no section");
         self.sure.contains(&section)
     }
 }
