@@ -66,6 +66,10 @@ pub fn steers(name: &str) -> Option<Steering> {
     if STRAIGHT.contains(&words.concat().as_str()) {
         return None;
     }
+    // Two words that alone turn nothing.
+    if words.windows(2).any(|pair| pair == ["query", "string"]) || words.iter().any(|word| word == "querystring") {
+        return Some(Steering::Path);
+    }
     let fits = |word: &String, known: &str| word == known || (ENDINGS.contains(&known) && word.ends_with(known));
     STEERING.iter().find(|(known, _)| words.iter().any(|word| fits(word, known))).map(|(_, turns)| *turns)
 }
@@ -78,6 +82,7 @@ const CREDENTIAL: &[&str] = &[
     "appkey",
     "assertion",
     "auth",
+    "authenticated",
     "authentication",
     "authorization",
     "bearer",
@@ -110,19 +115,28 @@ const RUN_TOGETHER: &[&str] =
 
 /// Headers by which a gateway in front tells who asks, and which a server may believe.
 const ASSERTED: &[&str] = &[
+    "xconsumercustomid",
+    "xconsumerid",
+    "xconsumerusername",
     "remoteuser",
     "xclientcert",
     "xforwardedclientcert",
     "xforwardedemail",
     "xforwardedgroups",
+    "xforwardedpreferredusername",
     "xforwardeduser",
+    "xidentity",
     "xidentitystatus",
+    "xprincipal",
+    "xremotegroups",
     "xremoteuser",
     "xrole",
     "xroles",
     "xsslclientcert",
+    "xsubject",
     "xuser",
     "xuserid",
+    "xusergroups",
     "xusername",
 ];
 
@@ -205,6 +219,8 @@ mod tests {
                     "X-Forwarded-Path",
                     "x-request-uri",
                     "returnUrl",
+                    "X-Query-String",
+                    "x-original-querystring",
                 ],
             ),
             (Steering::Host, &["X-Forwarded-Server", "X-Host", "X-Backend-Host", "x-original-hostname", "vhost", "X-Upstream"]),
@@ -235,6 +251,8 @@ mod tests {
             "marker",
             "__os_bit",
             "sort_key",
+            "query",
+            "q_string",
             "x-observer",
             "x-envoy-decorator-operation",
             "enterprise_project_id",
@@ -277,6 +295,10 @@ mod tests {
             "x-forwarded-user",
             "X-User-Id",
             "X-Roles",
+            "X-Identity",
+            "X-Authenticated-UserId",
+            "X-Consumer-Username",
+            "x-principal",
             "auth",
             "password",
             "sig",
