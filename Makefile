@@ -26,7 +26,7 @@ build: | cargo ## Build keyward
 test: lint unit doc clients readers fuzz-short ## Run everything that CI runs
 
 lint: | cargo ## Check format and lints
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 
 # The tests of failing disks inject faults by strace, and say so when they cannot.

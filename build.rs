@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a build is made of. Changes here that are not committed are told.
-const SOURCES: &[&str] = &["build.rs", "Cargo.toml", "Cargo.lock", "config/apis", "policies", "src", "templates", "vendor"];
+const SOURCES: &[&str] = &["build.rs", "Cargo.toml", "Cargo.lock", "crates", "config/apis", "policies", "src", "templates", "vendor"];
 
 fn main() {
     println!("cargo::rustc-env=KEYWARD_COMMIT={}", commit().unwrap_or_else(|| "commit unknown".to_owned()));

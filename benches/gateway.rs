@@ -126,7 +126,7 @@ const TOKEN: &str = "pt-benchmark-token-0001";
 /// `keyward serve` with the shipped catalogue and policies, in a folder of its own on this disk.
 fn keyward(dir: &Path, listen: SocketAddr, upstream: SocketAddr) -> Running {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let key = keyward::secret::DigestKey::open_or_create(&dir.join("digest.key")).unwrap();
+    let key = keyward_core::secret::DigestKey::open_or_create(&dir.join("digest.key")).unwrap();
     let callers = format!(
         "groups = ['platform-admins', 'key-admins', 'image-admins', 'phone-ops', 'codeup-developers', 'auditors']\n[callers.bench]\nkind = 'robot'\ngroups = ['codeup-developers']\ntokens = ['{}']\n",
         key.digest(TOKEN.as_bytes())
@@ -145,7 +145,7 @@ fn keyward(dir: &Path, listen: SocketAddr, upstream: SocketAddr) -> Running {
 }
 
 fn request() -> Vec<u8> {
-    let expires = keyward::clock::Timestamp(keyward::clock::Timestamp::now().0 / 1_000_000_000 * 1_000_000_000 + 30 * 86_400_000_000_000).rfc3339();
+    let expires = keyward_core::clock::Timestamp(keyward_core::clock::Timestamp::now().0 / 1_000_000_000 * 1_000_000_000 + 30 * 86_400_000_000_000).rfc3339();
     let body = format!("{{\"title\":\"bench\",\"key\":\"{}\",\"keyScope\":\"READ\",\"expireTime\":\"{expires}\"}}", keyward::demo::calls::ED25519);
     format!(
         "POST /oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys HTTP/1.1\r\nHost: openapi-rdc.aliyuncs.com\r\nContent-Type: application/json\r\nx-yunxiao-token: {TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",

@@ -2,13 +2,13 @@
 //! run, round by round, so that a noisy machine is noisy for both. Ratios mean something, single figures little.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
 
-use keyward::audit::journal::{Journal, Settings};
-use keyward::audit::record::{Kind, Record, canonical, leaf_hash};
-use keyward::clock::{AuditId, Timestamp};
 use keyward::evidence::source::Dir;
 use keyward::evidence::verify::{Options, verify};
 use keyward::evidence::{self, Evidence, OffHost};
 use keyward::metrics::Metrics;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::{Kind, Record, canonical, leaf_hash};
+use keyward_trail::journal::{Journal, Settings};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn record(n: u64) -> Record {
 fn open(dir: &Path, with_tree: bool) -> (Journal, Option<Evidence>) {
     let (settings, metrics) = (Settings { free_bytes_min: 1, ..Settings::new(dir.join("audit")) }, Arc::new(Metrics::new().unwrap()));
     if !with_tree {
-        return (Journal::open(settings, metrics).unwrap().0, None);
+        return (Journal::open(settings, Arc::clone(&metrics.trail)).unwrap().0, None);
     }
     let key_file = dir.join("evidence.key");
     let evidence = evidence::Settings { key_file, origin: Some("bench".to_owned()), every: Duration::from_secs(1), accept: None, off_host: OffHost::default() };

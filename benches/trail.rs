@@ -14,14 +14,14 @@
     reason = "a measurement; whatever goes wrong should end it"
 )]
 
-use keyward::audit::filter::Filter;
-use keyward::audit::generate::{Options, Site, generate};
-use keyward::audit::query::Reader;
-use keyward::audit::record::{Content, Kind};
-use keyward::audit::store::{Batch, Frames, Store, StoreError};
-use keyward::audit::tiered::TieredStore;
-use keyward::clock::Timestamp;
+use keyward::generate::{Options, Site, generate};
 use keyward::metrics::Metrics;
+use keyward_core::clock::Timestamp;
+use keyward_record::{Content, Kind};
+use keyward_trail::filter::Filter;
+use keyward_trail::query::Reader;
+use keyward_trail::store::{Batch, Frames, Store, StoreError};
+use keyward_trail::tiered::TieredStore;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 use std::fs::File;
@@ -295,7 +295,7 @@ fn ask(dir: &Path) {
     }
     let show = reader.query(&Filter::default(), 1000, None).unwrap().exchanges.last().unwrap().id;
     println!("one exchange by its id: {} us", median(|| assert!(reader.show(show).unwrap().is_some())).as_micros());
-    println!("an id that is not there: {} us", median(|| assert!(reader.show(keyward::clock::AuditId::new()).unwrap().is_none())).as_micros());
+    println!("an id that is not there: {} us", median(|| assert!(reader.show(keyward_core::clock::AuditId::new()).unwrap().is_none())).as_micros());
     for by in ["caller", "reason", "policy", "resource"] {
         println!("counts of all by {by}: {} us", median(|| drop(reader.count(&Filter::default(), Some(by)).unwrap())).as_micros());
     }
@@ -401,7 +401,7 @@ fn beside_sealing(dir: &Path, site: &Site, end: Timestamp) {
             let store = TieredStore::open(&dir).unwrap().0;
             before.iter().for_each(|batch| store.append(batch).unwrap());
             drop(store);
-            let metrics = Arc::new(Metrics::new().unwrap());
+            let metrics = Arc::clone(&Metrics::new().unwrap().trail);
             let mut store = TieredStore::open(&dir).unwrap().0;
             if sealing {
                 store.start_sealing(Duration::MAX, metrics).unwrap();

@@ -7,12 +7,12 @@
 use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward::audit::leaf::facts_json;
 use keyward::catalog::Catalog;
 use keyward::catalog::schema::{Field, Shape};
-use keyward::clock::{AuditId, Timestamp};
 use keyward::inspect::inspect;
+use keyward::record::compose::facts_json;
 use keyward::request::RequestHead;
+use keyward_core::clock::{AuditId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufWriter, Write};

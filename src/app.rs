@@ -12,14 +12,6 @@ use self::signals::Signals;
 use self::supervisor::Supervisor;
 use crate::admin;
 use crate::admin::operator::Token;
-use crate::audit::erasure;
-use crate::audit::held;
-use crate::audit::journal;
-use crate::audit::leaf::{self, Composer};
-use crate::audit::query::Reader;
-use crate::audit::redact::Redactor;
-use crate::audit::retention::{Holds, Keeper, Retention};
-use crate::audit::texts;
 use crate::backup;
 use crate::config;
 use crate::config::Settings;
@@ -38,15 +30,23 @@ use crate::proxy::fault;
 use crate::proxy::upstream::{self, Upstreams};
 use crate::push::Pushes;
 use crate::rate::Rates;
-use crate::secret::DigestKey;
-use crate::threads;
+use keyward_core::secret::DigestKey;
+
+use crate::record::compose::Composer;
+use crate::record::redact::Redactor;
+use crate::texts;
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use keyward_record::Event;
+use keyward_trail::erasure;
+use keyward_trail::held;
+use keyward_trail::journal;
+use keyward_trail::query::Reader;
+use keyward_trail::retention::{Holds, Keeper, Retention};
 use pingora::prelude::fast_timeout;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
-use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -129,7 +129,7 @@ impl Gateway {
         if let Some(name) = PROXY_VARIABLES.iter().find(|name| std::env::var_os(name).is_some()) {
             tracing::warn!("the environment has {name}, which is not used: calls go to clouds, and pushes to receivers, without a proxy (docs/listeners.md)");
         }
-        threads::probe(threads_of(&settings))?;
+        keyward_core::threads::probe(threads_of(&settings))?;
         let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
         let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
         paths::make(&settings.audit_dir).map_err(anyhow::Error::msg)?;
@@ -209,11 +209,13 @@ impl Gateway {
     pub fn serve(self) -> anyhow::Result<u8> {
         let Self { server, starting, started, running, settings, phase, end } = self;
         let supervisor = Arc::new(Supervisor::from_env());
-        let event = leaf::event(
-            "started",
-            json!({"version": env!("CARGO_PKG_VERSION"), "bundle": running.gate.rules.load().policies.hash, "catalog": running.gate.catalog.digest, "checkpoint_key": running.evidence.key().to_string()}),
-        );
-        running.gate.journal.append_detached(event);
+        let event = Event::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            bundle: running.gate.rules.load().policies.hash.to_string(),
+            catalog: running.gate.catalog.digest.to_string(),
+            checkpoint_key: Some(running.evidence.key().to_string()),
+        };
+        running.gate.journal.append_detached(event.record());
         let (stopped, status) = std::sync::mpsc::channel();
         let drain = settings.drain;
         let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), supervisor: Arc::clone(&supervisor), starting, stopped };
@@ -249,7 +251,7 @@ fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushe
         Holds::read(file)?;
     }
     let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
-    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics), move || pushes.sent());
+    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics.trail), move || pushes.sent());
     Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())), erasure::end_begun)?)
 }
 
@@ -387,7 +389,7 @@ fn wait_for_open(gate: &Gate, drain: Duration) -> bool {
 fn finish(running: &Running, status: u8) -> u8 {
     let gate = &running.gate;
     running.keeper.close();
-    gate.journal.append_detached(leaf::event("stopped", json!({"open_exchanges": gate.metrics.open_exchanges.get()})));
+    gate.journal.append_detached(Event::Stopped { open_exchanges: gate.metrics.open_exchanges.get() }.record());
     let closed = gate.journal.close();
     running.evidence.close();
     match closed {

@@ -9,18 +9,19 @@
 //!
 //! The keys by which checkpoints are signed and secrets digested are not in it: they are kept apart.
 
-use crate::audit::frame::Entry;
-use crate::audit::leaf;
-use crate::audit::record::Record;
-use crate::audit::store::Batch;
-use crate::audit::texts;
-use crate::audit::tiered::found::{Lock, restored};
-use crate::audit::tiered::{Contents, TieredStore};
-use crate::clock::Timestamp;
 use crate::evidence::{self, TREE};
+use crate::texts;
 use anyhow::{Context, ensure};
+use keyward_core::clock::Timestamp;
+use keyward_record::Entry;
+use keyward_record::Event;
+use keyward_record::Record;
+use keyward_record::event::By;
+use keyward_trail::store::Batch;
+use keyward_trail::tiered::found::{Lock, restored};
+use keyward_trail::tiered::{Contents, TieredStore};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -146,7 +147,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// When the archive is cut, damaged or something else, or the folder holds something.
-pub fn restore(archive: &mut dyn Read, dir: &Path, by: &Value, progress: &mut dyn FnMut(usize, usize)) -> anyhow::Result<Restored> {
+pub fn restore(archive: &mut dyn Read, dir: &Path, by: &By, progress: &mut dyn FnMut(usize, usize)) -> anyhow::Result<Restored> {
     let empty = !dir.exists() || std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_none();
     ensure!(empty, "`{}` is not empty: a backup is restored into a new folder, so that nothing is lost", dir.display());
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
@@ -154,7 +155,7 @@ pub fn restore(archive: &mut dyn Read, dir: &Path, by: &Value, progress: &mut dy
     unpack(archive, dir)?;
     let manifest = read_manifest(dir)?;
     let contents = &manifest.trail;
-    let event = leaf::event("trail-restored", json!({"backup_made": manifest.made, "records": contents.end, "by": by}));
+    let event = Event::TrailRestored { backup_made: manifest.made.clone(), records: contents.end, by: by.clone() }.record();
     let founding = contents.found(dir, lock, progress)?;
     founding.append(&batch(contents.end, event))?;
     founding.finish(&[], Value::Null)?;

@@ -1,14 +1,14 @@
 //! Who asks. A missing or unknown credential gives an anonymous caller plus the reason why.
 
-use crate::alike;
 use crate::catalog::credential::Credentials;
 use crate::catalog::route::percent_decode;
 use crate::catalog::schema::Field;
 use crate::catalog::{Catalog, Target};
 use crate::names::is_credential;
 use crate::request::{Authorization, RequestHead, printable};
-use crate::secret::DigestKey;
 use crate::written::{Mistake, Mistakes, Written};
+use keyward_core::alike;
+use keyward_core::secret::DigestKey;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use toml::Spanned;

@@ -5,7 +5,6 @@ pub mod busy;
 pub mod credential;
 pub mod wire;
 
-use crate::secret::{Stamp, check_private};
 use crate::threads;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use keyward_core::secret::{Stamp, check_private};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,13 +3,13 @@
 //!
 //! What was allowed, or what a policy has judged, always has a record of its own.
 
-use crate::audit::counted::Counted;
-use crate::audit::journal::Journal;
-use crate::clock::AuditId;
 use crate::metrics::Metrics;
 use crate::policy::{Decision, Question, Verdict};
-use crate::reason::Reason;
 use crate::request::source_of;
+use keyward_core::clock::AuditId;
+use keyward_core::reason::Reason;
+use keyward_trail::counted::Counted;
+use keyward_trail::journal::Journal;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;

@@ -1,26 +1,26 @@
 //! The gate: the one road that every call takes. Unknown operation, anonymous caller and unreadable body are
 //! values that are denied with a reason and recorded like the rest; only the journal can fail.
 
-use crate::audit::journal::{Journal, JournalError, Receipt};
-use crate::audit::leaf::{Answer, Composer, Judged, Timings};
-use crate::audit::outcome::Outcome;
-use crate::audit::record::unknown_outcome;
-use crate::audit::redact::Shown;
 use crate::caller::{Caller, Directory};
 use crate::catalog::operation::ErrorShape;
 use crate::catalog::{Catalog, Target};
-use crate::clock::{AuditId, Timestamp};
 use crate::flood::Floods;
 use crate::inspect;
 use crate::metrics::Metrics;
 use crate::policy::{Bundle, Decision, Question, Verdict};
 use crate::rate::Rates;
-use crate::reason::Reason;
+use crate::record::compose::{Answer, Composer, Judged, Timings};
+use crate::record::redact::Shown;
 use crate::request::{BodyFault, BodySource, HeadFault, RequestHead};
-use crate::secret::DigestKey;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_core::reason::Reason;
+use keyward_core::secret::DigestKey;
+use keyward_record::call::Outcome;
+use keyward_record::unknown_outcome;
+use keyward_trail::journal::{Journal, JournalError, Receipt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -225,7 +225,7 @@ impl Permit {
         gate.metrics.stage_seconds.with_label_values(&["answer_record"]).observe(started.elapsed().as_secs_f64());
         gate.metrics.outcomes.with_label_values(&[self.target.service(), self.target.action(), outcome.code()]).inc();
         if outcome == Outcome::Unknown {
-            gate.metrics.unknown_outcomes.inc();
+            gate.metrics.trail.unknown_outcomes.inc();
         }
         Ok(outcome)
     }
@@ -235,7 +235,7 @@ impl Drop for Permit {
     /// The exchange was dropped under way: a panic in a hook, or the runtime's end. Never blocks.
     fn drop(&mut self) {
         if self.open {
-            self.gate.metrics.unknown_outcomes.inc();
+            self.gate.metrics.trail.unknown_outcomes.inc();
             self.gate.journal.append_detached(unknown_outcome(self.id, "the exchange broke off inside the gateway after its request was recorded"));
         }
     }
@@ -274,11 +274,11 @@ impl<'a> Stages<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::journal::Settings;
-    use crate::audit::record::Kind;
-    use crate::audit::redact::Redactor;
-    use crate::audit::store::{SledStore, Store};
+    use crate::record::redact::Redactor;
     use crate::request::tests::head;
+    use keyward_record::Kind;
+    use keyward_trail::journal::Settings;
+    use keyward_trail::store::{SledStore, Store};
     use std::path::Path;
 
     const DOCUMENT: &str = r"
@@ -320,7 +320,7 @@ paths:
             catalog: Arc::new(catalog),
             rules: ArcSwap::from_pointee(Rules { directory, policies }),
             key,
-            journal: Arc::new(Journal::open(settings, Arc::clone(&metrics)).unwrap().0),
+            journal: Arc::new(Journal::open(settings, Arc::clone(&metrics.trail)).unwrap().0),
             floods: Floods::new(bounds, Arc::clone(&metrics)),
             metrics,
             body_bytes_max: 1000,
@@ -350,7 +350,7 @@ paths:
             panic!("in a hook");
         });
         assert!(hook.await.unwrap_err().is_panic());
-        assert_eq!(gate.metrics.unknown_outcomes.get(), 1);
+        assert_eq!(gate.metrics.trail.unknown_outcomes.get(), 1);
         gate.journal.close().unwrap();
         drop(gate);
         let (kinds, last) = trail(dir.path());

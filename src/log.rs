@@ -150,10 +150,10 @@ impl Log {
 fn says(lost: u64, line: &[u8]) -> String {
     let what = format!("{lost} lines of this log were lost: they were not taken in time, or could not be written");
     if line.starts_with(b"{") {
-        let time = crate::clock::Timestamp::now().rfc3339();
+        let time = keyward_core::clock::Timestamp::now().rfc3339();
         return serde_json::json!({"timestamp": time, "level": "WARN", "fields": {"message": what, "lost": lost}, "target": "keyward::log"}).to_string() + "\n";
     }
-    format!("{} WARN {what}\n", crate::clock::Timestamp::now().rfc3339())
+    format!("{} WARN {what}\n", keyward_core::clock::Timestamp::now().rfc3339())
 }
 
 /// Writes all of it.

@@ -1,7 +1,8 @@
 //! All metric families in one struct. Who updates them is not known here.
 
-use crate::reason::Reason;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use keyward_core::reason::Reason;
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::sync::Arc;
 
 /// A number of what there is now.
 pub use prometheus::IntGauge as Gauge;
@@ -47,20 +48,6 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// Clients that left before their answer was whole.
     pub client_gone: IntCounter,
-    /// Seconds of a durable commit of the journal.
-    pub commit_seconds: Histogram,
-    /// Records in a commit.
-    pub commit_records: Histogram,
-    /// Records made durable, by kind.
-    pub records: IntCounterVec,
-    /// Records that could not be made durable. Each refused a call, or left its outcome unknown.
-    pub record_failures: IntCounter,
-    /// 1 while the journal takes records.
-    pub journal_healthy: IntGauge,
-    /// Exchanges whose outcome was closed as unknown.
-    pub unknown_outcomes: IntCounter,
-    /// Bytes free on the journal's disk, at the last commit.
-    pub journal_free_bytes: IntGauge,
     /// Records under the newest checkpoint.
     pub checkpoint_size: IntGauge,
     /// When the newest checkpoint was signed, in seconds since 1970.
@@ -73,20 +60,10 @@ pub struct Metrics {
     pub checkpoint_place_size: IntGaugeVec,
     /// Seconds for which a place has not had the newest checkpoint, by place; 0 when it has.
     pub checkpoint_place_behind_seconds: IntGaugeVec,
-    /// Records in sealed segments.
-    pub sealed_records: IntGauge,
-    /// Records that no segment has yet.
-    pub unsealed_records: IntGauge,
-    /// Records that were pruned by policy.
-    pub pruned_records: IntCounter,
-    /// Segments that would be pruned but for a hold.
-    pub held_segments: IntGauge,
-    /// Prunings that failed.
-    pub prune_failures: IntCounter,
-    /// Attempts to seal a segment that failed.
-    pub seal_failures: IntCounter,
     /// Lines of the log that could not be written.
     pub log_lines_lost: IntCounter,
+    /// Those of the trail.
+    pub trail: Arc<keyward_trail::metrics::Metrics>,
     /// 1 for the bundle in force, by its hash.
     pub bundle: IntGaugeVec,
     /// Durable records that the receiver of a push has not confirmed yet, by push.
@@ -121,11 +98,6 @@ impl Metrics {
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let histogram = |name: &str, help: &str, buckets: &[f64]| {
-            let family = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
         let stage_seconds = HistogramVec::new(
             HistogramOpts::new("stage_seconds", "Seconds spent in each stage of an exchange.").buckets([SECONDS, WAITS].concat()),
             &["stage"],
@@ -153,17 +125,6 @@ impl Metrics {
             buffered_bytes: gauge("buffered_bytes", "Bytes that calls, their bodies and their answers hold of limits.buffered_bytes_max now.")?,
             upstream_errors: counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,
             client_gone: single("client_gone_total", "Clients that left before their answer was whole.")?,
-            commit_seconds: histogram("journal_commit_seconds", "Seconds of one durable commit of the journal.", SECONDS)?,
-            commit_records: histogram(
-                "journal_commit_records",
-                "Records in one durable commit.",
-                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
-            )?,
-            records: counter("journal_records_total", "Records made durable, by kind.", &["kind"])?,
-            record_failures: single("journal_failures_total", "Records that could not be made durable.")?,
-            journal_healthy: gauge("journal_healthy", "1 while the journal takes records, else 0.")?,
-            unknown_outcomes: single("unknown_outcomes_total", "Exchanges whose outcome was closed as unknown.")?,
-            journal_free_bytes: gauge("journal_free_bytes", "Bytes free on the journal's disk at the last commit.")?,
             checkpoint_size: gauge("checkpoint_size", "Records under the newest checkpoint.")?,
             checkpoint_time: gauge("checkpoint_timestamp_seconds", "When the newest checkpoint was signed, in seconds since 1970.")?,
             checkpoint_behind_records: gauge("checkpoint_behind_records", "Durable records that no checkpoint covers yet, at the last look.")?,
@@ -178,13 +139,8 @@ impl Metrics {
                 "Seconds for which a place off the host has not had the newest checkpoint; 0 when it has.",
                 &["place"],
             )?,
-            sealed_records: gauge("sealed_records", "Records of the trail in sealed segments.")?,
-            unsealed_records: gauge("unsealed_records", "Records of the trail that no segment has yet.")?,
-            pruned_records: single("pruned_records_total", "Records of the trail that were pruned by policy.")?,
-            held_segments: gauge("held_segments", "Segments of the trail that a hold keeps beyond the policy.")?,
-            prune_failures: single("prune_failures_total", "Prunings of the trail that failed, or that unreadable holds have put off.")?,
-            seal_failures: single("seal_failures_total", "Attempts to seal a segment of the trail that failed.")?,
             log_lines_lost: single("log_lines_lost_total", "Lines of the log that were not taken in time, or could not be written.")?,
+            trail: Arc::new(keyward_trail::metrics::Metrics::register(&registry)?),
             stage_seconds,
             bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
             push_lag: gauges("push_lag_records", "Durable records that the receiver of a push has not confirmed yet, by push.", &["push"])?,
@@ -195,9 +151,6 @@ impl Metrics {
         };
         for reason in Reason::ALL.iter().filter(|reason| reason.status() >= 400) {
             metrics.refusals.with_label_values(&[reason.code()]).inc_by(0);
-        }
-        for kind in ["forwarded", "refused", "answer", "event"] {
-            metrics.records.with_label_values(&[kind]).inc_by(0);
         }
         for stage in STAGES {
             metrics.stage_seconds.with_label_values(&[stage]);

@@ -1,9 +1,9 @@
 //! A request as the gate sees it: plain data, and a body that is read once. Knows nothing of pingora.
 
-use crate::clock::{AuditId, Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use keyward_core::clock::{AuditId, Timestamp};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -192,7 +192,7 @@ pub fn printable(name: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadFault {
     /// A reason of the head or of the target.
-    pub reason: crate::reason::Reason,
+    pub reason: keyward_core::reason::Reason,
     /// What was found and what to do, for the caller.
     pub detail: String,
 }

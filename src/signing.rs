@@ -3,10 +3,10 @@
 //! The signature is over a canonical form, so that bytes which differ on the wire can verify alike: `/copy` and
 //! `/copy/`, `%2F` and `/`. Whoever decides must therefore decide on the raw bytes, never on this form.
 
-use crate::clock::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, InvalidHeaderValue};
 use http::{Method, Request};
+use keyward_core::clock::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// The scheme's name in `Authorization`.

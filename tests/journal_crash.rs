@@ -4,14 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use keyward::audit::absent::next_present;
-use keyward::audit::journal::{Journal, Settings};
-use keyward::audit::record::{Content, Kind, Record, canonical};
-use keyward::audit::retention::{Holds, Policy, Retention};
-use keyward::audit::store::Store;
-use keyward::audit::tiered::TieredStore;
-use keyward::clock::{AuditId, Timestamp};
 use keyward::metrics::Metrics;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::{Content, Kind, Record, canonical};
+use keyward_trail::absent::next_present;
+use keyward_trail::journal::{Journal, Settings};
+use keyward_trail::retention::{Holds, Policy, Retention};
+use keyward_trail::store::Store;
+use keyward_trail::tiered::TieredStore;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -33,9 +33,9 @@ fn record(id: AuditId, kind: Kind, body: Option<usize>) -> Record {
     Record { id, kind, time, leaf, content }
 }
 
-fn open(dir: &Path) -> (Journal, keyward::audit::journal::Recovery) {
+fn open(dir: &Path) -> (Journal, keyward_trail::journal::Recovery) {
     let settings = Settings { free_bytes_min: 1, segment_records: SEGMENT_RECORDS, ..Settings::new(dir) };
-    Journal::open(settings, Arc::new(Metrics::new().unwrap())).unwrap()
+    Journal::open(settings, Arc::clone(&Metrics::new().unwrap().trail)).unwrap()
 }
 
 /// The role of the re-executed test binary: appends for ever, from several threads.
@@ -45,7 +45,7 @@ fn child() {
     let journal = Arc::new(open(Path::new(&dir)).0);
     let policy = Policy { max_age: None, max_bytes: Some(PRUNED_ABOVE_BYTES), holds_file: None, every: Duration::MAX };
     let store = journal.tiered().unwrap();
-    let retention = Retention::new(policy, journal.clone(), store, Arc::new(Metrics::new().unwrap()), || u64::MAX);
+    let retention = Retention::new(policy, journal.clone(), store, Arc::clone(&Metrics::new().unwrap().trail), || u64::MAX);
     std::thread::scope(|threads| {
         threads.spawn(|| {
             loop {
@@ -59,7 +59,7 @@ fn child() {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 for n in 0.. {
                     let id = AuditId::new();
-                    let told = |receipt: keyward::audit::journal::Receipt, what| {
+                    let told = |receipt: keyward_trail::journal::Receipt, what| {
                         // One write call, so that a kill cannot mix lines of two threads.
                         std::io::stdout().lock().write_all(format!("\nacked {} {id} {what}\n", receipt.seq()).as_bytes()).unwrap();
                     };

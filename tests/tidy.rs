@@ -23,6 +23,11 @@ fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// Those of the gateway and of its crates.
+fn all_sources() -> Vec<(PathBuf, String)> {
+    [sources("src"), sources("crates")].concat()
+}
+
 /// The modules that a file lists, in order.
 fn listed(file: &str) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
@@ -74,8 +79,34 @@ fn a_module_imports_only_from_lines_above_its_own() {
 }
 
 #[test]
-fn so_do_the_modules_of_the_trail() {
-    check_order("src/audit/mod.rs", "src/audit", "super::");
+fn so_do_the_modules_of_a_record_and_of_the_trail() {
+    check_order("src/record.rs", "src/record", "super::");
+    check_order("crates/keyward-trail/src/lib.rs", "crates/keyward-trail/src", "super::");
+    check_order("crates/keyward-trail/src/lib.rs", "crates/keyward-trail/src", "crate::");
+}
+
+/// Which of ours a crate may know, and what it must never have, not even through another one.
+#[test]
+fn crates_have_walls() {
+    let never = ["cedar-policy", "pingora", "oas3", "jsonschema", "axum", "hyper", "rustls"];
+    let crates: &[(&str, &[&str], &[&str])] = &[
+        ("keyward-core", &[], &["serde_json", "sled", "tokio"]),
+        ("keyward-record", &["keyward-core"], &["sled", "tokio"]),
+        ("keyward-trail", &["keyward-core", "keyward-record"], &[]),
+    ];
+    let listed = fs::read_dir("crates").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(listed.into_iter().all(|name| crates.iter().any(|(known, ..)| *known == name)), "a crate without a row here");
+    for (name, may, more) in crates {
+        let arguments = ["tree", "--offline", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}", "-p", name];
+        let output = std::process::Command::new(env!("CARGO")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).unwrap();
+        for package in tree.lines().filter_map(|line| line.split(' ').next()) {
+            let ours = package.strip_prefix("keyward").is_some() && package != *name;
+            assert!(!ours || may.contains(&package), "{name} knows {package}");
+            assert!(!never.iter().chain(*more).any(|banned| package.starts_with(banned)), "{name} has {package}");
+        }
+    }
 }
 
 #[test]
@@ -84,16 +115,16 @@ fn frameworks_end_at_one_door() {
         ("pingora", &["src/listen/", "src/proxy/", "src/app", "src/admin/mod.rs"]),
         ("rustls", &["src/client", "src/listen/", "src/proxy/upstream.rs", "src/proxy/roots.rs"]),
         ("governor", &["src/rate.rs"]),
-        ("sled", &["src/audit/store.rs", "src/audit/open.rs", "src/audit/store/"]),
+        ("sled", &["crates/keyward-trail/src/store.rs", "crates/keyward-trail/src/open.rs", "crates/keyward-trail/src/store/"]),
         ("cedar_policy", &["src/policy/"]),
         ("axum", &["src/admin/", "src/sandbox/"]),
         ("oas3", &["src/catalog/document.rs"]),
         ("clap", &["src/cli/"]),
         ("hyper", &["src/client", "src/admin/", "src/sandbox/"]),
-        ("prometheus", &["src/metrics.rs"]),
+        ("prometheus", &["src/metrics.rs", "crates/keyward-trail/src/metrics.rs"]),
     ];
     let mut wrong = Vec::new();
-    for (path, text) in sources("src") {
+    for (path, text) in all_sources() {
         let name = path.display().to_string();
         if is_test_file(&path) {
             continue;
@@ -112,7 +143,7 @@ fn frameworks_end_at_one_door() {
 fn policies_know_no_clock_and_the_gate_no_status() {
     for (path, text) in sources("src/policy") {
         if !is_test_file(&path) {
-            for word in ["Timestamp::now", "SystemTime", "Instant::now", "async fn", "crate::metrics", "crate::audit"] {
+            for word in ["Timestamp::now", "SystemTime", "Instant::now", "async fn", "crate::metrics", "crate::record", "keyward_trail"] {
                 assert!(!production(&text).contains(word), "{} holds {word}", path.display());
             }
         }
@@ -131,7 +162,7 @@ fn the_road_is_a_page() {
 
 #[test]
 fn files_stay_readable() {
-    for (path, text) in sources("src") {
+    for (path, text) in all_sources() {
         let lines = text.lines().count();
         assert!(lines <= 450, "{} has {lines} lines", path.display());
         assert!(text.starts_with("//!"), "{} says first what it does", path.display());
@@ -143,7 +174,7 @@ fn files_stay_readable() {
 
 #[test]
 fn module_names_say_what_is_inside() {
-    for (path, _) in sources("src") {
+    for (path, _) in all_sources() {
         let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
         assert!(!["utils", "util", "common", "helpers", "manager", "misc"].contains(&stem.as_str()), "{}", path.display());
     }

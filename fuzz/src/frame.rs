@@ -1,9 +1,10 @@
 //! The stored form of records: any bytes are survived, what decodes encodes again, and what is changed is noticed.
 
 use bytes::Bytes;
-use keyward::audit::frame::{Encoder, Entry, FRAME_RECORDS_MAX, decode};
-use keyward::audit::record::Kind;
-use keyward::clock::{AuditId, Timestamp};
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::Entry;
+use keyward_record::Kind;
+use keyward_trail::frame::{Encoder, FRAME_RECORDS_MAX, decode};
 
 /// Of the form.
 const VERSION: u8 = 2;

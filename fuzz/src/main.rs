@@ -10,8 +10,8 @@ mod load;
 mod route;
 
 use keyward::catalog::Catalog;
-use keyward::clock::{AuditId, Timestamp};
 use keyward::request::RequestHead;
+use keyward_core::clock::{AuditId, Timestamp};
 use std::path::Path;
 use std::sync::LazyLock;
 

@@ -3,13 +3,12 @@
 use super::AdminState;
 use super::export::who;
 use super::trail::problem;
-use crate::audit::leaf;
 use crate::backup::Snapshot;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use keyward_record::Event;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): Con
         Err(error) => return problem(500, &error.to_string()),
     };
     let records = snapshot.manifest.trail.end;
-    let begun = leaf::event("backup-begun", json!({"by": who(from, &headers), "records": records}));
+    let begun = Event::BackupBegun { by: who(from, &headers), records }.record();
     let id = begun.id.to_string();
     if let Err(error) = state.gate.journal.append(begun).await {
         return problem(503, &format!("the backup cannot be recorded, so it is not made: {error}"));
@@ -48,7 +47,7 @@ pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): Con
             // The connection breaks, so that nobody takes it for whole.
             pieces.blocking_send(Err(io::Error::other(error.to_string()))).ok();
         }
-        gate.journal.append_detached(leaf::event("backup-ended", json!({"backup": id, "whole": sent.is_ok()})));
+        gate.journal.append_detached(Event::BackupEnded { backup: id, whole: sent.is_ok() }.record());
         drop(snapshot);
     };
     tokio::spawn(async move { state.workers.run(write).await });

@@ -5,19 +5,19 @@
 use super::AdminState;
 use super::pack::GivenOut;
 use super::trail::problem;
-use crate::audit::ask::{WARNINGS, warnings_header};
-use crate::audit::export::{Export, ExportError, Exporter, Start, State as Progress, Step, WHOLE};
-use crate::audit::filter::Filter;
-use crate::audit::form::RecordForm;
-use crate::audit::leaf;
-use crate::audit::query::QueryError;
 use crate::gate::Gate;
 use crate::pack::making::{EXPORT_ID, Given, PURPOSE as FOR_A_PACK};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use keyward_record::Event;
+use keyward_record::event::By;
+use keyward_trail::ask::{WARNINGS, warnings_header};
+use keyward_trail::export::{Export, ExportError, Exporter, Start, State as Progress, Step, WHOLE};
+use keyward_trail::filter::Filter;
+use keyward_trail::form::RecordForm;
+use keyward_trail::query::QueryError;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub async fn export(
         Ok(Err(error)) => return problem(409, &error.to_string()),
         Err(error) => return problem(500, &error.to_string()),
     };
-    let begun = leaf::event("export-begun", begun(&export, &exporter, who(from, &headers)));
+    let begun = begun(&export, &exporter, who(from, &headers)).record();
     let id = begun.id.to_string();
     if let Err(error) = state.gate.journal.append(begun).await {
         return problem(503, &format!("the export cannot be recorded, so it is not made: {error}; a stopped gateway's trail can be read with --dir"));
@@ -78,14 +78,14 @@ pub async fn export(
 }
 
 /// Who asks. There is no login here, so the name is what the caller says.
-pub(super) fn who(from: SocketAddr, headers: &HeaderMap) -> Value {
+pub(super) fn who(from: SocketAddr, headers: &HeaderMap) -> By {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect::<String>());
-    json!({"address": from.ip().to_string(), "name_claimed": text(AUDITOR), "agent": text("user-agent"), "purpose_claimed": text(PURPOSE)})
+    By { address: Some(from.ip().to_string()), name_claimed: text(AUDITOR), agent: text("user-agent"), purpose_claimed: text(PURPOSE), uid: None }
 }
 
-fn begun(export: &Export, exporter: &Exporter, by: Value) -> Value {
-    let filter: Vec<_> = export.filter.pairs().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({"by": by, "form": export.form.name(), "filter": filter, "follow": export.follow, "cursor": exporter.next(), "end": exporter.end()})
+fn begun(export: &Export, exporter: &Exporter, by: By) -> Event {
+    let filter = export.filter.terms();
+    Event::ExportBegun { by, form: export.form.name().to_owned(), filter, follow: export.follow, cursor: exporter.next(), end: exporter.end() }
 }
 
 /// An export on its way to whoever asked.
@@ -188,7 +188,7 @@ struct Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let Self { export, lines, bytes, next, whole, .. } = self;
-        let detail = json!({"export": export, "lines": lines, "bytes": bytes, "cursor": next, "whole": whole});
-        self.gate.journal.append_detached(leaf::event("export-ended", detail));
+        let event = Event::ExportEnded { export: std::mem::take(export), lines: *lines, bytes: *bytes, cursor: *next, whole: *whole };
+        self.gate.journal.append_detached(event.record());
     }
 }

@@ -10,20 +10,14 @@ pub mod places;
 mod pack;
 mod trail;
 
-use crate::audit::ask;
-use crate::audit::erasure::ERASURES;
-use crate::audit::export::EXPORT;
-use crate::audit::known::Names;
-use crate::audit::query::Reader;
-use crate::audit::retention::{Keeper, RETENTION};
-use crate::audit::texts;
 use crate::backup::BACKUP;
-use crate::clock::Timestamp;
 use crate::evidence::Evidence;
 use crate::gate::Gate;
+use crate::known;
 use crate::listen::phase::{Phase, Stage};
 use crate::pack::making::PACKS;
 use crate::push::{PUSHES, Pushes};
+use crate::texts;
 use async_trait::async_trait;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -31,6 +25,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use keyward_core::clock::Timestamp;
+use keyward_trail::ask;
+use keyward_trail::erasure::ERASURES;
+use keyward_trail::export::EXPORT;
+use keyward_trail::query::Reader;
+use keyward_trail::retention::{Keeper, RETENTION};
 use operator::Token;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
@@ -123,7 +123,7 @@ impl AdminState {
     fn reader(&self) -> Reader {
         let (gate, dir) = (Arc::clone(&self.gate), self.audit_dir.clone());
         Reader::of(&self.gate.journal).knowing(move || {
-            let mut names = Names::of_texts(&dir);
+            let mut names = known::of_texts(&dir);
             names.add("caller", "anonymous");
             gate.rules.load().directory.callers.iter().for_each(|caller| names.add("caller", &caller.name));
             names

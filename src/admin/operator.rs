@@ -3,13 +3,13 @@
 
 use super::AdminState;
 use super::trail::problem;
-use crate::audit::erasure::{Erasure, ErasureError};
-use crate::causes::causes;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use keyward_core::causes::causes;
+use keyward_trail::erasure::{Erasure, ErasureError};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;

@@ -3,13 +3,13 @@
 
 use super::AdminState;
 use super::trail::problem;
-use crate::audit::filter::Filter;
 use crate::pack::making::{Given, Making};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use keyward_trail::filter::Filter;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -62,7 +62,7 @@ pub async fn made(State(state): State<Arc<AdminState>>, ConnectInfo(from): Conne
     if !out.given.is_whole() {
         return problem(409, "records of that export could not be read as JSON: no pack of them can be recorded; see what `keyward audit verify` says");
     }
-    let record = out.given.record(&making, &out.filter, out.end, &super::export::who(from, &headers));
+    let record = out.given.event(&making, &out.filter, out.end, super::export::who(from, &headers)).record();
     let id = record.id.to_string();
     match state.gate.journal.append(record).await {
         Ok(receipt) => Json(json!({"id": id, "record": receipt.seq()})).into_response(),

@@ -3,11 +3,8 @@
 use super::files::{self, Files};
 use super::paths;
 use super::threads_of;
-use crate::alike;
-use crate::audit::retention::Holds;
 use crate::caller::Directory;
 use crate::catalog::{Catalog, Target};
-use crate::causes::causes;
 use crate::config::{Draft, Settings};
 use crate::folder;
 use crate::gate::Rules;
@@ -16,7 +13,10 @@ use crate::policy::Bundle;
 use crate::proxy::health::Health;
 use crate::proxy::upstream;
 use crate::push;
-use crate::threads;
+use keyward_core::alike;
+use keyward_core::causes::causes;
+use keyward_trail::retention::Holds;
+
 use http::Method;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ pub fn check_doors(draft: &Draft) -> Result<Vec<String>, Problems> {
         }
     }
     if draft.is_sure("gateway") {
-        problems.extend(threads::probe(threads_of(settings)).err().map(|few| few.to_string()));
+        problems.extend(keyward_core::threads::probe(threads_of(settings)).err().map(|few| few.to_string()));
     }
     if problems.is_empty() { Ok(warnings) } else { Err(Problems(problems)) }
 }

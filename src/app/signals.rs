@@ -3,7 +3,6 @@
 use super::Running;
 use super::prepared::{Problems, read_rules};
 use super::supervisor::Supervisor;
-use crate::audit::{leaf, texts};
 use crate::config::Settings;
 use crate::gate::{Gate, Rules};
 use crate::listen::phase::Phase;
@@ -12,15 +11,19 @@ use crate::listen::turned_away;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::{Bundle, Changes, Mode};
+use crate::texts;
 use async_trait::async_trait;
+use keyward_record::Event;
+use keyward_record::event::{Policies, PolicyChanges};
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
-use serde_json::json;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 
+/// More policies than this are counted only in the record of a reload.
+const NAMES_MAX: usize = 100;
 /// How often lost lines of the log go on record.
 const LOST_LINES_EVERY: Duration = Duration::from_secs(60);
 
@@ -122,7 +125,7 @@ impl LostLines {
         if lost > self.told && self.at.is_none_or(|at| at.elapsed() >= LOST_LINES_EVERY) {
             let more = lost - std::mem::replace(&mut self.told, lost);
             self.at = Some(Instant::now());
-            gate.journal.append_detached(leaf::event("log-lines-lost", json!({"lines": more, "since_start": lost})));
+            gate.journal.append_detached(Event::LogLinesLost { lines: more, since_start: lost }.record());
         }
     }
 }
@@ -142,11 +145,11 @@ impl Signals {
             let event = match tls.reload() {
                 Ok(()) => {
                     tracing::info!("certificates are loaded anew");
-                    leaf::event("certificates-loaded", json!({"files": tls.files()}))
+                    Event::CertificatesLoaded { files: tls.files() }.record()
                 }
                 Err(error) => {
                     tracing::error!(%error, "the old certificates stay in force");
-                    leaf::event("certificates-refused", json!({"problem": error.to_string()}))
+                    Event::CertificatesRefused { problem: error.to_string() }.record()
                 }
             };
             self.running.gate.journal.append_detached(event);
@@ -159,11 +162,11 @@ impl Signals {
             None => return,
             Some(Ok(file)) => {
                 tracing::info!(file, "the CA certificates of upstreams are loaded anew");
-                leaf::event("certificates-loaded", json!({"files": [file]}))
+                Event::CertificatesLoaded { files: vec![file.to_string()] }.record()
             }
             Some(Err(problem)) => {
                 tracing::error!(problem, "the old CA certificates of upstreams stay in force");
-                leaf::event("certificates-refused", json!({"problem": problem}))
+                Event::CertificatesRefused { problem: problem.to_string() }.record()
             }
         };
         self.running.gate.journal.append_detached(event);
@@ -187,6 +190,12 @@ pub(super) fn show_policies(metrics: &Metrics, bundle: &Bundle) {
     }
 }
 
+/// For the record: how many, and their names.
+fn recorded(changes: &Changes) -> PolicyChanges {
+    let some = |ids: &[String]| Policies { count: ids.len() as u64, ids: ids.iter().take(NAMES_MAX).cloned().collect() };
+    PolicyChanges { came: some(&changes.came), went: some(&changes.went), changed: some(&changes.changed) }
+}
+
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
     let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
@@ -204,13 +213,19 @@ fn reload(gate: &Gate, settings: &Settings) {
                 gate.metrics.policy_changes.with_label_values(&[change]).inc_by(ids.len() as u64);
             }
             gate.rules.store(Arc::new(rules));
-            let event = json!({"bundle": new, "before": old, "policies": policies, "changes": changes.json(), "callers": callers});
-            gate.journal.append_detached(leaf::event("rules-loaded", event));
+            let event = Event::RulesLoaded {
+                bundle: new.clone(),
+                before: old,
+                policies: Some(policies as u64),
+                callers: Some(callers as u64),
+                changes: Some(recorded(&changes)),
+            };
+            gate.journal.append_detached(event.record());
             let (came, went, changed) = (changes.came.len(), changes.went.len(), changes.changed.len());
             tracing::info!(bundle = %new, policies, came, went, changed, callers, "callers and policies are in force");
         }
         Err(problems) => {
-            gate.journal.append_detached(leaf::event("rules-refused", json!({"problems": problems.0, "in_force": gate.rules.load().policies.hash})));
+            gate.journal.append_detached(Event::RulesRefused { problems: problems.0.clone(), in_force: gate.rules.load().policies.hash.to_string() }.record());
             tracing::error!("the old callers and policies stay in force:\n{problems}");
         }
     }

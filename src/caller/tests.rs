@@ -13,7 +13,7 @@ fn directory(key: &DigestKey) -> Directory {
 }
 
 fn nowhere() -> Target {
-    Target::Unknown(crate::catalog::Unknown { service: None, reason: crate::reason::Reason::OperationUnknown, hint: None })
+    Target::Unknown(crate::catalog::Unknown { service: None, reason: keyward_core::reason::Reason::OperationUnknown, hint: None })
 }
 
 /// A second credential under a name that no document has is some gateway's word on who asks.

@@ -10,13 +10,13 @@ pub mod route;
 pub mod schema;
 pub mod source;
 
-use crate::alike;
 use crate::folder;
-use crate::reason::Reason;
-use crate::secret::sha256;
 use credential::Credentials;
 use document::{Document, DocumentError};
 use http::Method;
+use keyward_core::alike;
+use keyward_core::reason::Reason;
+use keyward_core::secret::sha256;
 use operation::{Operation, Passing, Service};
 use route::{HostPattern, Template};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use super::schema::escape;
 use super::source::Step;
-use crate::alike;
+use keyward_core::alike;
 use serde_json::{Map, Value, json};
 
 /// The schema at a place, compiled; `None` when there is none. `lenient` lets fields that are not required be null.

@@ -5,7 +5,7 @@ use super::operation::{Operation, OutcomeSpec};
 use super::promise;
 use super::schema::{Field, Shape, TextMeaning};
 use super::source::{Source, Step};
-use crate::alike;
+use keyward_core::alike;
 use serde_json::Value;
 
 /// What a pattern of one spelling refuses: with blanks, escapes, other ends or other letters a reader may take it for `a`.

@@ -5,15 +5,15 @@ use super::export::{self, ExportArgs, FollowArgs};
 use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use super::pack::{self, PackArgs};
 use super::trail::{self, GenerateArgs, ReindexArgs};
-use crate::audit::ask::{Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, limit_of, warnings_of};
-use crate::audit::filter::{Filter, WHERE};
-use crate::audit::present;
-use crate::audit::query::Reader;
 use crate::client;
-use crate::clock::AuditId;
 use crate::evidence::start::is_whole;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use keyward_core::clock::AuditId;
+use keyward_core::terminal::clean;
+use keyward_trail::ask::{Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, limit_of, warnings_of};
+use keyward_trail::filter::{Filter, WHERE};
+use keyward_trail::query::Reader;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -262,7 +262,8 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
 
 /// A stopped gateway's folder, if it has all that was signed.
 pub(super) fn folder(dir: &Path) -> anyhow::Result<Reader> {
-    let reader = Reader::open(dir)?;
+    let rules = dir.to_owned();
+    let reader = Reader::open(dir)?.knowing(move || crate::known::of_texts(&rules));
     is_whole(dir, reader.durable())?;
     Ok(reader)
 }
@@ -348,7 +349,7 @@ impl Trail {
 
 /// Says what must be known beside an answer.
 pub(super) fn warn(warnings: &[String]) {
-    warnings.iter().for_each(|warning| eprintln!("keyward: warning: {}", present::clean(warning)));
+    warnings.iter().for_each(|warning| eprintln!("keyward: warning: {}", clean(warning)));
 }
 
 fn ask_with_warnings(trail: &Trail, target: &str) -> anyhow::Result<Answer> {

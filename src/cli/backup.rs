@@ -2,8 +2,6 @@
 
 use super::audit::{Trail, problem, unreachable};
 use super::keep::who;
-use crate::audit::store::Store;
-use crate::audit::tiered::TieredStore;
 use crate::backup::{self, BACKUP, Snapshot};
 use crate::client;
 use crate::evidence::start::is_whole;
@@ -11,6 +9,8 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use keyward_trail::store::Store;
+use keyward_trail::tiered::TieredStore;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,6 @@
 //! `keyward audit verify`, `prove` and `rotate-key`: the trail as evidence.
 
 use super::audit::{Trail, ask_gateway, folder};
-use crate::audit::ask::{Ask, Form};
-use crate::clock::AuditId;
 use crate::config::Settings;
 use crate::evidence::key::{LogKey, SigningKey, WitnessKey};
 use crate::evidence::source::{Copy, Dir, Export, Gateway, Source};
@@ -13,6 +11,8 @@ use crate::pack;
 use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use keyward_core::clock::AuditId;
+use keyward_trail::ask::{Ask, Form};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,14 +2,14 @@
 
 use super::audit::{FilterArgs, Trail, folder, problem, unreachable};
 use super::output::{Output, Saved, Sink};
-use crate::audit::ask::{WARNINGS, warnings_of};
-use crate::audit::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
-use crate::audit::filter::Filter;
-use crate::audit::form::RecordForm;
 use crate::client::{self, Body};
 use crate::pack::making::EXPORT_ID;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use keyward_trail::ask::{WARNINGS, warnings_of};
+use keyward_trail::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
+use keyward_trail::filter::Filter;
+use keyward_trail::form::RecordForm;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -3,11 +3,6 @@
 use super::Configured;
 use super::audit::{Trail, ask_gateway, problem};
 use crate::admin::operator::Token;
-use crate::audit::erasure::{ERASURES, Erased, Erasure};
-use crate::audit::journal::{self, Journal};
-use crate::audit::retention::{Holds, RETENTION};
-use crate::audit::store::{Store, StoreError};
-use crate::audit::tiered::TieredStore;
 use crate::client;
 use crate::config::Settings;
 use crate::evidence::salvage::{Accept, Report, salvage};
@@ -17,7 +12,13 @@ use crate::metrics::Metrics;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use keyward_record::event::By;
+use keyward_trail::erasure::{ERASURES, Erased, Erasure};
+use keyward_trail::journal::{self, Journal};
+use keyward_trail::retention::{Holds, RETENTION};
+use keyward_trail::store::{Store, StoreError};
+use keyward_trail::tiered::TieredStore;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -143,8 +144,8 @@ fn told(report: &Report) -> String {
 }
 
 /// Who does it, as far as the system knows.
-pub(super) fn who() -> Value {
-    json!({"name_claimed": std::env::var("USER").ok(), "uid": rustix::process::getuid().as_raw()})
+pub(super) fn who() -> By {
+    By { name_claimed: std::env::var("USER").ok(), uid: Some(rustix::process::getuid().as_raw()), ..By::default() }
 }
 
 /// What to erase, and why.
@@ -215,7 +216,7 @@ fn here(settings: &Settings, erasure: &Erasure) -> anyhow::Result<Erased> {
     let holds = settings.retention.holds_file.as_deref().map_or(Ok(Holds::default()), Holds::read)?;
     let journal =
         journal::Settings { free_bytes_min: settings.free_bytes_min, segment_records: settings.segment_records, ..journal::Settings::new(&settings.audit_dir) };
-    let (journal, _) = Journal::open(journal, Arc::new(Metrics::new()?))?;
+    let (journal, _) = Journal::open(journal, Arc::clone(&Metrics::new()?.trail))?;
     let erased = erasure.run(&journal, &holds, who())?;
     journal.close()?;
     drop(journal);

@@ -5,11 +5,11 @@
 
 use super::audit::warn;
 use super::evidence::progress_bar;
-use crate::audit::exchange::Exchange;
-use crate::audit::present;
-use crate::durable;
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
+use keyward_core::durable;
+use keyward_trail::exchange::Exchange;
+use keyward_trail::present;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};

@@ -4,22 +4,24 @@ use super::audit::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway, warn
 use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
-use crate::audit::absent::Why;
-use crate::audit::ask::{Ask, Form};
-use crate::audit::exchange::Exchange;
-use crate::audit::export::{Export, Start};
-use crate::audit::filter::Filter;
-use crate::audit::form::RecordForm;
-use crate::audit::query::PAGE_EXCHANGES_MAX;
-use crate::audit::texts::{self, TEXTS, Text};
-use crate::clock::{AuditId, Timestamp};
 use crate::evidence::proof::prove_record;
 use crate::evidence::source::{Dir, Gateway, Source};
 use crate::pack::making::{Making, PACKS, PURPOSE};
 use crate::pack::{Gone, InForce, Pack, Question};
+use crate::texts::{self, TEXTS, Text};
 use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::event::Span;
+use keyward_record::{Event, EventName};
+use keyward_trail::absent::Why;
+use keyward_trail::ask::{Ask, Form};
+use keyward_trail::exchange::Exchange;
+use keyward_trail::export::{Export, Start};
+use keyward_trail::filter::Filter;
+use keyward_trail::form::RecordForm;
+use keyward_trail::query::PAGE_EXCHANGES_MAX;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -177,8 +179,8 @@ fn text(trail: &Trail, hash: &str) -> anyhow::Result<Option<Text>> {
 fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
     let (since, _) = filter.bounds(Timestamp::now());
     let mut events = Vec::new();
-    for event in ["started", "rules-loaded"] {
-        let mut wanted = Filter::parse([("event", event)])?;
+    for event in [EventName::Started, EventName::RulesLoaded] {
+        let mut wanted = Filter::parse([("event", event.code())])?;
         filter.pairs().filter(|(name, _)| *name == "until").try_for_each(|(name, value)| wanted.add(name, value))?;
         events.extend(loaded(trail, &wanted, since)?);
     }
@@ -187,8 +189,13 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
     let before = events.iter().filter(|event| event.request.time < since).count();
     let mut rules: Vec<InForce> = Vec::new();
     for event in events.iter().skip(before.saturating_sub(1)) {
-        let text = |pointer| event.request.text(pointer).unwrap_or_default().to_owned();
-        let mut next = InForce { from: text("/time"), until: None, bundle: text("/detail/bundle"), catalog: text("/detail/catalog") };
+        let (bundle, catalog) = match event.request.event() {
+            Some(Event::Started { bundle, catalog, .. }) => (bundle, catalog),
+            Some(Event::RulesLoaded { bundle, .. }) => (bundle, String::new()),
+            _ => continue,
+        };
+        let from = event.request.text("/time").unwrap_or_default().to_owned();
+        let mut next = InForce { from, until: None, bundle, catalog };
         if let Some(last) = rules.last_mut() {
             if next.catalog.is_empty() {
                 next.catalog.clone_from(&last.catalog);
@@ -209,15 +216,19 @@ fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
     let (since, _) = filter.bounds(Timestamp::now());
     let mut gone: Vec<Gone> = Vec::new();
     for why in [Why::Pruned, Why::Lost] {
-        for event in loaded(trail, &Filter::parse([("event", why.event())])?, Timestamp(0))? {
-            let until = event.request.text("/detail/until").map(str::to_owned);
+        for event in loaded(trail, &Filter::parse([("event", why.event().code())])?, Timestamp(0))? {
+            let Some(told) = event.request.event() else { continue };
+            let until = match &told {
+                Event::RecordsPruned { until, .. } => until.clone(),
+                _ => None,
+            };
             if until.as_deref().and_then(Timestamp::parse).is_some_and(|until| until < since) {
                 continue;
             }
-            for part in event.request.json.pointer("/detail/records").and_then(Value::as_array).into_iter().flatten() {
-                let (Some(first), Some(last)) = (part.get("first").and_then(Value::as_u64), part.get("last").and_then(Value::as_u64)) else { continue };
-                gone.push(Gone { first, last, lost: why == Why::Lost, told_by: event.request.seq, until: until.clone() });
-            }
+            gone.extend(told.gone().map(|range| {
+                let Span { first, last } = Span::of(&range);
+                Gone { first, last, lost: why == Why::Lost, told_by: event.request.seq, until: until.clone() }
+            }));
         }
     }
     gone.sort_by_key(|gone| (gone.first, gone.told_by));

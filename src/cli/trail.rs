@@ -1,10 +1,10 @@
 //! `keyward audit generate`, a made-up trail, and `keyward audit reindex`: what is done to a trail that no gateway holds.
 
-use crate::audit::generate::{self, END, Options, Site};
-use crate::audit::tiered::TieredStore;
-use crate::clock::Timestamp;
+use crate::generate::{self, END, Options, Site};
 use anyhow::{Context, ensure};
 use clap::Args;
+use keyward_core::clock::Timestamp;
+use keyward_trail::tiered::TieredStore;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;

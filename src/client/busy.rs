@@ -1,9 +1,9 @@
 //! Servers that have too much to do, and say when to come again (RFC 9110, 10.2.3).
 
-use crate::clock::Timestamp;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
+use keyward_core::clock::Timestamp;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The longest wait that a server can ask for.

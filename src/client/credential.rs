@@ -1,10 +1,10 @@
 //! The secret by which a receiver of POSTs lets us in, and other headers that it wants.
 
-use crate::durable;
-use crate::secret::check_private;
 use anyhow::{Context, ensure};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
+use keyward_core::durable;
+use keyward_core::secret::check_private;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! The configuration as written. Every key has a default or is named in the error that its absence gives.
 #![allow(missing_docs, reason = "the keys are documented where users read them: in config/keyward.toml")]
 
-use crate::audit::segment::SEGMENT_RECORDS;
 use ipnet::IpNet;
+use keyward_trail::segment::SEGMENT_RECORDS;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;

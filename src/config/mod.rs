@@ -7,8 +7,6 @@ mod listener;
 mod push;
 mod upstream;
 
-use crate::audit::retention;
-use crate::audit::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
 use crate::catalog::route::HostPattern;
 use crate::flood;
 use crate::listen::source::Peers;
@@ -19,6 +17,8 @@ use crate::proxy::upstream::{Timeouts, Upstream};
 use crate::rate;
 use crate::written::{Mistake, Mistakes, Written};
 use form::Form;
+use keyward_trail::retention;
+use keyward_trail::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,11 @@
 //! `[[push]]` as meant.
 
 use super::{clash, form, wrong};
-use crate::audit::form::RecordForm;
 use crate::client::Url;
 use crate::client::credential::{self, Credential};
 use crate::push::{SCHEMES, Settings};
 use crate::written::Written;
+use keyward_trail::form::RecordForm;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;

@@ -96,7 +96,7 @@ fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr) -> anyhow::Re
     runtime.block_on(async {
         until_ready(admin).await?;
         let (mut rows, mut wrong) = (Vec::new(), 0);
-        for call in calls::all(crate::clock::Timestamp::now()) {
+        for call in calls::all(keyward_core::clock::Timestamp::now()) {
             let arrived = sandbox.seen().len();
             let mut seen = make(gateway, &call).await;
             seen.outcome = outcome(admin, &seen.audit_id).await.unwrap_or_default();
@@ -127,7 +127,7 @@ async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
 
 /// What the trail says became of a call.
 async fn outcome(admin: SocketAddr, audit_id: &str) -> anyhow::Result<String> {
-    let request = http::Request::get(format!("{}/{audit_id}", crate::audit::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
+    let request = http::Request::get(format!("{}/{audit_id}", keyward_trail::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
     let exchange: serde_json::Value = serde_json::from_slice(client::send(admin, request).await?.body())?;
     Ok(exchange.get("outcome").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
 }
@@ -167,7 +167,7 @@ fn request(call: &Call) -> anyhow::Result<http::Request<bytes::Bytes>> {
     let mut request = request.body(bytes::Bytes::from(call.body.clone()))?;
     if let Credential::Signed(id, secret) = call.credential {
         let key = signing::AccessKey { id: id.to_owned(), secret: secret.to_owned() };
-        signing::sign(&key, call.host, &mut request, crate::clock::Timestamp::now())?;
+        signing::sign(&key, call.host, &mut request, keyward_core::clock::Timestamp::now())?;
     }
     Ok(request)
 }

@@ -2,9 +2,9 @@
 
 use super::Options;
 use super::calls::CREDENTIALS;
-use crate::secret::DigestKey;
 use crate::shipped;
 use anyhow::Context;
+use keyward_core::secret::DigestKey;
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

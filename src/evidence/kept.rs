@@ -8,8 +8,8 @@
 //! ```
 
 use super::key::LogKey;
-use crate::clock::Timestamp;
-use crate::durable;
+use keyward_core::clock::Timestamp;
+use keyward_core::durable;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};

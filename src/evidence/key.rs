@@ -4,10 +4,10 @@
 //! Whoever holds the signing key and the trail can rewrite both, so the key lies apart from the trail: in a file of its
 //! own, or where systemd puts credentials.
 
-use crate::durable;
-use crate::secret::check_private;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::VerifyingKey;
+use keyward_core::durable;
+use keyward_core::secret::check_private;
 use signed_note::{Signer, StandardSigner, StandardVerifier, Verifier};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -22,16 +22,16 @@ pub mod verify;
 pub mod proof;
 pub mod salvage;
 
-use crate::audit::journal::{self, Journal, JournalError, Recovery};
-use crate::audit::leaf;
-use crate::audit::store::Store;
-use crate::causes::causes;
 use crate::client::credential::Credential;
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use board::{Board, Stage};
 use kept::Kept;
 use key::{LogKey, WitnessKey};
+use keyward_core::causes::causes;
+use keyward_record::event::By;
+use keyward_trail::journal::{self, Journal, JournalError, Recovery};
+use keyward_trail::store::Store;
 use notary::Notary;
 use note::Signed;
 use publish::{Directory, Place, Syslog, Webhook, Witness};
@@ -186,7 +186,7 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
                 _ => start.check(store, known.clone()).map_err(|error| start::refusal(&error)),
             }
         };
-        Journal::open_checked(journal.clone(), Arc::clone(&metrics), check)
+        Journal::open_checked(journal.clone(), Arc::clone(&metrics.trail), check)
     };
     let (tried, repaired) = match try_open(true) {
         Err(error) if cut_short.get() || matches!(&error, JournalError::Open(error) if error.is_damage()) => match repair(&dir, &error) {
@@ -223,7 +223,7 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
 /// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was acknowledged in it.
 fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String> {
     let why = causes(error);
-    let by = serde_json::json!({"name_claimed": "keyward, by itself"});
+    let by = By { name_claimed: Some("keyward, by itself".to_owned()), ..By::default() };
     let report = salvage::salvage(dir, &why, &by, salvage::Accept::NoLoss, &mut |_, _, _| ())?;
     let aside = report.aside.map_or_else(String::new, |aside| format!("; the damaged one is kept as `{}`", aside.display()));
     Ok(format!(
@@ -252,8 +252,8 @@ pub fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> std::io::Resul
 /// Records what the start has found, durably. Where the trail then ends.
 fn record(journal: &Journal, opened: &Opened) -> Result<u64, JournalError> {
     let mut end = 0;
-    for (event, detail) in &opened.events {
-        end = journal.append_blocking(leaf::event(event, detail.clone()))?.seq() + 1;
+    for event in &opened.events {
+        end = journal.append_blocking(event.record())?.seq() + 1;
     }
     Ok(end)
 }

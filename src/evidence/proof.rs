@@ -13,10 +13,10 @@ use super::key::LogKey;
 use super::note::Signed;
 use super::source::{Source, records_of_line};
 use super::tree;
-use crate::audit::record::{Content, leaf_hash};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use serde_json::Value;
+use keyward_record::Head;
+use keyward_record::{Content, leaf_hash};
 use std::path::Path;
 use tlog_tiles::Hash;
 
@@ -142,11 +142,10 @@ pub fn check(dir: &Path, key: Option<LogKey>) -> anyhow::Result<Checked> {
 }
 
 fn check_body(leaf: &[u8], bytes: Bytes, salt: &[u8]) -> anyhow::Result<()> {
-    let leaf: Value = serde_json::from_slice(leaf)?;
     let mut content = Content { salt: [0; 32], bytes };
     hex::decode_to_slice(String::from_utf8_lossy(salt).trim(), &mut content.salt).context("the salt")?;
-    match leaf.pointer("/body/commit").and_then(Value::as_str) {
-        Some(commit) if commit == content.commitment() => Ok(()),
+    match Head::read(leaf) {
+        Some(head) if head.commit() == Some(&content.commitment()) => Ok(()),
         _ => bail!("it is not the body that the record commits to"),
     }
 }

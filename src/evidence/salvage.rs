@@ -9,23 +9,23 @@ mod gone;
 mod places;
 mod tail;
 
-use self::gone::{MADE_ANEW, Told, between, explained, gaps};
+use self::gone::{Told, between, explained, gaps};
 use self::places::{Hashes, Places};
 use self::tail::Tail;
 use super::TREE;
 use super::verify::report::named;
-use crate::audit::absent::{Absent, Why};
-use crate::audit::frame::Entry;
-use crate::audit::leaf;
-use crate::audit::record::leaf_hash;
-use crate::audit::segment::{SEGMENT_RECORDS, Sealed};
-use crate::audit::store::{self, Batch, StoreError};
-use crate::audit::tiered::TieredStore;
-use crate::audit::tiered::found::{Lock, Survey, survey};
-use crate::audit::tiered::founding::{Decided, Founding};
-use crate::causes::causes;
 use anyhow::{Context, anyhow, ensure};
-use serde_json::{Value, json};
+use keyward_core::causes::causes;
+use keyward_record::Entry;
+use keyward_record::Event;
+use keyward_record::event::{By, Span};
+use keyward_record::leaf_hash;
+use keyward_trail::absent::{Absent, Why};
+use keyward_trail::segment::{SEGMENT_RECORDS, Sealed};
+use keyward_trail::store::{self, Batch, StoreError};
+use keyward_trail::tiered::TieredStore;
+use keyward_trail::tiered::found::{Lock, Survey, survey};
+use keyward_trail::tiered::founding::{Decided, Founding};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ impl Report {
 /// # Errors
 /// When another process has the trail, or the disk fails: then the trail is as it was, or this can be done again, and ends with
 /// the same report.
-pub fn salvage(dir: &Path, reason: &str, by: &Value, accept: Accept, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::Result<Report> {
+pub fn salvage(dir: &Path, reason: &str, by: &By, accept: Accept, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::Result<Report> {
     let lock = Lock::take(dir)?;
     if let Some(decided) = Decided::read(dir)? {
         return resume(dir, &lock, &decided, accept);
@@ -206,10 +206,15 @@ fn unproven(records: &Range<u64>) -> String {
 }
 
 /// The record of the salvage, at the trail's new end.
-fn last_batch(report: &Report, reason: &str, by: &Value) -> Batch {
-    let records: Vec<_> = report.lost.iter().map(|range| json!({"first": range.start, "last": range.end - 1})).collect();
-    let detail = json!({"records": records, "reason": reason, "by": by, "found_again": report.found_again, "bodies_lost": report.bodies_lost.len(), "notes": report.notes});
-    let event = leaf::event(if report.lost.is_empty() { MADE_ANEW } else { Why::Lost.event() }, detail);
+fn last_batch(report: &Report, reason: &str, by: &By) -> Batch {
+    let records: Vec<_> = report.lost.iter().map(Span::of).collect();
+    let (reason, by, notes) = (reason.to_owned(), by.clone(), report.notes.clone());
+    let (found_again, bodies_lost) = (report.found_again, report.bodies_lost.len() as u64);
+    let event = match records.is_empty() {
+        true => Event::StoreRebuilt { records, reason, by, found_again, bodies_lost, notes },
+        false => Event::RecordsLost { records, reason, by, found_again, bodies_lost, notes },
+    };
+    let event = event.record();
     // Exchanges that the last run has left open, and whose answers are lost, are closed by the next start: it looks from here on.
     let first_lost = report.lost.first().map_or(report.sealed_end, |range| range.start);
     let open_floor = first_lost.min(report.sealed_end).saturating_sub(SEGMENT_RECORDS);

@@ -4,7 +4,7 @@ use super::Evidence;
 use super::layout::{AbsentLine, BUNDLE_RECORDS, LeftLine, Resource, put_entry};
 use super::note::Signed;
 use super::tree::Tiles;
-use crate::audit::store::StoreError;
+use keyward_trail::store::StoreError;
 use std::io;
 
 /// What there is of a tile, or of a bundle.

@@ -10,18 +10,20 @@ use super::kept::{Kept, Why};
 use super::key::{KeyError, LogKey, SigningKey};
 use super::note::Signed;
 use super::tree::{self, Levels, Tiles, Tree};
-use crate::audit::absent::next_present;
-use crate::audit::record::leaf_hash;
-use crate::audit::store::{Store, StoreError};
-use crate::causes::causes;
 use grow::{build, put_in_place};
-use known::{foreign_pruning, kept_largest, orphaned_key, unsigned};
+use keyward_core::causes::causes;
+use keyward_record::Event;
+use keyward_record::event::{Span, TreeHead};
+use keyward_record::leaf_hash;
+use keyward_trail::absent::next_present;
+use keyward_trail::store::{Store, StoreError};
+use known::{accepted, foreign_pruning, kept_largest, orphaned_key, unsigned};
 use std::io;
 use std::path::{Path, PathBuf};
 use tlog_tiles::{HASH_SIZE, Hash};
 
 pub use grow::{Gone, catch_up};
-pub use known::{UNSIGNED_FOUND, is_whole};
+pub use known::is_whole;
 
 /// Signed records before the end that are compared with their hashes at each start: some tens of milliseconds.
 const RECENT: u64 = 4096;
@@ -92,7 +94,7 @@ pub struct Opened {
     /// The newest checkpoint of this tree, when there is one.
     pub newest: Option<Signed>,
     /// What must be recorded before anything else: an event's name and its detail.
-    pub events: Vec<(&'static str, serde_json::Value)>,
+    pub events: Vec<Event>,
     /// Sentences for the operator.
     pub notes: Vec<String>,
 }
@@ -133,13 +135,13 @@ impl Start {
         if orphaned {
             let why = orphaned_key(&self.key_file, &key);
             let reason = self.accept.as_ref().ok_or_else(|| StartError::Broken(why.clone()))?;
-            events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "key": key.verifier().to_string()})));
+            events.push(accepted(reason, why, Some(key.verifier())));
         }
         let (old_key, keys) = match self.old_key(&kept, &key) {
             Ok(found) => found,
             Err(why) => {
                 let reason = self.accept.as_ref().ok_or_else(|| StartError::Broken(why.clone()))?;
-                events.push(("trail-accepted", serde_json::json!({"reason": reason, "problem": why, "key": key.verifier().to_string()})));
+                events.push(accepted(reason, why, Some(key.verifier())));
                 kept.mend_keys().map_err(at("the list of keys"))?;
                 self.old_key(&kept, &key).unwrap_or_else(|_| (None, vec![key.verifier().clone()]))
             }
@@ -165,16 +167,20 @@ impl Start {
                 put_in_place(&self.dir, &new)?;
                 let checkpoints: Vec<_> = known.iter().map(|k| String::from_utf8_lossy(&k.note).into_owned()).collect();
                 let root = tree::root(&*tree.levels(), tree.size()).map_err(broken_tree)?;
-                let found = serde_json::json!({"size": tree.size(), "root": root.to_string()});
-                let mut detail = serde_json::json!({"reason": reason, "problem": why, "checkpoints": checkpoints, "found": found});
-                if let (Some(detail), false) = (detail.as_object_mut(), unproven.is_empty()) {
+                if !unproven.is_empty() {
                     notes.push(
                         "nothing that was signed vouches for the hashes that the tree has of some records that are gone: the record of this says which"
                             .to_owned(),
                     );
-                    detail.insert("hashes_unproven".to_owned(), unproven.into());
                 }
-                events.push(("trail-accepted", detail));
+                events.push(Event::TrailAccepted {
+                    reason: reason.clone(),
+                    problem: why,
+                    key: None,
+                    checkpoints: Some(checkpoints),
+                    found: Some(TreeHead { size: tree.size(), root: root.to_string() }),
+                    hashes_unproven: unproven,
+                });
                 (tree, None)
             }
             (Err(error), _) => return Err(error),
@@ -183,8 +189,7 @@ impl Start {
             notes.push("`--accept-trail` was not needed: the trail continues what was signed".to_owned());
         }
         if let Some(old) = &old_key {
-            let detail = serde_json::json!({"from": old.verifier().to_string(), "to": key.verifier().to_string()});
-            events.push(("checkpoint-key-changed", detail));
+            events.push(Event::CheckpointKeyChanged { from: old.verifier().to_string(), to: key.verifier().to_string() });
         } else if keys.last().is_none_or(|last| !kept.keys().is_ok_and(|kept| kept.contains(last))) {
             kept.add_key(key.verifier()).map_err(at("the list of keys"))?;
         }
@@ -348,12 +353,12 @@ fn proven(levels: &Levels, signed: &Signed, records: std::ops::Range<u64>) -> bo
 }
 
 /// Records that are gone and for whose hashes the newest checkpoint, stored with them, does not vouch.
-fn unproven(dir: &Path, store: &dyn Store, newest: Option<&Known>, keys: &[LogKey]) -> Vec<serde_json::Value> {
+fn unproven(dir: &Path, store: &dyn Store, newest: Option<&Known>, keys: &[LogKey]) -> Vec<Span> {
     let old = newest.and_then(|newest| Some((Signed::open(&newest.note, keys).ok()?, Levels::open(dir).ok()?)));
     let vouched = |range| old.as_ref().is_some_and(|(signed, levels)| proven(levels, signed, range));
     let gone = store.absent();
     let left = gone.iter().filter(|gone| !vouched(gone.range()));
-    left.map(|gone| serde_json::json!({"first": gone.first_seq, "last": gone.end - 1})).collect()
+    left.map(|gone| Span::of(&gone.range())).collect()
 }
 
 /// `taken` says that the tree has hashes from old files, of records that are gone.

@@ -4,7 +4,7 @@
 //! order. A tile of the tiled log is a slice of such a file. All of it is derived from the records, so nothing here is
 //! worth a sync before an acknowledgement: what is missing or damaged is computed anew.
 
-use crate::audit::record::LeafHash;
+use keyward_record::LeafHash;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;

@@ -2,8 +2,8 @@
 
 use super::headers::signed;
 use super::{Checked, Head, refuse};
-use crate::reason::Reason;
 use http::{HeaderMap, Version, header};
+use keyward_core::reason::Reason;
 
 pub(super) fn check(head: &Head) -> Checked {
     if head.version == Version::HTTP_2 {
@@ -76,9 +76,9 @@ fn names_length(raw: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::{Head, check, testing};
-    use crate::reason::Reason;
     use crate::request::tests::head;
     use http::Version;
+    use keyward_core::reason::Reason;
 
     #[test]
     fn a_request_ends_in_one_place() {

@@ -2,9 +2,9 @@
 
 use super::{Checked, refuse};
 use crate::names::{self, Steering};
-use crate::reason::Reason;
 use crate::request::{Authorization, printable};
 use http::{HeaderMap, HeaderValue, header};
+use keyward_core::reason::Reason;
 use std::cmp::Ordering;
 
 /// What a header means to this check.

@@ -2,8 +2,8 @@
 
 use super::{Checked, Head, refuse};
 use crate::names::{self, Steering};
-use crate::reason::Reason;
 use http::HeaderMap;
+use keyward_core::reason::Reason;
 
 /// Headers that some servers take for Host. They may repeat it, as a proxy in front of this one does.
 pub(super) const AGAIN: &[&str] = &["x-forwarded-host", "x-host", "x-host-override", "x-http-host-override", "x-original-host", "x-real-host"];

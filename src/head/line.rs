@@ -1,8 +1,8 @@
 //! The request line and the lines behind it: how long they are, how they end, and which version and method they ask for.
 
 use super::{Checked, Head, refuse};
-use crate::reason::Reason;
 use http::{HeaderMap, Version};
+use keyward_core::reason::Reason;
 
 /// Longest head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -61,9 +61,9 @@ fn bytes_of_http1(raw: &[u8], target: &[u8]) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::super::{Head, check, testing};
-    use crate::reason::Reason;
     use crate::request::tests::head;
     use http::{Method, Version};
+    use keyward_core::reason::Reason;
 
     fn of_bytes(raw: &str) -> Option<Reason> {
         let head = head("POST", "/a", &[]);

@@ -10,9 +10,9 @@ mod host;
 mod line;
 mod target;
 
-use crate::reason::Reason;
 use crate::request::HeadFault;
 use http::{HeaderMap, Method, Version};
+use keyward_core::reason::Reason;
 
 pub use line::HEAD_BYTES_MAX;
 pub use target::TARGET_BYTES_MAX;

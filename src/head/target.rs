@@ -3,8 +3,8 @@
 //! Nothing is decoded here and then forwarded as something else: what would have to be decoded to be understood is refused.
 
 use super::{Checked, fault, refuse};
-use crate::reason::Reason;
 use crate::request::HeadFault;
+use keyward_core::reason::Reason;
 
 /// Longest request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 16 * 1024;

@@ -3,8 +3,8 @@
 use super::facts::Unreadable;
 use super::{json, refuse};
 use crate::catalog::operation::Operation;
-use crate::reason::Reason;
 use crate::request::{Authorization, RequestHead};
+use keyward_core::reason::Reason;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use sm3::Sm3;

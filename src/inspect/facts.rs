@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::rsa::{Finding, RsaKey};
-use crate::clock::Moment;
+use keyward_core::clock::Moment;
 use std::collections::BTreeMap;
 
 /// One typed value.
@@ -173,7 +173,7 @@ pub struct Resource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// One of the closed list.
-    pub reason: crate::reason::Reason,
+    pub reason: keyward_core::reason::Reason,
     /// What was found, where, and what to do. For the caller; holds no values of secret fields.
     pub detail: String,
 }

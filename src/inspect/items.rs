@@ -6,8 +6,8 @@ use super::{text, value};
 use crate::catalog::operation::{Operation, ResourceSpec};
 use crate::catalog::schema::Shape;
 use crate::catalog::source::{Source, Step, select};
-use crate::reason::Reason;
 use crate::request::RequestHead;
+use keyward_core::reason::Reason;
 use serde_json::Value;
 
 /// More items than this in one call are refused, whatever the policies say.

@@ -2,8 +2,8 @@
 
 use super::facts::Unreadable;
 use super::{name, text};
-use crate::reason::Reason;
 use crate::request::printable;
+use keyward_core::reason::Reason;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;

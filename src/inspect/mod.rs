@@ -14,11 +14,11 @@ pub mod value;
 
 use crate::catalog::operation::{Operation, Passing, ProjectHeader};
 use crate::catalog::{Target, Unknown};
-use crate::reason::Reason;
 use crate::request::{BodyFault, BodySource, RequestHead, printable};
 use bytes::Bytes;
 use facts::{CallFacts, Fact, Facts, Unreadable};
 use http::Method;
+use keyward_core::reason::Reason;
 use place::Place;
 use serde_json::Value;
 use std::sync::Arc;

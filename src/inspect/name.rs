@@ -3,7 +3,7 @@
 //! Binders fold what they bind: Go's and Jackson's letter case, fastjson's hyphens and underscores and the `is` before a
 //! Boolean, others dots and brackets. A strict parser ignores such a field, and the upstream may not be strict.
 
-use crate::reason::Reason;
+use keyward_core::reason::Reason;
 
 /// Names that some parsers take as an instruction: for a type, a reference or a prototype.
 const INSTRUCTIONS: &[&str] = &["__class__", "__proto__", "__type", "_class", "constructor", "prototype"];

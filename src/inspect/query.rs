@@ -9,8 +9,8 @@ use crate::catalog::operation::Operation;
 use crate::catalog::route::percent_decode;
 use crate::catalog::schema::{Field, Shape};
 use crate::names::{self, Steering};
-use crate::reason::Reason;
 use crate::request::printable;
+use keyward_core::reason::Reason;
 
 /// More parameters than this are refused.
 const PARAMETERS_MAX: usize = 64;

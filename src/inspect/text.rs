@@ -1,7 +1,7 @@
 //! Text: bytes become text in one way, and text holds nothing that readers cut at, drop or swap.
 
 use super::facts::Unreadable;
-use crate::reason::Reason;
+use keyward_core::reason::Reason;
 
 /// A body's bytes as text.
 ///

@@ -7,10 +7,10 @@ use super::place::Place;
 use super::refuse;
 use super::text::{NAMED, is_identifier, is_uuid};
 use crate::catalog::schema::{Field, Shape, TextMeaning};
-use crate::clock::Moment;
 use crate::names;
-use crate::reason::Reason;
 use crate::request::printable;
+use keyward_core::clock::Moment;
+use keyward_core::reason::Reason;
 use serde_json::{Map, Value};
 
 /// Checks a value against its shape and gives its fact. `place` is said in errors: `body.servers[2]`.

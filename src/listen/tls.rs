@@ -1,8 +1,8 @@
 //! TLS towards clients: certificates by server name, client certificates, and their reload without a restart.
 
 use crate::request::{PeerCertificate, PeerTls};
-use crate::secret::{self, Stamp};
 use arc_swap::ArcSwap;
+use keyward_core::secret::{self, Stamp};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
@@ -260,7 +260,7 @@ mod tests {
         let (chain, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
         std::fs::write(&chain, made.cert.pem()).unwrap();
         std::fs::remove_file(&key).ok();
-        crate::durable::create_private(&key, made.signing_key.serialize_pem().as_bytes()).unwrap();
+        keyward_core::durable::create_private(&key, made.signing_key.serialize_pem().as_bytes()).unwrap();
         KeyPair { chain, key }
     }
 

@@ -1,10 +1,9 @@
 //! Connections that came to nothing: counted at once, and put on record together, in one event with exact numbers by class
 //! and source: the first within a second, what follows once a minute. So a flood of them fills no disk.
 
-use crate::audit::journal::Journal;
-use crate::audit::leaf;
 use crate::metrics::Metrics;
-use serde_json::{Map, Value, json};
+use keyward_record::{Event, event};
+use keyward_trail::journal::Journal;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,21 +130,21 @@ impl TurnedAway {
         let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         if !counts.is_empty() {
             *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            journal.append_detached(leaf::event("turned-away", json!({"connections": report(&counts)})));
+            journal.append_detached(Event::TurnedAway { connections: report(&counts) }.record());
         }
     }
 }
 
-fn report(counts: &BTreeMap<Class, Counts>) -> Value {
+fn report(counts: &BTreeMap<Class, Counts>) -> BTreeMap<String, event::TurnedAway> {
     let classes = counts.iter().map(|(class, counts)| {
         let named: u64 = counts.by_source.values().sum();
-        let mut sources: Map<_, _> = counts.by_source.iter().map(|(source, count)| (source.to_string(), Value::from(*count))).collect();
+        let mut by_source: BTreeMap<_, _> = counts.by_source.iter().map(|(source, count)| (source.to_string(), *count)).collect();
         if named < counts.total {
-            sources.insert("others".to_owned(), Value::from(counts.total - named));
+            by_source.insert("others".to_owned(), counts.total - named);
         }
-        (class.code().to_owned(), json!({"total": counts.total, "by_source": sources}))
+        (class.code().to_owned(), event::TurnedAway { total: counts.total, by_source })
     });
-    Value::Object(classes.collect())
+    classes.collect()
 }
 
 #[cfg(test)]
@@ -169,8 +168,8 @@ mod tests {
         }
         turned_away.count(Class::Silent, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)));
         let report = report(&turned_away.counts.lock().unwrap());
-        assert_eq!(report["silent"]["total"], 101);
-        assert_eq!(report["silent"]["by_source"]["127.0.0.0"], 2);
-        assert_eq!(report["silent"]["by_source"]["others"], 68);
+        assert_eq!(report["silent"].total, 101);
+        assert_eq!(report["silent"].by_source["127.0.0.0"], 2);
+        assert_eq!(report["silent"].by_source["others"], 68);
     }
 }

@@ -5,12 +5,12 @@ use super::connection::Connection;
 use super::turned_away::Class;
 use super::watch::Ending;
 use crate::answer;
-use crate::clock::{AuditId, Timestamp};
 use crate::head;
-use crate::reason::Reason;
 use crate::request::{HeadFault, RequestHead};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_core::reason::Reason;
 use std::time::Duration;
 
 /// Time for a client to take an answer before its connection is closed under what it still sends.

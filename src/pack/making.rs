@@ -7,18 +7,15 @@
 //! made/record-N.tlog-proof   its place, its inclusion proof and the checkpoint: C2SP tlog-proof
 //! ```
 
-use crate::audit::exchange::{Exchange, Part};
-use crate::audit::filter::Filter;
-use crate::audit::leaf;
-use crate::audit::record::Record;
+use keyward_record::Event;
+use keyward_record::event::{By, PackedRecords};
+use keyward_trail::exchange::{Exchange, Part};
+use keyward_trail::filter::Filter;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Where the making of a pack is told on the admin listener.
 pub const PACKS: &str = "/api/v1/packs";
-/// The event.
-pub const EVENT: &str = "pack-made";
 /// The purpose of the export behind a pack.
 pub const PURPOSE: &str = "evidence pack";
 /// The header in which an export says which one it is.
@@ -82,22 +79,22 @@ impl Given {
     }
 
     /// What the record says of it.
-    fn detail(&self) -> Value {
+    fn detail(&self) -> PackedRecords {
         let (first, last) = self.range.unzip();
-        json!({"number": self.records, "first": first, "last": last, "sha256": hex::encode(self.hash.clone().finalize())})
+        PackedRecords { number: self.records, first, last, sha256: hex::encode(self.hash.clone().finalize()) }
     }
 
-    /// The record that a pack of it was made. `end` is where the trail ended when it was asked.
-    pub fn record(&self, making: &Making, filter: &Filter, end: Option<u64>, by: &Value) -> Record {
-        let filter: Vec<_> = filter.pairs().map(|(name, value)| json!({"name": name, "value": value})).collect();
-        let detail = json!({"by": by, "export": making.export, "filter": filter, "records_in_trail": end, "records": self.detail(), "sums": making.sums});
-        leaf::event(EVENT, detail)
+    /// The event that a pack of it was made. `end` is where the trail ended when it was asked.
+    pub fn event(&self, making: &Making, filter: &Filter, end: Option<u64>, by: By) -> Event {
+        let (export, sums) = (making.export.clone(), making.sums.clone());
+        Event::PackMade { by, export, filter: filter.terms(), records_in_trail: end, records: self.detail(), sums }
     }
 
-    /// What a record of the making says that is not so of what was counted here: the name of the part.
-    pub(super) fn disagrees(&self, leaf: &Value) -> Option<&'static str> {
-        let told = leaf.pointer("/detail/records");
+    /// What the record of the making says that is not so of what was counted here: the name of the part.
+    pub(super) fn disagrees(&self, told: &PackedRecords) -> Option<&'static str> {
         let own = self.detail();
-        ["number", "first", "last", "sha256"].into_iter().find(|name| told.and_then(|told| told.get(name)) != own.get(name))
+        let parts =
+            [("number", told.number == own.number), ("first", told.first == own.first), ("last", told.last == own.last), ("sha256", told.sha256 == own.sha256)];
+        parts.into_iter().find(|(_, agrees)| !agrees).map(|(name, _)| name)
     }
 }

@@ -1,7 +1,8 @@
 //! What a pack says of itself, for programs.
 
 use super::{Gone, InForce, Question};
-use crate::clock::Timestamp;
+use keyward_core::clock::Timestamp;
+use keyward_record::event::FilterTerm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ pub(super) struct Manifest {
     pub by: String,
     pub of: String,
     pub keyward: String,
-    pub filter: Vec<Condition>,
+    pub filter: Vec<FilterTerm>,
     /// What was said beside the answer.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -34,12 +35,6 @@ pub(super) struct Manifest {
     /// A record tells of the making.
     #[serde(default)]
     pub recorded: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(super) struct Condition {
-    pub name: String,
-    pub value: String,
 }
 
 impl Manifest {

@@ -11,13 +11,14 @@ mod spool;
 mod summary;
 mod verify;
 
-use crate::audit::exchange::{Exchange, Part};
-use crate::audit::record::leaf_hash;
-use crate::audit::texts::Text;
-use crate::clock::{AuditId, Timestamp};
 use crate::evidence::source::Source;
+use crate::texts::Text;
 use anyhow::{Context, ensure};
-use manifest::{Condition, FORM, Manifest};
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::event::FilterTerm;
+use keyward_record::leaf_hash;
+use keyward_trail::exchange::{Exchange, Part};
+use manifest::{FORM, Manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spool::Spool;
@@ -119,7 +120,7 @@ impl Pack {
         spool.write("records.ndjson", b"")?;
         spool.write("bodies.ndjson", b"")?;
         spool.write("records.csv", b"line,record,exchange,kind,time,leaf_hash\r\n")?;
-        spool.write("exchanges.csv", crate::audit::form::csv::HEADER.as_bytes())?;
+        spool.write("exchanges.csv", keyward_trail::form::csv::HEADER.as_bytes())?;
         Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0, answers_gone: Vec::new(), keyward })
     }
 
@@ -149,7 +150,7 @@ impl Pack {
         for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
             self.put(exchange.id, part)?;
         }
-        self.spool.write("exchanges.csv", crate::audit::form::csv::row(exchange).as_bytes())?;
+        self.spool.write("exchanges.csv", keyward_trail::form::csv::row(exchange).as_bytes())?;
         self.summary.add(exchange);
         Ok(())
     }
@@ -237,7 +238,7 @@ impl Pack {
 
     fn describe(&mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, bound: Bound) -> anyhow::Result<()> {
         let Self { question, spool, summary, lines, .. } = self;
-        let filter = question.filter.iter().map(|(name, value)| Condition { name: name.clone(), value: value.clone() }).collect();
+        let filter = question.filter.iter().map(|(name, value)| FilterTerm { name: name.clone(), value: value.clone() }).collect();
         let manifest = Manifest {
             form: FORM,
             made: question.at.rfc3339(),

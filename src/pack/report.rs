@@ -3,9 +3,9 @@
 use super::manifest::Manifest;
 use super::summary::{Decided, ROWS_MAX, Row, Summary};
 use super::{Bound, Gone, InForce, Question};
-use crate::audit::filter::Filter;
-use crate::clock::Timestamp;
 use askama::Template;
+use keyward_core::clock::Timestamp;
+use keyward_trail::filter::Filter;
 
 /// Values in one of the small tables.
 const TOP: usize = 20;

@@ -1,7 +1,7 @@
 //! The files of a pack, until they are put into its archive.
 
-use crate::secret::sha256;
 use anyhow::Context;
+use keyward_core::secret::sha256;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;

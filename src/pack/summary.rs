@@ -1,8 +1,9 @@
 //! What a pack's report says in numbers, gathered as exchanges go by.
 
-use crate::audit::exchange::Exchange;
-use crate::audit::present;
-use crate::audit::record::Kind;
+use keyward_core::terminal::clean;
+use keyward_record::Kind;
+use keyward_trail::exchange::Exchange;
+use keyward_trail::present;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +56,7 @@ impl Row {
             Some(answer) => answer.text("/detail"),
             None => exchange.request.text("/decision/message"),
         };
-        let why = present::clean(why.unwrap_or_default());
+        let why = clean(why.unwrap_or_default());
         let notable = !matches!(exchange.outcome(), "succeeded" | "accepted" | "event");
         Self { time, id, caller, action, resource, result, why, notable }
     }

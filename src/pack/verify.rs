@@ -6,15 +6,16 @@ use super::making::{self, Given};
 use super::manifest::{FORM, Manifest};
 use super::spool::{SUMS, Spool, digest};
 use super::{Bound, Pack, proofs, short};
-use crate::audit::exchange::{ContentLine, Exchange, Part};
-use crate::audit::record::{Content, Kind, leaf_hash};
-use crate::audit::texts;
-use crate::clock::{AuditId, Timestamp};
 use crate::evidence::key::LogKey;
 use crate::evidence::note::Signed;
 use crate::evidence::proof;
+use crate::texts;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::Event;
+use keyward_record::{Content, Kind, leaf_hash};
+use keyward_trail::exchange::{ContentLine, Exchange, Part};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,19 +217,19 @@ impl Folder<'_> {
         let (record, _) = proof::check_record(&leaf, &self.read(proof_name)?, key).with_context(|| leaf_name.clone())?;
         let at = |extension: &str| format!("{}record-{record}.{extension}", making::DIR);
         ensure!((leaf_name, proof_name) == (&at("json"), &at("tlog-proof")), "made/: {missing}");
+        let Some(Event::PackMade { filter, records_in_trail, records, sums, .. }) = Event::of_leaf(&leaf) else {
+            bail!("{leaf_name} does not tell of the making of a pack")
+        };
         let leaf: Value = serde_json::from_slice(&leaf).with_context(|| leaf_name.clone())?;
-        let detail = |name: &str| leaf.pointer(&format!("/detail/{name}"));
-        ensure!(leaf.get("event").and_then(Value::as_str) == Some(making::EVENT), "{leaf_name} does not tell of the making of a pack");
-        let sums = digests.get(SUMS).map(|sums| Value::from(format!("sha256:{sums}")));
-        ensure!(detail("sums") == sums.as_ref(), "{SUMS} is not the one of the pack that was made: {leaf_name} names another");
-        if let Some(name) = given.disagrees(&leaf) {
+        ensure!(
+            digests.get(SUMS).is_some_and(|own| sums == format!("sha256:{own}")),
+            "{SUMS} is not the one of the pack that was made: {leaf_name} names another"
+        );
+        if let Some(name) = given.disagrees(&records) {
             bail!("records.ndjson does not hold the records that were given out: `{name}` in {leaf_name} is another");
         }
-        ensure!(detail("filter") == Some(&serde_json::to_value(&manifest.filter)?), "manifest.json does not have the question that {leaf_name} has");
-        ensure!(
-            detail("records_in_trail") == Some(&manifest.records_in_trail.into()),
-            "manifest.json does not have the number of records in the trail that {leaf_name} has"
-        );
+        ensure!(filter == manifest.filter, "manifest.json does not have the question that {leaf_name} has");
+        ensure!(records_in_trail == manifest.records_in_trail, "manifest.json does not have the number of records in the trail that {leaf_name} has");
         let time = leaf.get("time").and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(Recorded { record, time, files: digests.keys().filter(|name| !name.starts_with(making::DIR)).count() as u64 })
     }

@@ -59,7 +59,7 @@ impl Source {
             bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }
-        crate::secret::sha256(&bytes)
+        keyward_core::secret::sha256(&bytes)
     }
 }
 

@@ -11,10 +11,10 @@ use super::types::{self, Type};
 use crate::caller::{Caller, CallerKind};
 use crate::catalog::Target;
 use crate::catalog::operation::{Operation, Passing};
-use crate::causes::causes;
 use crate::inspect::facts::{CallFacts, Facts, Item, Resource};
-use crate::reason::Reason;
 use cedar_policy::{AuthorizationError, Context, Entities, Entity, EntityId, EntityUid, PolicyId, PolicySet, Request, Response, RestrictedExpression};
+use keyward_core::causes::causes;
+use keyward_core::reason::Reason;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

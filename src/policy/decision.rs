@@ -1,6 +1,6 @@
 //! The answer of the policies to one question.
 
-use crate::reason::Reason;
+use keyward_core::reason::Reason;
 
 /// What becomes of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use super::bundle::{Bundle, Listing};
 use super::error::PolicyError;
 use crate::folder;
-use serde_json::{Value, json};
 use std::path::Path;
 
 /// The file of named patterns.
@@ -14,9 +13,6 @@ const FOLDER: folder::Kind = folder::Kind {
     known: &["tests"],
     words: "*.cedar and patterns.toml (and the cases in tests/)",
 };
-
-/// More names than this are counted only.
-const NAMES_MAX: usize = 100;
 
 /// The texts of a folder of policies.
 #[derive(Debug)]
@@ -59,12 +55,6 @@ impl Changes {
             changed: ids(after.policies().filter(differs).collect()),
         }
     }
-
-    /// For the record: the numbers, and the names.
-    pub fn json(&self) -> Value {
-        let some = |ids: &[String]| json!({"count": ids.len(), "ids": ids.iter().take(NAMES_MAX).collect::<Vec<_>>()});
-        json!({"came": some(&self.came), "went": some(&self.went), "changed": some(&self.changed)})
-    }
 }
 
 #[cfg(test)]
@@ -82,6 +72,5 @@ mod tests {
         let changes = Changes::between(&bundle(&[("a", "m"), ("b", "m"), ("c", "m")]), &bundle(&[("c", "n"), ("b", "m"), ("d", "m")]));
         let of = |text: &str| vec![text.to_owned()];
         assert_eq!(changes, Changes { came: of("d"), went: of("a"), changed: of("c") });
-        assert_eq!(changes.json()["went"], json!({"count": 1, "ids": ["a"]}));
     }
 }

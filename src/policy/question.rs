@@ -2,8 +2,8 @@
 
 use crate::caller::Caller;
 use crate::catalog::Target;
-use crate::clock::Timestamp;
 use crate::inspect::facts::{CallFacts, Unreadable};
+use keyward_core::clock::Timestamp;
 use std::net::IpAddr;
 
 /// One call, as far as it could be read.

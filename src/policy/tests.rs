@@ -5,7 +5,7 @@ use super::*;
 use crate::caller::CallerKind;
 use crate::catalog::schema::{Field, Shape};
 use crate::inspect::facts::{Fact, Unreadable};
-use crate::reason::Reason;
+use keyward_core::reason::Reason;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 //! so that the two cannot come apart.
 
 use crate::catalog::schema::{Field, Shape, TextMeaning};
-use crate::clock::Timestamp;
 use crate::inspect::facts::{Fact, Facts};
 use cedar_policy::{EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use keyward_core::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

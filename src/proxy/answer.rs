@@ -2,9 +2,9 @@
 
 use crate::answer;
 use crate::catalog::operation::ErrorShape;
-use crate::clock::AuditId;
 use crate::gate::Refusal;
 use bytes::Bytes;
+use keyward_core::clock::AuditId;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;

@@ -2,12 +2,12 @@
 //! session; closed exactly once, by whoever sees the end first.
 
 use super::budget::{Held, SHORT_BYTES_MAX};
-use crate::audit::leaf::{Answer, Timings};
 use crate::catalog::operation::ErrorShape;
-use crate::clock::AuditId;
 use crate::gate::Permit;
+use crate::record::compose::{Answer, Timings};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use keyward_core::clock::AuditId;
 use pingora::protocols::http::HttpTask;
 use sha2::{Digest, Sha256};
 use std::sync::{Mutex, MutexGuard, PoisonError};

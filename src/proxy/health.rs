@@ -1,11 +1,11 @@
 //! Health checks on the ports of calls: one path that balancers ask for. It is answered here, never forwarded, and not on
 //! record; whatever is not exactly such a question takes the road of every call.
 
-use crate::audit::journal::Journal;
 use crate::listen::phase::{Phase, Stage};
 use crate::listen::source::Peers;
 use bytes::Bytes;
 use http::{Method, header};
+use keyward_trail::journal::Journal;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;

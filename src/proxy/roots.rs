@@ -4,8 +4,8 @@
 //! until then none does, so that connections are resumed as pingora resumes them.
 
 use crate::listen::tls::certificates;
-use crate::secret::Stamp;
 use arc_swap::ArcSwap;
+use keyward_core::secret::Stamp;
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use std::path::{Path, PathBuf};

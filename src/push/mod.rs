@@ -9,12 +9,12 @@ mod settling;
 mod syslog;
 mod webhook;
 
-use crate::audit::form::RecordForm;
-use crate::audit::query::Reader;
 use crate::client::credential::Credential;
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use follower::{Board, Follower};
+use keyward_trail::form::RecordForm;
+use keyward_trail::query::Reader;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,10 +5,10 @@
 //! but one that dies ends its connections: so the next one is opened as soon as a batch is read, and as long as it stands the
 //! receiver lives, and works on what it has read. When it ends, or none can be opened, the last batches are sent again.
 
-use crate::audit::export::Line;
-use crate::audit::record::Kind;
 use crate::client::wire::Wire;
 use crate::client::{Tls, Url};
+use keyward_record::Kind;
+use keyward_trail::export::Line;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{AuditId, Timestamp};
+    use keyward_core::clock::{AuditId, Timestamp};
 
     #[test]
     fn a_message_is_framed_numbered_and_graded() {

@@ -1,11 +1,11 @@
 //! Webhooks: batches of JSON lines by POST over TLS, each confirmed whole by the status of its answer.
 
-use crate::audit::export::Line;
 use crate::client::busy::asked_wait;
 use crate::client::credential::Credential;
 use crate::client::{Tls, Url, post};
 use anyhow::anyhow;
 use http::StatusCode;
+use keyward_trail::export::Line;
 use std::time::Duration;
 
 /// Of what is posted.

@@ -1,11 +1,11 @@
 //! ACS3-HMAC-SHA256, the signature of the older Alibaba API. A kin of SDK-HMAC-SHA256: the path is signed as sent, the
 //! body through the header that holds its digest, and a nonce stands beside the date.
 
-use crate::clock::{AuditId, Timestamp};
 use crate::signing::{AccessKey, Message, SKEW_NANOS_MAX, canonical_query};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Request;
 use http::header::{AUTHORIZATION, HOST, HeaderValue, InvalidHeaderValue};
+use keyward_core::clock::{AuditId, Timestamp};
 use sha2::{Digest, Sha256};
 
 const SCHEME: &str = "ACS3-HMAC-SHA256";

@@ -4,9 +4,9 @@ use super::acs3;
 use super::errors::Refused;
 use super::settings::Settings;
 use crate::catalog::operation::ErrorShape;
-use crate::clock::Timestamp;
 use crate::signing::{self, Message, SignatureFault};
 use http::header::AUTHORIZATION;
+use keyward_core::clock::Timestamp;
 
 /// The name of the user whose credential the call carries.
 pub(super) fn authenticate(settings: &Settings, shape: ErrorShape, message: &Message<'_>, now: Timestamp) -> Result<String, Refused> {

@@ -6,7 +6,7 @@ use super::keys::Material;
 use super::settings::ORGANIZATION;
 use super::state::{CodeupKey, World, seconds};
 use crate::catalog::operation::ErrorShape;
-use crate::clock::Timestamp;
+use keyward_core::clock::Timestamp;
 use serde_json::{Value, json};
 
 pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {

@@ -4,7 +4,7 @@ use super::call::Call;
 use super::errors::{Answer, Refused, Success};
 use super::settings::PROJECT;
 use super::state::{Image, ImageJob, World, new_id, seconds};
-use crate::clock::AuditId;
+use keyward_core::clock::AuditId;
 use serde_json::{Value, json};
 
 pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use super::keys::Material;
 use super::settings::{ORGANIZATION, PARTNER_PROJECT, PROJECT, Settings};
-use crate::clock::{AuditId, Timestamp};
+use keyward_core::clock::{AuditId, Timestamp};
 use std::collections::BTreeMap;
 
 /// A key pair of one user in one project.

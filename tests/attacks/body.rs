@@ -255,7 +255,7 @@ fn a_body_stands_where_one_belongs() {
 fn the_body_is_the_one_that_was_signed() {
     let auth = signed("AKKEYS");
     let body = json!({"user_name": "u"}).to_string();
-    let sha = keyward::secret::sha256(body.as_bytes()).trim_start_matches("sha256:").to_owned();
+    let sha = keyward_core::secret::sha256(body.as_bytes()).trim_start_matches("sha256:").to_owned();
     let copy = |name: &str, value: &str| judge("POST", KPS, "/v2/p/os-keypairs/copy", &[("authorization", &auth), (name, value)], &body).reason();
     assert_eq!(copy("x-sdk-content-sha256", &sha), Reason::Permitted);
     assert_eq!(copy("x-sdk-content-sha256", &sha.to_uppercase()), Reason::Permitted);

@@ -4,20 +4,20 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward::audit::bound::LEAF_BYTES_MAX;
-use keyward::audit::leaf::{Answer, Composer, Judged, Timings};
-use keyward::audit::outcome::Outcome;
-use keyward::audit::record::Record;
-use keyward::audit::redact::{Redactor, Shown};
 use keyward::caller::Directory;
 use keyward::catalog::Catalog;
-use keyward::clock::{AuditId, Timestamp};
 use keyward::head::{self, Head};
 use keyward::inspect;
 use keyward::policy::{Bundle, Decision, Question, Verdict};
-use keyward::reason::Reason;
+use keyward::record::bound::LEAF_BYTES_MAX;
+use keyward::record::compose::{Answer, Composer, Judged, Timings};
+use keyward::record::redact::{Redactor, Shown};
 use keyward::request::RequestHead;
-use keyward::secret::DigestKey;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_core::reason::Reason;
+use keyward_core::secret::DigestKey;
+use keyward_record::Record;
+use keyward_record::call::Outcome;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;

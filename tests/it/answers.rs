@@ -133,7 +133,7 @@ fn so_it_is_in_a_folder() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{expression}");
     }
     // Times as the tables print them, and a day to its end.
-    let now = ::keyward::clock::Timestamp::now().rfc3339();
+    let now = ::keyward_core::clock::Timestamp::now().rfc3339();
     let printed = format!("{}Z", now.split('.').next().unwrap().replace('T', " "));
     for (times, all) in [
         (["--since", "today", "--until", "today"], true),

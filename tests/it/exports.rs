@@ -4,7 +4,7 @@ use crate::support::cli::{Running, keyward, keyward_fails};
 use crate::support::load::Load;
 use crate::support::upstream::raw;
 use crate::support::{Gateway, Request, Site, Stored, Trail, Upstream, eventually, json_of};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use serde_json::Value;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use crate::support::cli::keyward;
 use crate::support::{Answer, Gateway, Request, Site, Trail, Upstream};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

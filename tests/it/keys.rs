@@ -3,7 +3,7 @@
 
 use crate::support::upstream::answer;
 use crate::support::{Answer, Client, Gateway, Request, Site, TOKEN, Upstream};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use serde_json::{Value, json};
 use std::path::Path;
 

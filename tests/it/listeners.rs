@@ -3,7 +3,7 @@
 use crate::support::tls::{Authority, Tls, client_config, connect, dial};
 use crate::support::upstream::{answer, ok};
 use crate::support::{Client, Gateway, PATIENCE, Request, Site, Upstream, eventually, json_of};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -335,7 +335,7 @@ fn what_is_turned_away_is_told_at_once_and_then_once_a_minute_and_at_the_end() {
     let counts: Vec<_> = events.iter().map(|event| event.leaf["detail"]["connections"].clone()).collect();
     let of = |count: u64| serde_json::json!({"connections-full": {"total": count, "by_source": {"127.0.0.1": count}}});
     assert_eq!(counts, [of(1), of(7), of(2)]);
-    let times: Vec<_> = events.iter().map(|event| keyward::clock::Timestamp::parse(event.text("/time")).unwrap().0).collect();
+    let times: Vec<_> = events.iter().map(|event| keyward_core::clock::Timestamp::parse(event.text("/time")).unwrap().0).collect();
     assert!(times[1] - times[0] >= 59_000_000_000 && times[1] - times[0] < 90_000_000_000, "{times:?}");
 }
 

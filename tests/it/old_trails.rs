@@ -10,7 +10,7 @@ use std::process::Command;
 const VKEY: &str = "keyward.invalid/313bd26b70d6add3+2a4c3ca2+AYUMgBuqDUfg4/EfkBpDIa756GgI20Z0RP7fkAV5HAGZ";
 
 /// Opens an archive of the fixtures in a folder.
-fn open(name: &str, dir: &Path) -> PathBuf {
+pub fn open(name: &str, dir: &Path) -> PathBuf {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/0.1.0").join(name);
     let to = dir.join(name.trim_end_matches(".tar.zst"));
     tar::Archive::new(zstd::Decoder::new(std::fs::File::open(archive).unwrap()).unwrap()).unpack(&to).unwrap();

@@ -257,7 +257,7 @@ fn a_pack_over_a_pruned_time_says_what_is_gone() {
         assert_eq!(call(&gateway, "/v1/blobs/x", &json_of(90 + n)), 200);
     }
     eventually("the first segment is pruned", || gateway.metric("keyward_pruned_records_total") == 16);
-    let later = ::keyward::clock::Timestamp::now().rfc3339();
+    let later = ::keyward_core::clock::Timestamp::now().rfc3339();
     assert_eq!(call(&gateway, "/v1/blobs/x", &json_of(90)), 200);
     gateway.settle();
     let url = format!("http://{}", gateway.admin);

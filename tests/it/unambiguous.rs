@@ -1,7 +1,7 @@
 //! Promise 2: unambiguous or refused. The shapes by which a gateway and what is behind it come to read two requests.
 
 use crate::support::{Answer, Gateway, Site, TOKEN, Upstream};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 
 /// `line` and `headers` as written, with Host and a known caller unless the shape is about those.
 fn shape(line: &str, headers: &str, body: &str) -> Vec<u8> {

@@ -119,7 +119,7 @@ fn check_syslog(message: &[u8], note: &Signed) {
     assert_eq!(json["checkpoint"].as_str().unwrap(), note.to_string());
 }
 
-use crate::clock::Timestamp;
+use keyward_core::clock::Timestamp;
 
 /// A certificate authority's file, and a server's configuration.
 fn tls_server(dir: &Path) -> (std::path::PathBuf, Arc<rustls::ServerConfig>) {

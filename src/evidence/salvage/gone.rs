@@ -1,15 +1,10 @@
 //! What is not there any more: what the trail's own records tell of, and what is lost.
 
 use super::tail::Tail;
-use crate::audit::absent::{Absent, Why, bodies_told};
-use crate::audit::frame::Entry;
-use crate::audit::record::Kind;
-use crate::audit::segment::Sealed;
-use serde_json::Value;
+use keyward_record::{Entry, Event, Kind};
+use keyward_trail::absent::{Absent, Why, told};
+use keyward_trail::segment::Sealed;
 use std::ops::Range;
-
-/// The event of a salvage that has lost no record.
-pub(super) const MADE_ANEW: &str = "store-made-anew";
 
 /// What records tell of.
 #[derive(Default)]
@@ -25,13 +20,11 @@ pub(super) struct Told {
 impl Told {
     /// Takes in what a record tells.
     pub(super) fn look(&mut self, seq: u64, entry: &Entry) {
-        if entry.kind == Kind::Event {
-            let leaf: Value = serde_json::from_slice(&entry.leaf).unwrap_or_default();
-            self.absent.extend(tells(seq, &leaf));
-            self.erased.extend(bodies_told(&leaf));
-            let salvaged = leaf.get("event").and_then(Value::as_str).is_some_and(|event| [MADE_ANEW, Why::Lost.event()].contains(&event));
-            let count = leaf.pointer("/detail/bodies_lost").and_then(Value::as_u64).filter(|count| salvaged && *count > 0);
-            self.bodies_lost.extend(count.map(|count| (seq, count)));
+        let Some(event) = (if entry.kind == Kind::Event { Event::of_leaf(&entry.leaf) } else { None }) else { return };
+        self.absent.extend(told(seq, &event));
+        self.erased.extend(event.bodies_erased());
+        if let Event::RecordsLost { bodies_lost: count @ 1.., .. } | Event::StoreRebuilt { bodies_lost: count @ 1.., .. } = event {
+            self.bodies_lost.push((seq, count));
         }
     }
 
@@ -45,15 +38,6 @@ impl Told {
     pub(super) fn pruned(&self) -> impl Iterator<Item = Range<u64>> {
         self.absent.iter().filter(|absent| absent.why == Why::Pruned).map(Absent::range)
     }
-}
-
-/// What an event says is gone.
-pub(super) fn tells(seq: u64, leaf: &Value) -> Vec<Absent> {
-    let event = leaf.get("event").and_then(Value::as_str);
-    let Some(why) = [Why::Pruned, Why::Lost].into_iter().find(|why| event == Some(why.event())) else { return Vec::new() };
-    let ranges = leaf.pointer("/detail/records").and_then(Value::as_array).cloned().unwrap_or_default();
-    let range = |range: &Value| Some(Absent { first_seq: range.get("first")?.as_u64()?, end: range.get("last")?.as_u64()?.checked_add(1)?, why, told_by: seq });
-    ranges.iter().filter_map(range).filter(|absent| absent.first_seq < absent.end && absent.end <= seq).collect()
 }
 
 /// What no segment has, up to `end`.

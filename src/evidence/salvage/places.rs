@@ -2,13 +2,13 @@
 
 use super::gone::between;
 use super::tail::Tail;
-use crate::audit::record::{LeafHash, leaf_hash};
-use crate::audit::segment::Sealed;
-use crate::audit::tiered::TieredStore;
 use crate::evidence::kept::Kept;
 use crate::evidence::note::Signed;
 use crate::evidence::start::known::kept_largest;
 use crate::evidence::tree::{Levels, Peaks, TILE_WIDTH, Tiles, inclusion};
+use keyward_record::{LeafHash, leaf_hash};
+use keyward_trail::segment::Sealed;
+use keyward_trail::tiered::TieredStore;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::ops::Range;

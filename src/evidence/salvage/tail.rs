@@ -2,14 +2,14 @@
 
 use super::gone::Told;
 use super::places::{Place, Places};
-use crate::audit::frame::Entry;
-use crate::audit::record::Content;
-use crate::audit::segment::{SEGMENT_RECORDS, Sealed};
-use crate::audit::store::carve::{Carved, carve};
-use crate::audit::store::{Batch, Examined, SledStore, Store, StoreError};
-use crate::audit::tiered::TieredStore;
-use crate::causes::causes;
-use serde_json::Value;
+use keyward_core::causes::causes;
+use keyward_record::Content;
+use keyward_record::Entry;
+use keyward_record::Head;
+use keyward_trail::segment::{SEGMENT_RECORDS, Sealed};
+use keyward_trail::store::carve::{Carved, carve};
+use keyward_trail::store::{Batch, Examined, SledStore, Store, StoreError};
+use keyward_trail::tiered::TieredStore;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
@@ -167,8 +167,7 @@ impl Tail {
 }
 
 fn commitment(leaf: &[u8]) -> Option<String> {
-    let leaf: Value = serde_json::from_slice(leaf).ok()?;
-    leaf.pointer("/body/commit")?.as_str().map(str::to_owned)
+    Head::read(leaf)?.commit().map(str::to_owned)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<(), StoreError> {

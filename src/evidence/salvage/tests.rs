@@ -1,14 +1,16 @@
 //! What is told of gaps. The whole is tried on the built binary, in `tests/it/keeping.rs` and `tests/it/survival/salvage.rs`.
 
-use super::gone::{gaps, tells};
+use super::gone::gaps;
 use super::*;
-use crate::audit::record::{Kind, LeafHash};
-use crate::audit::segment::FileDigest;
-use crate::clock::{AuditId, Timestamp};
 use crate::evidence::kept::Kept;
 use crate::evidence::key::SigningKey;
 use crate::evidence::note::Signed;
 use crate::evidence::tree::{self, Tree};
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::Event;
+use keyward_record::{Kind, LeafHash};
+use keyward_trail::absent::told;
+use keyward_trail::segment::FileDigest;
 
 fn segment(first_seq: u64, count: u32) -> Sealed {
     Sealed { first_seq, count, records: FileDigest::default(), bodies: FileDigest::default() }
@@ -41,9 +43,9 @@ fn what_a_record_tells_of_is_not_lost_now() {
 
 #[test]
 fn only_a_record_before_which_they_stood_tells_of_them() {
-    let tells = |seq, leaf: &str| tells(seq, &serde_json::from_str(leaf).unwrap());
-    let told = r#"{"event":"records-pruned","detail":{"records":[{"first":0,"last":9},{"first":90,"last":200},{"first":5,"last":4}]}}"#;
-    assert_eq!(tells(100, told), [Absent { first_seq: 0, end: 10, why: Why::Pruned, told_by: 100 }]);
+    let tells = |seq, leaf: &str| Event::of_leaf(leaf.as_bytes()).iter().flat_map(|event| told(seq, event)).collect::<Vec<_>>();
+    let pruned = r#"{"event":"records-pruned","detail":{"records":[{"first":0,"last":9},{"first":90,"last":200},{"first":5,"last":4}]}}"#;
+    assert_eq!(tells(100, pruned), [Absent { first_seq: 0, end: 10, why: Why::Pruned, told_by: 100 }]);
     assert_eq!(tells(100, r#"{"event":"started","detail":{"records":[{"first":0,"last":9}]}}"#), []);
 }
 

@@ -6,8 +6,8 @@ use super::super::layout::{CHECKPOINT, Resource};
 use super::super::note::Signed;
 use super::super::tree::Tiles;
 use super::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
-use crate::audit::record::Content;
 use bytes::Bytes;
+use keyward_record::Content;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -5,10 +5,10 @@ use super::super::kept::{Kept, Past};
 use super::super::key::LogKey;
 use super::super::tree::{Levels, Tiles};
 use super::{Absent, Head, Recorded, Run, Runs, Source, Unreadable};
-use crate::audit::record::Content;
-use crate::audit::store::{Store, StoreError};
-use crate::audit::tiered::TieredStore;
-use crate::causes::causes;
+use keyward_core::causes::causes;
+use keyward_record::Content;
+use keyward_trail::store::{Store, StoreError};
+use keyward_trail::tiered::TieredStore;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ impl Source for Dir {
         Box::new(self.store.oldest_first(first).map(|frame| {
             let seq = |error: &StoreError| if let StoreError::Frame { seq, .. } | StoreError::Block { seq, .. } = error { Some(*seq) } else { None };
             let frame = frame.map_err(|error| Unreadable { seq: seq(&error), why: causes(&error) })?;
-            let head = |entry: &crate::audit::frame::Entry| Head { time: entry.time, kind: entry.kind, id: entry.id };
+            let head = |entry: &keyward_record::Entry| Head { time: entry.time, kind: entry.kind, id: entry.id };
             let records = frame.entries.iter().map(|entry| Recorded { head: Some(head(entry)), leaf: entry.leaf.clone() }).collect();
             Ok(Run { first: frame.first_seq, records })
         }))

@@ -14,9 +14,9 @@ use super::kept::Past;
 use super::key::LogKey;
 use super::layout::{ABSENT, AbsentLine, BUNDLE_RECORDS, LEFT, LeftLine, Resource, entries};
 use super::tree::{TILE_WIDTH, Tiles};
-use crate::audit::record::{Content, Kind};
-use crate::clock::{AuditId, Timestamp};
 use bytes::Bytes;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::{Content, Kind};
 use std::io;
 use std::ops::Range;
 

@@ -5,15 +5,12 @@ use super::super::kept::Kept;
 use super::super::key::{LogKey, SigningKey};
 use super::super::note::Signed;
 use super::{Known, StartError, at};
-use crate::audit::absent::Why;
-use crate::audit::store::Store;
-use serde_json::{Value, json};
+use keyward_record::Event;
+use keyward_trail::absent::Why;
+use keyward_trail::store::Store;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-
-/// The event of a start that found records which no checkpoint covered. Its detail has `first` and `last`.
-pub const UNSIGNED_FOUND: &str = "unsigned-records-found";
 
 /// The checkpoint over the most records that is kept for good and was not disowned. A line that no key has signed, as a damaged
 /// disk may leave it, is none.
@@ -70,11 +67,17 @@ pub(super) fn orphaned_key(key_file: &Path, key: &SigningKey) -> String {
 
 /// Records behind everything that was signed are signed from now on, as a crash needs it. It is on record: until then, whoever could
 /// write into the folder could have written them.
-pub(super) fn unsigned(signed: u64, end: u64, notes: &mut Vec<String>) -> Option<(&'static str, Value)> {
+pub(super) fn unsigned(signed: u64, end: u64, notes: &mut Vec<String>) -> Option<Event> {
     let last = end.checked_sub(1).filter(|last| *last >= signed)?;
     notes.push(format!(
         "records {signed} to {last} stand behind the newest checkpoint, as after a crash: they are signed from now on, and that nobody vouched for them \
          until now is on record"
     ));
-    Some((UNSIGNED_FOUND, json!({"first": signed, "last": last})))
+    Some(Event::UnsignedRecordsFound { first: signed, last })
+}
+
+/// That an operator went on, and over what.
+pub(super) fn accepted(reason: &str, problem: String, key: Option<&LogKey>) -> Event {
+    let key = key.map(ToString::to_string);
+    Event::TrailAccepted { reason: reason.to_owned(), problem, key, checkpoints: None, found: None, hashes_unproven: Vec::new() }
 }

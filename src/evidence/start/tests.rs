@@ -1,18 +1,30 @@
 //! Trails that continue what was signed, and trails that do not.
 
 use super::*;
-use crate::audit::frame::Entry;
-use crate::audit::journal::{self, Journal};
-use crate::audit::leaf;
-use crate::audit::record::Kind;
-use crate::audit::store::{Batch, SledStore, Store};
-use crate::audit::tiered::TieredStore;
-use crate::clock::{AuditId, Timestamp};
 use crate::metrics::Metrics;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::Entry;
+use keyward_record::Kind;
+use keyward_record::event::{RetentionPolicy, Span};
+use keyward_record::{Event, EventName};
+use keyward_trail::journal::{self, Journal};
+use keyward_trail::store::{Batch, SledStore, Store};
+use keyward_trail::tiered::TieredStore;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The event of a pruning that says nothing of which records.
+fn pruning() -> Event {
+    Event::RecordsPruned { records: vec![], erased: vec![], until: None, bytes: 0, policy: RetentionPolicy::default(), holds: vec![] }
+}
+
+/// Records for whose hashes nothing vouches, as the start says.
+fn unproven(opened: &Opened) -> Vec<Span> {
+    let Event::TrailAccepted { hashes_unproven, .. } = &opened.events[0] else { panic!("{:?}", opened.events) };
+    hashes_unproven.clone()
+}
 
 struct Site {
     dir: tempfile::TempDir,
@@ -84,7 +96,7 @@ fn a_trail_that_goes_on_is_opened_from_its_files_and_grown() {
     let opened = site.check(&store).unwrap();
     assert_eq!((opened.tree.size(), opened.newest.unwrap().bytes()), (900, note));
     // What nobody vouched for until now is signed, and that is on record.
-    assert_eq!(opened.events, [(UNSIGNED_FOUND, serde_json::json!({"first": 700, "last": 899}))]);
+    assert_eq!(opened.events, [Event::UnsignedRecordsFound { first: 700, last: 899 }]);
     assert!(opened.notes.len() == 1 && opened.notes[0].contains("records 700 to 899 stand behind the newest checkpoint"), "{:?}", opened.notes);
     assert_eq!((level_bytes(&site.audit(), 0), level_bytes(&site.audit(), 1)), (900 * 32, 3 * 32));
 }
@@ -104,12 +116,9 @@ fn a_shorter_trail_is_refused_until_an_operator_says_why() {
     site.accept = Some("restored from the backup of Monday".to_owned());
     let opened = site.check(&store).unwrap();
     assert_eq!(opened.tree.size(), 590);
-    let (event, detail) = &opened.events[0];
-    assert_eq!(
-        (*event, detail["reason"].as_str().unwrap(), detail["found"]["size"].as_u64()),
-        ("trail-accepted", "restored from the backup of Monday", Some(590))
-    );
-    assert_eq!(detail["checkpoints"][0].as_str().unwrap().as_bytes(), note);
+    let Event::TrailAccepted { reason, found: Some(found), checkpoints: Some(checkpoints), .. } = &opened.events[0] else { panic!("{:?}", opened.events) };
+    assert_eq!((reason.as_str(), found.size), ("restored from the backup of Monday", 590));
+    assert_eq!(checkpoints[0].as_bytes(), note);
     assert_eq!(opened.kept.history().unwrap()[0].note.as_bytes(), note);
     drop(opened);
     site.accept = None;
@@ -132,7 +141,7 @@ fn an_empty_folder_beside_an_old_key_is_asked_about() {
     assert!(site.check(&store).is_err());
     site.accept = Some("the first start with a key that was given".to_owned());
     let opened = site.check(&store).unwrap();
-    assert_eq!((opened.events[0].0, opened.events[0].1["reason"].as_str()), ("trail-accepted", site.accept.as_deref()));
+    assert!(matches!(&opened.events[0], Event::TrailAccepted { reason, .. } if Some(reason) == site.accept.as_ref()));
     // A start that was cut off when the key was made is no such thing.
     let cut = Site::new();
     let store = SledStore::open(&cut.audit()).unwrap().0;
@@ -168,7 +177,7 @@ fn a_trail_that_is_set_back_with_its_newest_checkpoint_is_refused_by_a_kept_one(
 fn a_pruning_that_nobody_signed_is_refused() {
     let mut site = Site::new();
     let store = pruned(&site, &[]);
-    let entry = Entry { time: Timestamp(577), kind: Kind::Event, id: AuditId::new(), leaf: leaf::event("records-pruned", serde_json::json!({})).leaf };
+    let entry = Entry { time: Timestamp(577), kind: Kind::Event, id: AuditId::new(), leaf: pruning().record().leaf };
     store.append(&Batch { first_seq: 577, entries: vec![entry], open_floor: Some(578), ..Batch::default() }).unwrap();
     store.prune(std::slice::from_ref(&(64..128)), 577).unwrap();
     drop(store);
@@ -176,7 +185,7 @@ fn a_pruning_that_nobody_signed_is_refused() {
     let why = refusal(site.check(&store));
     assert!(why.contains("records 64 to 127 are gone, pruned as record 577 says, but no checkpoint"), "{why}");
     site.accept = Some("a gateway with another key had the folder".to_owned());
-    assert_eq!(site.check(&store).unwrap().events[0].0, "trail-accepted");
+    assert_eq!(site.check(&store).unwrap().events[0].name(), EventName::TrailAccepted);
 }
 
 #[test]
@@ -256,8 +265,7 @@ fn a_new_key_must_be_endorsed_by_the_old_one() {
     let old = old_key_file(&key_file);
     std::fs::rename(&key_file, &old).unwrap();
     let opened = site.check(&store).unwrap();
-    assert_eq!(opened.events[0].0, "checkpoint-key-changed");
-    assert_eq!(opened.events[0].1["to"].as_str().unwrap(), opened.key.verifier().to_string());
+    assert!(matches!(&opened.events[0], Event::CheckpointKeyChanged { to, .. } if *to == opened.key.verifier().to_string()));
     assert!(opened.old_key.is_some());
     drop(opened);
     std::fs::remove_file(&old).unwrap();
@@ -267,7 +275,7 @@ fn a_new_key_must_be_endorsed_by_the_old_one() {
     assert!(refusal(site.check(&store)).contains("holds example.com/log+"));
     site.accept = Some("the old key was lost".to_owned());
     let opened = site.check(&store).unwrap();
-    assert_eq!((opened.events[0].0, opened.events.len()), ("trail-accepted", 2));
+    assert_eq!((opened.events[0].name(), opened.events.len()), (EventName::TrailAccepted, 2));
     drop(opened);
     site.accept = None;
     site.sign(&store);
@@ -288,14 +296,14 @@ fn a_log_keeps_its_name() {
 /// 576 records in segments of 64, and one that tells; signed, and then some segments pruned.
 fn pruned(site: &Site, ranges: &[Range<u64>]) -> TieredStore {
     let settings = journal::Settings { free_bytes_min: 1, segment_records: 64, ..journal::Settings::new(site.audit()) };
-    let journal = Journal::open(settings, Arc::new(Metrics::new().unwrap())).unwrap().0;
-    (0..576).for_each(|n| journal.append_detached(leaf::event("x", serde_json::json!({"n": n}))));
+    let journal = Journal::open(settings, Arc::clone(&Metrics::new().unwrap().trail)).unwrap().0;
+    (0..576).for_each(|n| journal.append_detached(Event::Stopped { open_exchanges: n }.record()));
     let begun = Instant::now();
     while journal.tiered().unwrap().sealed_end() < 576 {
         assert!(begun.elapsed() < Duration::from_secs(30), "sealing does not end");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(journal.append_blocking(leaf::event("records-pruned", serde_json::json!({}))).unwrap().seq(), 576);
+    assert_eq!(journal.append_blocking(pruning().record()).unwrap().seq(), 576);
     drop(journal);
     let store = TieredStore::open(&site.audit()).unwrap().0;
     site.sign(&store);
@@ -376,12 +384,12 @@ fn an_operator_goes_on_over_gaps_with_what_the_tree_has_of_them() {
     site.accept = Some("the other host is gone".to_owned());
     let level0 = std::fs::read(site.audit().join("tree/level0")).unwrap();
     let opened = site.start().check(&store, elsewhere()).unwrap();
-    assert_eq!((opened.tree.size(), opened.events[0].1.get("hashes_unproven")), (577, None));
+    assert_eq!((opened.tree.size(), unproven(&opened)), (577, vec![]));
     assert!(std::fs::read(site.audit().join("tree/level0")).unwrap() == level0);
     drop(opened);
     // The newest checkpoint was put away, and the next one not signed yet: nothing vouches for these hashes but the files.
     let opened = site.start().check(&store, elsewhere()).unwrap();
-    assert_eq!(opened.events[0].1["hashes_unproven"], serde_json::json!([{"first": 0, "last": 63}, {"first": 320, "last": 383}, {"first": 512, "last": 575}]));
+    assert_eq!(unproven(&opened), [(0, 63), (320, 383), (512, 575)].map(|(first, last)| Span { first, last }));
     assert!(opened.notes.iter().any(|note| note.contains("nothing that was signed vouches")), "{:?}", opened.notes);
     assert!(std::fs::read(site.audit().join("tree/level0")).unwrap() == level0);
 }

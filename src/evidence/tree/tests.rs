@@ -1,8 +1,8 @@
 //! Against RFC 6962's own vectors, against a second implementation at every size, and across reopening.
 
 use super::*;
-use crate::audit::record::leaf_hash;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use keyward_record::leaf_hash;
 use sha2::Sha256;
 
 /// The leaves of Certificate Transparency's own test trees.
@@ -129,7 +129,7 @@ fn a_changed_tile_proves_nothing() {
 #[test]
 fn the_root_of_hashes_that_come_one_by_one_is_the_tree_s() {
     let dir = tempfile::tempdir().unwrap();
-    let leaves: Vec<LeafHash> = (0..600_u32).map(|n| crate::audit::record::leaf_hash(&n.to_be_bytes())).collect();
+    let leaves: Vec<LeafHash> = (0..600_u32).map(|n| keyward_record::leaf_hash(&n.to_be_bytes())).collect();
     let mut tree = Tree::open(dir.path(), 0).unwrap();
     tree.extend(&leaves).unwrap();
     let mut peaks = Peaks::default();

@@ -2,8 +2,8 @@
 //! covers them, so they are compared with what the records lead to.
 
 use super::report::{About, Report, named};
-use crate::audit::store::StoreError;
-use crate::audit::tiered::{Differing, TieredStore};
+use keyward_trail::store::StoreError;
+use keyward_trail::tiered::{Differing, TieredStore};
 use std::path::Path;
 
 /// Compares what is derived in a stopped gateway's folder, and adds what differs. `progress` is told how many segments are

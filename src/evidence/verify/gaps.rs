@@ -6,7 +6,8 @@
 
 use super::super::source::Absent;
 use super::report::{About, Pruned, Report, named};
-use crate::audit::absent::{BODIES_ERASED, Why};
+use keyward_record::Event;
+use keyward_trail::absent::Why;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,32 +32,23 @@ struct Telling {
 
 impl Told {
     /// Looks at the event that is record `seq`. What it says of records that are not before it says nothing.
-    pub fn look(&mut self, seq: u64, event: &str, detail: Option<&Value>) {
-        let why = [Why::Pruned, Why::Lost].into_iter().find(|why| why.event() == event);
-        if why.is_none() && event != BODIES_ERASED {
-            return;
-        }
-        let of = |name| detail.and_then(|detail| detail.get(name));
-        let because = of(if why == Some(Why::Pruned) { "policy" } else { "reason" }).cloned().unwrap_or_default();
-        let to = if why.is_some() { &mut self.gone } else { &mut self.erased };
-        tell(to, seq, why, of("records"), &because);
-        if why == Some(Why::Pruned) {
-            // Of bodies whose own record was pruned with it.
-            tell(&mut self.erased, seq, None, of("erased"), &Value::Null);
-        }
+    pub fn look(&mut self, seq: u64, event: &Event) {
+        let because = match event {
+            Event::RecordsPruned { policy, .. } => serde_json::to_value(policy).unwrap_or_default(),
+            Event::RecordsLost { reason, .. } | Event::BodiesErased { reason, .. } => Value::from(reason.as_str()),
+            _ => return,
+        };
+        tell(&mut self.gone, seq, Why::of(event), event.gone(), &because);
+        tell(&mut self.erased, seq, None, event.bodies_erased(), &because);
     }
 }
 
 /// Takes down the ranges that record `seq` tells of.
-fn tell(to: &mut Vec<Telling>, seq: u64, why: Option<Why>, records: Option<&Value>, because: &Value) {
-    for part in records.and_then(Value::as_array).into_iter().flatten() {
-        let (Some(first), Some(last)) = (part.get("first").and_then(Value::as_u64), part.get("last").and_then(Value::as_u64)) else { continue };
-        if first > last || last >= seq {
-            continue;
-        }
-        match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == first) {
-            Some(telling) => telling.range.end = last + 1,
-            None => to.push(Telling { range: first..last + 1, why, by: seq, because: because.clone() }),
+fn tell(to: &mut Vec<Telling>, seq: u64, why: Option<Why>, ranges: impl Iterator<Item = Range<u64>>, because: &Value) {
+    for range in ranges.filter(|range| range.end <= seq) {
+        match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == range.start) {
+            Some(telling) => telling.range.end = range.end,
+            None => to.push(Telling { range, why, by: seq, because: because.clone() }),
         }
     }
 }
@@ -229,6 +221,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    fn event_of(name: &str, detail: Value) -> Option<Event> {
+        Event::of_json(&json!({"event": name, "detail": detail}))
+    }
+
     fn why(told: &Told, seq: u64) -> Option<(Why, u64)> {
         let of = |telling: &&Telling| telling.range.contains(&seq);
         let lost = told.gone.iter().filter(|telling| telling.why == Some(Why::Lost)).filter(of).map(|telling| telling.by).min();
@@ -246,7 +242,7 @@ mod tests {
             let mut told = Told::default();
             for (n, (first, more, lost)) in tellings.iter().enumerate() {
                 let event = if *lost { Why::Lost } else { Why::Pruned }.event();
-                told.look(100 + n as u64, event, Some(&json!({"records": [{"first": first, "last": first + more}]})));
+                told.look(100 + n as u64, &event_of(event.code(), json!({"records": [{"first": first, "last": first + more}]})).unwrap());
             }
             let mut gaps = Gaps::default();
             (0..40).filter(|seq| missing[*seq as usize]).for_each(|seq| Gaps::add(&mut gaps.records, seq..seq + 1));
@@ -272,7 +268,8 @@ mod tests {
     #[test]
     fn a_pruning_tells_of_erasures_whose_own_record_it_took() {
         let mut told = Told::default();
-        told.look(50, "records-pruned", Some(&json!({"records": [{"first": 20, "last": 29}], "erased": [{"first": 3, "last": 4}, {"first": 50, "last": 60}]})));
+        let detail = json!({"records": [{"first": 20, "last": 29}], "erased": [{"first": 3, "last": 4}, {"first": 50, "last": 60}]});
+        told.look(50, &event_of("records-pruned", detail).unwrap());
         let mut gaps = Gaps::default();
         Gaps::add(&mut gaps.bodies, 3..6);
         let mut report = Report::default();
@@ -289,10 +286,9 @@ mod tests {
         for detail in
             [json!({}), json!({"records": 7}), json!({"records": [{"first": 9, "last": 3}, {"first": -1, "last": 3}, {"first": 3, "last": 50}, {"last": 3}]})]
         {
-            told.look(50, "records-pruned", Some(&detail));
+            event_of("records-pruned", detail).iter().for_each(|event| told.look(50, event));
         }
-        told.look(50, "records-pruned", None);
-        told.look(50, "another", Some(&json!({"records": [{"first": 0, "last": 3}]})));
+        assert_eq!(event_of("another", json!({"records": [{"first": 0, "last": 3}]})), None);
         assert!(told.gone.is_empty() && told.erased.is_empty());
     }
 }

@@ -2,11 +2,10 @@
 //! that their records commit to, time that does not run back.
 
 use super::super::source::{Recorded, Source};
-use super::super::start::UNSIGNED_FOUND;
 use super::gaps::{Bound, Gaps, Told};
 use super::report::{About, Report};
-use crate::audit::record::Kind;
-use crate::clock::{AuditId, Timestamp};
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::{Event, Head, Kind};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -54,8 +53,8 @@ impl Meaning {
     /// Looks at one record. One that is not `sound`, not the one whose hash the tree has, tells nothing of others.
     pub fn look(&mut self, seq: u64, recorded: &Recorded, sound: bool, source: &dyn Source, report: &mut Report) {
         let leaf: Value = serde_json::from_slice(&recorded.leaf).unwrap_or_default();
-        let text = |pointer: &str| leaf.pointer(pointer).and_then(Value::as_str);
-        let (Some(kind), Some(id), Some(time)) = (kind(&leaf), text("/id").and_then(AuditId::parse), text("/time").and_then(Timestamp::parse)) else {
+        let head = Head::of_json(&leaf);
+        let Some((kind, id, time)) = head.as_ref().and_then(|head| Some((head.kind()?, head.id()?, head.time()?))) else {
             return report.find(About::Integrity, "malformed", Some((seq, seq)), format!("record {seq} is none: kind, id or time is missing"));
         };
         self.check_head(seq, recorded, (kind, id, time), report);
@@ -70,27 +69,28 @@ impl Meaning {
             Kind::Answer => self.answered(seq, id, report),
             Kind::Event => {
                 self.events += 1;
-                if sound {
-                    self.told.look(seq, text("/event").unwrap_or_default(), leaf.get("detail"));
+                if let Some(event) = Event::of_json(&leaf) {
+                    if sound {
+                        self.told.look(seq, &event);
+                    }
+                    self.operated(seq, &event);
                 }
-                self.operated(seq, text("/event").unwrap_or_default(), &leaf);
             }
         }
         if source.has_content() {
-            self.check_body(seq, text("/body/commit"), source, report);
+            self.check_body(seq, head.as_ref().and_then(Head::commit), source, report);
         }
     }
 
     /// What whoever verifies must be shown of a start.
-    fn operated(&mut self, seq: u64, event: &str, leaf: &Value) {
-        let says = |pointer: &str| leaf.pointer(pointer).map_or("?".to_owned(), |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    fn operated(&mut self, seq: u64, event: &Event) {
         match event {
-            "trail-accepted" => {
-                self.accepted.push(format!("record {seq}: an operator went on with a trail that {}: {}", says("/detail/problem"), says("/detail/reason")));
+            Event::TrailAccepted { problem, reason, .. } => {
+                self.accepted.push(format!("record {seq}: an operator went on with a trail that {problem}: {reason}"));
             }
-            UNSIGNED_FOUND => {
+            Event::UnsignedRecordsFound { first, last } => {
                 self.unsigned.0 += 1;
-                self.unsigned.1 = format!("records {} to {}, told by record {seq}", says("/detail/first"), says("/detail/last"));
+                self.unsigned.1 = format!("records {first} to {last}, told by record {seq}");
             }
             _ => (),
         }
@@ -183,19 +183,5 @@ impl Meaning {
             ("bodies", self.bodies),
             ("bodies erased", erased),
         ];
-    }
-}
-
-/// What a record records, by its own words.
-fn kind(leaf: &Value) -> Option<Kind> {
-    match leaf.get("kind")?.as_str()? {
-        "request" => match leaf.pointer("/decision/verdict")?.as_str()? {
-            "allow" | "pass" => Some(Kind::Forwarded),
-            "deny" => Some(Kind::Refused),
-            _ => None,
-        },
-        "answer" => Some(Kind::Answer),
-        "event" => Some(Kind::Event),
-        _ => None,
     }
 }

@@ -110,7 +110,7 @@ fn claims(source: &dyn Source, options: &Options, report: &mut Report) -> std::i
         match Signed::open(&note, &keys) {
             Ok(signed) => {
                 for (name, time) in signed.seen_by(&options.witnesses) {
-                    let at = crate::clock::Timestamp(time.saturating_mul(1_000_000_000)).rfc3339();
+                    let at = keyward_core::clock::Timestamp(time.saturating_mul(1_000_000_000)).rfc3339();
                     report.notes.push(format!("witness {name} saw {place}, over {} records, at {at}", signed.size()));
                 }
                 claims.push(Claim { place, signed, newest: from == From::Newest, outside });

@@ -4,16 +4,16 @@ use super::super::key::SigningKey;
 use super::super::source::{Copy, Dir, Export};
 use super::super::{Evidence, OffHost, Settings, open};
 use super::*;
-use crate::audit::filter::Filter;
-use crate::audit::frame::Entry;
-use crate::audit::journal::{self, Journal};
-use crate::audit::present;
-use crate::audit::query::Reader;
-use crate::audit::record::{Content, Kind, Record, canonical};
-use crate::audit::segment::SEGMENT_RECORDS;
-use crate::audit::store::{Batch, SledStore, Store};
-use crate::clock::{AuditId, Timestamp};
 use crate::metrics::Metrics;
+use keyward_core::clock::{AuditId, Timestamp};
+use keyward_record::Entry;
+use keyward_record::{Content, Kind, Record, canonical};
+use keyward_trail::filter::Filter;
+use keyward_trail::journal::{self, Journal};
+use keyward_trail::present;
+use keyward_trail::query::Reader;
+use keyward_trail::segment::SEGMENT_RECORDS;
+use keyward_trail::store::{Batch, SledStore, Store};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -230,7 +230,7 @@ fn what_stands_beside_a_record_must_agree_with_it() {
 #[test]
 fn a_body_may_be_gone_when_a_record_tells_that_it_was_erased() {
     let site = Site::new();
-    let told = json!({"event": "bodies-erased", "detail": {"exchange": "x", "records": [{"first": 0, "last": 0}, {"first": 60, "last": 60}], "reason": "r", "by": "b"}});
+    let told = json!({"event": "bodies-erased", "detail": {"exchange": "x", "records": [{"first": 0, "last": 0}, {"first": 60, "last": 60}], "reason": "r", "by": {"name_claimed": "b"}}});
     Site::run(site.dir.path(), || std::iter::once(record(Kind::Event, AuditId::new(), told, None)));
     let (entries, contents) = (site.entries(), site.contents());
     // Records 0 and 30 have the first two.
@@ -383,7 +383,7 @@ fn a_checkpoint_over_more_records_than_there_can_be_costs_nothing() {
 #[test]
 fn a_trail_without_checkpoint_cannot_be_told() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = crate::audit::journal::Journal::open(journal::Settings::new(dir.path()), Arc::new(Metrics::new().unwrap())).unwrap();
+    let (journal, _) = keyward_trail::journal::Journal::open(journal::Settings::new(dir.path()), Arc::clone(&Metrics::new().unwrap().trail)).unwrap();
     journal.append_detached(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None));
     journal.close().unwrap();
     drop(journal);

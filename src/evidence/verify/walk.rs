@@ -7,7 +7,7 @@ use super::edge::{Edge, Upper};
 use super::gaps::Gaps;
 use super::meaning::Meaning;
 use super::report::{About, Report, named};
-use crate::audit::record::leaf_hash;
+use keyward_record::leaf_hash;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use tlog_tiles::{HASH_SIZE, Hash};

@@ -3,8 +3,8 @@
 use super::go::{complaint, content, program};
 use super::*;
 use crate::support::Trail;
-use keyward::audit::frame::Entry;
-use keyward::audit::store::{Batch, SledStore, Store};
+use keyward_record::Entry;
+use keyward_trail::store::{Batch, SledStore, Store};
 
 /// The record that something is done to.
 const VICTIM: usize = 300;

@@ -95,9 +95,9 @@ fn check_finds_paths_of_the_wrong_kind() {
     assert_eq!(check(&site, &[]).1.lines().last(), Some("all is well"));
     for (set, why) in [
         ("audit.dir=file", "is no folder"),
-        ("audit.dir=file/audit", "Not a directory"),
+        ("audit.dir=file/audit", "/file` is no folder"),
         ("audit.digest_key_file=folder", "is no file"),
-        ("audit.digest_key_file=file/key", "Not a directory"),
+        ("audit.digest_key_file=file/key", "/file` is no folder"),
         ("evidence.key_file=folder", "is no file"),
         ("evidence.directory=file", "is no folder"),
         ("evidence.directory=nowhere", "No such file"),

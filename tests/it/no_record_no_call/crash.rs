@@ -4,7 +4,7 @@ use crate::support::upstream::ok;
 use crate::support::{Gateway, Site, Trail, Upstream};
 use crate::survival::shim::rounds;
 use crate::survival::{Callers, Told, check, verify};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use crate::support::strace::Tracer;
 use crate::support::upstream::{answer, ok, raw};
 use crate::support::{Act, Gateway, Latch, Request, Site, Upstream, eventually, json_of};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use std::time::{Duration, Instant};
 
 fn put(name: &str) -> Request {

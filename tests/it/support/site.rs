@@ -1,7 +1,7 @@
 //! An installation in a temporary folder: configuration, catalogue, policies, callers and keys.
 
 use super::{Gateway, Trail};
-use keyward::secret::DigestKey;
+use keyward_core::secret::DigestKey;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,8 @@
 //! What is on disk, read through the library once the gateway has let go of it.
 
-use keyward::audit::record::Kind;
-use keyward::audit::store::Store;
-use keyward::audit::tiered::TieredStore;
+use keyward_record::Kind;
+use keyward_trail::store::Store;
+use keyward_trail::tiered::TieredStore;
 use serde_json::Value;
 use std::path::Path;
 
@@ -49,6 +49,7 @@ impl Trail {
             assert!(frame.first_seq <= known && known < frame.end(), "a gap");
             for (seq, entry) in (frame.first_seq..).zip(frame.entries).filter(|(seq, _)| *seq >= known) {
                 let content = store.content(seq).unwrap().map(|c| c.bytes.to_vec());
+                crate::record_form::check(&entry.leaf);
                 let leaf = serde_json::from_slice(&entry.leaf).unwrap();
                 records.push(Stored { seq, kind: entry.kind, id: entry.id.to_string(), leaf, content, bytes: entry.leaf.to_vec() });
             }

@@ -121,7 +121,7 @@ fn whoever_asks_the_trail_sees_its_own_time_and_what_the_clock_said_beside_it() 
         let lines = ask(&[&["query", "--limit", "1000", "--format", "ndjson", "--method", "PUT"], more].concat());
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let time = |of: &Value| keyward::clock::Timestamp::parse(of.as_str().unwrap_or_else(|| panic!("no time: {of}"))).unwrap().0;
+    let time = |of: &Value| keyward_core::clock::Timestamp::parse(of.as_str().unwrap_or_else(|| panic!("no time: {of}"))).unwrap().0;
     let day = DAY as u64 * 1_000_000_000;
     let all = listed(&[]);
     let ids: Vec<_> = all.iter().map(|exchange| exchange["id"].as_str().unwrap()).collect();

@@ -14,7 +14,7 @@ mod salvage;
 pub mod shim;
 
 use crate::support::{Client, Request, Site, Trail, Upstream, json_of};
-use keyward::audit::record::Kind;
+use keyward_record::Kind;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::process::Command;

@@ -5,8 +5,9 @@ use super::recording::{Luck, Recording};
 use super::shim::{Shim, rounds, thorough};
 use super::{Callers, Told, check_closed, check_told, check_verified, verify};
 use crate::support::{Gateway, Site, Trail, Upstream, eventually};
-use keyward::audit::tiered::TieredStore;
 use keyward::evidence::salvage::{Accept, salvage};
+use keyward_record::event::By;
+use keyward_trail::tiered::TieredStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -127,7 +128,7 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
 fn repair(dir: &Path) -> bool {
     let Err(error) = TieredStore::open(dir) else { return false };
     assert!(error.is_damage(), "{}: {error:?}", dir.display());
-    let repaired = salvage(dir, "the power was cut", &serde_json::json!("a test"), Accept::NoLoss, &mut |_, _, _| ());
+    let repaired = salvage(dir, "the power was cut", &By::default(), Accept::NoLoss, &mut |_, _, _| ());
     repaired.unwrap_or_else(|why| panic!("{}: {error:?}: {why:#}", dir.display()));
     true
 }

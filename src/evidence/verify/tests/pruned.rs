@@ -1,16 +1,16 @@
 //! Trails of which segments were pruned, or lost, and those of which somebody says so.
 
 use super::*;
-use crate::audit::export as exported;
-use crate::audit::form::RecordForm;
-use crate::audit::frame::Entry;
-use crate::audit::leaf;
-use crate::audit::tiered::TieredStore;
 use crate::evidence::board::{Board, Stage};
 use crate::evidence::layout::{ABSENT, BUNDLE_RECORDS, CHECKPOINT, LEFT, Resource};
 use crate::evidence::notary::Notary;
 use crate::evidence::serve::Served;
 use crate::evidence::start::Start;
+use keyward_record::Entry;
+use keyward_record::{Event, EventName};
+use keyward_trail::export as exported;
+use keyward_trail::form::RecordForm;
+use keyward_trail::tiered::TieredStore;
 use std::time::Instant;
 
 const SEGMENT: u64 = 64;
@@ -47,10 +47,11 @@ fn sealed(journal: &Journal, end: u64) {
 }
 
 /// Records that ranges are gone. The record's place.
-fn tell(journal: &Journal, event: &str, ranges: &[(u64, u64)]) -> u64 {
+fn tell(journal: &Journal, event: EventName, ranges: &[(u64, u64)]) -> u64 {
     let records: Vec<_> = ranges.iter().map(|(first, end)| json!({"first": first, "last": end - 1})).collect();
     let detail = json!({"records": records, "policy": {"max_age_seconds": 60}, "reason": "the disk was struck by lightning"});
-    journal.append_blocking(leaf::event(event, detail)).unwrap().seq()
+    let event = Event::of_json(&json!({"event": event.code(), "detail": detail})).unwrap();
+    journal.append_blocking(event.record()).unwrap().seq()
 }
 
 /// A trail of 600 records of which these segments were pruned; the record that tells of it is 600, and 601 the last one.
@@ -64,7 +65,7 @@ fn pruned_of(records: Vec<Record>, ranges: &[(u64, u64)], then: impl FnOnce(&Evi
         records.into_iter().for_each(|record| journal.append_detached(record));
         sealed(journal, 512);
         signed(evidence, 600);
-        let told_by = tell(journal, "records-pruned", ranges);
+        let told_by = tell(journal, EventName::RecordsPruned, ranges);
         let segments: Vec<_> = ranges.iter().flat_map(|(first, end)| (*first..*end).step_by(64).map(|first| first..first + SEGMENT)).collect();
         journal.tiered().unwrap().prune(&segments, told_by).unwrap();
         journal.append_blocking(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None)).unwrap();
@@ -127,7 +128,7 @@ fn pruned_segments_are_no_failure_wherever_they_stand() {
             for source in sources {
                 let report = verify(&*source, &Options { full, ..site.options() }, &mut |_, _| ()).unwrap();
                 assert_eq!((report.status(), report.read, gone(&report)), (0, read, expected.clone()), "{}", report.text());
-                assert!(report.text().contains("by policy, told by record 600: {\"max_age_seconds\":60}"), "{}", report.text());
+                assert!(report.text().contains("by policy, told by record 600: {\"max_age_seconds\":60,\"max_bytes\":null}"), "{}", report.text());
                 assert_eq!(report.json()["pruned"][0]["told_by"], 600);
             }
         }
@@ -186,7 +187,7 @@ fn a_record_that_nobody_has_signed_excuses_nothing() {
     // Nor one that stands before what it tells of.
     let dir = tempfile::tempdir().unwrap();
     let key = Site::serve(dir.path(), SEGMENT_RECORDS, |journal, _| {
-        tell(journal, "records-pruned", &[(1, 5)]);
+        tell(journal, EventName::RecordsPruned, &[(1, 5)]);
         (0..9).for_each(|n| journal.append_detached(record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
     });
     let site = Site { dir, key };
@@ -198,7 +199,7 @@ fn a_record_that_nobody_has_signed_excuses_nothing() {
 fn lost_records_fail_completeness_with_the_operators_reason() {
     let site = Site::new();
     Site::serve(site.dir.path(), SEGMENT_RECORDS, |journal, _| {
-        assert_eq!(tell(journal, "records-lost", &[(60, 120)]), 600);
+        assert_eq!(tell(journal, EventName::RecordsLost, &[(60, 120)]), 600);
     });
     let (entries, contents) = (site.entries(), site.contents());
     let kept: Vec<_> = entries.iter().filter(|(seq, _)| !(60..120).contains(seq)).cloned().collect();

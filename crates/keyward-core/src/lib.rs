@@ -1,0 +1,10 @@
+//! What every part of keyward stands on. Nothing here knows of calls, records or policies.
+
+pub mod alike;
+pub mod causes;
+pub mod clock;
+pub mod durable;
+pub mod reason;
+pub mod secret;
+pub mod terminal;
+pub mod threads;

@@ -1,0 +1,252 @@
+//! What is derived from a segment's records: its index, made anew, and compared with the file that is there. Whoever can
+//! write that file can write another that is sound in itself, so that only the records tell.
+
+use super::{Pace, Segment, Shared, TieredStore, frames};
+use crate::absent::Absent;
+use crate::index::builder::{Builder, Digests};
+use crate::index::file::{self, IndexFile};
+use crate::segment::output::Output;
+use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, SegmentError, path};
+use crate::store::{CONTENT_BYTES_MAX, Store, StoreError};
+use keyward_core::causes::causes;
+use keyward_core::clock::AuditId;
+use keyward_record::Entry;
+use keyward_record::{Content, Kind};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Records behind a segment in which answers to its last requests are sought when an index is made anew.
+const LOOK_AHEAD: u64 = SEGMENT_RECORDS;
+
+/// What says something else than the records from which it is derived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Differing {
+    /// The index of these records.
+    Index(Range<u64>),
+    /// The times in the table of these records' file.
+    Times(Range<u64>),
+}
+
+impl TieredStore {
+    /// What of a stopped gateway's trail says something else than the records from which it is derived, in order. What cannot
+    /// be read is no matter of this. Tells how many segments are done, and of how many.
+    ///
+    /// # Errors
+    /// As [`TieredStore::open`].
+    pub fn differing(dir: &Path, progress: &(impl Fn(usize, usize) + Sync)) -> Result<Vec<Differing>, StoreError> {
+        let shared = Shared::open(dir, SEGMENT_RECORDS)?.0;
+        let segments = shared.segments.load_full();
+        let (next, done, found) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || {
+            while let Some(segment) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let differing = shared.differing(segment).unwrap_or_default();
+                found.lock().unwrap_or_else(PoisonError::into_inner).extend(differing);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, segments.len());
+            }
+        };
+        std::thread::scope(|threads| {
+            // Those for which there is no thread are left to the others, and to this one.
+            (1..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(threads, work)));
+            work();
+        });
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.sort_unstable_by_key(|differing| match differing {
+            Differing::Index(range) | Differing::Times(range) => range.start,
+        });
+        Ok(found)
+    }
+}
+
+impl Shared {
+    fn differing(&self, segment: &Segment) -> Result<Vec<Differing>, StoreError> {
+        let range = segment.first_seq()..segment.end();
+        let mut found = Vec::new();
+        if !segment.records.times_hold()? {
+            found.push(Differing::Times(range.clone()));
+        }
+        if let Some(index) = segment.index.load_full()
+            && !self.is_of_its_records(segment, &index)?
+        {
+            found.push(Differing::Index(range));
+        }
+        Ok(found)
+    }
+
+    /// Whether an index says what the records say. Which answers had come when it was made, it may say itself, if they are.
+    fn is_of_its_records(&self, segment: &Segment, index: &IndexFile) -> Result<bool, StoreError> {
+        let Ok(answered) = index.answered() else { return Ok(false) };
+        let (request_of, first_seq): (BTreeMap<u64, u32>, _) = (answered.into_iter().collect(), segment.first_seq());
+        let mut rebuilt = Rebuilt { builder: Builder::new(first_seq), digests: Digests::default(), open: HashMap::new() };
+        for block in 0..segment.records.blocks() {
+            for (seq, entry) in (first_seq + (block * BLOCK_RECORDS) as u64..).zip(segment.records.block(block)?) {
+                rebuilt.builder.add(&entry);
+                let place = match entry.kind {
+                    Kind::Answer => request_of.get(&seq).copied(),
+                    _ => u32::try_from(seq - first_seq).ok(),
+                };
+                let content = segment.bodies.body((seq - first_seq) as u32, CONTENT_BYTES_MAX)?;
+                if !rebuilt.take(seq, &entry, place, content.as_ref()) {
+                    return Ok(false);
+                }
+            }
+        }
+        for (answer, place) in request_of.range(segment.end()..) {
+            let Some(frame) = self.frame_from(*answer).transpose()? else { return Ok(false) };
+            let Some((seq, entry)) = (frame.first_seq..).zip(&frame.entries).find(|(seq, _)| seq == answer) else { return Ok(false) };
+            if entry.kind != Kind::Answer || !rebuilt.take(seq, entry, Some(*place), self.content_anywhere(seq)?.as_ref()) {
+                return Ok(false);
+            }
+        }
+        let failed = |source| SegmentError::Io { path: path(&self.dir, first_seq, "index"), source };
+        let bytes = file::encode(&rebuilt.builder, rebuilt.digests, &segment.records.digest().sha256).map_err(failed)?;
+        Ok(index.has(&bytes).map_err(failed)?)
+    }
+
+    /// Where answers to a segment's requests stand behind it: by its index, or, when that is not to be believed, by reading.
+    pub(super) fn answers_behind(&self, segment: &Segment, by_records: bool) -> Result<Vec<u64>, StoreError> {
+        if let Some(index) = segment.index.load().as_ref().filter(|_| !by_records) {
+            return Ok(index.answers_behind().to_vec());
+        }
+        let (mut open, mut behind) = (HashSet::new(), Vec::new());
+        for frame in frames::OldestFirst::new(self, segment.first_seq()) {
+            let frame = frame?;
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
+                match entry.kind {
+                    Kind::Forwarded if seq < segment.end() => drop(open.insert(entry.id)),
+                    Kind::Answer if open.remove(&entry.id) && seq >= segment.end() => behind.push(seq),
+                    _ => {}
+                }
+            }
+            if frame.end() >= segment.end() && open.is_empty() {
+                break;
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Whether an index knows answers that are gone. It would find exchanges by what nobody can read any more.
+    pub(super) fn knows_what_is_gone(index: &IndexFile, absent: &[Absent]) -> bool {
+        index.answers_behind().iter().any(|answer| absent.iter().any(|absent| absent.range().contains(answer)))
+    }
+
+    pub(super) fn write_index(&self, segment: &Segment, index: &Builder, digests: Digests) -> Result<(), StoreError> {
+        let (first_seq, count, sha256) = (segment.first_seq(), segment.records.count(), segment.records.digest().sha256);
+        let path = path(&self.dir, first_seq, "index");
+        let failed = |source| SegmentError::Io { path: path.clone(), source };
+        let mut output = Output::create(&path)?;
+        output.write(&file::encode(index, digests, &sha256).map_err(failed)?)?;
+        output.finish()?;
+        let opened = IndexFile::open(&path, first_seq, count, &sha256, self.sets.clone());
+        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: causes(&error) })?;
+        segment.index.store(Some(Arc::new(opened)));
+        Ok(())
+    }
+
+    /// Makes a segment's index anew from its records.
+    pub(super) fn reindex(&self, segment: &Segment, pace: &mut Pace) -> Result<(), StoreError> {
+        let (first_seq, end) = (segment.first_seq(), segment.end());
+        let index = self.build(first_seq, end, pace)?;
+        let request_of: HashMap<u64, u32> = index.answered().collect();
+        let mut digests = Digests::default();
+        for frame in frames::OldestFirst::new(self, first_seq) {
+            let frame = frame?;
+            if frame.first_seq >= end {
+                break;
+            }
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
+                let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
+                if let Some(place) = place {
+                    note(&mut digests, place, &entry.leaf, self.content_anywhere(seq)?.as_ref());
+                }
+            }
+            pace.step()?;
+        }
+        for (answer, place) in request_of.into_iter().filter(|(answer, _)| *answer >= end) {
+            self.note_answer(answer, place, &mut digests)?;
+        }
+        self.write_index(segment, &index, digests)
+    }
+
+    /// The index of a part of the trail, with the answers that come shortly behind it.
+    pub(super) fn build(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<Builder, StoreError> {
+        let mut index = Builder::new(first_seq);
+        let mut open: HashMap<AuditId, u64> = HashMap::new();
+        for frame in frames::OldestFirst::new(self, first_seq) {
+            let frame = frame?;
+            for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {
+                if seq < end {
+                    index.add(entry);
+                }
+                match entry.kind {
+                    Kind::Forwarded if seq < end => drop(open.insert(entry.id, seq)),
+                    Kind::Answer => {
+                        if let Some(request) = open.remove(&entry.id) {
+                            index.settle(request, seq, entry);
+                        }
+                    }
+                    Kind::Forwarded | Kind::Refused | Kind::Event => {}
+                }
+            }
+            if frame.end() >= end && (open.is_empty() || frame.end() >= end.saturating_add(LOOK_AHEAD)) {
+                break;
+            }
+            pace.step()?;
+        }
+        Ok(index)
+    }
+
+    pub(super) fn note_answer(&self, answer: u64, place: u32, digests: &mut Digests) -> Result<(), StoreError> {
+        if let Some(frame) = self.frame_from(answer).transpose()?
+            && let Some((_, entry)) = (frame.first_seq..).zip(&frame.entries).find(|(seq, _)| *seq == answer)
+        {
+            note(digests, place, &entry.leaf, self.content_anywhere(answer)?.as_ref());
+        }
+        Ok(())
+    }
+
+    fn content_anywhere(&self, seq: u64) -> Result<Option<Content>, StoreError> {
+        let segments = self.segments.load();
+        match frames::segment_of(&segments, seq) {
+            Some(segment) => Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?),
+            None => self.hot.content(seq),
+        }
+    }
+}
+
+/// An index that is made of the records once more.
+struct Rebuilt {
+    builder: Builder,
+    digests: Digests,
+    /// Calls without their answers.
+    open: HashMap<AuditId, u64>,
+}
+
+impl Rebuilt {
+    /// Takes the next record, which belongs to the exchange at `place`. False when it is no answer to what stands there.
+    fn take(&mut self, seq: u64, entry: &Entry, place: Option<u32>, content: Option<&Content>) -> bool {
+        let Some(place) = place else { return true };
+        note(&mut self.digests, place, &entry.leaf, content);
+        match entry.kind {
+            Kind::Forwarded => drop(self.open.insert(entry.id, seq)),
+            Kind::Answer => {
+                let request = self.builder.first_seq().saturating_add(u64::from(place));
+                if self.open.remove(&entry.id) != Some(request) {
+                    return false;
+                }
+                self.builder.settle(request, seq, entry);
+            }
+            Kind::Refused | Kind::Event => {}
+        }
+        true
+    }
+}
+
+pub(super) fn note(digests: &mut Digests, place: u32, leaf: &[u8], content: Option<&Content>) {
+    digests.note(place, leaf);
+    if let Some(content) = content {
+        digests.note(place, &content.bytes);
+    }
+}
