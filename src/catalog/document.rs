@@ -230,7 +230,7 @@ impl Reader<'_> {
         if resource.is_none() && groups.first().is_some_and(|g| g != "discovery") {
             return Err(fault(&at, "`x-keyward-resource` is missing: say what the operation acts on"));
         }
-        let operation = Operation {
+        let mut operation = Operation {
             service: service.to_owned(),
             action: format!("{service}.{operation_id}"),
             operation_id,
@@ -250,7 +250,7 @@ impl Reader<'_> {
             outcome: self.outcome(&at)?,
             answers: self.answers(&at)?,
         };
-        reach::check(&operation).map_err(|why| fault(&at, &why))?;
+        reach::settle(&mut operation).map_err(|why| fault(&at, &why))?;
         let alias_of = node.get("x-keyward-alias-of").and_then(Value::as_str).map(str::to_owned);
         Ok(Route { template, operation, alias_of, pointer: at })
     }

@@ -12,22 +12,25 @@ use serde_json::Value;
 const PROBES: &[&str] =
     &["", " ", " a", "a ", "a  b", "a\t", "a\n", "a\r\n", "a\0", "a%20", "a%2f", "a/", "a.", "a\\", "a;", "a\u{200b}", "\u{ff41}", "\u{e9}"];
 
-/// Checks the sources of resource, parent and items.
+/// Checks the sources of resource, parent and items. A text there that the document lets be spelt in several ways is taken for
+/// a free name, which has one.
 ///
 /// # Errors
 /// The first that leads to nothing, or to what can be spelt in several ways; with what to do.
-pub fn check(operation: &Operation) -> Result<(), String> {
+pub fn settle(operation: &mut Operation) -> Result<(), String> {
     let resource = operation.resource.iter().flat_map(|r| std::iter::once(&r.id).chain(r.parent.as_ref().map(|(_, id)| id)));
-    for source in resource.chain(operation.items.values()) {
+    let sources: Vec<_> = resource.chain(operation.items.values()).cloned().collect();
+    for source in &sources {
         match reach(operation, source) {
             Err(near) => return Err(format!("`{source}` leads to nothing{near}: name a parameter or a field that the operation has")),
             Ok(Reached::Secret) => return Err(format!("policies cannot see `{source}`, which is secret: name something else")),
             Ok(Reached::Plain) => {}
             Ok(Reached::Shape(shape)) if has_one_spelling(shape) => {}
+            Ok(Reached::Shape(Shape::Text { meaning: meaning @ TextMeaning::Plain, .. })) => *meaning = TextMeaning::Name,
             Ok(Reached::Shape(_)) => {
                 return Err(format!(
-                    "what stands at `{source}` can be spelt in several ways, and a rule about it would not hold for all of them: give it a `pattern` \
-                     between `^` and `$` that refuses blanks, escapes and a `.` or `/` at its end, an `enum`, or `x-keyward-free-name: true`"
+                    "what stands at `{source}` can be spelt in several ways, and a rule about it would not hold for all of them: make it a text, with a \
+                     `pattern` between `^` and `$` that takes letters of one case if it is a UUID"
                 ));
             }
         }
@@ -58,7 +61,7 @@ pub fn check_outcome(document: &Value, outcome: &OutcomeSpec, answers: &[String]
 
 /// Where a source leads.
 enum Reached<'a> {
-    Shape(&'a Shape),
+    Shape(&'a mut Shape),
     /// What is hidden from policies.
     Secret,
     /// What is of one spelling by itself: the host, and an item, which is checked where it comes from.
@@ -67,19 +70,19 @@ enum Reached<'a> {
 
 /// # Errors
 /// When it leads to nothing: what was meant, as the end of a sentence.
-fn reach<'a>(operation: &'a Operation, source: &Source) -> Result<Reached<'a>, String> {
+fn reach<'a>(operation: &'a mut Operation, source: &Source) -> Result<Reached<'a>, String> {
     match source {
-        Source::Path(name) => named(&operation.path, name, &[]),
-        Source::Query(name) => named(&operation.query, name, &[]),
+        Source::Path(name) => named(&mut operation.path, name, &[]),
+        Source::Query(name) => named(&mut operation.query, name, &[]),
         Source::Header(name) if name == "host" => Ok(Reached::Plain),
-        Source::Header(name) => named(&operation.headers, name, &[]),
+        Source::Header(name) => named(&mut operation.headers, name, &[]),
         Source::Item(name) if operation.items.contains_key(name) => Ok(Reached::Plain),
         Source::Item(name) => Err(alike::did_you_mean(name, operation.items.keys().map(String::as_str))),
-        Source::Body(steps) => operation.body.as_ref().map_or_else(|| Err(String::new()), |body| below(&body.shape, steps)),
+        Source::Body(steps) => operation.body.as_mut().map_or_else(|| Err(String::new()), |body| below(&mut body.shape, steps)),
     }
 }
 
-fn below<'a>(shape: &'a Shape, steps: &[Step]) -> Result<Reached<'a>, String> {
+fn below<'a>(shape: &'a mut Shape, steps: &[Step]) -> Result<Reached<'a>, String> {
     match (steps.split_first(), shape) {
         (None, shape) => Ok(Reached::Shape(shape)),
         (Some((Step::Each, rest)), Shape::Array { element, .. }) => below(element, rest),
@@ -88,11 +91,13 @@ fn below<'a>(shape: &'a Shape, steps: &[Step]) -> Result<Reached<'a>, String> {
     }
 }
 
-fn named<'a>(fields: &'a [Field], name: &str, rest: &[Step]) -> Result<Reached<'a>, String> {
-    match fields.iter().find(|field| field.name == name) {
-        Some(field) if field.secret => Ok(Reached::Secret),
-        Some(field) => below(&field.shape, rest),
-        None => Err(alike::did_you_mean(name, fields.iter().map(|field| field.name.as_str()))),
+fn named<'a>(fields: &'a mut [Field], name: &str, rest: &[Step]) -> Result<Reached<'a>, String> {
+    let Some(at) = fields.iter().position(|field| field.name == name) else {
+        return Err(alike::did_you_mean(name, fields.iter().map(|field| field.name.as_str())));
+    };
+    match fields.get_mut(at) {
+        Some(field) if !field.secret => below(&mut field.shape, rest),
+        _ => Ok(Reached::Secret),
     }
 }
 
