@@ -19,15 +19,15 @@ const VARIETY: usize = 6;
 /// Blocks that are kept of one spelling: of a very long secret only longer runs are found.
 const BLOCKS_MAX: usize = 128;
 
-/// Words of 64 bits that tell quickly that a block is none of those.
-const SIEVE_WORDS: usize = 1024;
-
 /// Finds a set of secrets.
 pub struct Finder {
     spellings: Vec<Spelling>,
     /// Blocks in order, each with the spelling that has it, and where.
     blocks: Vec<(u64, usize, usize)>,
+    /// Tells quickly that a block is none of those: a bit for each of them among 32 or more.
     sieve: Vec<u64>,
+    /// Bits of a hash that are not used.
+    shift: u32,
 }
 
 struct Spelling {
@@ -40,7 +40,7 @@ struct Spelling {
 impl Finder {
     /// A finder of these secrets; each has eight bytes or more.
     pub fn new<'a>(secrets: impl Iterator<Item = &'a String>) -> Self {
-        let mut finder = Self { spellings: Vec::new(), blocks: Vec::new(), sieve: vec![0; SIEVE_WORDS] };
+        let mut finder = Self { spellings: Vec::new(), blocks: Vec::new(), sieve: Vec::new(), shift: 0 };
         for (of, secret) in secrets.enumerate() {
             finder.add(folded(secret.as_bytes()).0, of);
             finder.add(hex::encode(secret).into_bytes(), of);
@@ -49,6 +49,15 @@ impl Finder {
             }
         }
         finder.blocks.sort_unstable();
+        let bits = (finder.blocks.len() * 32).next_power_of_two().clamp(64, 1 << 16);
+        finder.shift = 64 - bits.ilog2();
+        finder.sieve = vec![0; bits / 64];
+        for (block, ..) in &finder.blocks {
+            let (word, bit) = sieve(*block, finder.shift);
+            if let Some(word) = finder.sieve.get_mut(word) {
+                *word |= bit;
+            }
+        }
         finder
     }
 
@@ -60,12 +69,7 @@ impl Finder {
         let stride = (run - BLOCK + 1).max(text.len().div_ceil(BLOCKS_MAX));
         let spelling = self.spellings.len();
         for (at, block) in text.windows(BLOCK).enumerate().step_by(stride) {
-            let block = number(block);
-            let (word, bit) = sieve(block);
-            if let Some(word) = self.sieve.get_mut(word) {
-                *word |= bit;
-            }
-            self.blocks.push((block, spelling, at));
+            self.blocks.push((number(block), spelling, at));
         }
         self.spellings.push(Spelling { text, of, run });
     }
@@ -81,7 +85,7 @@ impl Finder {
         let mut free = 0;
         for (at, block) in folded.windows(BLOCK).enumerate() {
             let block = number(block);
-            let (word, bit) = sieve(block);
+            let (word, bit) = sieve(block, self.shift);
             if at < free || self.sieve.get(word).is_none_or(|word| word & bit == 0) {
                 continue;
             }
@@ -128,9 +132,9 @@ fn number(block: &[u8]) -> u64 {
     block.try_into().map_or(0, u64::from_le_bytes)
 }
 
-fn sieve(block: u64) -> (usize, u64) {
-    // The multiplier of Fibonacci hashing; 16 bits of its product name one of the sieve's.
-    let bit = block.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+fn sieve(block: u64, shift: u32) -> (usize, u64) {
+    // The multiplier of Fibonacci hashing; the upper bits of its product name one of the sieve's.
+    let bit = block.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift;
     (usize::try_from(bit / 64).unwrap_or(0), 1 << (bit % 64))
 }
 

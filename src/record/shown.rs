@@ -67,6 +67,9 @@ impl Shown {
     /// Takes back claims of which the call itself has a part in clear: a caller must not be able to blank the name of what it
     /// took by sending it as a token.
     pub(super) fn release(&mut self, in_clear: &[&str]) {
+        if self.claimed.is_empty() {
+            return;
+        }
         let finder = Finder::new(self.claimed.iter());
         let echoed: Vec<usize> = in_clear.iter().flat_map(|text| finder.find(text)).map(|(_, of)| of).collect();
         if !echoed.is_empty() {
