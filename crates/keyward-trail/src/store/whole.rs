@@ -1,9 +1,11 @@
 //! Is the engine's file whole? Asked before the engine opens it, for it takes whatever it cannot read for what was never
 //! written: it cuts its log there and zeroes what lies behind. Nothing is written here.
 //!
-//! A killed process, or a power cut, leaves at the end of the log a batch that was being written, and nothing but that: the
-//! next one is begun when the one before is on the disk. So where the log cannot be read any more, what lies behind tells
-//! the one from the other: if a later batch begins there, the place was whole once, and is damaged.
+//! A killed process, or a power cut, leaves at the end of the log what was being written. Records are written a batch at a
+//! time: the next one is begun when the one before, and all that stands before that, is on the disk. Batches without records,
+//! by which what is sealed is let go of, are not waited for, and the engine hands several pieces to the disk at once: of those
+//! an earlier one may be missing. So where the log cannot be read any more, what lies behind tells a damage from an end: two
+//! batches of records, or one that does not go on with the last record before that place.
 
 use super::carve::frames;
 use super::log::{Does, Head, Message, Page, Part, SEGMENT, SEGMENT_HEAD, Snapshot, batches, head, is_zero, message, walk};
@@ -92,6 +94,10 @@ struct Examination {
     highest: u64,
     base: u64,
     is_new: bool,
+    /// The first place that cannot be read at the log's end though a batch begins behind it, and the record it may concern; how
+    /// many batches of records begin there.
+    hole: Option<(u64, u64)>,
+    behind: usize,
     /// What the batch does to which page, and what comes behind it.
     pending: Vec<(u64, Does, Part)>,
     ended: bool,
@@ -110,6 +116,8 @@ impl Examination {
             highest: 0,
             base: 0,
             is_new: false,
+            hole: None,
+            behind: 0,
             pending: Vec::new(),
             ended: false,
         })
@@ -217,7 +225,7 @@ impl Examination {
                 }
                 self.found.torn |= !is_zero(segment.get(at..).unwrap_or_default());
                 if batches(&segment, at).any(|batch| batch.number == place / SIZE) {
-                    self.wrong(format!("it is not as it was written at byte {at_byte}, and what was written later stands behind that"));
+                    self.hole.get_or_insert((at_byte, self.base));
                 }
                 self.go_on(&segment, place, &slot, torn);
             }
@@ -225,6 +233,12 @@ impl Examination {
             self.buffer = segment;
         }
         self.end_of_log(next);
+        if let Some((at, from)) = self.hole
+            && (self.behind > 1 || self.found.acknowledged > self.found.end)
+        {
+            self.base = from;
+            self.wrong(format!("it is not as it was written at byte {at}, and what was written later stands behind that"));
+        }
         Ok(())
     }
 
@@ -282,6 +296,7 @@ impl Examination {
         }
         for records in frames(message.payload).filter(|records| records.end > self.base) {
             // Within a batch they stand in any order.
+            self.behind += usize::from(self.hole.is_some() && !used && !self.is_new);
             let first = if self.is_new { self.found.acknowledged.min(records.start) } else { records.start };
             (self.found.acknowledged, self.is_new) = (first, true);
             self.highest = self.highest.max(records.end);

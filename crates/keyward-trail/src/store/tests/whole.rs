@@ -200,3 +200,41 @@ fn a_batch_that_was_not_written_whole_is_no_damage() {
         assert!(found == wanted || found == all, "cut at {cut}: {} records", found.0.len());
     }
 }
+
+/// What a kill leaves where the engine has handed several pieces to the disk at once: of what nobody waited for, an earlier
+/// piece may be missing. Of what somebody waited for, it is a damage.
+#[test]
+fn a_hole_before_the_last_batch_is_no_damage_unless_records_were_there() {
+    let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let db = copied.path().join("trail/db");
+    let store = SledStore::open(dir.path()).unwrap().0;
+    let append = |first_seq: u64| {
+        store.append(&Batch { first_seq, entries: (first_seq..first_seq + 5).map(entry).collect(), ..Batch::default() }).unwrap();
+        let bytes = std::fs::read(dir.path().join("trail/db")).unwrap();
+        // Where its batch begins: a few bytes of the head of its first message stand before the page.
+        let page = bytes.windows(9).rposition(|nine| nine[0] == 255 && nine[1..] == (u64::MAX - 666).to_le_bytes()).unwrap();
+        page - 8
+    };
+    // A copy as a kill leaves it, with a hole.
+    let killed = |hole: std::ops::Range<usize>| {
+        copy(dir.path(), copied.path());
+        let mut bytes = std::fs::read(&db).unwrap();
+        bytes[hole].fill(0);
+        std::fs::write(&db, bytes).unwrap();
+        SledStore::open(copied.path()).map(|(store, _)| entries(&store).len())
+    };
+    let first = append(0);
+    let free = std::fs::read(dir.path().join("trail/db")).unwrap().iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut unwaited = sled::Batch::default();
+    unwaited.insert(b"x", b"nobody waits for this");
+    store.db.apply(unwaited).unwrap();
+    let second = append(5);
+    assert!(free + 20 < second, "{first} {free} {second}");
+    assert_eq!(killed(free..free).unwrap(), 10);
+    assert_eq!(killed(free..second).unwrap(), 5, "what was before is there");
+    let refused = |hole| matches!(killed(hole), Err(StoreError::Damaged { .. }));
+    assert!(refused(first..free), "records that were waited for");
+    append(10);
+    assert!(refused(free..second), "the batch behind was waited for");
+    assert_eq!(killed(free..free).unwrap(), 15);
+}
