@@ -1,7 +1,8 @@
 //! What operators write: whatever is wrong with it is said with its place, and what loads can be asked.
 
 use keyward::catalog::{Catalog, Target};
-use keyward::config::form;
+use keyward::config::Draft;
+use std::path::Path;
 
 /// The input is an OpenAPI document.
 pub fn document(data: &[u8]) {
@@ -30,18 +31,18 @@ pub fn config(data: &[u8]) {
     let mut parts = text.split('\0');
     let file = parts.next().unwrap_or_default();
     let sets: Vec<_> = parts.map(str::to_owned).collect();
-    let Err(error) = form::read("fuzz.toml", file, &sets) else {
-        // What is laid over a sound file does not make it unsound.
-        return assert!(form::read("fuzz.toml", file, &[]).is_ok());
+    let mistakes = match Draft::of_text("fuzz.toml", file, Path::new("."), &sets) {
+        Ok(draft) => draft.mistakes,
+        Err(mistake) => vec![mistake],
     };
-    let said = error.to_string();
-    match said.strip_prefix("fuzz.toml:") {
-        Some(place) => {
-            let number = |part: Option<&str>| part.and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0).unwrap_or_else(|| panic!("no place: {said}"));
-            let mut places = place.split(':');
-            let (line, _column) = (number(places.next()), number(places.next()));
-            assert!(line <= file.split('\n').count(), "a line that is not there: {said}");
+    for mistake in mistakes {
+        assert!(!mistake.why.is_empty(), "{mistake}");
+        match mistake.place {
+            Some((line, column)) => {
+                assert!(mistake.of == "fuzz.toml" && line > 0 && column > 0, "{mistake}");
+                assert!(line <= file.split('\n').count(), "a line that is not there: {mistake}");
+            }
+            None => assert!(mistake.of == "fuzz.toml" || (mistake.of.starts_with("--set ") && !sets.is_empty()), "{mistake}"),
         }
-        None => assert!(said.starts_with("--set ") && !sets.is_empty(), "no place: {said}"),
     }
 }

@@ -130,7 +130,15 @@ impl Draft {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|error| Mistake { of: name.clone(), place: None, why: format!("cannot be read: {error}") })?;
         let base = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut told = Written::parse(&name, &text)?;
+        Self::of_text(&name, &text, base, sets)
+    }
+
+    /// The same of a file's text, in which paths start from `base`.
+    ///
+    /// # Errors
+    /// When it is no TOML.
+    pub fn of_text(name: &str, text: &str, base: &Path, sets: &[String]) -> Result<Self, Mistake> {
+        let mut told = Written::parse(name, text)?;
         let mut form = told.read();
         if !sets.is_empty() {
             sets.iter().for_each(|given| told.lay_over(given));
