@@ -203,3 +203,30 @@ fn a_sync_that_fails_after_the_call_withholds_the_answer() {
         check_failed(&site, gateway, tracer, acknowledged.id());
     }
 }
+
+/// A commit that does not end for a minute is no slow disk any more: whoever supervises is to act.
+#[test]
+fn a_commit_that_does_not_end_makes_the_gateway_unhealthy() {
+    let upstream = Upstream::ok();
+    let site = Site::new(upstream.address);
+    let gateway = site.serve();
+    gateway.settle();
+    let Some(tracer) = Tracer::attach("a_commit_that_does_not_end", gateway.pid(), "delay_enter=90s") else { return };
+    let mut client = gateway.client();
+    client.send(&put("x").bytes());
+    eventually("the disk is slow", || gateway.ready().0 == 503);
+    assert!(gateway.ready().1.contains("recovers by itself"), "{}", gateway.ready().1);
+    assert_eq!(gateway.health().0, 200, "a slow disk is no reason to restart");
+    let begun = Instant::now();
+    while gateway.health().0 == 200 && begun.elapsed() < Duration::from_secs(85) {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let (status, said) = gateway.health();
+    assert!(status == 503 && said.contains("has not ended for") && said.contains("restart the gateway"), "{status} {said}");
+    upstream.assert_untouched();
+    gateway.kill();
+    drop(tracer);
+    // What no sync has confirmed was never sent.
+    site.serve().stop();
+    upstream.assert_untouched();
+}
