@@ -115,11 +115,11 @@ const RUN_TOGETHER: &[&str] =
 
 /// Headers by which a gateway in front tells who asks, and which a server may believe.
 const ASSERTED: &[&str] = &[
+    "remoteuser",
+    "xclientcert",
     "xconsumercustomid",
     "xconsumerid",
     "xconsumerusername",
-    "remoteuser",
-    "xclientcert",
     "xforwardedclientcert",
     "xforwardedemail",
     "xforwardedgroups",
@@ -135,8 +135,8 @@ const ASSERTED: &[&str] = &[
     "xsslclientcert",
     "xsubject",
     "xuser",
-    "xuserid",
     "xusergroups",
+    "xuserid",
     "xusername",
 ];
 
