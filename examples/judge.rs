@@ -7,16 +7,14 @@
 use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward::catalog::Catalog;
-use keyward::catalog::schema::{Field, Shape};
-use keyward::inspect::inspect;
 use keyward::record::compose::facts_json;
-use keyward::request::RequestHead;
-use keyward_core::clock::{AuditId, Timestamp};
+use keyward_decision::catalog::Catalog;
+use keyward_decision::catalog::schema::{Field, Shape};
+use keyward_decision::inspect::inspect;
+use keyward_decision::request::RequestHead;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufWriter, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 
 #[derive(Deserialize)]
@@ -63,26 +61,11 @@ fn head(call: Call) -> anyhow::Result<RequestHead> {
     for (name, value) in &call.headers {
         headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
     }
-    let (method, target) = (call.method.parse()?, Bytes::from(call.target));
-    Ok(RequestHead {
-        id: AuditId::new(),
-        received: Timestamp::now(),
-        client: SocketAddr::from(([127, 0, 0, 1], 0)),
-        via: None,
-        tls: None,
-        bound_service: None,
-        version: "HTTP/1.1",
-        method,
-        target,
-        host: call.host,
-        headers,
-        raw: None,
-        fault: None,
-    })
+    Ok(RequestHead::plain(call.method.parse()?, call.target, call.host, headers))
 }
 
 fn operations(catalog: &Catalog) -> Value {
-    let operation = |op: &std::sync::Arc<keyward::catalog::operation::Operation>| {
+    let operation = |op: &std::sync::Arc<keyward_decision::catalog::operation::Operation>| {
         let hosts = catalog.services().find(|(s, _)| s.name == op.service).map(|(_, hosts)| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
         let body = op.body.as_ref().map(|b| json!({"media_type": b.media_type, "shape": shape(&b.shape), "example": b.example}));
         json!({

@@ -1,7 +1,7 @@
 //! How the gateway words its own answers: JSON that every real client shows properly.
 
-use crate::catalog::operation::ErrorShape;
 use bytes::Bytes;
+use keyward_decision::catalog::operation::ErrorShape;
 use serde_json::json;
 
 /// The header that leads from an answer to its record.

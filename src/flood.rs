@@ -4,10 +4,10 @@
 //! What was allowed, or what a policy has judged, always has a record of its own.
 
 use crate::metrics::Metrics;
-use crate::policy::{Decision, Question, Verdict};
-use crate::request::source_of;
 use keyward_core::clock::AuditId;
 use keyward_core::reason::Reason;
+use keyward_decision::policy::{Decision, Question, Verdict};
+use keyward_decision::request::source_of;
 use keyward_trail::counted::Counted;
 use keyward_trail::journal::Journal;
 use std::collections::HashMap;

@@ -1,23 +1,23 @@
 //! The gate: the one road that every call takes. Unknown operation, anonymous caller and unreadable body are
 //! values that are denied with a reason and recorded like the rest; only the journal can fail.
 
-use crate::caller::{Caller, Directory};
-use crate::catalog::operation::ErrorShape;
-use crate::catalog::{Catalog, Target};
 use crate::flood::Floods;
-use crate::inspect;
 use crate::metrics::Metrics;
-use crate::policy::{Bundle, Decision, Question, Verdict};
 use crate::rate::Rates;
 use crate::record::compose::{Answer, Composer, Judged, Timings};
 use crate::record::redact::Shown;
-use crate::request::{BodyFault, BodySource, HeadFault, RequestHead};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
 use keyward_core::secret::DigestKey;
+use keyward_decision::caller::{Caller, Directory};
+use keyward_decision::catalog::operation::ErrorShape;
+use keyward_decision::catalog::{Catalog, Target};
+use keyward_decision::inspect;
+use keyward_decision::policy::{Bundle, Decision, Question, Verdict};
+use keyward_decision::request::{BodyFault, BodySource, HeadFault, RequestHead};
 use keyward_record::call::Outcome;
 use keyward_record::unknown_outcome;
 use keyward_trail::journal::{Journal, JournalError, Receipt};
@@ -275,7 +275,7 @@ impl<'a> Stages<'a> {
 mod tests {
     use super::*;
     use crate::record::redact::Redactor;
-    use crate::request::tests::head;
+    use http::{HeaderMap, Method};
     use keyward_record::Kind;
     use keyward_trail::journal::Settings;
     use keyward_trail::store::{SledStore, Store};
@@ -329,7 +329,8 @@ paths:
     }
 
     async fn admit(gate: &Arc<Gate>) -> Permit {
-        gate.admit(head("DELETE", "/things/a", &[("host", "svc.test")]), &mut NoBody).await.map_err(|refusal| refusal.message).unwrap()
+        let head = RequestHead { id: AuditId::new(), ..RequestHead::plain(Method::DELETE, "/things/a", "svc.test", HeaderMap::new()) };
+        gate.admit(head, &mut NoBody).await.map_err(|refusal| refusal.message).unwrap()
     }
 
     /// The kinds of all records, and the text of the last.

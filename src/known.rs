@@ -1,7 +1,7 @@
 //! Names that a question may ask for although no record has them: those of the rules that were ever in force.
 
-use crate::catalog::Catalog;
 use crate::texts::{self, Text};
+use keyward_decision::catalog::Catalog;
 use keyward_trail::known::Names;
 use regex::Regex;
 use std::path::Path;

@@ -5,17 +5,8 @@
 
 pub mod log;
 pub mod threads;
-pub mod folder;
-pub mod written;
 pub mod metrics;
 pub mod client;
-pub mod request;
-pub mod names;
-pub mod head;
-pub mod catalog;
-pub mod caller;
-pub mod inspect;
-pub mod policy;
 pub mod shipped;
 pub mod record;
 pub mod texts;

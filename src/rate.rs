@@ -1,10 +1,10 @@
 //! How often a caller may ask: a bound for each known caller, and one for each source of calls that nobody is known
 //! to have made, so that neither a runaway script nor a stranger fills the trail.
 
-use crate::caller::Caller;
-use crate::request::source_of;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use keyward_decision::caller::Caller;
+use keyward_decision::request::source_of;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The catalogue and the policies that come with keyward, inside the program: for whoever has no configuration yet.
 
-use crate::caller::Directory;
-use crate::catalog::Catalog;
-use crate::catalog::document::DocumentError;
-use crate::policy::{Bundle, PolicyError};
 use include_dir::{Dir, include_dir};
+use keyward_decision::caller::Directory;
+use keyward_decision::catalog::Catalog;
+use keyward_decision::catalog::document::DocumentError;
+use keyward_decision::policy::{Bundle, PolicyError};
 use std::path::Path;
 
 static APIS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config/apis");

@@ -3,9 +3,9 @@
 //! The hashes stand in every record, so the texts need no proof of their own: whoever has a text can hash it. They are
 //! written before the first call is judged by them, and never removed.
 
-use crate::catalog::{self, Catalog};
-use crate::policy::{Bundle, Source};
 use keyward_core::durable;
+use keyward_decision::catalog::{self, Catalog};
+use keyward_decision::policy::{Bundle, Source};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};

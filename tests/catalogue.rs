@@ -3,7 +3,7 @@
 
 #[test]
 fn the_shipped_documents_load() {
-    match keyward::catalog::Catalog::load(std::path::Path::new("config/apis")) {
+    match keyward_decision::catalog::Catalog::load(std::path::Path::new("config/apis")) {
         Ok(catalog) => assert!(catalog.operations().len() > 100, "{}", catalog.operations().len()),
         Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
@@ -14,7 +14,7 @@ fn faults(file: &str, from: &str, to: &str) -> Vec<String> {
     let text = std::fs::read_to_string(format!("config/apis/{file}")).unwrap();
     assert!(text.contains(from), "{file} holds {from}");
     let documents = [(file.to_owned(), text.replacen(from, to, 1))];
-    let errors = keyward::catalog::Catalog::from_texts(&documents).map(drop).err().unwrap_or_default();
+    let errors = keyward_decision::catalog::Catalog::from_texts(&documents).map(drop).err().unwrap_or_default();
     errors.iter().map(ToString::to_string).collect()
 }
 

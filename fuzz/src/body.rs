@@ -1,12 +1,13 @@
 //! What a body says: whatever passes is JSON to an ordinary parser, and the same however it is written.
 
-use crate::{CATALOG, plain_head};
+use crate::CATALOG;
 use bytes::Bytes;
-use keyward::catalog::Target;
-use keyward::catalog::operation::Operation;
-use keyward::catalog::schema::Shape;
-use keyward::inspect::facts::CallFacts;
-use keyward::inspect::inspect;
+use keyward_decision::catalog::Target;
+use keyward_decision::catalog::operation::Operation;
+use keyward_decision::catalog::schema::Shape;
+use keyward_decision::inspect::facts::CallFacts;
+use keyward_decision::inspect::inspect;
+use keyward_decision::request::RequestHead;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 
@@ -53,7 +54,8 @@ fn shares_a_name(shape: &Shape, value: &Value) -> bool {
 
 fn read(operation: &Arc<Operation>, parameters: &[(String, String)], target: &str, body: &[u8]) -> Option<CallFacts> {
     let media_type = operation.body.as_ref().map(|b| b.media_type.parse()).and_then(Result::ok)?;
-    let head = plain_head(&operation.method, target, "h.test", http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, media_type)]));
+    let head =
+        RequestHead::plain(operation.method.clone(), target.to_owned(), "h.test", http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, media_type)]));
     let meant = Target::Operation(Arc::clone(operation), parameters.to_vec());
     let (inspected, facts) = inspect(&meant, &head, Bytes::copy_from_slice(body));
     match facts {

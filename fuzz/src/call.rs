@@ -1,12 +1,13 @@
 //! A whole call over HTTP/1: read by pingora, checked, matched, inspected. Whatever would be forwarded is what the strictest
 //! reader of the same bytes finds.
 
-use crate::{CATALOG, plain_head, route};
+use crate::{CATALOG, route};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
-use keyward::catalog::Target;
-use keyward::head::{self, Head};
-use keyward::inspect::inspect;
+use keyward_decision::catalog::Target;
+use keyward_decision::head::{self, Head};
+use keyward_decision::inspect::inspect;
+use keyward_decision::request::RequestHead;
 use pingora::protocols::http::v1::server::HttpSession;
 use std::io::Cursor;
 use tokio::runtime::{Builder, Runtime};
@@ -25,7 +26,7 @@ pub fn fuzz(data: &[u8]) {
     }
     let target = std::str::from_utf8(&call.target).unwrap_or_else(|e| panic!("a target that is no text passes: {e}"));
     is_what_a_strict_reader_finds(&call);
-    let plain = plain_head(&call.method, target, host, call.headers.clone());
+    let plain = RequestHead::plain(call.method.clone(), target.to_owned(), host, call.headers.clone());
     let meant = CATALOG.classify(None, &plain.host_name(), &call.method, plain.path());
     if matches!(meant, Target::Unknown(..)) {
         return;

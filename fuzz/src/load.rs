@@ -1,7 +1,7 @@
 //! What operators write: whatever is wrong with it is said with its place, and what loads can be asked.
 
-use keyward::catalog::{Catalog, Target};
 use keyward::config::Draft;
+use keyward_decision::catalog::{Catalog, Target};
 use std::path::Path;
 
 /// The input is an OpenAPI document.

@@ -9,9 +9,7 @@ mod frame;
 mod load;
 mod route;
 
-use keyward::catalog::Catalog;
-use keyward::request::RequestHead;
-use keyward_core::clock::{AuditId, Timestamp};
+use keyward_decision::catalog::Catalog;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -34,22 +32,3 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
 });
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| (CHOSEN.1)(data));
-
-/// A head in which the head check found nothing.
-fn plain_head(method: &http::Method, target: &str, host: &str, headers: http::HeaderMap) -> RequestHead {
-    RequestHead {
-        id: AuditId::new(),
-        received: Timestamp::now(),
-        client: ([127, 0, 0, 1], 0).into(),
-        via: None,
-        tls: None,
-        bound_service: None,
-        version: "HTTP/1.1",
-        method: method.clone(),
-        target: bytes::Bytes::copy_from_slice(target.as_bytes()),
-        host: host.to_owned(),
-        headers,
-        raw: None,
-        fault: None,
-    }
-}

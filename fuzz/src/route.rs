@@ -2,9 +2,9 @@
 
 use crate::CATALOG;
 use http::Method;
-use keyward::catalog::Target;
-use keyward::catalog::route::percent_decode;
-use keyward::head;
+use keyward_decision::catalog::Target;
+use keyward_decision::catalog::route::percent_decode;
+use keyward_decision::head;
 
 /// Readers decode once, twice or, rarely, more often.
 const DECODINGS: usize = 6;

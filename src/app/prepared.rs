@@ -3,18 +3,18 @@
 use super::files::{self, Files};
 use super::paths;
 use super::threads_of;
-use crate::caller::Directory;
-use crate::catalog::{Catalog, Target};
 use crate::config::{Draft, Settings};
-use crate::folder;
 use crate::gate::Rules;
 use crate::listen::tls::Tls;
-use crate::policy::Bundle;
 use crate::proxy::health::Health;
 use crate::proxy::upstream;
 use crate::push;
 use keyward_core::alike;
 use keyward_core::causes::causes;
+use keyward_core::folder;
+use keyward_decision::caller::Directory;
+use keyward_decision::catalog::{Catalog, Target};
+use keyward_decision::policy::Bundle;
 use keyward_trail::retention::Holds;
 
 use http::Method;

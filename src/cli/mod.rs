@@ -25,12 +25,12 @@ mod policy;
 mod trail;
 
 use crate::app::{Gateway, Prepared, Problems, check_doors, files};
-use crate::catalog::Catalog;
 use crate::config::{Draft, Settings};
 use crate::{demo, log, sandbox};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use keyward_core::secret::DigestKey;
+use keyward_decision::catalog::Catalog;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;

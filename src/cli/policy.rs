@@ -3,9 +3,9 @@
 use super::Configured;
 use crate::app::{Prepared, Problems, read_words};
 use crate::config::Settings;
-use crate::policy::{Effect, Mode, PolicyError, Texts, cases, schema_text};
 use clap::{Args, Subcommand};
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use keyward_decision::policy::{Effect, Mode, PolicyError, Texts, cases, schema_text};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use super::form::Form;
 use super::wrong;
-use crate::written::Written;
+use keyward_core::written::Written;
 
 /// More threads than any machine has use for; the system may refuse to make more.
 const THREADS_MAX: u64 = 1024;

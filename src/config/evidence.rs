@@ -5,7 +5,7 @@ use crate::client::Url;
 use crate::client::credential::{self, Credential};
 use crate::evidence::key::{CREDENTIAL, WitnessKey};
 use crate::evidence::{OffHost, Settings, WitnessAt};
-use crate::written::Written;
+use keyward_core::written::Written;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use super::{Listener, clash, wrong};
 use crate::listen::source::Peers;
 use crate::listen::tls;
 use crate::proxy::health::Health;
-use crate::written::Written;
+use keyward_core::written::Written;
 use std::path::Path;
 
 /// One listener as meant, when its TLS and its health are. Told is whether it would take plain HTTP from the network without being

@@ -7,7 +7,6 @@ mod listener;
 mod push;
 mod upstream;
 
-use crate::catalog::route::HostPattern;
 use crate::flood;
 use crate::listen::source::Peers;
 use crate::listen::{registry, tls};
@@ -15,8 +14,9 @@ use crate::proxy::Limits;
 use crate::proxy::health::Health;
 use crate::proxy::upstream::{Timeouts, Upstream};
 use crate::rate;
-use crate::written::{Mistake, Mistakes, Written};
 use form::Form;
+use keyward_core::written::{Mistake, Mistakes, Written};
+use keyward_decision::catalog::route::HostPattern;
 use keyward_trail::retention;
 use keyward_trail::segment::{BLOCK_RECORDS, SEGMENT_RECORDS};
 use std::net::SocketAddr;

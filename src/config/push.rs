@@ -4,7 +4,7 @@ use super::{clash, form, wrong};
 use crate::client::Url;
 use crate::client::credential::{self, Credential};
 use crate::push::{SCHEMES, Settings};
-use crate::written::Written;
+use keyward_core::written::Written;
 use keyward_trail::form::RecordForm;
 use std::collections::BTreeSet;
 use std::path::Path;

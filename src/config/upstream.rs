@@ -2,7 +2,7 @@
 
 use super::{form, hosts, wrong};
 use crate::proxy::upstream::Upstream;
-use crate::written::Written;
+use keyward_core::written::Written;
 use std::net::Ipv6Addr;
 
 /// One upstream as meant.

@@ -3,20 +3,20 @@
 
 use super::scenario::{GROUPS, REGIONS, Reply, SCENARIOS, Scenario, UNREACHABLE};
 use super::template::{Slot, Template, Values};
-use crate::caller::Directory;
-use crate::catalog::document::DocumentError;
-use crate::catalog::{Catalog, Target};
-use crate::inspect;
-use crate::policy::{Bundle, PolicyError, Question};
 use crate::record::compose::{Answer, Composer, Judged, Timings};
 use crate::record::redact::{Redactor, Shown};
-use crate::request::RequestHead;
 use crate::shipped;
-use crate::written::Mistakes;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::secret::{DigestKey, sha256};
+use keyward_core::written::Mistakes;
+use keyward_decision::caller::Directory;
+use keyward_decision::catalog::document::DocumentError;
+use keyward_decision::catalog::{Catalog, Target};
+use keyward_decision::inspect;
+use keyward_decision::policy::{Bundle, PolicyError, Question};
+use keyward_decision::request::RequestHead;
 use keyward_record::{Kind, Record};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -193,20 +193,12 @@ impl Site {
         for (name, value) in headers {
             map.insert(HeaderName::from_static(name), HeaderValue::try_from(value).map_err(|e| e.to_string())?);
         }
+        let method = scenario.method.parse().map_err(|_| "no method")?;
         Ok(RequestHead {
             id: AuditId::parse(values.get(Slot::Id)).ok_or("no id")?,
             received: Timestamp::parse(values.get(Slot::Received)).ok_or("no time")?,
             client: SocketAddr::new(address, port),
-            via: None,
-            tls: None,
-            raw: None,
-            bound_service: None,
-            version: "HTTP/1.1",
-            method: scenario.method.parse().map_err(|_| "no method")?,
-            target: fill(scenario.target, values).into(),
-            host,
-            headers: map,
-            fault: None,
+            ..RequestHead::plain(method, fill(scenario.target, values), host, map)
         })
     }
 

@@ -1,8 +1,8 @@
 //! What is wrong with a head that pingora's parser refuses. It says so to nobody; the bytes tell it.
 
-use crate::head;
-use crate::request::HeadFault;
 use keyward_core::reason::Reason;
+use keyward_decision::head;
+use keyward_decision::request::HeadFault;
 
 /// Header fields that pingora's parser takes, at most.
 const FIELDS_MAX: usize = 256;

@@ -4,8 +4,8 @@
 use super::chunks::{Chunks, Ends};
 use super::registry::Place;
 use super::turned_away::{Class, TurnedAway};
-use crate::request::Peer;
 use bytes::{Bytes, BytesMut};
+use keyward_decision::request::Peer;
 use pingora::http::ResponseHeader;
 use pingora::protocols::Digest;
 use pingora::protocols::raw_connect::ProxyDigest;

@@ -14,9 +14,9 @@ mod unread;
 pub mod watch;
 
 use crate::gate::Gate;
-use crate::request::{Peer, PeerTls};
 use async_trait::async_trait;
 use connection::Connection;
+use keyward_decision::request::{Peer, PeerTls};
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::{ListenFds, ShutdownWatch};

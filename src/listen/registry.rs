@@ -2,7 +2,7 @@
 //! many: the one that has waited longest without a call. So a flood of idle connections cannot shut honest callers out.
 
 use crate::metrics::Gauge;
-use crate::request::source_of;
+use keyward_decision::request::source_of;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

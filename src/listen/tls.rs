@@ -1,8 +1,8 @@
 //! TLS towards clients: certificates by server name, client certificates, and their reload without a restart.
 
-use crate::request::{PeerCertificate, PeerTls};
 use arc_swap::ArcSwap;
 use keyward_core::secret::{self, Stamp};
+use keyward_decision::request::{PeerCertificate, PeerTls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};

@@ -5,12 +5,12 @@ use super::connection::Connection;
 use super::turned_away::Class;
 use super::watch::Ending;
 use crate::answer;
-use crate::head;
-use crate::request::{HeadFault, RequestHead};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
+use keyward_decision::head;
+use keyward_decision::request::{HeadFault, RequestHead};
 use std::time::Duration;
 
 /// Time for a client to take an answer before its connection is closed under what it still sends.

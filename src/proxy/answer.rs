@@ -1,10 +1,10 @@
 //! Answers that the gateway itself gives: JSON that every real client shows properly, never 2xx or 3xx.
 
 use crate::answer;
-use crate::catalog::operation::ErrorShape;
 use crate::gate::Refusal;
 use bytes::Bytes;
 use keyward_core::clock::AuditId;
+use keyward_decision::catalog::operation::ErrorShape;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;

@@ -3,9 +3,9 @@
 use super::budget::{CALL_BYTES, Held, SHORT_BYTES_MAX};
 use crate::listen::chunks::Ends;
 use crate::listen::connection::{Call, Connection};
-use crate::request::{BodyFault, BodySource};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use keyward_decision::request::{BodyFault, BodySource};
 use pingora::proxy::Session;
 use std::time::Duration;
 

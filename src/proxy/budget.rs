@@ -2,7 +2,7 @@
 //! have: strangers, one source or one caller never take what the others need.
 
 use crate::metrics::Metrics;
-use crate::request::source_of;
+use keyward_decision::request::source_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,12 +2,12 @@
 //! session; closed exactly once, by whoever sees the end first.
 
 use super::budget::{Held, SHORT_BYTES_MAX};
-use crate::catalog::operation::ErrorShape;
 use crate::gate::Permit;
 use crate::record::compose::{Answer, Timings};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use keyward_core::clock::AuditId;
+use keyward_decision::catalog::operation::ErrorShape;
 use pingora::protocols::http::HttpTask;
 use sha2::{Digest, Sha256};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! Upstreams: which cloud a host means, where it is, and how it is reached. TLS is verified, always.
 
 use super::roots::Roots;
-use crate::catalog::route::HostPattern;
 use crate::threads;
+use keyward_decision::catalog::route::HostPattern;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};

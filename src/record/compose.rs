@@ -3,17 +3,17 @@
 use super::bound;
 use super::outcome::{self, Success};
 use super::redact::{Redactor, Shown};
-use crate::caller::CallerKind;
-use crate::catalog::Target;
-use crate::catalog::source::Step;
-use crate::inspect::Inspected;
-use crate::inspect::facts::{self, Fact, Facts, PublicKey};
-use crate::policy::{Deciding, Decision, Effect, Question, Verdict};
-use crate::request::{PeerTls, RequestHead};
 use bytes::Bytes;
 use http::HeaderMap;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
+use keyward_decision::caller::CallerKind;
+use keyward_decision::catalog::Target;
+use keyward_decision::catalog::source::Step;
+use keyward_decision::inspect::Inspected;
+use keyward_decision::inspect::facts::{self, Fact, Facts, PublicKey};
+use keyward_decision::policy::{Deciding, Decision, Effect, Question, Verdict};
+use keyward_decision::request::{PeerTls, RequestHead};
 use keyward_record::call::{
     self, Body, Bounded, Call, Caller, Certificate, Credential, DeterminingPolicy, Entry, Outcome, Parent, RawHead, Request, Source, Tls, Upstream,
 };
@@ -159,7 +159,7 @@ impl Composer {
         let time = Timestamp::now();
         let plain = !answer.headers.contains_key(http::header::CONTENT_ENCODING);
         let examined_whole = answer.whole && answer.body_length == answer.body.len() as u64;
-        let json = (plain && examined_whole).then(|| crate::inspect::json::parse_answer(&answer.body).ok()).flatten();
+        let json = (plain && examined_whole).then(|| keyward_decision::inspect::json::parse_answer(&answer.body).ok()).flatten();
         let status = answer.status.unwrap_or(0);
         let success = (200..300).contains(&status);
         let media_type = answer.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();

@@ -1,9 +1,9 @@
 //! What became of a forwarded call. HTTP 200 is not success: the answer must be the one that the document promises, and
 //! must not say that the call failed.
 
-use crate::catalog::Target;
-use crate::catalog::operation::{AnswerSpec, Operation, OutcomeSpec};
-use crate::catalog::source::{Source, select};
+use keyward_decision::catalog::Target;
+use keyward_decision::catalog::operation::{AnswerSpec, Operation, OutcomeSpec};
+use keyward_decision::catalog::source::{Source, select};
 use keyward_record::call::Outcome;
 use serde_json::{Map, Value};
 

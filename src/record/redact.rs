@@ -8,14 +8,14 @@
 use super::disguise::{Looks, public_blob};
 pub use super::shown::Shown;
 use super::shown::readings;
-use crate::catalog::route::percent_decode;
-use crate::catalog::schema::Shape;
-use crate::catalog::source::Step;
-use crate::request::Authorization;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use keyward_core::secret::DigestKey;
+use keyward_decision::catalog::route::percent_decode;
+use keyward_decision::catalog::schema::Shape;
+use keyward_decision::catalog::source::Step;
+use keyward_decision::request::Authorization;
 use keyward_record::call::{Bounded, Headers, Signed};
 use serde_json::Value;
 use std::ops::Range;

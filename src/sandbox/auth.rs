@@ -3,10 +3,10 @@
 use super::acs3;
 use super::errors::Refused;
 use super::settings::Settings;
-use crate::catalog::operation::ErrorShape;
 use crate::signing::{self, Message, SignatureFault};
 use http::header::AUTHORIZATION;
 use keyward_core::clock::Timestamp;
+use keyward_decision::catalog::operation::ErrorShape;
 
 /// The name of the user whose credential the call carries.
 pub(super) fn authenticate(settings: &Settings, shape: ErrorShape, message: &Message<'_>, now: Timestamp) -> Result<String, Refused> {

@@ -1,7 +1,7 @@
 //! A call as the services see it: authenticated, routed, its body read the way an ordinary server reads it.
 
-use crate::catalog::operation::{ErrorShape, Operation};
 use keyward_core::clock::Timestamp;
+use keyward_decision::catalog::operation::{ErrorShape, Operation};
 use serde_json::Value;
 
 /// One call.

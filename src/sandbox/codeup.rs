@@ -5,8 +5,8 @@ use super::errors::{Answer, Refused, Success};
 use super::keys::Material;
 use super::settings::ORGANIZATION;
 use super::state::{CodeupKey, World, seconds};
-use crate::catalog::operation::ErrorShape;
 use keyward_core::clock::Timestamp;
+use keyward_decision::catalog::operation::ErrorShape;
 use serde_json::{Value, json};
 
 pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {

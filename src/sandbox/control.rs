@@ -3,9 +3,9 @@
 
 use super::Sandbox;
 use super::errors::Refused;
-use crate::catalog::operation::ErrorShape;
 use bytes::Bytes;
 use http::{Method, Request};
+use keyward_decision::catalog::operation::ErrorShape;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};

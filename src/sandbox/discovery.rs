@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::errors::Success;
-use crate::catalog::operation::ErrorShape;
+use keyward_decision::catalog::operation::ErrorShape;
 use serde_json::{Value, json};
 
 pub(super) fn answer(call: &Call<'_>) -> Success {

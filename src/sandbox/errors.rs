@@ -1,6 +1,6 @@
 //! What a service answers, good or bad, before it becomes bytes. Each service words its errors in its own way.
 
-use crate::catalog::operation::ErrorShape;
+use keyward_decision::catalog::operation::ErrorShape;
 use serde_json::{Value, json};
 
 /// What an operation gives.

@@ -6,7 +6,7 @@ use super::keys::Material;
 use super::nova;
 use super::state::{Keypair, World};
 use super::zip;
-use crate::catalog::operation::ErrorShape;
+use keyward_decision::catalog::operation::ErrorShape;
 use serde_json::{Value, json};
 
 pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {

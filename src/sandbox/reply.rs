@@ -3,13 +3,13 @@
 use super::control::FaultMode;
 use super::errors::Success;
 use super::state::new_id;
-use crate::catalog::Target;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use keyward_decision::catalog::Target;
 use serde_json::Value;
 use std::time::Duration;
 

@@ -4,18 +4,18 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward::caller::Directory;
-use keyward::catalog::Catalog;
-use keyward::head::{self, Head};
-use keyward::inspect;
-use keyward::policy::{Bundle, Decision, Question, Verdict};
 use keyward::record::bound::LEAF_BYTES_MAX;
 use keyward::record::compose::{Answer, Composer, Judged, Timings};
 use keyward::record::redact::{Redactor, Shown};
-use keyward::request::RequestHead;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
 use keyward_core::secret::DigestKey;
+use keyward_decision::caller::Directory;
+use keyward_decision::catalog::Catalog;
+use keyward_decision::head::{self, Head};
+use keyward_decision::inspect;
+use keyward_decision::policy::{Bundle, Decision, Question, Verdict};
+use keyward_decision::request::RequestHead;
 use keyward_record::Record;
 use keyward_record::call::Outcome;
 use serde_json::{Value, json};
@@ -119,21 +119,8 @@ fn judge_over(wire: Wire, method: &str, host: &str, target: &str, headers: &[(&s
     let method = method.parse().unwrap();
     let Wire { version, authority, sni } = wire;
     let fault = head::check(&Head { raw: None, version, method: &method, target: target.as_bytes(), host, scheme: None, authority, sni, headers: &map });
-    let head = RequestHead {
-        id: AuditId::new(),
-        received: Timestamp::parse(NOW).unwrap(),
-        client: SocketAddr::from(([127, 0, 0, 1], 4000)),
-        bound_service: None,
-        version: "HTTP/1.1",
-        method,
-        target: Bytes::copy_from_slice(target.as_bytes()),
-        host: host.to_owned(),
-        headers: map,
-        via: None,
-        tls: None,
-        raw: None,
-        fault,
-    };
+    let (id, received, client) = (AuditId::new(), Timestamp::parse(NOW).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4000)));
+    let head = RequestHead { id, received, client, fault, ..RequestHead::plain(method, target.to_owned(), host, map) };
     let target = world.catalog.classify(None, &head.host_name(), &head.method, head.path());
     let caller = world.directory.identify(&head, &world.key, &world.catalog, &target);
     let (inspected, facts) = match &head.fault {

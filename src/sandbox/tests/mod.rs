@@ -6,14 +6,14 @@ mod huawei;
 
 use super::settings::PROJECT;
 use super::{Sandbox, Settings, acs3};
-use crate::catalog::operation::Operation;
-use crate::catalog::{Catalog, Target};
 use crate::signing::{self, AccessKey};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use keyward_core::clock::Timestamp;
+use keyward_decision::catalog::operation::Operation;
+use keyward_decision::catalog::{Catalog, Target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -279,8 +279,8 @@ fn a_part_of_the_catalogue_makes_no_mistakes_and_hides_few() {
             std::fs::copy(entry.path(), dir.path().join(to).join(entry.file_name())).unwrap();
         }
     };
-    copy("config/apis", "apis");
-    copy("policies", "policies");
+    copy("../../config/apis", "apis");
+    copy("../../policies", "policies");
     let mistakes = |document: &str| {
         let path = dir.path().join("apis").join(document);
         let text = std::fs::read_to_string(&path).unwrap();

@@ -1,6 +1,6 @@
 //! Folders of texts that are read whole: nothing in them is passed over in silence but what editors and systems leave.
 
-use keyward_core::durable;
+use crate::durable;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 

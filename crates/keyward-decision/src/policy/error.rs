@@ -1,7 +1,7 @@
 //! What is wrong with a policy, a pattern or a policy test: file, place, and what to do.
 
-use crate::folder::Fault;
-use crate::written::{Mistake, line_and_column};
+use keyward_core::folder::Fault;
+use keyward_core::written::{Mistake, line_and_column};
 use miette::Diagnostic;
 
 /// One fault that keeps a bundle from being loaded.

@@ -227,7 +227,7 @@ mod tests {
     fn one_call_has_its_budget() {
         let names =
             ["good-rsa-8192", "good-rsa-4096", "good-rsa-3072-large-exponent", "weak-rsa-smooth", "good-rsa-3072", "weak-rsa-close-factors", "weak-rsa-roca"];
-        let text = |name: &str| std::fs::read_to_string(format!("{}/tests/keys/{name}.pub", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let text = |name: &str| std::fs::read_to_string(format!("{}/../../tests/keys/{name}.pub", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let mut facts = CallFacts::default();
         facts.body.insert("keys".to_owned(), Fact::List(names.iter().map(|name| Fact::Key(key::read(&text(name)))).collect()));
         let (keys, known) = (facts.unproved(), Mutex::new(LruCache::new(REMEMBERED)));

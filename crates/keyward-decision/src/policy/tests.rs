@@ -257,18 +257,18 @@ fn an_address_is_one_address_however_it_is_written() {
 
 #[test]
 fn the_shipped_policies_pass_their_tests() {
-    let catalog = crate::catalog::Catalog::load(std::path::Path::new("config/apis")).unwrap();
+    let catalog = crate::catalog::Catalog::load(std::path::Path::new("../../config/apis")).unwrap();
     let groups = ["auditors", "key-admins", "image-admins", "phone-ops", "codeup-developers", "platform-admins"];
     let directory = crate::caller::Directory::of_groups(&groups);
     let report = |errors: Vec<PolicyError>| errors.iter().map(|error| format!("{error}\n")).collect::<String>();
-    let bundle = Bundle::load(std::path::Path::new("policies"), &catalog, &directory).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
-    let cases = cases::load(std::path::Path::new("policies/tests")).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
+    let bundle = Bundle::load(std::path::Path::new("../../policies"), &catalog, &directory).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
+    let cases = cases::load(std::path::Path::new("../../policies/tests")).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
     cases::run_all(&bundle, &cases, |case| cases::question(&catalog, case)).map_err(report).unwrap_or_else(|errors| panic!("{errors}"));
 }
 
 #[test]
 fn every_documented_example_fits_the_generated_schema() {
-    let catalog = crate::catalog::Catalog::load(std::path::Path::new("config/apis")).unwrap();
+    let catalog = crate::catalog::Catalog::load(std::path::Path::new("../../config/apis")).unwrap();
     let bundle = Bundle::from_texts(&[("x.cedar".to_owned(), GRANT.to_owned())], None, &catalog, &directory()).unwrap();
     let hosts = [
         ("alibaba.codeup", "openapi-rdc.aliyuncs.com"),

@@ -6,7 +6,7 @@
 use super::error::PolicyError;
 use super::types::{self, Attribute, Attributes, Type};
 use crate::inspect::facts::{CallFacts, Fact, Facts, Item};
-use crate::written::{Written, line_and_column};
+use keyward_core::written::{Written, line_and_column};
 use regex::{Regex, RegexSet};
 use serde::Deserialize;
 use std::collections::BTreeMap;

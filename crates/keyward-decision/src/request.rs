@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use keyward_core::clock::{AuditId, Timestamp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The head of a request, as it was received. Nothing in it is decoded or normalised.
 #[derive(Clone, Debug)]
@@ -82,6 +82,25 @@ pub fn source_of(address: IpAddr) -> IpAddr {
 }
 
 impl RequestHead {
+    /// A call over HTTP/1.1 in clear from this host, with nothing peculiar to it: what trials and policy cases start from.
+    pub fn plain(method: Method, target: impl Into<Bytes>, host: impl Into<String>, headers: HeaderMap) -> Self {
+        Self {
+            id: AuditId(uuid::Uuid::nil()),
+            received: Timestamp(0),
+            client: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            via: None,
+            tls: None,
+            bound_service: None,
+            version: "HTTP/1.1",
+            method,
+            target: target.into(),
+            host: host.into(),
+            headers,
+            raw: None,
+            fault: None,
+        }
+    }
+
     /// The path's raw bytes as text, without the query. Empty if the target is not ASCII.
     pub fn path(&self) -> &str {
         let target = std::str::from_utf8(&self.target).unwrap_or("");
@@ -244,21 +263,8 @@ pub mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        RequestHead {
-            id: AuditId::new(),
-            received: Timestamp::now(),
-            client: SocketAddr::from(([127, 0, 0, 1], 4000)),
-            via: None,
-            tls: None,
-            bound_service: None,
-            version: "HTTP/1.1",
-            method: method.parse().unwrap(),
-            target: Bytes::copy_from_slice(target.as_bytes()),
-            host: map.get("host").and_then(|h| h.to_str().ok()).unwrap_or("kms.cn-north-4.myhuaweicloud.com").to_owned(),
-            headers: map,
-            raw: None,
-            fault: None,
-        }
+        let host = map.get("host").and_then(|h| h.to_str().ok()).unwrap_or("kms.cn-north-4.myhuaweicloud.com").to_owned();
+        RequestHead::plain(method.parse().unwrap(), target.to_owned(), host, map)
     }
 
     #[test]

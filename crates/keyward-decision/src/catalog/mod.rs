@@ -10,11 +10,11 @@ pub mod route;
 pub mod schema;
 pub mod source;
 
-use crate::folder;
 use credential::Credentials;
 use document::{Document, DocumentError};
 use http::Method;
 use keyward_core::alike;
+use keyward_core::folder;
 use keyward_core::reason::Reason;
 use keyward_core::secret::sha256;
 use operation::{Operation, Passing, Service};

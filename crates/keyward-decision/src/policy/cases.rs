@@ -9,13 +9,13 @@ use super::error::PolicyError;
 use super::question::Question;
 use crate::caller::{Assurance, Caller, CallerKind, Credential, Identity};
 use crate::catalog::Catalog;
-use crate::folder;
 use crate::inspect;
 use crate::request::RequestHead;
-use crate::written::line_and_column;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use keyward_core::clock::{AuditId, Timestamp};
+use keyward_core::clock::Timestamp;
+use keyward_core::folder;
+use keyward_core::written::line_and_column;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -189,21 +189,7 @@ pub fn question(catalog: &Catalog, case: &Case) -> Result<Question, PolicyError>
         headers.insert(name, value.parse().map_err(|_| wrong("a header field's value is not visible ASCII"))?);
     }
     let target = if case.query.is_empty() { case.path.clone() } else { format!("{}?{}", case.path, case.query) };
-    let head = RequestHead {
-        id: AuditId(uuid::Uuid::nil()),
-        received: now,
-        client: (case.source, 0).into(),
-        bound_service: None,
-        version: "HTTP/1.1",
-        method,
-        target: target.into(),
-        host: case.host.clone(),
-        headers,
-        via: None,
-        tls: None,
-        raw: None,
-        fault: None,
-    };
+    let head = RequestHead { received: now, client: (case.source, 0).into(), ..RequestHead::plain(method, target, &case.host, headers) };
     let target = catalog.classify(None, &head.host_name(), &head.method, head.path());
     let (_, facts) = inspect::inspect(&target, &head, case.body.clone().unwrap_or_default().into());
     let identity = case.caller.as_ref().map(|of| Identity { name: of.name.clone(), kind: of.kind, groups: of.groups.clone() });

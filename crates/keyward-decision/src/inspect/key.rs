@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn shipped(name: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys").join(format!("{name}.pub"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/keys").join(format!("{name}.pub"));
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 

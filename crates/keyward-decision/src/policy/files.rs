@@ -2,7 +2,7 @@
 
 use super::bundle::{Bundle, Listing};
 use super::error::PolicyError;
-use crate::folder;
+use keyward_core::folder;
 use std::path::Path;
 
 /// The file of named patterns.

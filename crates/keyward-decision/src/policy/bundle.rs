@@ -10,10 +10,10 @@ use super::types::Attributes;
 use super::typos::{Search, Typo};
 use crate::caller::Directory;
 use crate::catalog::Catalog;
-use crate::written::line_and_column;
 use cedar_policy::{
     ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
 };
+use keyward_core::written::line_and_column;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
