@@ -2,13 +2,13 @@
 //! run, round by round, so that a noisy machine is noisy for both. Ratios mean something, single figures little.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
 
-use keyward::evidence::source::Dir;
-use keyward::evidence::verify::{Options, verify};
 use keyward::evidence::{self, Evidence, OffHost};
 use keyward::metrics::Metrics;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Kind, Record, canonical, leaf_hash};
+use keyward_tlog::verify::{Options, verify};
 use keyward_trail::journal::{Journal, Settings};
+use keyward_trail::notary::source::Dir;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;

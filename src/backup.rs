@@ -9,7 +9,6 @@
 //!
 //! The keys by which checkpoints are signed and secrets digested are not in it: they are kept apart.
 
-use crate::evidence::{self, TREE};
 use crate::texts;
 use anyhow::{Context, ensure};
 use keyward_core::clock::Timestamp;
@@ -17,6 +16,7 @@ use keyward_record::Entry;
 use keyward_record::Event;
 use keyward_record::Record;
 use keyward_record::event::By;
+use keyward_trail::notary::{TREE, copy_tree};
 use keyward_trail::store::Batch;
 use keyward_trail::tiered::found::{Lock, restored};
 use keyward_trail::tiered::{Contents, TieredStore};
@@ -64,7 +64,7 @@ impl Snapshot {
     pub fn make(store: &TieredStore, audit_dir: &Path) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix(UNDER_WAY).tempdir_in(audit_dir).context("the folder of the snapshot")?;
         // The tree first: what is stored is at least as long as what is signed.
-        evidence::copy_tree(&audit_dir.join(TREE), &dir.path().join(TREE)).context("the tree")?;
+        copy_tree(&audit_dir.join(TREE), &dir.path().join(TREE)).context("the tree")?;
         let trail = store.snapshot(dir.path())?;
         trail.check(dir.path())?;
         texts::copy(audit_dir, dir.path()).context("the texts of policies and catalogues")?;

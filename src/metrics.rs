@@ -1,7 +1,8 @@
 //! All metric families in one struct. Who updates them is not known here.
 
 use keyward_core::reason::Reason;
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use keyward_trail::metrics::Families;
+use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use std::sync::Arc;
 
 /// A number of what there is now.
@@ -48,14 +49,6 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// Clients that left before their answer was whole.
     pub client_gone: IntCounter,
-    /// Records under the newest checkpoint.
-    pub checkpoint_size: IntGauge,
-    /// When the newest checkpoint was signed, in seconds since 1970.
-    pub checkpoint_time: IntGauge,
-    /// Durable records that no checkpoint covers yet, at the last look.
-    pub checkpoint_behind_records: IntGauge,
-    /// Checkpoints that could not be made, or not be brought to a place: `tree`, `directory`, `webhook`, `syslog`, `witness`.
-    pub checkpoint_failures: IntCounterVec,
     /// Records under the newest checkpoint that a place has, by place.
     pub checkpoint_place_size: IntGaugeVec,
     /// Seconds for which a place has not had the newest checkpoint, by place; 0 when it has.
@@ -83,70 +76,42 @@ impl Metrics {
     /// When two families have one name, which a test excludes.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("keyward".to_owned()), None)?;
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
-        let single = |name: &str, help: &str| {
-            let family = IntCounter::new(name, help)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
-        let gauge = |name: &str, help: &str| {
-            let family = IntGauge::new(name, help)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
-        let stage_seconds = HistogramVec::new(
-            HistogramOpts::new("stage_seconds", "Seconds spent in each stage of an exchange.").buckets([SECONDS, WAITS].concat()),
-            &["stage"],
-        )?;
-        registry.register(Box::new(stage_seconds.clone()))?;
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
+        let of = Families(&registry);
         let metrics = Self {
-            requests: counter("requests_total", "Calls judged, by service, action, verdict and reason.", &["service", "action", "decision", "reason"])?,
-            outcomes: counter("outcomes_total", "Outcomes of forwarded calls, by service, action and outcome.", &["service", "action", "outcome"])?,
-            refusals: counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
-            refusals_counted: counter("refusals_counted_total", "Refusals that are counted together in one record a minute, by reason code.", &["reason"])?,
-            health_checks: single("health_checks_total", "Health checks that were answered on the ports of calls.")?,
-            would_deny: counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
-            shadow_errors: counter("shadow_errors_total", "Calls for which a shadow policy could not be evaluated, by policy.", &["policy"])?,
-            policies: gauges("policies", "Policies in force, by mode.", &["mode"])?,
-            policy_changes: counter("policy_changes_total", "Policies that reloads have brought, taken and changed.", &["change"])?,
-            open_exchanges: gauge("open_exchanges", "Exchanges that are open now.")?,
-            connections_open: gauge("connections_open", "Connections that clients have open now.")?,
-            admin_connections_open: gauge("admin_connections_open", "Connections to the admin listener that are open now.")?,
-            turned_away: counter("turned_away_total", "Connections and HTTP/2 streams that came to nothing, by class.", &["class"])?,
-            buffered_bytes: gauge("buffered_bytes", "Bytes that calls, their bodies and their answers hold of limits.buffered_bytes_max now.")?,
-            upstream_errors: counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,
-            client_gone: single("client_gone_total", "Clients that left before their answer was whole.")?,
-            checkpoint_size: gauge("checkpoint_size", "Records under the newest checkpoint.")?,
-            checkpoint_time: gauge("checkpoint_timestamp_seconds", "When the newest checkpoint was signed, in seconds since 1970.")?,
-            checkpoint_behind_records: gauge("checkpoint_behind_records", "Durable records that no checkpoint covers yet, at the last look.")?,
-            checkpoint_failures: counter(
-                "checkpoint_failures_total",
-                "Checkpoints that could not be made, or not be brought to a place, by place.",
-                &["place"],
+            requests: of.counter("requests_total", "Calls judged, by service, action, verdict and reason.", &["service", "action", "decision", "reason"])?,
+            outcomes: of.counter("outcomes_total", "Outcomes of forwarded calls, by service, action and outcome.", &["service", "action", "outcome"])?,
+            refusals: of.counter("refusals_total", "Calls refused, by reason code.", &["reason"])?,
+            refusals_counted: of.counter(
+                "refusals_counted_total",
+                "Refusals that are counted together in one record a minute, by reason code.",
+                &["reason"],
             )?,
-            checkpoint_place_size: gauges("checkpoint_place_size", "Records under the newest checkpoint that a place off the host has.", &["place"])?,
-            checkpoint_place_behind_seconds: gauges(
+            health_checks: of.single("health_checks_total", "Health checks that were answered on the ports of calls.")?,
+            would_deny: of.counter("shadow_would_deny_total", "Calls that a shadow policy would have denied, by policy.", &["policy"])?,
+            shadow_errors: of.counter("shadow_errors_total", "Calls for which a shadow policy could not be evaluated, by policy.", &["policy"])?,
+            policies: of.gauges("policies", "Policies in force, by mode.", &["mode"])?,
+            policy_changes: of.counter("policy_changes_total", "Policies that reloads have brought, taken and changed.", &["change"])?,
+            open_exchanges: of.gauge("open_exchanges", "Exchanges that are open now.")?,
+            connections_open: of.gauge("connections_open", "Connections that clients have open now.")?,
+            admin_connections_open: of.gauge("admin_connections_open", "Connections to the admin listener that are open now.")?,
+            turned_away: of.counter("turned_away_total", "Connections and HTTP/2 streams that came to nothing, by class.", &["class"])?,
+            buffered_bytes: of.gauge("buffered_bytes", "Bytes that calls, their bodies and their answers hold of limits.buffered_bytes_max now.")?,
+            upstream_errors: of.counter("upstream_errors_total", "Errors of upstreams, by service and class.", &["service", "class"])?,
+            client_gone: of.single("client_gone_total", "Clients that left before their answer was whole.")?,
+            checkpoint_place_size: of.gauges("checkpoint_place_size", "Records under the newest checkpoint that a place off the host has.", &["place"])?,
+            checkpoint_place_behind_seconds: of.gauges(
                 "checkpoint_place_behind_seconds",
                 "Seconds for which a place off the host has not had the newest checkpoint; 0 when it has.",
                 &["place"],
             )?,
-            log_lines_lost: single("log_lines_lost_total", "Lines of the log that were not taken in time, or could not be written.")?,
+            log_lines_lost: of.single("log_lines_lost_total", "Lines of the log that were not taken in time, or could not be written.")?,
             trail: Arc::new(keyward_trail::metrics::Metrics::register(&registry)?),
-            stage_seconds,
-            bundle: gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
-            push_lag: gauges("push_lag_records", "Durable records that the receiver of a push has not confirmed yet, by push.", &["push"])?,
-            push_lines: counter("push_lines_total", "Lines confirmed by their receiver, by push.", &["push"])?,
-            push_failures: counter("push_failures_total", "Tries that were not confirmed, by push.", &["push"])?,
-            push_success: gauges("push_last_success_timestamp_seconds", "When a batch was last confirmed, by push.", &["push"])?,
+            stage_seconds: of.histograms("stage_seconds", "Seconds spent in each stage of an exchange.", &[SECONDS, WAITS].concat(), &["stage"])?,
+            bundle: of.gauges("bundle_info", "The policy bundle in force, by its hash; always 1.", &["hash"])?,
+            push_lag: of.gauges("push_lag_records", "Durable records that the receiver of a push has not confirmed yet, by push.", &["push"])?,
+            push_lines: of.counter("push_lines_total", "Lines confirmed by their receiver, by push.", &["push"])?,
+            push_failures: of.counter("push_failures_total", "Tries that were not confirmed, by push.", &["push"])?,
+            push_success: of.gauges("push_last_success_timestamp_seconds", "When a batch was last confirmed, by push.", &["push"])?,
             registry: registry.clone(),
         };
         for reason in Reason::ALL.iter().filter(|reason| reason.status() >= 400) {

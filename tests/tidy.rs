@@ -82,6 +82,7 @@ fn a_module_imports_only_from_lines_above_its_own() {
 fn so_do_the_modules_of_a_record_and_of_the_crates() {
     check_order("src/record.rs", "src/record", "super::");
     check_order("crates/keyward-decision/src/lib.rs", "crates/keyward-decision/src", "crate::");
+    check_order("crates/keyward-tlog/src/lib.rs", "crates/keyward-tlog/src", "crate::");
     check_order("crates/keyward-trail/src/lib.rs", "crates/keyward-trail/src", "super::");
     check_order("crates/keyward-trail/src/lib.rs", "crates/keyward-trail/src", "crate::");
 }
@@ -94,7 +95,8 @@ fn crates_have_walls() {
         ("keyward-core", &[], &["cedar-policy", "oas3", "jsonschema", "serde_json", "sled", "tokio"]),
         ("keyward-decision", &["keyward-core"], &["prometheus", "sled"]),
         ("keyward-record", &["keyward-core"], &["cedar-policy", "oas3", "jsonschema", "sled", "tokio"]),
-        ("keyward-trail", &["keyward-core", "keyward-record"], &["cedar-policy", "oas3", "jsonschema"]),
+        ("keyward-tlog", &["keyward-core", "keyward-record"], &["cedar-policy", "oas3", "jsonschema", "prometheus", "sled", "tokio"]),
+        ("keyward-trail", &["keyward-core", "keyward-record", "keyward-tlog"], &["cedar-policy", "oas3", "jsonschema"]),
     ];
     let listed = fs::read_dir("crates").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(listed.into_iter().all(|name| crates.iter().any(|(known, ..)| *known == name)), "a crate without a row here");

@@ -1,13 +1,13 @@
 //! The trail as a tiled transparency log, for anybody's verifier: checkpoint, tiles and records in C2SP's layout.
 
 use super::AdminState;
-use crate::evidence::layout::{self, Resource};
-use crate::evidence::serve::Served;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use keyward_tlog::layout::{self, Resource};
+use keyward_trail::notary::Served;
 use std::sync::Arc;
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -2,17 +2,20 @@
 
 use super::audit::{Trail, ask_gateway, folder};
 use crate::config::Settings;
-use crate::evidence::key::{LogKey, SigningKey, WitnessKey};
-use crate::evidence::source::{Copy, Dir, Export, Gateway, Source};
-use crate::evidence::start::old_key_file;
-use crate::evidence::verify::{Options, derived, verify};
-use crate::evidence::{layout, proof};
+use crate::evidence::gateway::Gateway;
 use crate::pack;
 use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keyward_core::clock::AuditId;
+use keyward_tlog::key::{LogKey, SigningKey, WitnessKey};
+use keyward_tlog::source::{Copy, Export, Source};
+use keyward_tlog::verify::{Options, verify};
+use keyward_tlog::{layout, proof};
 use keyward_trail::ask::{Ask, Form};
+use keyward_trail::notary::derived;
+use keyward_trail::notary::source::Dir;
+use keyward_trail::notary::start::old_key_file;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,9 +3,9 @@
 use super::{clash, form, wrong};
 use crate::client::Url;
 use crate::client::credential::{self, Credential};
-use crate::evidence::key::{CREDENTIAL, WitnessKey};
 use crate::evidence::{OffHost, Settings, WitnessAt};
 use keyward_core::written::Written;
+use keyward_tlog::key::{CREDENTIAL, WitnessKey};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -7,47 +7,29 @@
 //!
 //! The modules stand from the tree outwards; a module imports only from lines above its own.
 
-pub mod tree;
-pub mod key;
-pub mod note;
-pub mod kept;
-pub mod board;
-pub mod start;
-mod notary;
+pub mod gateway;
 pub mod publish;
-pub mod layout;
-pub mod serve;
-pub mod source;
-pub mod verify;
-pub mod proof;
 pub mod salvage;
 
 use crate::client::credential::Credential;
 use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
-use board::{Board, Stage};
-use kept::Kept;
-use key::{LogKey, WitnessKey};
 use keyward_core::causes::causes;
 use keyward_record::event::By;
+use keyward_tlog::key::WitnessKey;
 use keyward_trail::journal::{self, Journal, JournalError, Recovery};
+use keyward_trail::notary::start::{self, Known, Start, StartError};
+use keyward_trail::notary::{Notary, NotaryError, TREE};
 use keyward_trail::store::Store;
-use notary::Notary;
-use note::Signed;
 use publish::{Directory, Place, Syslog, Webhook, Witness};
-use start::{Known, Opened, Start, StartError};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tree::Levels;
 
 /// How long the last checkpoint may take to the places off the host: one that hangs does not keep the gateway from ending.
 const CARRY_LAST: Duration = Duration::from_secs(12);
-
-/// The tree's folder in the trail's.
-pub const TREE: &str = "tree";
 
 /// How evidence is made.
 #[derive(Clone, Debug)]
@@ -108,7 +90,7 @@ impl OffHost {
     }
 
     /// The places, each with its pace.
-    fn places(&self, levels: &Arc<Levels>, board: &Arc<Board>, kept: &Kept) -> anyhow::Result<Vec<(Box<dyn Place>, Duration)>> {
+    fn places(&self, notary: &Notary) -> anyhow::Result<Vec<(Box<dyn Place>, Duration)>> {
         let mut places: Vec<(Box<dyn Place>, Duration)> = Vec::new();
         if let Some(dir) = &self.directory {
             places.push((Box::new(Directory::new(dir)), self.every));
@@ -120,22 +102,25 @@ impl OffHost {
             places.push((Box::new(Syslog { url: url.clone(), tls: self.tls(url)? }), self.every));
         }
         for WitnessAt { url, key, every } in &self.witnesses {
-            let witness = Witness::new(url, key.clone(), self.tls(url)?, Arc::clone(levels), Arc::clone(board), kept.clone());
+            let witness = Witness::new(url, key.clone(), self.tls(url)?, notary);
             places.push((Box::new(witness), *every));
         }
         Ok(places)
     }
 }
 
-/// The evidence of a running gateway.
+/// The evidence of a running gateway: its notary, and whoever carries checkpoints off the host.
 pub struct Evidence {
-    store: Arc<dyn Store>,
-    levels: Arc<Levels>,
-    board: Arc<Board>,
-    key: LogKey,
-    kept: Kept,
-    notary: Mutex<Option<JoinHandle<()>>>,
+    notary: Notary,
     carriers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::ops::Deref for Evidence {
+    type Target = Notary;
+
+    fn deref(&self) -> &Notary {
+        &self.notary
+    }
 }
 
 /// Why the trail could not be opened with its evidence.
@@ -201,19 +186,12 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     let (journal, mut recovery, mut opened) = tried.map_err(failed)?;
     recovery.notes.extend(repaired);
     recovery.notes.append(&mut opened.notes);
-    let recorded = record(&journal, &opened).map_err(failed)?;
-    let board = board(&opened);
-    let places = evidence.off_host.places(&opened.tree.levels(), &board, &opened.kept).map_err(|error| OpenError::Place(format!("{error:#}")))?;
-    let mut started = Evidence {
-        store: journal.parts().0,
-        levels: opened.tree.levels(),
-        board,
-        key: opened.key.verifier().clone(),
-        kept: opened.kept.clone(),
-        notary: Mutex::default(),
-        carriers: Mutex::default(),
-    };
-    started.start_notary(&journal, opened, recorded, start.dir.clone(), evidence.every, &metrics).map_err(OpenError::Thread)?;
+    let notary = Notary::start(&journal, opened, &start.dir, evidence.every, &metrics.trail).map_err(|error| match error {
+        NotaryError::Journal(source) => failed(source),
+        NotaryError::Thread(source) => OpenError::Thread(source),
+    })?;
+    let places = evidence.off_host.places(&notary).map_err(|error| OpenError::Place(format!("{error:#}")))?;
+    let mut started = Evidence { notary, carriers: Mutex::default() };
     for (place, every) in places {
         started.start_carrier(place, every, &metrics).map_err(OpenError::Thread)?;
     }
@@ -234,97 +212,17 @@ fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String>
     ))
 }
 
-/// Copies a tree as its newest checkpoint covers it, and what is kept of checkpoints, while it grows.
-///
-/// # Errors
-/// When it cannot be read or written.
-pub fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    let copy = |name: &str| match std::fs::copy(from.join(name), to.join(name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    // In this order each covers what was copied before it. Of what is appended to, the beginning is whole.
-    ["checkpoint.cosigned", "checkpoints.ndjson", "keys", "checkpoint"].into_iter().try_for_each(copy)?;
-    (0..8).try_for_each(|level| copy(&format!("level{level}")))
-}
-
-/// Records what the start has found, durably. Where the trail then ends.
-fn record(journal: &Journal, opened: &Opened) -> Result<u64, JournalError> {
-    let mut end = 0;
-    for event in &opened.events {
-        end = journal.append_blocking(event.record())?.seq() + 1;
-    }
-    Ok(end)
-}
-
-/// The board, with what was signed before this run.
-fn board(opened: &Opened) -> Arc<Board> {
-    let board = Board::default();
-    let Some(newest) = &opened.newest else { return Arc::new(board) };
-    let parse = |note: &[u8]| Signed::parse(note).ok().map(Arc::new);
-    if let Some(newest) = parse(&newest.bytes()) {
-        board.show(newest);
-    }
-    let cosigned = opened.kept.cosigned().ok().flatten().and_then(|note| parse(&note));
-    if let Some(cosigned) = cosigned.filter(|cosigned| cosigned.size() <= newest.size()) {
-        board.show_cosigned(cosigned);
-    }
-    Arc::new(board)
-}
-
 impl Evidence {
-    fn start_notary(&mut self, journal: &Journal, opened: Opened, recorded: u64, dir: PathBuf, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
-        metrics.checkpoint_failures.with_label_values(&["tree"]).inc_by(0);
-        let notary = Notary {
-            dir,
-            store: Arc::clone(&self.store),
-            durable: journal.parts().1,
-            feed: journal.feed(),
-            kept: opened.kept,
-            key: opened.key,
-            endorsed_until: opened.old_key.map(|old| (old, recorded)),
-            board: Arc::clone(&self.board),
-            metrics: Arc::clone(metrics),
-            every,
-            levels: Arc::clone(&self.levels),
-            known: opened.tree.size(),
-            tree: Some(opened.tree),
-            signed: opened.newest.as_ref().map(Signed::size),
-            remembered: None,
-        };
-        let thread = std::thread::Builder::new().name("keyward-notary".to_owned()).spawn(|| notary.run())?;
-        *self.notary.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok(())
-    }
-
     fn start_carrier(&mut self, place: Box<dyn Place>, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
-        let (board, metrics) = (Arc::clone(&self.board), Arc::clone(metrics));
+        let (board, metrics) = (Arc::clone(self.notary.board()), Arc::clone(metrics));
         let thread = std::thread::Builder::new().name("keyward-carrier".to_owned()).spawn(move || publish::run(place, &board, &metrics, every))?;
         self.carriers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 
-    /// The key by which checkpoints are verified.
-    pub fn key(&self) -> &LogKey {
-        &self.key
-    }
-
-    /// The newest checkpoint.
-    pub fn board(&self) -> &Board {
-        &self.board
-    }
-
-    /// Records under the newest checkpoint.
-    pub fn signed(&self) -> u64 {
-        self.board.newest().map_or(0, |newest| newest.size())
-    }
-
     /// Signs what is durable by now, carries it away and ends. Call it when the journal is closed.
     pub fn close(&self) {
-        self.board.advance(Stage::Closing);
-        join(self.notary.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.board.advance(Stage::Closed);
+        self.notary.close();
         let mut carriers = std::mem::take(&mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner));
         let begun = Instant::now();
         while carriers.iter().any(|carrier| !carrier.is_finished()) && begun.elapsed() < CARRY_LAST {
@@ -351,3 +249,6 @@ impl Drop for Evidence {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

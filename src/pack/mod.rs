@@ -11,12 +11,12 @@ mod spool;
 mod summary;
 mod verify;
 
-use crate::evidence::source::Source;
 use crate::texts::Text;
 use anyhow::{Context, ensure};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::event::FilterTerm;
 use keyward_record::leaf_hash;
+use keyward_tlog::source::Source;
 use keyward_trail::exchange::{Exchange, Part};
 use manifest::{FORM, Manifest};
 use serde::{Deserialize, Serialize};

@@ -8,10 +8,10 @@
 //! proofs/log.vkey           the log's verifier key, as the trail says
 //! ```
 
-use crate::evidence::note::Signed;
-use crate::evidence::source::Source;
-use crate::evidence::tree::{self, Tiles};
 use anyhow::Context;
+use keyward_tlog::note::Signed;
+use keyward_tlog::source::Source;
+use keyward_tlog::tree::{self, Tiles};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::cell::RefCell;

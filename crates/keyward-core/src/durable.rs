@@ -45,6 +45,20 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Replaces a file, or makes it: a reader sees the old file or the new one, and a power cut leaves one of them, whichever it is. It asks less of the disk
+/// than [`replace`], and works where folders cannot be synced.
+///
+/// # Errors
+/// When it cannot be written; the old one then stays.
+pub fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    std::fs::rename(&new, path)
+}
+
 /// Makes a file that only its owner can read. When this returns, it survives a power cut.
 ///
 /// # Errors

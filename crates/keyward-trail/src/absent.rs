@@ -3,7 +3,8 @@
 //! The tree keeps their hashes, so that all that remains can be proved as before. A record of the trail itself tells of
 //! each, written before they went; whoever finds them missing without one has found a hole.
 
-use keyward_record::{Event, EventName};
+use keyward_record::Event;
+pub use keyward_record::event::Removal as Why;
 use std::ops::Range;
 
 /// Consecutive records that are gone.
@@ -15,32 +16,8 @@ pub struct Absent {
     pub end: u64,
     /// Why they are gone.
     pub why: Why,
-    /// The record that tells of it: an event [`Why::event`].
+    /// The record that tells of it: of the event [`Why::event`].
     pub told_by: u64,
-}
-
-/// Why records are gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// A policy of retention.
-    Pruned,
-    /// The store was damaged, and an operator went on without them.
-    Lost,
-}
-
-impl Why {
-    /// The event that tells of it.
-    pub const fn event(self) -> EventName {
-        match self {
-            Self::Pruned => EventName::RecordsPruned,
-            Self::Lost => EventName::RecordsLost,
-        }
-    }
-
-    /// Why the records are gone that an event tells of, if it tells of any.
-    pub fn of(event: &Event) -> Option<Self> {
-        [Self::Pruned, Self::Lost].into_iter().find(|why| why.event() == event.name())
-    }
 }
 
 /// What an event, which is record `seq`, says is gone. What it says of records that are not before it says nothing.

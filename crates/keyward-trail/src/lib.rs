@@ -34,6 +34,7 @@ pub mod export;
 pub mod retention;
 pub mod erasure;
 pub mod ask;
+pub mod notary;
 
 #[cfg(test)]
 mod testing;

@@ -6,13 +6,12 @@
 //! checkpoint.disowned.SIZE       one that the trail does not continue, as an operator has accepted
 //! ```
 
-use super::super::kept::replace;
-use super::super::note::Signed;
-use super::super::start::Known;
 use super::Place;
 use anyhow::Context;
 use keyward_core::clock::Timestamp;
 use keyward_core::durable;
+use keyward_tlog::note::Signed;
+use keyward_trail::notary::start::Known;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -98,7 +97,7 @@ impl Place for Directory {
         let write = || {
             self.put_disowned_aside(signed)?;
             self.keep_hourly(&note)?;
-            replace(&self.0.join("checkpoint"), &note)?;
+            durable::swap(&self.0.join("checkpoint"), &note)?;
             for_everybody(&self.0.join("checkpoint"), 0o644)
         };
         write().with_context(|| self.0.display().to_string())

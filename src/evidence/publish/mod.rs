@@ -13,10 +13,10 @@ pub use syslog::Syslog;
 pub use webhook::Webhook;
 pub use witness::Witness;
 
-use super::board::{Board, Stage};
-use super::note::Signed;
 use crate::client::busy::Busy;
 use crate::metrics::Metrics;
+use keyward_tlog::note::Signed;
+use keyward_trail::notary::board::{Board, Stage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
     let name = place.name().to_owned();
     let size = metrics.checkpoint_place_size.with_label_values(&[&name]);
     let behind = metrics.checkpoint_place_behind_seconds.with_label_values(&[&name]);
-    metrics.checkpoint_failures.with_label_values(&[&name]).inc_by(0);
+    metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc_by(0);
     let (mut brought, mut again) = (None, None::<Instant>);
     let mut since: Option<Instant> = None;
     let mut failures = 0_u32;
@@ -76,7 +76,7 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
                         tracing::error!(place = name, error = format!("{error:#}"), "a checkpoint could not be brought there; trying again");
                     }
                     failures = failures.saturating_add(1);
-                    metrics.checkpoint_failures.with_label_values(&[&name]).inc();
+                    metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc();
                     behind.set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
                     let asked = error.chain().find_map(|cause| cause.downcast_ref::<Busy>()).map_or(Duration::ZERO, |busy| busy.0);
                     board.sleep(every.saturating_mul(1 << failures.min(6)).min(PAUSE_MAX).max(asked), Stage::Closed);

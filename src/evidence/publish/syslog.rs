@@ -2,13 +2,13 @@
 //! TLS a checkpoint counts as brought when the server ends the connection in order, by which it has read it; over UDP when it
 //! is sent. What the server then does with it nobody tells, so the newest one is brought a second time after a minute.
 
-use super::super::note::Signed;
 use super::{DEADLINE, Place, runtime};
 use crate::client::wire::Wire;
 use crate::client::{Tls, Url};
 use crate::threads;
 use anyhow::Context;
 use keyward_core::clock::Timestamp;
+use keyward_tlog::note::Signed;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::net::UdpSocket;

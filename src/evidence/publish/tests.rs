@@ -1,9 +1,9 @@
 //! Real sockets and real files: what arrives, and what happens when nobody takes it.
 
-use super::super::key::SigningKey;
 use super::*;
 use crate::client::credential::{Credential, Written};
 use crate::client::{Tls, Url};
+use keyward_tlog::key::SigningKey;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -191,7 +191,7 @@ fn a_place_that_is_away_gets_the_newest_when_it_is_back_and_the_last_one_at_the_
         let (board, metrics) = (board.clone(), metrics.clone());
         move || run(place, &board, &metrics, Duration::from_millis(10))
     });
-    let failures = || metrics.checkpoint_failures.with_label_values(&["directory"]).get();
+    let failures = || metrics.trail.checkpoint_failures.with_label_values(&["directory"]).get();
     let behind = || metrics.checkpoint_place_behind_seconds.with_label_values(&["directory"]).get();
     let until = |what: &str, done: &dyn Fn() -> bool| {
         let begun = Instant::now();

@@ -1,11 +1,11 @@
 //! A URL to which checkpoints are posted, as `text/plain`.
 
-use super::super::note::Signed;
 use super::{DEADLINE, Place, runtime};
 use crate::client::busy::{Busy, asked_wait};
 use crate::client::credential::Credential;
 use crate::client::{Tls, Url, post};
 use anyhow::{Context, ensure};
+use keyward_tlog::note::Signed;
 use std::sync::Arc;
 
 /// The URL, and how to get in.

@@ -1,15 +1,16 @@
 //! A witness: C2SP's tlog-witness. It is shown that each tree grows from the one it has seen before, and says so with a
 //! cosignature and the time.
 
-use super::super::board::Board;
-use super::super::kept::Kept;
-use super::super::key::WitnessKey;
-use super::super::note::Signed;
-use super::super::tree::{self, Levels};
 use super::{DEADLINE, Place, runtime};
 use crate::client::{Tls, Url, post};
 use anyhow::{Context, bail};
 use http::{HeaderMap, StatusCode};
+use keyward_tlog::kept::Kept;
+use keyward_tlog::key::WitnessKey;
+use keyward_tlog::note::Signed;
+use keyward_tlog::tree::{self, Levels};
+use keyward_trail::notary::Notary;
+use keyward_trail::notary::board::Board;
 use std::sync::Arc;
 
 /// The path below the witness' prefix.
@@ -30,9 +31,10 @@ pub struct Witness {
 
 impl Witness {
     /// A witness at a submission prefix.
-    pub fn new(prefix: &Url, key: WitnessKey, tls: Option<Tls>, levels: Arc<Levels>, board: Arc<Board>, kept: Kept) -> Self {
+    pub fn new(prefix: &Url, key: WitnessKey, tls: Option<Tls>, notary: &Notary) -> Self {
         let name = format!("witness {}", signed_note::Verifier::name(&key));
         let url = Url { path: format!("{}{ADD_CHECKPOINT}", prefix.path.trim_end_matches('/')), ..prefix.clone() };
+        let (levels, board, kept) = (Arc::clone(notary.levels()), Arc::clone(notary.board()), notary.kept().clone());
         Self { name, url, key, tls, levels, board, kept, seen: 0 }
     }
 

@@ -2,11 +2,11 @@
 
 use super::gone::between;
 use super::tail::Tail;
-use crate::evidence::kept::Kept;
-use crate::evidence::note::Signed;
-use crate::evidence::start::known::kept_largest;
-use crate::evidence::tree::{Levels, Peaks, TILE_WIDTH, Tiles, inclusion};
 use keyward_record::{LeafHash, leaf_hash};
+use keyward_tlog::kept::Kept;
+use keyward_tlog::note::Signed;
+use keyward_tlog::tree::{Levels, Peaks, TILE_WIDTH, Tiles, inclusion};
+use keyward_trail::notary::start::known::kept_largest;
 use keyward_trail::segment::Sealed;
 use keyward_trail::tiered::TieredStore;
 use std::collections::{BTreeSet, HashMap};

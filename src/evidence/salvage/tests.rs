@@ -2,13 +2,13 @@
 
 use super::gone::gaps;
 use super::*;
-use crate::evidence::kept::Kept;
-use crate::evidence::key::SigningKey;
-use crate::evidence::note::Signed;
-use crate::evidence::tree::{self, Tree};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::Event;
 use keyward_record::{Kind, LeafHash};
+use keyward_tlog::kept::Kept;
+use keyward_tlog::key::SigningKey;
+use keyward_tlog::note::Signed;
+use keyward_tlog::tree::{self, Tree};
 use keyward_trail::absent::told;
 use keyward_trail::segment::FileDigest;
 

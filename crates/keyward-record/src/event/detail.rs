@@ -1,5 +1,6 @@
 //! What events tell: the parts of their `detail`.
 
+use super::{Event, EventName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -133,4 +134,28 @@ pub struct TreeHead {
     pub size: u64,
     /// Its root.
     pub root: String,
+}
+
+/// Why records are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// A policy of retention.
+    Pruned,
+    /// The store was damaged, and an operator went on without them.
+    Lost,
+}
+
+impl Removal {
+    /// The event that tells of it.
+    pub const fn event(self) -> EventName {
+        match self {
+            Self::Pruned => EventName::RecordsPruned,
+            Self::Lost => EventName::RecordsLost,
+        }
+    }
+
+    /// Why the records are gone that an event tells of, if it tells of any.
+    pub fn of(event: &Event) -> Option<Self> {
+        [Self::Pruned, Self::Lost].into_iter().find(|removal| removal.event() == event.name())
+    }
 }

@@ -1,20 +1,20 @@
 //! What a start may believe: the folder alone says nothing that somebody who can write there could not have made up.
 
-use super::super::TREE;
-use super::super::kept::Kept;
-use super::super::key::{LogKey, SigningKey};
-use super::super::note::Signed;
 use super::{Known, StartError, at};
+use crate::absent::Why;
+use crate::notary::TREE;
+use crate::store::Store;
 use keyward_record::Event;
-use keyward_trail::absent::Why;
-use keyward_trail::store::Store;
+use keyward_tlog::kept::Kept;
+use keyward_tlog::key::{LogKey, SigningKey};
+use keyward_tlog::note::Signed;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
 /// The checkpoint over the most records that is kept for good and was not disowned. A line that no key has signed, as a damaged
 /// disk may leave it, is none.
-pub(in crate::evidence) fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
+pub fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
     let history = kept.history()?;
     let disowned: HashSet<&str> = history.iter().filter(|past| past.disowned()).map(|past| past.note.as_str()).collect();
     let mut all: Vec<_> = history

@@ -1,13 +1,13 @@
 //! The newest checkpoint, shown to everybody in the process who waits for one.
 
-use super::key::WitnessKey;
-use super::note::Signed;
+use keyward_tlog::key::WitnessKey;
+use keyward_tlog::note::Signed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How far the evidence is from its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub enum Stage {
     /// Checkpoints come.
     #[default]
     Open,
@@ -47,18 +47,18 @@ impl Board {
     }
 
     /// Shows a newer one.
-    pub(super) fn show(&self, signed: Arc<Signed>) {
+    pub fn show(&self, signed: Arc<Signed>) {
         self.state().newest = Some(signed);
         self.changed.notify_all();
     }
 
     /// Shows what was cosigned in an earlier run.
-    pub(super) fn show_cosigned(&self, signed: Arc<Signed>) {
+    pub fn show_cosigned(&self, signed: Arc<Signed>) {
         self.state().cosigned = Some(signed);
     }
 
     /// Adds a witness' cosignature to a checkpoint. The checkpoint with all that it has; `None` when `lines` hold none.
-    pub(super) fn cosign(&self, signed: &Arc<Signed>, lines: &[u8], witness: &WitnessKey) -> Option<Arc<Signed>> {
+    pub fn cosign(&self, signed: &Arc<Signed>, lines: &[u8], witness: &WitnessKey) -> Option<Arc<Signed>> {
         let mut state = self.state();
         let same = |other: &&Arc<Signed>| other.size() == signed.size();
         let base = state.cosigned.as_ref().filter(same).unwrap_or(signed);
@@ -73,18 +73,18 @@ impl Board {
     }
 
     /// Goes on towards the end.
-    pub(super) fn advance(&self, stage: Stage) {
+    pub fn advance(&self, stage: Stage) {
         self.state().stage = stage;
         self.changed.notify_all();
     }
 
     /// How far the end is.
-    pub(super) fn stage(&self) -> Stage {
+    pub fn stage(&self) -> Stage {
         self.state().stage
     }
 
     /// Waits up to `time`, or until `stage` is reached.
-    pub(super) fn sleep(&self, time: Duration, stage: Stage) {
+    pub fn sleep(&self, time: Duration, stage: Stage) {
         let until = Instant::now() + time;
         let mut state = self.state();
         while state.stage < stage {
@@ -94,7 +94,7 @@ impl Board {
     }
 
     /// Waits up to `time` for a checkpoint of another size than `size`.
-    pub(super) fn next(&self, size: Option<u64>, time: Duration) -> Option<Arc<Signed>> {
+    pub fn next(&self, size: Option<u64>, time: Duration) -> Option<Arc<Signed>> {
         let is_new = |state: &State| state.newest.as_ref().is_some_and(|newest| Some(newest.size()) != size);
         let waits = |state: &mut State| !is_new(state) && state.stage < Stage::Closed;
         let (state, _) = self.changed.wait_timeout_while(self.state(), time, waits).unwrap_or_else(PoisonError::into_inner);

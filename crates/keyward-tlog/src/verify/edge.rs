@@ -1,6 +1,6 @@
 //! A tree that is only as wide as its right edge: enough for its roots.
 
-use super::super::tree::{TILE_WIDTH, Tiles};
+use crate::tree::{TILE_WIDTH, Tiles};
 use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, Tile, node_hash};
 
 /// Complete subtrees from left to right, each with its height.

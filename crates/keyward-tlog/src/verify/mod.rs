@@ -4,7 +4,6 @@
 //! The quick level checks signatures, that every kept checkpoint grows from the one before, and the last records. The
 //! full level reads every record, and names what is wrong by its sequence number.
 
-pub mod derived;
 mod edge;
 mod gaps;
 mod meaning;
@@ -204,6 +203,3 @@ fn settle(claims: &[Claim], tiled: u64, options: &Options, report: &mut Report) 
         report.notes.push(format!("{} are newer than the newest checkpoint: nothing binds them yet", report::named(agreed, report.end - 1)));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -98,7 +98,7 @@ impl Kept {
     /// # Errors
     /// When it cannot be written.
     pub fn put_newest(&self, note: &[u8]) -> io::Result<()> {
-        replace(&self.dir.join(NEWEST), note)
+        durable::swap(&self.dir.join(NEWEST), note)
     }
 
     /// Replaces the newest cosigned checkpoint.
@@ -107,7 +107,7 @@ impl Kept {
     /// When it cannot be written.
     pub fn put_cosigned(&self, note: &[u8]) -> io::Result<()> {
         let _one = self.cosigning.lock().unwrap_or_else(PoisonError::into_inner);
-        replace(&self.dir.join(COSIGNED), note)
+        durable::swap(&self.dir.join(COSIGNED), note)
     }
 
     /// Takes the newest checkpoint away, once it is in the history.
@@ -170,7 +170,7 @@ impl Kept {
         let text = read(&path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let sound: String = text.lines().filter(|line| LogKey::parse(line).is_ok()).map(|line| format!("{line}\n")).collect();
-        if sound.lines().count() < text.lines().count() { replace(&path, sound.as_bytes()) } else { Ok(()) }
+        if sound.lines().count() < text.lines().count() { durable::swap(&path, sound.as_bytes()) } else { Ok(()) }
     }
 
     /// Whether a start has got as far as to make or take a key for this tree.
@@ -217,16 +217,6 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// A reader sees the old file or the new one, and a power cut leaves one of them.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    std::fs::rename(&new, path)
-}
-
 /// Adds a line. One that a crash has cut before is ended first.
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let cut = read(path)?.is_some_and(|text| text.last().is_some_and(|last| *last != b'\n'));
@@ -237,8 +227,8 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::SigningKey;
     use super::*;
+    use crate::key::SigningKey;
 
     #[test]
     fn what_is_kept_comes_back_and_a_cut_line_does_no_harm() {

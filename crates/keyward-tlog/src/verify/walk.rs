@@ -1,12 +1,12 @@
 //! The walk over all records: where each stands, whether it has the hash that the tree has of it, and to which roots
 //! they lead.
 
-use super::super::source::{Absent, Recorded, Run, Source, Unreadable, noted};
-use super::super::tree::TILE_WIDTH;
 use super::edge::{Edge, Upper};
 use super::gaps::Gaps;
 use super::meaning::Meaning;
 use super::report::{About, Report, named};
+use crate::source::{Absent, Recorded, Run, Source, Unreadable, noted};
+use crate::tree::TILE_WIDTH;
 use keyward_record::leaf_hash;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;

@@ -1,15 +1,12 @@
 //! Trails of which segments were pruned, or lost, and those of which somebody says so.
 
 use super::*;
-use crate::evidence::board::{Board, Stage};
-use crate::evidence::layout::{ABSENT, BUNDLE_RECORDS, CHECKPOINT, LEFT, Resource};
-use crate::evidence::notary::Notary;
-use crate::evidence::serve::Served;
-use crate::evidence::start::Start;
 use keyward_record::Entry;
 use keyward_record::{Event, EventName};
+use keyward_tlog::layout::{ABSENT, BUNDLE_RECORDS, CHECKPOINT, LEFT, Resource};
 use keyward_trail::export as exported;
 use keyward_trail::form::RecordForm;
+use keyward_trail::notary::Served;
 use keyward_trail::tiered::TieredStore;
 use std::time::Instant;
 
@@ -257,42 +254,6 @@ fn an_export_of_what_is_left_cannot_be_bound_and_is_not_called_complete() {
             assert!(report.text().contains("is their word alone"), "{}", report.text());
         }
     }
-}
-
-/// After a failure the notary opens its files anew. What was never signed since an operator went on must not be cut off:
-/// nothing else has the hashes of what is gone.
-#[test]
-fn a_notary_that_begins_anew_keeps_the_hashes_of_what_is_gone() {
-    let site = pruned(&[(0, 64), (448, 512)], |_| ());
-    let store: Arc<dyn Store> = Arc::new(TieredStore::open(&site.audit()).unwrap().0);
-    let tree = site.audit().join("tree");
-    let start = Start { dir: tree.clone(), key_file: site.dir.path().join("evidence.key"), origin: None, accept: None };
-    let opened = start.check(&*store, Vec::new()).unwrap();
-    let before = opened.newest.unwrap();
-    opened.kept.drop_newest().unwrap();
-    let board = Arc::new(Board::default());
-    board.advance(Stage::Closing);
-    let notary = Notary {
-        dir: tree,
-        durable: Arc::new(before.size().into()),
-        store,
-        feed: Arc::default(),
-        kept: opened.kept.clone(),
-        key: opened.key,
-        endorsed_until: None,
-        board: board.clone(),
-        metrics: Arc::new(Metrics::new().unwrap()),
-        every: Duration::from_millis(1),
-        levels: opened.tree.levels(),
-        known: opened.tree.size(),
-        tree: None,
-        signed: None,
-        remembered: None,
-    };
-    drop(opened.tree);
-    notary.run();
-    let after = Signed::parse(&opened.kept.newest().unwrap().unwrap()).unwrap();
-    assert_eq!((after.size(), after.root()), (before.size(), before.root()));
 }
 
 /// Nothing is pruned before what is open is closed, so that a request whose outcome went is not in flight, however new it is.

@@ -1,9 +1,9 @@
 //! What the records say of each other: every request with its outcome, heads that say what their records say, bodies
 //! that their records commit to, time that does not run back.
 
-use super::super::source::{Recorded, Source};
 use super::gaps::{Bound, Gaps, Told};
 use super::report::{About, Report};
+use crate::source::{Recorded, Source};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Event, Head, Kind};
 use serde_json::Value;

@@ -1,16 +1,16 @@
 //! A running gateway, asked over its admin listener.
 
-use super::super::kept::{Past, history};
-use super::super::key::LogKey;
-use super::super::layout::{CHECKPOINT, COSIGNED, HISTORY, KEYS, Resource};
-use super::super::note::Signed;
-use super::super::tree::Tiles;
-use super::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
 use crate::client;
 use anyhow::Context;
 use bytes::Bytes;
 use http::StatusCode;
 use keyward_record::Content;
+use keyward_tlog::kept::{Past, history};
+use keyward_tlog::key::LogKey;
+use keyward_tlog::layout::{CHECKPOINT, COSIGNED, HISTORY, KEYS, Resource};
+use keyward_tlog::note::Signed;
+use keyward_tlog::source::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
+use keyward_tlog::tree::Tiles;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::runtime::Runtime;

@@ -4,19 +4,19 @@
 //! A trail that is shorter, or other, is not continued unless an operator says why; that becomes a record.
 
 mod grow;
-pub(super) mod known;
+pub mod known;
 
-use super::kept::{Kept, Why};
-use super::key::{KeyError, LogKey, SigningKey};
-use super::note::Signed;
-use super::tree::{self, Levels, Tiles, Tree};
+use crate::absent::next_present;
+use crate::store::{Store, StoreError};
 use grow::{build, put_in_place};
 use keyward_core::causes::causes;
 use keyward_record::Event;
 use keyward_record::event::{Span, TreeHead};
 use keyward_record::leaf_hash;
-use keyward_trail::absent::next_present;
-use keyward_trail::store::{Store, StoreError};
+use keyward_tlog::kept::{Kept, Why};
+use keyward_tlog::key::{KeyError, LogKey, SigningKey};
+use keyward_tlog::note::Signed;
+use keyward_tlog::tree::{self, Levels, Tiles, Tree};
 use known::{accepted, foreign_pruning, kept_largest, orphaned_key, unsigned};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -437,7 +437,7 @@ fn broken_tree(error: tlog_tiles::Error) -> StartError {
 }
 
 /// Why there is no start, in one line, and what to do.
-pub(super) fn refusal(error: &StartError) -> String {
+pub fn refusal(error: &StartError) -> String {
     let remedy = if matches!(error, StartError::Io { .. } | StartError::Key(KeyError::Io { .. })) { "; see to the disk, then start again" } else { "" };
     causes(error) + remedy
 }

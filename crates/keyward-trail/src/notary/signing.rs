@@ -1,19 +1,19 @@
-//! The notary: a thread that grows the tree over durable records and signs its head, every second when it has grown.
+//! The notary's thread: it grows the tree over durable records and signs its head when it has grown.
 //!
 //! It never holds up the journal's writer: it is handed hashes and reads the store. When the disk fails it, it opens its
 //! files anew at the last checkpoint, and metrics tell how far behind it is.
 
 use super::board::{Board, Stage};
-use super::kept::{Kept, Why};
-use super::key::SigningKey;
-use super::note::Signed;
 use super::start::{Gone, StartError, catch_up};
-use super::tree::{self, Levels, Tree};
+use crate::feed::Feed;
 use crate::metrics::Metrics;
+use crate::store::Store;
 use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
-use keyward_trail::feed::Feed;
-use keyward_trail::store::Store;
+use keyward_tlog::kept::{Kept, Why};
+use keyward_tlog::key::SigningKey;
+use keyward_tlog::note::Signed;
+use keyward_tlog::tree::{self, Levels, Tree};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const KEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// The thread's state.
-pub(super) struct Notary {
+pub(super) struct Signing {
     pub dir: PathBuf,
     pub store: Arc<dyn Store>,
     pub durable: Arc<AtomicU64>,
@@ -46,7 +46,7 @@ pub(super) struct Notary {
     pub remembered: Option<Instant>,
 }
 
-impl Notary {
+impl Signing {
     /// Signs until the end is near, and once more then.
     pub fn run(mut self) {
         let mut said = String::new();

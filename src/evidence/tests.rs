@@ -1,15 +1,19 @@
 //! A trail that the journal and the notary have made, and copies of it on which somebody has laid hands.
 
-use super::super::key::SigningKey;
-use super::super::source::{Copy, Dir, Export};
-use super::super::{Evidence, OffHost, Settings, open};
 use super::*;
 use crate::metrics::Metrics;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::Entry;
 use keyward_record::{Content, Kind, Record, canonical};
+use keyward_tlog::key::LogKey;
+use keyward_tlog::key::SigningKey;
+use keyward_tlog::note::Signed;
+use keyward_tlog::source::{Copy, Export, Source};
+use keyward_tlog::verify::report::{Report, Verdict};
+use keyward_tlog::verify::{Options, verify};
 use keyward_trail::filter::Filter;
 use keyward_trail::journal::{self, Journal};
+use keyward_trail::notary::source::Dir;
 use keyward_trail::present;
 use keyward_trail::query::Reader;
 use keyward_trail::segment::SEGMENT_RECORDS;
@@ -329,7 +333,7 @@ fn an_export_is_verified_by_a_checkpoint() {
     let verify = |text: &str, outside: bool| {
         std::fs::write(&path, text).unwrap();
         let checkpoints = if outside { vec![("mine".to_owned(), note.clone())] } else { Vec::new() };
-        super::verify(&Export::open(&path).unwrap(), &Options { checkpoints, ..site.options() }, &mut |_, _| ()).unwrap()
+        verify(&Export::open(&path).unwrap(), &Options { checkpoints, ..site.options() }, &mut |_, _| ()).unwrap()
     };
     let report = verify(&text, true);
     assert_eq!((report.status(), report.read), (0, 600), "{}", report.text());
@@ -349,7 +353,7 @@ fn an_export_is_verified_by_a_checkpoint() {
 fn a_rotated_key_is_believed_because_of_the_one_before_it() {
     let site = Site::new();
     let key_file = site.dir.path().join("evidence.key");
-    let old = super::super::start::old_key_file(&key_file);
+    let old = keyward_trail::notary::start::old_key_file(&key_file);
     std::fs::rename(&key_file, &old).unwrap();
     let new = Site::run(site.dir.path(), std::iter::empty);
     assert_ne!(new, site.key);

@@ -3,11 +3,11 @@
 //! A record that is gone left its hash in the tree, and nowhere else: whoever makes the tree anew takes it from there.
 
 use super::{StartError, at, unreadable};
-use crate::evidence::tree::Tree;
+use crate::absent::{Absent, next_present};
+use crate::store::Store;
 use keyward_core::clock::Timestamp;
 use keyward_record::{LeafHash, leaf_hash};
-use keyward_trail::absent::{Absent, next_present};
-use keyward_trail::store::Store;
+use keyward_tlog::tree::Tree;
 use std::fs::File;
 use std::io;
 use std::ops::Range;

@@ -1,10 +1,10 @@
-//! What the admin listener serves of the evidence: only what the newest checkpoint covers, and nothing that changes.
+//! What is served of a running trail: only what the newest checkpoint covers, and nothing that changes.
 
-use super::Evidence;
-use super::layout::{AbsentLine, BUNDLE_RECORDS, LeftLine, Resource, put_entry};
-use super::note::Signed;
-use super::tree::Tiles;
-use keyward_trail::store::StoreError;
+use super::Notary;
+use crate::store::StoreError;
+use keyward_tlog::layout::{AbsentLine, BUNDLE_RECORDS, LeftLine, Resource, put_entry};
+use keyward_tlog::note::Signed;
+use keyward_tlog::tree::Tiles;
 use std::io;
 
 /// What there is of a tile, or of a bundle.
@@ -22,7 +22,7 @@ fn line(of: &impl serde::Serialize) -> io::Result<String> {
     Ok(serde_json::to_string(of).map_err(io::Error::other)? + "\n")
 }
 
-impl Evidence {
+impl Notary {
     /// A tile, or a bundle of records.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Evidence {
     /// # Errors
     /// When they cannot be read.
     pub fn history(&self) -> io::Result<String> {
-        let line = |past: super::kept::Past| serde_json::json!({"time": past.time, "why": past.why, "note": past.note}).to_string() + "\n";
+        let line = |past: keyward_tlog::kept::Past| serde_json::json!({"time": past.time, "why": past.why, "note": past.note}).to_string() + "\n";
         Ok(self.kept.history()?.into_iter().map(line).collect())
     }
 

@@ -1,9 +1,9 @@
 //! An export: exchanges as JSON lines, each record byte for byte beside its place in the trail.
 
-use super::super::kept::Past;
-use super::super::key::LogKey;
-use super::super::tree::Tiles;
 use super::{Absent, Recorded, Run, Runs, Source};
+use crate::kept::Past;
+use crate::key::LogKey;
+use crate::tree::Tiles;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use keyward_record::Content;

@@ -1,9 +1,9 @@
 //! What is derived from the records, and decides what is found among them: the indexes, and the tables of times. No hash
 //! covers them, so they are compared with what the records lead to.
 
-use super::report::{About, Report, named};
-use keyward_trail::store::StoreError;
-use keyward_trail::tiered::{Differing, TieredStore};
+use crate::store::StoreError;
+use crate::tiered::{Differing, TieredStore};
+use keyward_tlog::verify::report::{About, Report, named};
 use std::path::Path;
 
 /// Compares what is derived in a stopped gateway's folder, and adds what differs. `progress` is told how many segments are

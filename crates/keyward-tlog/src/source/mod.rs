@@ -1,14 +1,11 @@
-//! What can be verified: a stopped gateway's folder, a running gateway, a copy in the layout of a tiled log, an export.
+//! What can be verified: whatever is a [`Source`]. Here are a copy in the layout of a tiled log, and an export; others stand
+//! where they read from.
 
 mod copy;
-mod dir;
 mod export;
-mod gateway;
 
 pub use copy::Copy;
-pub use dir::Dir;
 pub use export::{Export, records_of_line};
-pub use gateway::Gateway;
 
 use super::kept::Past;
 use super::key::LogKey;
@@ -70,7 +67,7 @@ pub struct Absent {
 }
 
 /// What of `absent`, which is in order, has a record.
-pub(super) fn noted(absent: &[Absent], seq: u64) -> Option<&Absent> {
+pub(crate) fn noted(absent: &[Absent], seq: u64) -> Option<&Absent> {
     absent.get(absent.partition_point(|absent| absent.range.end <= seq)).filter(|absent| absent.range.start <= seq)
 }
 
@@ -141,7 +138,7 @@ pub trait Source: Tiles {
 const FAILURES_MAX: u32 = 100;
 
 /// Something with resources of a tiled log.
-trait Resources {
+pub trait Resources {
     /// # Errors
     /// Of the kind `NotFound` when there is none.
     fn get(&self, resource: Resource) -> io::Result<Bytes>;
@@ -151,14 +148,14 @@ trait Resources {
 }
 
 /// A tile of the asked width. One that is cut is as good as none.
-fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
+pub fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
     let bytes = resources.get(Resource { level: Some(level), n, width })?;
     let length = width as usize * tlog_tiles::HASH_SIZE;
     if bytes.len() == length { Ok(bytes.to_vec()) } else { Err(io::Error::other(format!("the tile has {} bytes, not {length}", bytes.len()))) }
 }
 
 /// The records that a tiled log says are gone: in order, and apart from each other.
-fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Absent>> {
+pub fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Absent>> {
     let text = resources.beside(ABSENT)?;
     let mut lines =
         text.lines().map(serde_json::from_str::<AbsentLine>).collect::<Result<Vec<_>, _>>().map_err(|error| io::Error::other(format!("{ABSENT}: {error}")))?;
@@ -188,7 +185,7 @@ fn merged(absent: &[Absent]) -> Vec<Absent> {
 
 /// The records of a tiled log, bundle by bundle; bundles that are said to be gone are not asked for. When many are not
 /// there, or cannot be read, one after the other, none after them is tried.
-fn bundles<'a>(resources: &'a dyn Resources, first: u64, end: u64) -> Runs<'a> {
+pub fn bundles<'a>(resources: &'a dyn Resources, first: u64, end: u64) -> Runs<'a> {
     let gone = match absent_of(resources) {
         Ok(absent) => merged(&absent),
         Err(error) => return Box::new(std::iter::once(Err(Unreadable { seq: None, why: format!("{ABSENT}: {error}") }))),

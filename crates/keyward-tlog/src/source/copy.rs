@@ -1,11 +1,11 @@
 //! A copy of a tiled log: a folder in the layout in which its resources are served.
 
-use super::super::kept::Past;
-use super::super::key::LogKey;
-use super::super::layout::{CHECKPOINT, Resource};
-use super::super::note::Signed;
-use super::super::tree::Tiles;
 use super::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
+use crate::kept::Past;
+use crate::key::LogKey;
+use crate::layout::{CHECKPOINT, Resource};
+use crate::note::Signed;
+use crate::tree::Tiles;
 use bytes::Bytes;
 use keyward_record::Content;
 use std::io;

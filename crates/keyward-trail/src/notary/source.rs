@@ -1,14 +1,14 @@
 //! The folder of a stopped gateway.
 
-use super::super::TREE;
-use super::super::kept::{Kept, Past};
-use super::super::key::LogKey;
-use super::super::tree::{Levels, Tiles};
-use super::{Absent, Head, Recorded, Run, Runs, Source, Unreadable};
+use super::TREE;
+use crate::store::{Store, StoreError};
+use crate::tiered::TieredStore;
 use keyward_core::causes::causes;
 use keyward_record::Content;
-use keyward_trail::store::{Store, StoreError};
-use keyward_trail::tiered::TieredStore;
+use keyward_tlog::kept::{Kept, Past};
+use keyward_tlog::key::LogKey;
+use keyward_tlog::source::{Absent, Head, Recorded, Run, Runs, Source, Unreadable};
+use keyward_tlog::tree::{Levels, Tiles};
 use std::io;
 use std::path::{Path, PathBuf};
 

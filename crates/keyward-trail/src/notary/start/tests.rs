@@ -1,15 +1,16 @@
 //! Trails that continue what was signed, and trails that do not.
 
 use super::*;
-use crate::metrics::Metrics;
+use crate::journal::{self, Journal};
+use crate::notary::board::{Board, Stage};
+use crate::notary::signing::Signing;
+use crate::store::{Batch, SledStore, Store};
+use crate::tiered::TieredStore;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::Entry;
 use keyward_record::Kind;
 use keyward_record::event::{RetentionPolicy, Span};
 use keyward_record::{Event, EventName};
-use keyward_trail::journal::{self, Journal};
-use keyward_trail::store::{Batch, SledStore, Store};
-use keyward_trail::tiered::TieredStore;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -296,7 +297,7 @@ fn a_log_keeps_its_name() {
 /// 576 records in segments of 64, and one that tells; signed, and then some segments pruned.
 fn pruned(site: &Site, ranges: &[Range<u64>]) -> TieredStore {
     let settings = journal::Settings { free_bytes_min: 1, segment_records: 64, ..journal::Settings::new(site.audit()) };
-    let journal = Journal::open(settings, Arc::clone(&Metrics::new().unwrap().trail)).unwrap().0;
+    let journal = Journal::open(settings, crate::testing::metrics()).unwrap().0;
     (0..576).for_each(|n| journal.append_detached(Event::Stopped { open_exchanges: n }.record()));
     let begun = Instant::now();
     while journal.tiered().unwrap().sealed_end() < 576 {
@@ -406,4 +407,38 @@ fn what_no_checkpoint_covers_must_not_be_gone() {
     let why = refusal(site.check(&store));
     assert!(why.contains("records 448 to 511 are gone, pruned as record 576 says, but no checkpoint"), "{why}");
     assert!(std::fs::read(tree.join("level0")).unwrap() == level0, "the only place that has their hashes was cut");
+}
+
+/// After a failure the notary opens its files anew. What was never signed since an operator went on must not be cut off:
+/// nothing else has the hashes of what is gone.
+#[test]
+fn a_notary_that_begins_anew_keeps_the_hashes_of_what_is_gone() {
+    let site = Site::new();
+    let store: Arc<dyn Store> = Arc::new(pruned(&site, &[0..64, 448..512]));
+    let opened = site.start().check(&*store, Vec::new()).unwrap();
+    let before = opened.newest.unwrap();
+    opened.kept.drop_newest().unwrap();
+    let board = Arc::new(Board::default());
+    board.advance(Stage::Closing);
+    let signing = Signing {
+        dir: site.start().dir,
+        durable: Arc::new(before.size().into()),
+        store,
+        feed: Arc::default(),
+        kept: opened.kept.clone(),
+        key: opened.key,
+        endorsed_until: None,
+        board: board.clone(),
+        metrics: crate::testing::metrics(),
+        every: Duration::from_millis(1),
+        levels: opened.tree.levels(),
+        known: opened.tree.size(),
+        tree: None,
+        signed: None,
+        remembered: None,
+    };
+    drop(opened.tree);
+    signing.run();
+    let after = Signed::parse(&opened.kept.newest().unwrap().unwrap()).unwrap();
+    assert_eq!((after.size(), after.root()), (before.size(), before.root()));
 }

@@ -4,10 +4,10 @@
 //! stands behind what it tells of, so that nothing is settled before the walk has ended. It counts once a checkpoint
 //! covers it: whoever takes records away without the log's key cannot excuse it.
 
-use super::super::source::Absent;
 use super::report::{About, Pruned, Report, named};
+use crate::source::Absent;
 use keyward_record::Event;
-use keyward_trail::absent::Why;
+use keyward_record::event::Removal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -24,7 +24,7 @@ pub struct Told {
 struct Telling {
     range: Range<u64>,
     /// `None` of bodies.
-    why: Option<Why>,
+    why: Option<Removal>,
     by: u64,
     /// The policy, or the operator's reason.
     because: Value,
@@ -38,13 +38,13 @@ impl Told {
             Event::RecordsLost { reason, .. } | Event::BodiesErased { reason, .. } => Value::from(reason.as_str()),
             _ => return,
         };
-        tell(&mut self.gone, seq, Why::of(event), event.gone(), &because);
+        tell(&mut self.gone, seq, Removal::of(event), event.gone(), &because);
         tell(&mut self.erased, seq, None, event.bodies_erased(), &because);
     }
 }
 
 /// Takes down the ranges that record `seq` tells of.
-fn tell(to: &mut Vec<Telling>, seq: u64, why: Option<Why>, ranges: impl Iterator<Item = Range<u64>>, because: &Value) {
+fn tell(to: &mut Vec<Telling>, seq: u64, why: Option<Removal>, ranges: impl Iterator<Item = Range<u64>>, because: &Value) {
     for range in ranges.filter(|range| range.end <= seq) {
         match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == range.start) {
             Some(telling) => telling.range.end = range.end,
@@ -98,7 +98,7 @@ impl Gaps {
         }
         let there = split(&rest(&telling, &self.records, from), &telling);
         for (range, by) in there.into_iter().filter_map(|(range, by)| Some((range, told.gone.get(by?)?))) {
-            let what = if by.why == Some(Why::Lost) { "lost" } else { "pruned" };
+            let what = if by.why == Some(Removal::Lost) { "lost" } else { "pruned" };
             let (whose, are) = (named(range.start, range.end - 1), if range.end - range.start == 1 { "is" } else { "are" });
             report.notes.push(format!("record {} says that {whose} {are} {what}, but they are there: whoever did it may have been stopped", by.by));
         }
@@ -137,7 +137,7 @@ fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &
     let are = if first == last { "is" } else { "are" };
     let mut text = format!("{} {are} missing", named(first, last));
     match by {
-        Some(by) if bound.believes(by.by) && by.why == Some(Why::Pruned) => {
+        Some(by) if bound.believes(by.by) && by.why == Some(Removal::Pruned) => {
             report.unsure |= bound.0.is_none();
             report.pruned.push(Pruned { first, last, told_by: by.by, policy: by.because.clone() });
             return;
@@ -164,7 +164,7 @@ fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &
 /// before that they were pruned, and what was told first.
 fn disjoint(told: &[Telling]) -> Vec<(Range<u64>, usize)> {
     let mut order: Vec<_> = (0..told.len()).collect();
-    order.sort_by_key(|at| told.get(*at).map(|telling| (telling.why != Some(Why::Lost), telling.by)));
+    order.sort_by_key(|at| told.get(*at).map(|telling| (telling.why != Some(Removal::Lost), telling.by)));
     let mut edges: Vec<(u64, usize)> = Vec::new();
     for (rank, at) in order.iter().enumerate() {
         let range = told.get(*at).map(|telling| telling.range.clone()).unwrap_or_default();
@@ -225,11 +225,11 @@ mod tests {
         Event::of_json(&json!({"event": name, "detail": detail}))
     }
 
-    fn why(told: &Told, seq: u64) -> Option<(Why, u64)> {
+    fn why(told: &Told, seq: u64) -> Option<(Removal, u64)> {
         let of = |telling: &&Telling| telling.range.contains(&seq);
-        let lost = told.gone.iter().filter(|telling| telling.why == Some(Why::Lost)).filter(of).map(|telling| telling.by).min();
+        let lost = told.gone.iter().filter(|telling| telling.why == Some(Removal::Lost)).filter(of).map(|telling| telling.by).min();
         let pruned = told.gone.iter().filter(of).map(|telling| telling.by).min();
-        lost.map(|by| (Why::Lost, by)).or_else(|| pruned.map(|by| (Why::Pruned, by)))
+        lost.map(|by| (Removal::Lost, by)).or_else(|| pruned.map(|by| (Removal::Pruned, by)))
     }
 
     proptest! {
@@ -241,7 +241,7 @@ mod tests {
         ) {
             let mut told = Told::default();
             for (n, (first, more, lost)) in tellings.iter().enumerate() {
-                let event = if *lost { Why::Lost } else { Why::Pruned }.event();
+                let event = if *lost { Removal::Lost } else { Removal::Pruned }.event();
                 told.look(100 + n as u64, &event_of(event.code(), json!({"records": [{"first": first, "last": first + more}]})).unwrap());
             }
             let mut gaps = Gaps::default();
@@ -255,8 +255,8 @@ mod tests {
                 let expected = match (missing[seq as usize], why(&told, seq)) {
                     (false, _) => (vec![], vec![]),
                     (true, None) => (vec!["missing"], vec![]),
-                    (true, Some((Why::Lost, _))) => (vec!["lost"], vec![]),
-                    (true, Some((Why::Pruned, by))) => (vec![], vec![by]),
+                    (true, Some((Removal::Lost, _))) => (vec!["lost"], vec![]),
+                    (true, Some((Removal::Pruned, by))) => (vec![], vec![by]),
                 };
                 prop_assert_eq!((found, pruned), expected, "{}", seq);
             }
