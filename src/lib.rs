@@ -4,9 +4,7 @@
 //! `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
 
 pub mod log;
-pub mod threads;
 pub mod metrics;
-pub mod client;
 pub mod shipped;
 pub mod record;
 pub mod texts;

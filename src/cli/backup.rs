@@ -3,11 +3,11 @@
 use super::audit::{Trail, problem, unreachable};
 use super::keep::who;
 use crate::backup::{self, BACKUP, Snapshot};
-use crate::client;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use keyward_delivery::client;
 use keyward_trail::notary::start::is_whole;
 use keyward_trail::store::Store;
 use keyward_trail::tiered::TieredStore;

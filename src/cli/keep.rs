@@ -3,13 +3,13 @@
 use super::Configured;
 use super::audit::{Trail, ask_gateway, problem};
 use crate::admin::operator::Token;
-use crate::client;
 use crate::config::Settings;
 use crate::evidence::salvage::{Accept, Report, salvage};
 use crate::metrics::Metrics;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use keyward_delivery::client;
 use keyward_record::event::By;
 use keyward_tlog::verify::report::named;
 use keyward_trail::erasure::{ERASURES, Erased, Erasure};

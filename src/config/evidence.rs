@@ -1,10 +1,10 @@
 //! `[evidence]`: as written, and as meant.
 
 use super::{clash, form, wrong};
-use crate::client::Url;
-use crate::client::credential::{self, Credential};
 use crate::evidence::{OffHost, Settings, WitnessAt};
 use keyward_core::written::Written;
+use keyward_delivery::client::Url;
+use keyward_delivery::client::credential::{self, Credential};
 use keyward_tlog::key::{CREDENTIAL, WitnessKey};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

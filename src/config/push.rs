@@ -1,10 +1,10 @@
 //! `[[push]]` as meant.
 
 use super::{clash, form, wrong};
-use crate::client::Url;
-use crate::client::credential::{self, Credential};
 use crate::push::{SCHEMES, Settings};
 use keyward_core::written::Written;
+use keyward_delivery::client::Url;
+use keyward_delivery::client::credential::{self, Credential};
 use keyward_trail::form::RecordForm;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -5,12 +5,12 @@ pub mod show;
 pub mod stage;
 
 use crate::app::{Gateway, Prepared};
-use crate::client;
 use crate::config::Draft;
 use crate::sandbox::{self, Sandbox};
 use crate::signing;
 use anyhow::Context;
 use calls::{Call, Credential};
+use keyward_delivery::client;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

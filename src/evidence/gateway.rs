@@ -1,9 +1,9 @@
 //! A running gateway, asked over its admin listener.
 
-use crate::client;
 use anyhow::Context;
 use bytes::Bytes;
 use http::StatusCode;
+use keyward_delivery::client;
 use keyward_record::Content;
 use keyward_tlog::kept::{Past, history};
 use keyward_tlog::key::LogKey;

@@ -11,10 +11,10 @@ pub mod gateway;
 pub mod publish;
 pub mod salvage;
 
-use crate::client::credential::Credential;
-use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use keyward_core::causes::causes;
+use keyward_delivery::client::credential::Credential;
+use keyward_delivery::client::{Tls, Url};
 use keyward_record::event::By;
 use keyward_tlog::key::WitnessKey;
 use keyward_trail::journal::{self, Journal, JournalError, Recovery};
@@ -96,7 +96,10 @@ impl OffHost {
             places.push((Box::new(Directory::new(dir)), self.every));
         }
         if let Some(url) = &self.webhook {
-            places.push((Box::new(Webhook { url: url.clone(), tls: self.tls(url)?, credential: self.webhook_credential.clone() }), self.every));
+            places.push((
+                Box::new(Webhook { url: url.clone(), tls: self.tls(url)?, credential: self.webhook_credential.clone(), any_success: true }),
+                self.every,
+            ));
         }
         if let Some(url) = &self.syslog {
             places.push((Box::new(Syslog { url: url.clone(), tls: self.tls(url)? }), self.every));

@@ -1,8 +1,8 @@
 //! Upstreams: which cloud a host means, where it is, and how it is reached. TLS is verified, always.
 
 use super::roots::Roots;
-use crate::threads;
 use keyward_decision::catalog::route::HostPattern;
+use keyward_delivery::resolve::resolve;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -258,7 +258,7 @@ impl Upstreams {
             return Ok(addresses);
         }
         let fail = |why: String| PeerError::Resolve { name: name.to_owned(), why };
-        let addresses = threads::resolve(name, port).await.map_err(|e| fail(e.to_string()))?;
+        let addresses = resolve(name, port).await.map_err(|e| fail(e.to_string()))?;
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), addresses.clone()));
         Ok(addresses)
     }

@@ -1,22 +1,23 @@
 //! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later, for ever.
 
 use super::Prepared;
-use super::settling::{Place, Settling};
-use super::syslog::{self, Origin};
-use super::webhook::{self, Failure};
-use crate::client::Url;
 use crate::metrics::Metrics;
 use anyhow::{Context, anyhow};
 use keyward_core::clock::Timestamp;
-use keyward_core::durable;
+use keyward_delivery::client::Url;
+use keyward_delivery::cursor::Cursor;
+use keyward_delivery::retry::{Pauses, Status};
+use keyward_delivery::settling::{Position, Settling};
+use keyward_delivery::syslog::{self, Message, Severity};
+use keyward_delivery::webhook::{Failure, Webhook};
+use keyward_record::Kind;
 use keyward_trail::export::{Export, Exporter, Line, Start, State};
 use keyward_trail::filter::Filter;
 use keyward_trail::form::RecordForm;
 use keyward_trail::query::Reader;
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,6 +28,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const GATHER: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(60);
+/// Of what is posted.
+pub(super) const CONTENT_TYPE: &str = "application/x-ndjson";
+/// RFC 5424's `sequenceId` runs from 1 to here, and begins anew.
+const SEQUENCE_MAX: u64 = 2_147_483_647;
 /// Bytes of lines in a batch, at most, beside its last line. Receivers as they come take a MiB.
 const BATCH_BYTES: usize = 512 * 1024;
 /// After so many batches of a size that a receiver takes, twice the size is tried again.
@@ -50,9 +55,7 @@ struct Shown {
     handed_over: u64,
     /// Nothing below is needed any more, not even after a restart.
     kept: u64,
-    last_success: Option<Timestamp>,
-    /// Since when it fails, and why.
-    failing: Option<(Timestamp, String)>,
+    status: Status,
 }
 
 impl Board {
@@ -61,8 +64,8 @@ impl Board {
         json!({
             "name": self.name, "to": self.to, "form": self.form,
             "cursor": shown.cursor, "lag_records": self.lag(shown.cursor), "handed_over": shown.handed_over, "confirmation": self.confirmation,
-            "last_success": shown.last_success.map(Timestamp::rfc3339),
-            "failing_since": shown.failing.as_ref().map(|(since, _)| since.rfc3339()), "error": shown.failing.map(|(_, error)| error),
+            "last_success": shown.status.last_success.map(Timestamp::rfc3339),
+            "failing_since": shown.status.failing.as_ref().map(|(since, _)| since.rfc3339()), "error": shown.status.failing.map(|(_, error)| error),
         })
     }
 
@@ -86,14 +89,14 @@ pub(super) struct Follower {
     push: Prepared,
     reader: Reader,
     metrics: Arc<Metrics>,
-    cursor_file: PathBuf,
+    cursor: Cursor,
     board: Arc<Board>,
 }
 
 /// The way to the receiver.
 enum Way {
     Syslog(Box<syslog::Sender>),
-    Webhook,
+    Webhook(Webhook),
 }
 
 impl Follower {
@@ -113,8 +116,8 @@ impl Follower {
         for counter in [&metrics.push_lines, &metrics.push_failures] {
             counter.with_label_values(&[&board.name]).inc_by(0);
         }
-        let cursor_file = dir.join(format!("{}.cursor", settings.name));
-        Self { reader, metrics, cursor_file, board: Arc::new(board), push }
+        let cursor = Cursor::new(dir.join(format!("{}.cursor", settings.name)));
+        Self { reader, metrics, cursor, board: Arc::new(board), push }
     }
 
     pub fn board(&self) -> Arc<Board> {
@@ -122,7 +125,7 @@ impl Follower {
     }
 
     /// Until it is told to stop. What is not confirmed by then is sent again at the next start.
-    pub fn run(self, mut stop: watch::Receiver<bool>) {
+    pub fn run(mut self, mut stop: watch::Receiver<bool>) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(async {
                 tokio::select! {
@@ -134,18 +137,18 @@ impl Follower {
         }
     }
 
-    async fn go_on(&self) {
-        let mut retry = RETRY_FIRST;
+    async fn go_on(&mut self) {
+        let mut pauses = Pauses::new(RETRY_FIRST, RETRY_LAST);
         let mut settling = Settling::new(self.push.settings.resend);
         let mut size = Size::new();
         loop {
-            let Err(failure) = self.follow(&mut retry, &mut settling, &mut size).await;
+            let Err(failure) = self.follow(&mut pauses, &mut settling, &mut size).await;
             if failure.too_large {
                 // Not a failure yet: what is too much together may do in parts.
                 continue;
             }
             self.failed(&format!("{:#}", failure.error));
-            let mut wait = jitter(retry) + failure.wait.unwrap_or_default();
+            let mut wait = pauses.after_failure(failure.wait);
             while !wait.is_zero() {
                 let part = wait.min(Duration::from_secs(1));
                 tokio::time::sleep(part).await;
@@ -153,16 +156,15 @@ impl Follower {
                 // The lag grows while nothing goes out.
                 self.show();
             }
-            retry = (retry * 2).min(RETRY_LAST);
         }
     }
 
     /// From the cursor on, until something fails.
-    async fn follow(&self, retry: &mut Duration, settling: &mut Settling, size: &mut Size) -> Result<Infallible, Failure> {
-        let mut kept = self.cursor()?;
+    async fn follow(&mut self, pauses: &mut Pauses, settling: &mut Settling, size: &mut Size) -> Result<Infallible, Failure> {
+        let kept = self.cursor.read()?;
         let start = kept.map_or(Start::Oldest, Start::At);
         let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
-        let mut exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.with_file(&error))?;
+        let mut exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.cursor.with_file(&error))?;
         let mut way = self.way();
         settling.begin();
         self.board.change(|shown| {
@@ -171,18 +173,18 @@ impl Follower {
         });
         loop {
             exporter = exporter.with_step_bytes(size.bytes);
-            let step = exporter.step().map_err(|error| self.with_file(&error))?;
-            let here = Place { next: step.next, needed: exporter.needed() };
+            let step = exporter.step().map_err(|error| self.cursor.with_file(&error))?;
+            let here = Position { next: step.next, needed: exporter.needed() };
             if !step.lines.is_empty() {
                 self.send(&mut way, &step.lines, size).await?;
                 self.succeeded(step.lines.len());
                 settling.handed_over(here);
-                *retry = RETRY_FIRST;
+                pauses.reset();
             } else if step.state != State::More {
                 // Records without a line are passed.
                 settling.handed_over(here);
             }
-            self.settle(settling, &mut kept)?;
+            self.settle(settling)?;
             self.board.change(|shown| shown.handed_over = step.next);
             self.show();
             if step.state != State::More {
@@ -194,10 +196,10 @@ impl Follower {
     fn way(&self) -> Way {
         let Prepared { settings, tls } = &self.push;
         if settings.is_webhook() {
-            return Way::Webhook;
+            let (url, credential) = (settings.to.clone(), settings.credential.clone());
+            return Way::Webhook(Webhook { url, tls: Some(tls.clone()), credential, any_success: false });
         }
-        let origin = Origin::new(settings.form == RecordForm::Ndjson);
-        Way::Syslog(Box::new(syslog::Sender::new(&settings.to, tls, origin, settings.accept_bare_close)))
+        Way::Syslog(Box::new(syslog::Sender::new(&settings.to, tls, settings.accept_bare_close)))
     }
 
     /// Lets records gather. A receiver that goes away meanwhile may have lost what it was handed last.
@@ -219,29 +221,20 @@ impl Follower {
         }
     }
 
-    /// Keeps what is confirmed by now.
-    fn settle(&self, settling: &mut Settling, kept: &mut Option<u64>) -> anyhow::Result<()> {
-        let Some(Place { next, needed }) = settling.settled() else { return Ok(()) };
-        self.keep(needed, kept)?;
-        self.board.change(|shown| shown.cursor = next);
-        Ok(())
-    }
-
-    /// Where a restart begins: lines may come twice, but a request that is pruned is one whose exchange was sent.
-    fn keep(&self, cursor: u64, kept: &mut Option<u64>) -> anyhow::Result<()> {
-        if *kept != Some(cursor) {
-            durable::replace(&self.cursor_file, format!("{cursor}\n").as_bytes()).map_err(|error| self.with_file(&error))?;
-            *kept = Some(cursor);
-        }
-        self.board.change(|shown| shown.kept = cursor);
+    /// Keeps what is confirmed by now. A restart begins there: lines may come twice, but a request that is pruned is one whose
+    /// exchange was sent.
+    fn settle(&mut self, settling: &mut Settling) -> anyhow::Result<()> {
+        let Some(Position { next, needed }) = settling.settled() else { return Ok(()) };
+        self.cursor.keep(needed)?;
+        self.board.change(|shown| (shown.kept, shown.cursor) = (needed, next));
         Ok(())
     }
 
     async fn send(&self, way: &mut Way, lines: &[Line], size: &mut Size) -> Result<(), Failure> {
-        let Prepared { settings, tls } = &self.push;
         match way {
-            Way::Webhook => {
-                let sent = webhook::deliver(&settings.to, tls, &settings.credential, lines, DEADLINE).await;
+            Way::Webhook(webhook) => {
+                let body: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
+                let sent = webhook.deliver(CONTENT_TYPE, body.into(), DEADLINE).await;
                 size.learn(lines, &sent);
                 match (sent, lines) {
                     (Err(failure), [line]) if failure.too_large => Err(self.too_large(line, &failure.error).into()),
@@ -249,7 +242,10 @@ impl Follower {
                 }
             }
             Way::Syslog(sender) => {
-                let sending = tokio::time::timeout(DEADLINE, sender.deliver(lines)).await;
+                let numbered = self.push.settings.form == RecordForm::Ndjson;
+                let data: Vec<_> = lines.iter().map(|line| data(line, numbered)).collect();
+                let messages = lines.iter().zip(&data).map(|(line, data)| message(line, data));
+                let sending = tokio::time::timeout(DEADLINE, sender.deliver(messages)).await;
                 Ok(sending.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))??)
             }
         }
@@ -262,21 +258,7 @@ impl Follower {
             "{error:#} to record {record} alone (id {}, {bytes} bytes): raise the receiver's limit; to go on without this record, write {} into the cursor's file",
             line.id, line.next
         );
-        self.with_file(&why)
-    }
-
-    /// The next record; `None` before the first.
-    fn cursor(&self) -> anyhow::Result<Option<u64>> {
-        match std::fs::read_to_string(&self.cursor_file) {
-            Ok(text) => text.trim().parse().map(Some).map_err(|_| self.with_file(&"it holds no number of a record")),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.with_file(&error)),
-        }
-    }
-
-    /// Whoever has to mend the cursor must know where it is.
-    fn with_file(&self, error: &dyn std::fmt::Display) -> anyhow::Error {
-        anyhow!("{error} (the cursor is kept in {})", self.cursor_file.display())
+        self.cursor.with_file(&why)
     }
 
     fn show(&self) {
@@ -291,8 +273,7 @@ impl Follower {
         self.metrics.push_lines.with_label_values(&[&self.board.name]).inc_by(lines as u64);
         self.metrics.push_success.with_label_values(&[&self.board.name]).set(now.millis() / 1000);
         self.board.change(|shown| {
-            shown.last_success = Some(now);
-            if shown.failing.take().is_some() {
+            if shown.status.succeeded() {
                 tracing::info!(push = self.board.name, "the push goes on");
             }
         });
@@ -301,12 +282,9 @@ impl Follower {
     fn failed(&self, error: &str) {
         self.metrics.push_failures.with_label_values(&[&self.board.name]).inc();
         self.board.change(|shown| {
-            let known = shown.failing.as_ref().is_some_and(|(_, before)| before == error);
-            if !known {
+            if shown.status.failed(error) {
                 tracing::warn!(push = self.board.name, to = self.board.to, error, "the push fails; it is tried again until it succeeds");
             }
-            let since = shown.failing.take().map_or_else(Timestamp::now, |(since, _)| since);
-            shown.failing = Some((since, error.to_owned()));
         });
     }
 }
@@ -351,8 +329,37 @@ fn without_query(url: &Url) -> String {
     url.to_string().split('?').next().unwrap_or_default().to_owned()
 }
 
-/// Between half of a time and all of it, so that many who wait for one receiver do not come back together.
-fn jitter(time: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(0);
-    time.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+/// A line as a message of syslog.
+fn message<'a>(line: &'a Line, data: &'a str) -> Message<'a> {
+    let (id, severity) = match line.kind {
+        Kind::Forwarded => ("forwarded", Severity::Informational),
+        Kind::Refused => ("refused", Severity::Warning),
+        Kind::Answer => ("answer", Severity::Informational),
+        Kind::Event => ("event", Severity::Notice),
+    };
+    Message { severity, id, time: line.time, data, text: line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes) }
+}
+
+/// Its structured data. Only records are numbered: exchanges have gaps.
+fn data(line: &Line, numbered: bool) -> String {
+    let origin = concat!("[origin software=\"keyward\" swVersion=\"", env!("CARGO_PKG_VERSION"), "\"]");
+    if numbered { format!("{origin}[meta sequenceId=\"{}\"]", line.next.saturating_sub(1) % SEQUENCE_MAX + 1) } else { origin.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyward_core::clock::AuditId;
+
+    #[test]
+    fn lines_are_graded_and_records_numbered() {
+        let line = |kind, next| Line { next, id: AuditId::new(), kind, time: Timestamp(0), bytes: b"{}\n".to_vec() };
+        let refused = line(Kind::Refused, 8);
+        let origin = format!("[origin software=\"keyward\" swVersion=\"{}\"]", env!("CARGO_PKG_VERSION"));
+        assert_eq!(data(&refused, true), format!("{origin}[meta sequenceId=\"8\"]"));
+        assert_eq!(data(&refused, false), origin);
+        assert!(data(&line(Kind::Event, SEQUENCE_MAX + 1), true).contains("sequenceId=\"1\""));
+        let message = message(&refused, "-");
+        assert_eq!((message.severity, message.id, message.text), (Severity::Warning, "refused", &b"{}"[..]));
+    }
 }

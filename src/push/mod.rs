@@ -5,14 +5,11 @@
 //! confirmation is a matter of the receiver's protocol: [`Settings::confirmation`] says it.
 
 mod follower;
-mod settling;
-mod syslog;
-mod webhook;
 
-use crate::client::credential::Credential;
-use crate::client::{Tls, Url};
 use crate::metrics::Metrics;
 use follower::{Board, Follower};
+use keyward_delivery::client::credential::Credential;
+use keyward_delivery::client::{Tls, Url};
 use keyward_trail::form::RecordForm;
 use keyward_trail::query::Reader;
 use serde_json::Value;
@@ -82,7 +79,7 @@ pub fn prepare(pushes: &[Settings]) -> Result<Vec<Prepared>, Vec<String>> {
     for settings in pushes {
         let identity = settings.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let checked = Tls::with_identity(settings.ca_file.as_deref(), identity).and_then(|tls| {
-            settings.credential.headers(webhook::CONTENT_TYPE)?;
+            settings.credential.headers(follower::CONTENT_TYPE)?;
             Ok(tls)
         });
         match checked {

@@ -9,12 +9,13 @@ mod webhook;
 pub mod witness;
 
 pub use directory::Directory;
+pub use keyward_delivery::webhook::Webhook;
 pub use syslog::Syslog;
-pub use webhook::Webhook;
 pub use witness::Witness;
 
-use crate::client::busy::Busy;
 use crate::metrics::Metrics;
+use keyward_delivery::client::busy::Busy;
+use keyward_delivery::retry::{Pauses, Status};
 use keyward_tlog::note::Signed;
 use keyward_trail::notary::board::{Board, Stage};
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
     metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc_by(0);
     let (mut brought, mut again) = (None, None::<Instant>);
     let mut since: Option<Instant> = None;
-    let mut failures = 0_u32;
+    let (mut pauses, mut status) = (Pauses::new(every.saturating_mul(2), PAUSE_MAX), Status::default());
     loop {
         let stage = board.stage();
         let next = board.next(brought, every.max(Duration::from_secs(1)));
@@ -61,25 +62,26 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
             let waited = *since.get_or_insert_with(Instant::now);
             match place.bring(&signed) {
                 Ok(()) => {
-                    if failures > 0 {
+                    if status.succeeded() {
                         tracing::info!(place = name, "the place takes checkpoints again");
                     }
                     let first = brought != Some(signed.size());
                     again = (first && !place.confirms()).then(|| Instant::now() + AGAIN);
-                    (brought, since, failures) = (Some(signed.size()), None, 0);
+                    (brought, since) = (Some(signed.size()), None);
+                    pauses.reset();
                     size.set(i64::try_from(signed.size()).unwrap_or(i64::MAX));
                     behind.set(0);
                     board.sleep(every, Stage::Closed);
                 }
                 Err(error) => {
-                    if failures == 0 {
-                        tracing::error!(place = name, error = format!("{error:#}"), "a checkpoint could not be brought there; trying again");
+                    let error_text = format!("{error:#}");
+                    if status.failed(&error_text) {
+                        tracing::error!(place = name, error = error_text, "a checkpoint could not be brought there; trying again");
                     }
-                    failures = failures.saturating_add(1);
                     metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc();
                     behind.set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
-                    let asked = error.chain().find_map(|cause| cause.downcast_ref::<Busy>()).map_or(Duration::ZERO, |busy| busy.0);
-                    board.sleep(every.saturating_mul(1 << failures.min(6)).min(PAUSE_MAX).max(asked), Stage::Closed);
+                    let asked = error.chain().find_map(|cause| cause.downcast_ref::<Busy>()).map(|busy| busy.0);
+                    board.sleep(pauses.after_failure(asked), Stage::Closed);
                 }
             }
         }

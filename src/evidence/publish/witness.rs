@@ -2,9 +2,9 @@
 //! cosignature and the time.
 
 use super::{DEADLINE, Place, runtime};
-use crate::client::{Tls, Url, post};
 use anyhow::{Context, bail};
 use http::{HeaderMap, StatusCode};
+use keyward_delivery::client::{Tls, Url, post};
 use keyward_tlog::kept::Kept;
 use keyward_tlog::key::WitnessKey;
 use keyward_tlog::note::Signed;

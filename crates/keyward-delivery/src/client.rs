@@ -5,14 +5,17 @@ pub mod busy;
 pub mod credential;
 pub mod wire;
 
-use crate::threads;
-use anyhow::{Context, ensure};
+use crate::resolve::resolve;
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use keyward_core::secret::{Stamp, check_private};
+use rustls::pki_types::pem::{self, PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +23,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Time for one call, all in all.
@@ -151,7 +155,7 @@ struct Trust {
 }
 
 struct Loaded {
-    connector: pingora_rustls::TlsConnector,
+    connector: TlsConnector,
     stamp: Stamp,
 }
 
@@ -183,7 +187,7 @@ impl Tls {
         Ok(Self(Arc::new(Trust { ca_file, identity, loaded: Mutex::new(Loaded { connector, stamp }) })))
     }
 
-    fn connector(&self) -> pingora_rustls::TlsConnector {
+    fn connector(&self) -> TlsConnector {
         let Trust { ca_file, identity, loaded } = &*self.0;
         let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stamp) = loaded.stamp.changed(files(ca_file.as_deref(), identity.as_ref())) {
@@ -201,26 +205,37 @@ fn files<'a>(ca_file: Option<&'a Path>, identity: Option<&'a (PathBuf, PathBuf)>
     ca_file.into_iter().chain(identity.into_iter().flat_map(|(certificate, key)| [certificate.as_path(), key.as_path()]))
 }
 
-fn connector(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -> anyhow::Result<pingora_rustls::TlsConnector> {
-    pingora_rustls::install_default_crypto_provider();
-    let mut roots = pingora_rustls::RootCertStore::empty();
-    match ca_file {
-        Some(file) => pingora_rustls::load_ca_file_into_store(file, &mut roots).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?,
-        None => pingora_rustls::load_platform_certs_incl_env_into_store(&mut roots).map_err(|e| anyhow::anyhow!("the system's CA certificates: {e}"))?,
+fn connector(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -> anyhow::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities(ca_file)? {
+        let added = roots.add(certificate);
+        added.with_context(|| ca_file.map_or_else(|| "the system's CA certificates".to_owned(), |file| file.display().to_string()))?;
     }
     ensure!(!roots.is_empty(), "there are no CA certificates");
-    let builder = pingora_rustls::ClientConfig::builder().with_root_certificates(roots);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             check_private(key).map_err(|why| anyhow::anyhow!("{}: {why}", key.display()))?;
-            let names = format!("{}, {}", certificate.display(), key.display());
-            let read = pingora_rustls::load_certs_and_key_files(&certificate.to_string_lossy(), &key.to_string_lossy());
-            let (certificates, key) = read.map_err(|e| anyhow::anyhow!("{names}: {e}"))?.with_context(|| format!("{names}: no certificate, or no key"))?;
-            builder.with_client_auth_cert(certificates, key).with_context(|| names)?
+            let names = || format!("{}, {}", certificate.display(), key.display());
+            let certificates = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>).with_context(names)?;
+            ensure!(!certificates.is_empty(), "{}: no certificate, or no key", names());
+            let key = PrivateKeyDer::from_pem_file(key).with_context(names)?;
+            builder.with_client_auth_cert(certificates, key).with_context(names)?
         }
     };
     Ok(Arc::new(config).into())
+}
+
+/// The certificates of a file, in which nothing else may be, or the system's.
+fn authorities(ca_file: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let Some(file) = ca_file else { return rustls_native_certs::load_native_certs().context("the system's CA certificates") };
+    let certificate = |section: Result<(SectionKind, Vec<u8>), pem::Error>| match section.with_context(|| file.display().to_string())? {
+        (SectionKind::Certificate, bytes) => Ok(CertificateDer::from(bytes)),
+        (kind, _) => bail!("{}: it holds {kind:?}, where only certificates belong", file.display()),
+    };
+    <(SectionKind, Vec<u8>)>::pem_file_iter(file).with_context(|| file.display().to_string())?.map(certificate).collect()
 }
 
 /// Connects; encrypted when `tls` is given.
@@ -237,7 +252,7 @@ pub async fn connect(url: &Url, tls: Option<&Tls>) -> anyhow::Result<Box<dyn Str
 
 async fn connect_tcp(url: &Url) -> anyhow::Result<TcpStream> {
     let none = || format!("no connection to {}", url.authority());
-    let addresses = threads::resolve(&url.host, url.port).await.with_context(none)?;
+    let addresses = resolve(&url.host, url.port).await.with_context(none)?;
     let stream = first_of(addresses).await.with_context(none)?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -265,7 +280,7 @@ async fn first_of(addresses: Vec<SocketAddr>) -> anyhow::Result<TcpStream> {
 }
 
 async fn connect_tls(url: &Url, tls: &Tls, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
-    let name = pingora_rustls::ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
+    let name = ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
     tls.connector().connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))
 }
 

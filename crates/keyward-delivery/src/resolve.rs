@@ -1,4 +1,5 @@
-//! Threads for what blocks. The system may not have one to give: then that is an error, where libraries panic.
+//! Addresses of names. The system looks for them on a thread of its own, and may have none to give: then that is an error,
+//! where libraries panic.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 ///
 /// # Errors
 /// When the system has no thread for it, or it panicked.
-pub async fn aside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+async fn aside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (tell, told) = oneshot::channel();
     Builder::new().name(name.to_owned()).spawn(move || drop(tell.send(work())))?;
     told.await.map_err(|_| io::Error::other("the thread ended without an answer"))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 type Server = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
 
 fn server_config(ca_file: &Path) -> Arc<rustls::ServerConfig> {
-    pingora_rustls::install_default_crypto_provider();
+    rustls::crypto::ring::default_provider().install_default().ok();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(ca_file, made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

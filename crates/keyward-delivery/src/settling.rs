@@ -9,7 +9,7 @@ const WAITING_MAX: usize = 1024;
 
 /// How far the trail was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Position {
     /// The next record to look at.
     pub next: u64,
     /// From where on a restart must read.
@@ -18,12 +18,12 @@ pub(super) struct Place {
 
 /// What waits to be confirmed.
 #[derive(Debug)]
-pub(super) struct Settling {
+pub struct Settling {
     after: Duration,
     /// In order, each with the time at which it was handed over first.
-    waiting: VecDeque<(Instant, Place)>,
+    waiting: VecDeque<(Instant, Position)>,
     /// How far the receiver was handed the trail since the last failure.
-    reached: Option<Place>,
+    reached: Option<Position>,
 }
 
 impl Settling {
@@ -38,7 +38,7 @@ impl Settling {
     }
 
     /// The trail was handed over up to here.
-    pub fn handed_over(&mut self, here: Place) {
+    pub fn handed_over(&mut self, here: Position) {
         self.reached = Some(here);
         if self.waiting.back().is_none_or(|(_, last)| last.next < here.next || last.needed < here.needed && last.next == here.next) {
             if self.waiting.len() >= WAITING_MAX {
@@ -49,7 +49,7 @@ impl Settling {
     }
 
     /// How far it is confirmed, when that is farther than before.
-    pub fn settled(&mut self) -> Option<Place> {
+    pub fn settled(&mut self) -> Option<Position> {
         let (reached, now) = (self.reached?, Instant::now());
         let mut settled = None;
         while let Some((_, place)) = self.waiting.front().filter(|(first, place)| place.next <= reached.next && now.duration_since(*first) >= self.after) {
@@ -69,8 +69,8 @@ impl Settling {
 mod tests {
     use super::*;
 
-    fn at(next: u64) -> Place {
-        Place { next, needed: next }
+    fn at(next: u64) -> Position {
+        Position { next, needed: next }
     }
 
     #[test]
@@ -104,8 +104,8 @@ mod tests {
         assert_eq!(settling.settled(), Some(at(5)));
         assert_eq!(settling.settled(), None);
         // An exchange that was open is not needed any more.
-        settling.handed_over(Place { next: 9, needed: 6 });
-        assert_eq!(settling.settled(), Some(Place { next: 9, needed: 6 }));
+        settling.handed_over(Position { next: 9, needed: 6 });
+        assert_eq!(settling.settled(), Some(Position { next: 9, needed: 6 }));
         settling.handed_over(at(9));
         assert_eq!(settling.settled(), Some(at(9)));
     }
