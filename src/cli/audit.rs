@@ -14,6 +14,7 @@ use keyward_trail::ask::{Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, lim
 use keyward_trail::filter::{Filter, WHERE};
 use keyward_trail::notary::start::is_whole;
 use keyward_trail::query::Reader;
+use serde::Deserialize;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -392,6 +393,9 @@ pub(super) fn unreachable(url: &str) -> String {
 
 /// The sentence in a refusal of the admin listener.
 pub(super) fn problem(text: &str) -> String {
-    let problem: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    problem.get("error").and_then(serde_json::Value::as_str).unwrap_or(text).to_owned()
+    #[derive(Deserialize)]
+    struct Problem {
+        error: String,
+    }
+    serde_json::from_str(text).map_or_else(|_| text.to_owned(), |Problem { error }| error)
 }

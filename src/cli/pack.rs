@@ -24,7 +24,8 @@ use keyward_trail::filter::Filter;
 use keyward_trail::form::RecordForm;
 use keyward_trail::notary::source::Dir;
 use keyward_trail::query::PAGE_EXCHANGES_MAX;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -153,6 +154,20 @@ fn covering(trail: &Trail, end: u64) -> anyhow::Result<Gateway> {
     }
 }
 
+/// What a gateway tells of a record that it has made.
+#[derive(Deserialize)]
+struct Told {
+    id: String,
+}
+
+/// A page of exchanges, as a trail gives it.
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    exchanges: Vec<&'a RawValue>,
+    next: Option<String>,
+}
+
 /// Has the gateway record that the pack was made, and puts that record into it, with its proof.
 fn record(trail: &Trail, pack: &mut Pack, making: Making) -> anyhow::Result<()> {
     let body = serde_json::to_vec(&making)?;
@@ -161,8 +176,8 @@ fn record(trail: &Trail, pack: &mut Pack, making: Making) -> anyhow::Result<()> 
         Some(name) if !name.is_empty() => request.header("x-keyward-auditor", name),
         _ => request,
     };
-    let told: Value = serde_json::from_str(&send_to_gateway(trail, request, body.into())?)?;
-    let id = told.get("id").and_then(Value::as_str).and_then(AuditId::parse).context("the gateway does not say which record it is")?;
+    let Told { id } = serde_json::from_str(&send_to_gateway(trail, request, body.into())?)?;
+    let id = AuditId::parse(&id).context("the gateway does not say which record it is")?;
     let made = Exchange::read(ask_gateway(trail, &Ask::Exchange(id).target(Form::Json))?.trim()).context("the record of the making cannot be read")?;
     let (seq, leaf) = (made.request.seq, made.request.leaf);
     let proof = prove_record(&covering(trail, seq.saturating_add(1))?, seq, &leaf)?;
@@ -196,7 +211,7 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
             Some(Event::RulesLoaded { bundle, .. }) => (bundle, String::new()),
             _ => continue,
         };
-        let from = event.request.text("/time").unwrap_or_default().to_owned();
+        let from = event.request.asked().time.unwrap_or_default().to_owned();
         let mut next = InForce { from, until: None, bundle, catalog };
         if let Some(last) = rules.last_mut() {
             if next.catalog.is_empty() {
@@ -251,14 +266,13 @@ fn loaded(trail: &Trail, filter: &Filter, since: Timestamp) -> anyhow::Result<Ve
     let (mut events, mut cursor) = (Vec::new(), None);
     loop {
         let ask = Ask::Exchanges { filter: filter.clone(), limit: PAGE_EXCHANGES_MAX, cursor };
-        let page = match &reader {
+        let text = match &reader {
             Some(reader) => ask.answer(reader, Form::Json)?.text,
             None => ask_gateway(trail, &ask.target(Form::Json))?,
         };
-        let page: serde_json::Value = serde_json::from_str(&page)?;
-        let exchanges = page.get("exchanges").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-        events.extend(exchanges.iter().filter_map(|exchange| Exchange::read(&exchange.to_string())));
-        cursor = page.get("next").and_then(serde_json::Value::as_str).map(str::parse).transpose()?;
+        let page: Page = serde_json::from_str(&text)?;
+        events.extend(page.exchanges.iter().filter_map(|exchange| Exchange::read(exchange.get())));
+        cursor = page.next.as_deref().map(str::parse).transpose()?;
         if cursor.is_none() || events.last().is_some_and(|event| event.request.time < since) {
             return Ok(events);
         }

@@ -11,6 +11,7 @@ use crate::signing;
 use anyhow::Context;
 use calls::{Call, Credential};
 use keyward_delivery::client;
+use keyward_trail::exchange::Exchange;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -128,8 +129,9 @@ async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
 /// What the trail says became of a call.
 async fn outcome(admin: SocketAddr, audit_id: &str) -> anyhow::Result<String> {
     let request = http::Request::get(format!("{}/{audit_id}", keyward_trail::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
-    let exchange: serde_json::Value = serde_json::from_slice(client::send(admin, request).await?.body())?;
-    Ok(exchange.get("outcome").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+    let answer = client::send(admin, request).await?;
+    let exchange = Exchange::read(std::str::from_utf8(answer.body())?).context("no exchange")?;
+    Ok(exchange.outcome().to_owned())
 }
 
 async fn make(gateway: SocketAddr, call: &Call) -> Seen {

@@ -17,6 +17,7 @@ use keyward_decision::catalog::{Catalog, Target};
 use keyward_decision::inspect;
 use keyward_decision::policy::{Bundle, PolicyError, Question};
 use keyward_decision::request::RequestHead;
+use keyward_record::reading::Answered;
 use keyward_record::{Kind, Record};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -230,12 +231,13 @@ impl Site {
 /// Cuts a record that was composed with marks. What the composer itself made of them becomes a mark too.
 fn half(record: &Record, marks: &mut Values, answer: bool) -> Half {
     let json: Value = serde_json::from_slice(&record.leaf).unwrap_or_default();
-    let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    marks.set(Slot::Digest, format_args!("{}", text("/body/digest")));
-    marks.set(Slot::Commit, format_args!("{}", text("/body/commit")));
-    marks.set(Slot::Answered, format_args!("{}", if answer { text("/time") } else { "" }));
+    let Answered { time, body, .. } = Answered::of(&json);
+    let digest = body.digest.unwrap_or_default();
+    marks.set(Slot::Digest, format_args!("{digest}"));
+    marks.set(Slot::Commit, format_args!("{}", body.commit.unwrap_or_default()));
+    marks.set(Slot::Answered, format_args!("{}", time.filter(|_| answer).unwrap_or_default()));
     let all = marks.all();
-    let keyed = text("/body/digest").starts_with("hmac");
+    let keyed = digest.starts_with("hmac");
     let content = record.content.as_ref().map(|content| (Template::cut(&content.bytes, &all), keyed));
     Half { leaf: Template::cut(&record.leaf, &all), content }
 }

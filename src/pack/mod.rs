@@ -160,7 +160,7 @@ impl Pack {
         self.end = self.end.max(part.seq.saturating_add(1));
         self.spool.write("records.ndjson", &part.leaf)?;
         self.spool.write("records.ndjson", b"\n")?;
-        let kind = part.text("/kind").unwrap_or("unreadable");
+        let kind = part.asked().kind.unwrap_or("unreadable");
         let row = format!("{},{},{id},{kind},{},{}\r\n", self.lines, part.seq, part.time.rfc3339(), hex::encode(leaf_hash(&part.leaf)));
         self.spool.write("records.csv", row.as_bytes())?;
         let Some(content) = &part.content else { return Ok(()) };

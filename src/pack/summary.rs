@@ -2,9 +2,9 @@
 
 use keyward_core::terminal::clean;
 use keyward_record::Kind;
+use keyward_record::call::{DeterminingPolicy, Entry};
 use keyward_trail::exchange::Exchange;
 use keyward_trail::present;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a table in the report. The rest is in the CSV file.
@@ -53,8 +53,8 @@ impl Row {
     fn of(exchange: &Exchange) -> Self {
         let [time, id, caller, action, resource, result] = present::summary(exchange);
         let why = match &exchange.answer {
-            Some(answer) => answer.text("/detail"),
-            None => exchange.request.text("/decision/message"),
+            Some(answer) => answer.answered().detail,
+            None => exchange.request.asked().decision.message,
         };
         let why = clean(why.unwrap_or_default());
         let notable = !matches!(exchange.outcome(), "succeeded" | "accepted" | "event");
@@ -92,23 +92,25 @@ pub(super) struct Summary {
 
 impl Summary {
     pub fn add(&mut self, exchange: &Exchange) {
-        let request = &exchange.request;
+        let (kind, asked) = (exchange.request.kind, exchange.request.asked());
         let row = Row::of(exchange);
-        if request.kind == Kind::Event {
+        if kind == Kind::Event {
             self.events += 1;
         } else {
             self.exchanges += 1;
             self.outcomes.add(exchange.outcome());
-            self.callers.add(request.text("/caller/name").unwrap_or("(unreadable)"));
-            self.actions.add(request.text("/call/action").unwrap_or("(unreadable)"));
+            self.callers.add(asked.caller.name.unwrap_or("(unreadable)"));
+            self.actions.add(asked.call.action.unwrap_or("(unreadable)"));
         }
-        if request.kind == Kind::Refused {
-            self.refusals.add(request.text("/decision/reason").unwrap_or("(unreadable)"));
+        if kind == Kind::Refused {
+            self.refusals.add(asked.decision.reason.unwrap_or("(unreadable)"));
         }
-        for name in ["/decision/bundle", "/decision/catalog", "/detail/bundle", "/detail/catalog"] {
-            self.texts.extend(request.text(name).filter(|_| self.texts.len() < VALUES_MAX).map(str::to_owned));
+        for hash in [asked.decision.bundle, asked.decision.catalog, asked.detail.bundle, asked.detail.catalog].into_iter().flatten() {
+            if self.texts.len() < VALUES_MAX {
+                self.texts.insert(hash.to_owned());
+            }
         }
-        for policy in request.json.pointer("/decision/policies").and_then(Value::as_array).into_iter().flatten() {
+        for policy in asked.decision.policies.iter().flatten() {
             self.decided(policy);
         }
         let last = row.time.clone();
@@ -124,11 +126,15 @@ impl Summary {
         }
     }
 
-    fn decided(&mut self, policy: &Value) {
-        let text = |name: &str| policy.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        if self.policies.len() < VALUES_MAX || self.policies.contains_key(&text("id")) {
-            let decided = self.policies.entry(text("id")).or_insert_with(|| Decided { effect: text("effect"), message: text("message"), count: 0 });
-            decided.count += 1;
+    fn decided(&mut self, policy: &Entry<DeterminingPolicy>) {
+        let (id, effect, message) = match policy {
+            Entry::Of(DeterminingPolicy::Of { id, effect, message, .. }) => (id.clone(), effect.clone(), message.clone()),
+            // They are counted as one without a name, as in every pack so far: packs are made anew and compared.
+            Entry::Of(DeterminingPolicy::Id(_)) | Entry::LeftOut(_) => Default::default(),
+        };
+        if self.policies.len() < VALUES_MAX || self.policies.contains_key(&id) {
+            let decided = Decided { effect: effect.unwrap_or_default(), message: message.unwrap_or_default(), count: 0 };
+            self.policies.entry(id).or_insert(decided).count += 1;
         }
     }
 }

@@ -15,9 +15,9 @@ use keyward_record::{Content, Kind, leaf_hash};
 use keyward_tlog::key::LogKey;
 use keyward_tlog::note::Signed;
 use keyward_tlog::proof;
+use keyward_record::{Content, Event, EventRecord, Kind, Leaf, leaf_hash};
 use keyward_trail::exchange::{ContentLine, Exchange, Part};
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Lines};
@@ -152,7 +152,7 @@ impl Folder<'_> {
             let checked = tlog_tiles::check_record(&hashes, signed.size(), signed.root(), place, Hash(leaf_hash(&leaf)));
             checked.map_err(|error| anyhow::anyhow!("{} is not record {place} of the log: {error}", at()))?;
             let part = row.part(leaf, None).with_context(|| format!("line {n} of records.csv says something else than its record"))?;
-            match part.text("/time").and_then(Timestamp::parse) {
+            match part.asked().time.and_then(Timestamp::parse) {
                 Some(own) if row.time > own => drop(late.insert(row.record, row.time)),
                 Some(own) => ensure!(row.time == own, "{}: records.csv has a time before the record's own", at()),
                 None => {}
@@ -217,10 +217,10 @@ impl Folder<'_> {
         let (record, _) = proof::check_record(&leaf, &self.read(proof_name)?, key).with_context(|| leaf_name.clone())?;
         let at = |extension: &str| format!("{}record-{record}.{extension}", making::DIR);
         ensure!((leaf_name, proof_name) == (&at("json"), &at("tlog-proof")), "made/: {missing}");
-        let Some(Event::PackMade { filter, records_in_trail, records, sums, .. }) = Event::of_leaf(&leaf) else {
+        let Some(Leaf::Event(told)) = Leaf::read(&leaf) else { bail!("{leaf_name} is no record of an event") };
+        let EventRecord { time, event: Event::PackMade { filter, records_in_trail, records, sums, .. }, .. } = *told else {
             bail!("{leaf_name} does not tell of the making of a pack")
         };
-        let leaf: Value = serde_json::from_slice(&leaf).with_context(|| leaf_name.clone())?;
         ensure!(
             digests.get(SUMS).is_some_and(|own| sums == format!("sha256:{own}")),
             "{SUMS} is not the one of the pack that was made: {leaf_name} names another"
@@ -230,7 +230,6 @@ impl Folder<'_> {
         }
         ensure!(filter == manifest.filter, "manifest.json does not have the question that {leaf_name} has");
         ensure!(records_in_trail == manifest.records_in_trail, "manifest.json does not have the number of records in the trail that {leaf_name} has");
-        let time = leaf.get("time").and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(Recorded { record, time, files: digests.keys().filter(|name| !name.starts_with(making::DIR)).count() as u64 })
     }
 
@@ -300,7 +299,8 @@ impl Row {
     /// The record that it is of, if that says the same.
     fn part(&self, leaf: Bytes, content: Option<Content>) -> Option<Part> {
         let part = Part::of_leaf(self.record, self.time, leaf, content)?;
-        let same = part.text("/kind") == Some(&self.kind) && part.text("/id").and_then(AuditId::parse) == Some(self.id);
+        let told = part.asked();
+        let same = told.kind == Some(&self.kind) && told.id.and_then(AuditId::parse) == Some(self.id);
         same.then_some(part)
     }
 }
@@ -368,7 +368,7 @@ impl Parts {
         let content =
             content.map(|content| content.context("it has no text and no salt")).transpose().with_context(|| format!("the body of record {}", row.record))?;
         let part = row.part(leaf.into(), content).with_context(|| format!("record {}", row.record))?;
-        match (&part.content, part.text("/body/commit")) {
+        match (&part.content, part.asked().body.commit) {
             (Some(content), Some(commit)) if content.commitment() == commit => self.with += 1,
             (Some(_), _) => bail!("bodies.ndjson: the body of record {} is not the one that the record commits to", row.record),
             (None, Some(_)) => self.without += 1,

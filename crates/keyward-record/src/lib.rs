@@ -7,6 +7,7 @@ pub mod call;
 mod canonical;
 pub mod event;
 mod leaf;
+pub mod reading;
 pub mod schema;
 mod stored;
 

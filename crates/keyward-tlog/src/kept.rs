@@ -10,7 +10,8 @@
 use super::key::LogKey;
 use keyward_core::clock::Timestamp;
 use keyward_core::durable;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ impl Why {
 }
 
 /// A checkpoint of the history.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Past {
     /// When it was kept, by the gateway's clock.
     pub time: String,
@@ -201,12 +202,7 @@ impl Kept {
 
 /// The lines of a history. One that is none is left out.
 pub fn history(text: &str) -> Vec<Past> {
-    let past = |line: &str| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        let text = |name: &str| Some(line.get(name)?.as_str()?.to_owned());
-        Some(Past { time: text("time")?, why: text("why")?, note: text("note")? })
-    };
-    text.lines().filter_map(past).collect()
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {

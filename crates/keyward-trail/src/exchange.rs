@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
-use keyward_record::Entry;
-use keyward_record::{Content, Event, Head, Kind};
+use keyward_record::reading::{Answered, Asked};
+use keyward_record::{Content, Entry, Event, Head, Kind};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -56,9 +56,14 @@ impl Part {
         Some(Self { seq, time, kind, leaf, json, content })
     }
 
-    /// The text at a JSON pointer.
-    pub fn text(&self, pointer: &str) -> Option<&str> {
-        self.json.pointer(pointer)?.as_str()
+    /// What it says, when it is of a request or an event.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked::of(&self.json)
+    }
+
+    /// What it says, when it is of an answer.
+    pub fn answered(&self) -> Answered<'_> {
+        Answered::of(&self.json)
     }
 
     /// The event that it is of, as far as it is known here.
@@ -68,8 +73,8 @@ impl Part {
 
     /// The stored body parsed, when it is JSON and was stored whole.
     pub fn content_json(&self) -> Option<Value> {
-        let cut = self.json.pointer("/body/cut").and_then(Value::as_bool).unwrap_or(false);
-        self.content.as_ref().filter(|_| !cut).and_then(|content| serde_json::from_slice(&content.bytes).ok())
+        let cut = self.asked().body.cut;
+        self.content.as_ref().filter(|_| cut != Some(true)).and_then(|content| serde_json::from_slice(&content.bytes).ok())
     }
 }
 
@@ -153,7 +158,7 @@ impl Exchange {
     /// What came of it: the answer's outcome, which is unknown when the answer is gone; `refused`, `open`, or `event`.
     pub fn outcome(&self) -> &str {
         match (&self.answer, self.request.kind) {
-            (Some(answer), _) => answer.text("/outcome").unwrap_or(UNKNOWN),
+            (Some(answer), _) => answer.answered().outcome.unwrap_or(UNKNOWN),
             (None, Kind::Refused) => "refused",
             (None, Kind::Event) => "event",
             (None, Kind::Forwarded | Kind::Answer) if self.answer_gone => UNKNOWN,
@@ -164,9 +169,9 @@ impl Exchange {
     /// The HTTP status that the caller was given: the answer's, or that of the refusal's reason.
     pub fn status(&self) -> Option<u16> {
         match &self.answer {
-            Some(answer) => answer.json.get("status")?.as_u64()?.try_into().ok(),
+            Some(answer) => answer.answered().status,
             None if self.request.kind == Kind::Refused => {
-                let code = self.request.text("/decision/reason")?;
+                let code = self.request.asked().decision.reason?;
                 Reason::ALL.iter().find(|reason| reason.code() == code).map(|reason| reason.status())
             }
             None => None,

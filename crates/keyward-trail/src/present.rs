@@ -10,8 +10,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use keyward_core::clock::AuditId;
 use keyward_core::terminal::clean;
-use keyward_record::EventName;
-use keyward_record::{Content, Kind};
+use keyward_record::reading::{Asked, Parts};
+use keyward_record::{Content, EventName, Kind};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -151,7 +151,7 @@ pub fn exchange_json(exchange: &Exchange) -> String {
 
 /// The same of an answer whose request is gone from the trail.
 pub fn answer_json(id: AuditId, answer: &Part) -> String {
-    let (id, outcome, status) = (json!(id.to_string()), json!(answer.text("/outcome")), json!(answer.json.get("status")));
+    let (id, outcome, status) = (json!(id.to_string()), json!(answer.answered().outcome), json!(answer.answered().status));
     format!("{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":null,\"answer\":{}}}", part_json(answer))
 }
 
@@ -171,9 +171,9 @@ fn part_json(part: &Part) -> String {
 pub fn show(exchange: &Exchange) -> String {
     let mut page = format!("{}\n{}\n", exchange.id, sentence(exchange));
     let request = &exchange.request;
-    if let Some(decision) = request.json.get("decision") {
+    if let Some(decision) = Parts::of(&request.json).and_then(|parts| parts.decision) {
         page += "\nDecision\n";
-        tree(decision, 2, &mut page);
+        tree(&decision, 2, &mut page);
     }
     part(if request.kind == Kind::Event { "Event" } else { "Request" }, request, &mut page);
     match &exchange.answer {
@@ -190,23 +190,23 @@ fn stack(lines: &[String]) -> String {
 
 /// Time, id, caller, action, resource, and what became of it in a few words: its reason only where it was refused.
 pub fn summary(exchange: &Exchange) -> [String; 6] {
-    let [time, id, caller, action, resource, _, outcome] = row(exchange);
-    let reason = if exchange.request.kind == Kind::Refused { clean(exchange.request.text("/decision/reason").unwrap_or_default()) } else { String::new() };
-    let words = [outcome, reason].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let asked = exchange.request.asked();
+    let [time, id, caller, action, resource, _, outcome] = row(exchange, &asked);
+    let reason = asked.decision.reason.filter(|_| exchange.request.kind == Kind::Refused);
+    let words = [outcome, clean(reason.unwrap_or_default())].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     [time, id, caller, action, resource, words]
 }
 
-fn row(exchange: &Exchange) -> [String; 7] {
-    let request = &exchange.request;
-    let text = |pointer| clean(request.text(pointer).unwrap_or_default());
+fn row(exchange: &Exchange, asked: &Asked) -> [String; 7] {
+    let text = |text: Option<&str>| clean(text.unwrap_or_default());
     let words = |words: [String; 2]| words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     // The trail's time, by which is sorted and asked. Seconds are enough to read; the page of the exchange has the rest, and
     // what the clock said.
-    let time = seconds(&request.time.rfc3339());
-    let action = if request.kind == Kind::Event { text("/event") } else { text("/call/action") };
+    let time = seconds(&exchange.request.time.rfc3339());
+    let resource = asked.resource.as_ref().map(|resource| resource.id.as_str());
     let outcome = words([exchange.outcome().to_owned(), exchange.status().map(|status| status.to_string()).unwrap_or_default()]);
-    let decision = words([text("/decision/verdict"), text("/decision/reason")]);
-    [time, exchange.id.to_string(), text("/caller/name"), action, text("/resource/id"), decision, clean(&outcome)]
+    let decision = words([text(asked.decision.verdict), text(asked.decision.reason)]);
+    [time, exchange.id.to_string(), text(asked.caller.name), text(asked.action()), text(resource), decision, clean(&outcome)]
 }
 
 /// A time in RFC 3339, to the second, with a blank in the middle.
@@ -215,15 +215,14 @@ fn seconds(time: &str) -> String {
 }
 
 pub(super) fn sentence(exchange: &Exchange) -> String {
-    let [_, _, caller, action, resource, decision, outcome] = row(exchange);
+    let asked = exchange.request.asked();
+    let [_, _, caller, action, resource, decision, outcome] = row(exchange, &asked);
     if exchange.request.kind == Kind::Event {
-        let reason = clean(exchange.request.text("/decision/reason").unwrap_or_default());
-        return match action.as_str() {
-            counted if counted == EventName::RefusalsCounted.code() => {
-                format!("{caller}: {}; {reason}", clean(exchange.request.text("/decision/message").unwrap_or_default()))
-            }
-            _ => format!("{action}, an event of the gateway"),
-        };
+        if action != EventName::RefusalsCounted.code() {
+            return format!("{action}, an event of the gateway");
+        }
+        let [message, reason] = [asked.decision.message, asked.decision.reason].map(|text| clean(text.unwrap_or_default()));
+        return format!("{caller}: {message}; {reason}");
     }
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     let on = if resource.is_empty() { resource } else { format!(" on {resource}") };
@@ -232,28 +231,26 @@ pub(super) fn sentence(exchange: &Exchange) -> String {
 
 fn part(title: &str, part: &Part, page: &mut String) {
     let _ = writeln!(page, "\n{title}, record {} of the trail", part.seq);
-    match &part.json {
-        Value::Object(record) => {
-            // The decision has its own section; the rest is in the page's first line, or says nothing.
-            let rest = record.iter().filter(|(name, _)| !["v", "kind", "id", "decision"].contains(&name.as_str()));
-            tree(&rest.map(|(name, value)| (name.clone(), value.clone())).collect(), 2, page);
-        }
-        _ => *page += "  its record cannot be read as JSON\n",
+    match Parts::of(&part.json) {
+        // The decision has its own section; what is left out beside it is in the page's first line, or says nothing.
+        Some(parts) => tree(&parts.rest.into(), 2, page),
+        None => *page += "  its record cannot be read as JSON\n",
     }
     match &part.content {
         Some(content) => body(title, part, content, page),
-        None if part.text("/body/commit").is_some() => *page += "\n  Its body is not stored, or was erased.\n",
+        None if part.asked().body.commit.is_some() => *page += "\n  Its body is not stored, or was erased.\n",
         None => (),
     }
 }
 
 fn body(title: &str, part: &Part, content: &Content, page: &mut String) {
-    let bound = match part.text("/body/commit") {
+    let told = part.asked().body;
+    let bound = match told.commit {
         Some(commit) if commit == content.commitment() => "as its record commits to it",
         Some(_) => "WHICH IS NOT THE ONE THAT ITS RECORD COMMITS TO",
         None => "which its record does not commit to",
     };
-    let cut = if part.json.pointer("/body/cut") == Some(&Value::Bool(true)) { ", cut" } else { "" };
+    let cut = if told.cut == Some(true) { ", cut" } else { "" };
     let _ = writeln!(page, "\n{title} body{cut}, {bound}");
     let text = match (serde_json::from_slice::<Value>(&content.bytes), std::str::from_utf8(&content.bytes)) {
         (Ok(json), _) => format!("{json:#}"),

@@ -1,10 +1,11 @@
 //! CADF (DMTF DSP0262): one event for each exchange, and for each of the gateway's own events. A refusal is a `control`
 //! with the policy that decided as its reason; everything else is an `activity`.
 
-use super::rest::{Rest, filled};
+use super::rest::{filled, rest, text};
 use super::verb::Verb;
 use crate::exchange::{Exchange, Part};
 use keyward_record::Kind;
+use keyward_record::reading::Asked;
 use serde_json::{Value, json};
 
 const EVENT: &str = "http://schemas.dmtf.org/cloud/audit/1.0/event";
@@ -16,38 +17,38 @@ const REASON: &str = "urn:keyward:reason";
 
 /// The event. What CADF has no place for stands in `attachments`.
 pub fn event(exchange: &Exchange) -> Value {
-    let mut request = Rest::of(&exchange.request);
-    let mut answer = exchange.answer.as_ref().map_or_else(Rest::none, Rest::of);
+    let (asked, answered) = (exchange.request.asked(), exchange.answer.as_ref().map(Part::answered).unwrap_or_default());
+    let (mut request, mut answer) = (asked.clone(), answered.clone());
     let refused = exchange.request.kind == Kind::Refused;
-    request.take("/id", |id| (*id == exchange.id.to_string()).then_some(()));
-    answer.take("/id", |id| (*id == exchange.id.to_string()).then_some(()));
-    let time = exchange.request.time.rfc3339();
+    let (id, time) = (exchange.id.to_string(), exchange.request.time.rfc3339());
+    request.id.take_if(|own| *own == id);
+    answer.id.take_if(|own| *own == id);
     // What the clock said is told beside it where that is something else.
-    request.take("/time", |observed| (*observed == time).then_some(()));
+    request.time.take_if(|observed| *observed == time);
     let event = filled(json!({
         "typeURI": EVENT,
         "eventType": if refused { "control" } else { "activity" },
-        "id": exchange.id.to_string(),
+        "id": id,
         "eventTime": time,
-        "name": request.text("/call/action").or_else(|| request.text("/event")),
-        "action": action(exchange),
+        "name": text(&mut request.call.action).or_else(|| text(&mut request.event)),
+        "action": action(exchange.request.kind, &asked),
         "outcome": outcome(exchange),
-        "reason": reason(exchange),
+        "reason": reason(exchange, &asked),
         "initiator": initiator(exchange, &mut request),
         "target": target(exchange, &mut request),
         "observer": {"id": "keyward", "typeURI": "service/security/audit/filter", "name": "keyward"},
     }));
     let Value::Object(mut event) = event else { return event };
-    let attachments = std::iter::once(attachment("request", &exchange.request, request))
-        .chain(exchange.answer.as_ref().map(|part| attachment("answer", part, answer)))
+    let attachments = std::iter::once(attachment("request", &exchange.request, rest(&exchange.request, &asked, &request)))
+        .chain(exchange.answer.as_ref().map(|part| attachment("answer", part, rest(part, &answered, &answer))))
         .collect();
     event.extend([("attachments".to_owned(), attachments)]);
     event.into()
 }
 
-fn action(exchange: &Exchange) -> &'static str {
-    match (exchange.request.kind, Verb::of(exchange)) {
-        (Kind::Event, _) => match exchange.request.text("/event") {
+fn action(kind: Kind, asked: &Asked) -> &'static str {
+    match (kind, Verb::of(&asked.call)) {
+        (Kind::Event, _) => match asked.event {
             Some("started") => "start",
             Some("stopped") => "stop",
             _ => "configure",
@@ -70,10 +71,9 @@ fn outcome(exchange: &Exchange) -> &'static str {
 }
 
 /// Why: the status, and the first policy that decided. A `control` must name one; where none decided, its reason's code.
-fn reason(exchange: &Exchange) -> Value {
-    let request = &exchange.request;
-    let policy = request.text("/decision/policies/0/id");
-    let code = if request.kind == Kind::Refused { request.text("/decision/reason") } else { None };
+fn reason(exchange: &Exchange, asked: &Asked) -> Value {
+    let policy = asked.policies().next();
+    let code = asked.decision.reason.filter(|_| exchange.request.kind == Kind::Refused);
     let status = exchange.status().map(|status| status.to_string());
     json!({
         "reasonType": status.is_some().then_some(HTTP_STATUS), "reasonCode": status,
@@ -81,37 +81,37 @@ fn reason(exchange: &Exchange) -> Value {
     })
 }
 
-fn initiator(exchange: &Exchange, request: &mut Rest) -> Value {
+fn initiator(exchange: &Exchange, request: &mut Asked) -> Value {
     if exchange.request.kind == Kind::Event {
         return json!({"id": "keyward", "typeURI": "service/security", "name": "keyward"});
     }
-    let name = request.text("/caller/name").unwrap_or_else(|| "unknown".to_owned());
-    let key = request.text("/caller/credential/key_id");
-    let scheme = key.is_some().then(|| request.text("/caller/credential/scheme")).flatten();
+    let name = text(&mut request.caller.name).unwrap_or("unknown");
+    let key = text(&mut request.caller.credential.key_id);
+    let scheme = key.and_then(|_| text(&mut request.caller.credential.scheme));
     json!({
         "id": name, "name": name, "typeURI": "service/security/account/user",
         // An id, not a secret: CADF calls it a token.
         "credential": key.map(|key| json!({"token": key, "type": scheme})),
-        "host": {"address": request.text("/source/address"), "agent": request.text("/source/agent")},
+        "host": {"address": text(&mut request.source.address), "agent": text(&mut request.source.agent)},
     })
 }
 
-fn target(exchange: &Exchange, request: &mut Rest) -> Value {
+fn target(exchange: &Exchange, request: &mut Asked) -> Value {
     if exchange.request.kind == Kind::Event {
         return json!({"id": "keyward", "typeURI": "service/security", "name": "keyward"});
     }
-    let service = request.text("/call/service").unwrap_or_else(|| "unknown".to_owned());
-    let host = request.text("/call/host");
-    let kind = exchange.request.text("/resource/type").map(|kind| format!("data/{}", kind.to_lowercase()));
-    let id = request.text("/resource/id").unwrap_or_else(|| service.clone());
+    let service = text(&mut request.call.service).unwrap_or("unknown");
+    let host = text(&mut request.call.host);
+    let kind = request.resource.as_ref().map_or_else(|| "service".to_owned(), |resource| format!("data/{}", resource.r#type.to_lowercase()));
+    let id = request.resource.as_mut().map(|resource| std::mem::take(&mut resource.id)).filter(|id| !id.is_empty());
     json!({
-        "id": id, "typeURI": kind.unwrap_or_else(|| "service".to_owned()), "name": service,
+        "id": id.as_deref().unwrap_or(service), "typeURI": kind, "name": service,
         "addresses": host.map(|host| json!([{"url": format!("https://{host}"), "name": "host"}])),
     })
 }
 
 /// What is left of a record, and its place in the trail.
-fn attachment(name: &str, part: &Part, rest: Rest) -> Value {
-    let content = json!({"sequence": part.seq, "record": rest.left().unwrap_or_default()});
+fn attachment(name: &str, part: &Part, rest: Option<Value>) -> Value {
+    let content = json!({"sequence": part.seq, "record": rest});
     json!({"typeURI": "application/json", "name": format!("keyward {name}"), "content": content})
 }

@@ -3,8 +3,6 @@
 
 use crate::exchange::Exchange;
 use keyward_core::terminal::clean;
-use keyward_record::Kind;
-use serde_json::Value;
 
 macro_rules! header {
     () => {
@@ -21,43 +19,37 @@ pub const HEADER_MARKED: &str = concat!("\u{feff}", header!());
 /// The row, with its end.
 pub fn row(exchange: &Exchange) -> String {
     let request = &exchange.request;
-    let text = |pointer| request.text(pointer).unwrap_or_default().to_owned();
-    let answer = exchange.answer.as_ref();
-    let action = if request.kind == Kind::Event { text("/event") } else { text("/call/action") };
+    let (asked, answer) = (request.asked(), exchange.answer.as_ref());
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let (caller, call, decision) = (&asked.caller, &asked.call, &asked.decision);
     let fields = [
         request.time.rfc3339(),
         exchange.id.to_string(),
-        text("/caller/name"),
-        text("/caller/kind"),
-        list(request.json.pointer("/caller/groups"), ""),
-        text("/caller/assurance"),
-        text("/caller/credential/key_id"),
-        text("/source/address"),
-        text("/call/service"),
-        action,
-        text("/call/method"),
-        text("/call/host"),
-        text("/call/path"),
-        text("/resource/type"),
-        text("/resource/id"),
-        text("/decision/verdict"),
-        text("/decision/reason"),
-        list(request.json.pointer("/decision/policies"), "/id"),
-        text("/decision/message"),
+        text(caller.name),
+        text(caller.kind),
+        caller.groups.as_ref().map_or_else(String::new, |groups| groups.join(" ")),
+        text(caller.assurance),
+        text(caller.credential.key_id),
+        text(asked.source.address),
+        text(call.service),
+        text(asked.action()),
+        text(call.method),
+        text(call.host),
+        text(call.path),
+        text(asked.resource.as_ref().map(|resource| resource.r#type.as_str())),
+        text(asked.resource.as_ref().map(|resource| resource.id.as_str())),
+        text(decision.verdict),
+        text(decision.reason),
+        asked.policies().collect::<Vec<_>>().join(" "),
+        text(decision.message),
         exchange.outcome().to_owned(),
         exchange.status().map_or_else(String::new, |status| status.to_string()),
-        answer.and_then(|answer| answer.text("/detail")).unwrap_or_default().to_owned(),
-        text("/decision/bundle"),
+        text(answer.and_then(|answer| answer.answered().detail)),
+        text(decision.bundle),
         request.seq.to_string(),
         answer.map_or_else(String::new, |answer| answer.seq.to_string()),
     ];
     fields.map(|value| field(&value)).join(",") + "\r\n"
-}
-
-/// The texts of a list, or what stands at a pointer in each of its elements.
-fn list(list: Option<&Value>, pointer: &str) -> String {
-    let elements = list.and_then(Value::as_array).into_iter().flatten();
-    elements.filter_map(|element| element.pointer(pointer)?.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// One field: control characters spelt out, so that a row stays one line; what a spreadsheet would take for a formula

@@ -1,12 +1,14 @@
 //! OCSF: one event of class API Activity (6003) for each exchange, and for each of the gateway's own events.
 
-use super::rest::{Rest, filled};
+use super::rest::{filled, rest, take, text};
 use super::verb::Verb;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Part};
 use crate::present;
 use keyward_core::clock::Timestamp;
 use keyward_record::EventName;
 use keyward_record::Kind;
+use keyward_record::call::{DeterminingPolicy, Entry, Resource};
+use keyward_record::reading::{Answered, Asked, Headers};
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,14 +20,14 @@ const METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH
 
 /// The event. What the class has no place for stands in `unmapped`.
 pub fn event(exchange: &Exchange) -> Value {
-    let mut request = Rest::of(&exchange.request);
-    let mut answer = exchange.answer.as_ref().map_or_else(Rest::none, Rest::of);
+    let (asked, answered) = (exchange.request.asked(), exchange.answer.as_ref().map(Part::answered).unwrap_or_default());
+    let (mut request, mut answer) = (asked.clone(), answered.clone());
     let mut event = Map::new();
     for part in [
-        classification(exchange),
+        classification(exchange, &asked),
         occurrence(exchange, &mut request, &mut answer),
         outcome(exchange, &mut request, &mut answer),
-        decision(exchange, &mut request),
+        decision(&mut request),
         who(exchange, &mut request),
         what(exchange, &mut request),
         wire(exchange, &mut request, &mut answer),
@@ -35,8 +37,8 @@ pub fn event(exchange: &Exchange) -> Value {
         }
     }
     let mut unmapped = Map::new();
-    unmapped.extend(request.left().map(|left| ("request".to_owned(), left)));
-    unmapped.extend(answer.left().map(|left| ("answer".to_owned(), left)));
+    unmapped.extend(rest(&exchange.request, &asked, &request).map(|left| ("request".to_owned(), left)));
+    unmapped.extend(exchange.answer.as_ref().and_then(|part| rest(part, &answered, &answer)).map(|left| ("answer".to_owned(), left)));
     unmapped.extend(exchange.answer.as_ref().map(|answer| ("answer_sequence".to_owned(), answer.seq.into())));
     if !unmapped.is_empty() {
         event.insert("unmapped".to_owned(), unmapped.into());
@@ -48,8 +50,8 @@ fn is_event(exchange: &Exchange) -> bool {
     exchange.request.kind == Kind::Event
 }
 
-fn classification(exchange: &Exchange) -> Value {
-    let (activity, name) = match Verb::of(exchange) {
+fn classification(exchange: &Exchange, asked: &Asked) -> Value {
+    let (activity, name) = match Verb::of(&asked.call) {
         Verb::Create => (1, "Create"),
         Verb::Read => (2, "Read"),
         Verb::Update => (3, "Update"),
@@ -68,20 +70,19 @@ fn classification(exchange: &Exchange) -> Value {
     })
 }
 
-fn occurrence(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Value {
-    let part = &exchange.request;
-    let same = |value: &Value, own: &str| (value == own).then_some(());
-    for rest in [&mut *request, answer] {
+fn occurrence<'a>(exchange: &Exchange, request: &mut Asked<'a>, answer: &mut Answered<'a>) -> Value {
+    let (part, id) = (&exchange.request, exchange.id.to_string());
+    for (own, kind) in [(&mut request.id, &mut request.kind), (&mut answer.id, &mut answer.kind)] {
         // Said by what the event is.
-        rest.take("/id", |value| same(value, &exchange.id.to_string()));
-        rest.take("/kind", |value| ["request", "answer", "event"].iter().find_map(|kind| same(value, kind)));
+        own.take_if(|own| *own == id);
+        kind.take_if(|kind| ["request", "answer", "event"].contains(kind));
     }
-    let version = request.number("/v");
-    answer.take("/v", |value| value.as_u64().filter(|own| Some(*own) == version));
-    let original = request.text("/time");
-    let counted = (part.text("/event") == Some(EventName::RefusalsCounted.code())).then(|| {
-        let mut moment = |pointer| request.take(pointer, |time| Timestamp::parse(time.as_str()?)).map(Timestamp::millis);
-        (moment("/detail/first/time"), moment("/detail/last/time"), request.number("/detail/count"))
+    let version = request.v.take();
+    answer.v.take_if(|own| Some(*own) == version);
+    let original = text(&mut request.time);
+    let counted = (request.event == Some(EventName::RefusalsCounted.code())).then(|| {
+        let moment = |time: &mut Option<&str>| take(time, |time| Timestamp::parse(time)).map(Timestamp::millis);
+        (moment(&mut request.detail.first.time), moment(&mut request.detail.last.time), request.detail.count.take())
     });
     let (first, last, count) = counted.unwrap_or_default();
     json!({
@@ -91,12 +92,12 @@ fn occurrence(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Val
             "version": VERSION, "profiles": ["security_control"],
             "product": {"name": "keyward", "vendor_name": "keyward"},
             "log_name": "audit trail", "log_version": version.map(|version| version.to_string()),
-            "uid": exchange.id.to_string(), "sequence": part.seq, "original_time": original, "logged_time": part.time.millis(),
+            "uid": id, "sequence": part.seq, "original_time": original, "logged_time": part.time.millis(),
         },
     })
 }
 
-fn outcome(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Value {
+fn outcome(exchange: &Exchange, request: &mut Asked, answer: &mut Answered) -> Value {
     let outcome = exchange.outcome();
     let refused = exchange.request.kind == Kind::Refused;
     let (id, name) = match outcome {
@@ -106,26 +107,25 @@ fn outcome(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Value 
         "unknown" | "open" => (0, "Unknown"),
         other => (99, other),
     };
-    let code = if refused { exchange.request.text("/decision/reason").map(str::to_owned) } else { exchange.status().map(|status| status.to_string()) };
-    let detail = if refused { request.text("/decision/message") } else { answer.text("/detail") };
+    let code = if refused { request.decision.reason.map(str::to_owned) } else { exchange.status().map(|status| status.to_string()) };
+    let detail = if refused { text(&mut request.decision.message) } else { text(&mut answer.detail) };
     json!({"status_id": id, "status": name, "status_code": code, "status_detail": detail})
 }
 
-fn decision(exchange: &Exchange, request: &mut Rest) -> Value {
-    let verdict = |verdict: &Value| match verdict.as_str()? {
+fn decision(request: &mut Asked) -> Value {
+    let verdict = |verdict: &&str| match *verdict {
         "allow" | "pass" => Some((1, "Allowed", "Allowed")),
         "deny" => Some((2, "Denied", "Blocked")),
         _ => None,
     };
-    let Some((action_id, action, disposition)) = request.take("/decision/verdict", verdict) else { return json!({}) };
-    let bundle = exchange.request.text("/decision/bundle");
-    let policy = |policy: &Value| {
-        let known = policy.as_object().is_some_and(|policy| policy.keys().all(|name| ["id", "effect", "message", "item"].contains(&name.as_str())));
-        let [id, effect, message] = ["id", "effect", "message"].map(|name| policy.get(name).and_then(Value::as_str));
-        let data = policy.get("item").map(|item| json!({"item": item}));
-        known.then_some(json!({"decision": effect?, "policy": {"uid": id?, "desc": message?, "version": bundle, "data": data, "is_applied": true}}))
+    let Some((action_id, action, disposition)) = take(&mut request.decision.verdict, verdict) else { return json!({}) };
+    let bundle = request.decision.bundle;
+    let policy = |policy: &Entry<DeterminingPolicy>| {
+        let Entry::Of(DeterminingPolicy::Of { id, effect: Some(effect), item, message: Some(message) }) = policy else { return None };
+        let data = item.map(|item| json!({"item": item}));
+        Some(json!({"decision": effect, "policy": {"uid": id, "desc": message, "version": bundle, "data": data, "is_applied": true}}))
     };
-    let policies: Vec<Value> = request.take("/decision/policies", |list| list.as_array()?.iter().map(policy).collect()).unwrap_or_default();
+    let policies: Vec<Value> = take(&mut request.decision.policies, |list| list.iter().map(policy).collect()).unwrap_or_default();
     json!({
         "action_id": action_id, "action": action, "disposition_id": action_id, "disposition": disposition,
         "policy": policies.first().and_then(|first| first.get("policy")),
@@ -133,26 +133,26 @@ fn decision(exchange: &Exchange, request: &mut Rest) -> Value {
     })
 }
 
-fn who(exchange: &Exchange, request: &mut Rest) -> Value {
+fn who(exchange: &Exchange, request: &mut Asked) -> Value {
     if is_event(exchange) {
         return json!({"actor": {"app_name": "keyward"}, "src_endpoint": {"svc_name": "keyward"}});
     }
-    let kind = |kind: &Value| match kind.as_str()? {
+    let kind = |kind: &&str| match *kind {
         "user" => Some((1, "User")),
         "robot" => Some((4, "Service")),
         "anonymous" => Some((0, "Unknown")),
         _ => None,
     };
-    let kind = request.take("/caller/kind", kind);
-    let groups = |groups: &Value| groups.as_array()?.iter().map(|group| Some(json!({"name": group.as_str()?}))).collect::<Option<Vec<_>>>();
-    let groups = request.take("/caller/groups", groups);
-    let key = request.text("/caller/credential/key_id");
-    let scheme = key.is_some().then(|| request.text("/caller/credential/scheme")).flatten();
-    let address = request.take("/source/address", |address| address.as_str()?.parse::<IpAddr>().ok());
-    let port = request.take("/source/port", |port| u16::try_from(port.as_u64()?).ok());
+    let caller = &mut request.caller;
+    let kind = take(&mut caller.kind, kind);
+    let groups: Option<Vec<_>> = caller.groups.take().map(|groups| groups.iter().map(|group| json!({"name": group})).collect());
+    let key = text(&mut caller.credential.key_id);
+    let scheme = key.and_then(|_| text(&mut caller.credential.scheme));
+    let address = take(&mut request.source.address, |address| address.parse::<IpAddr>().ok());
+    let port = request.source.port.take();
     json!({
         "actor": {"user": {
-            "name": request.text("/caller/name").unwrap_or_else(|| "unknown".to_owned()),
+            "name": text(&mut caller.name).unwrap_or("unknown"),
             "type_id": kind.map(|(id, _)| id), "type": kind.map(|(_, name)| name), "groups": groups,
             "programmatic_credentials": key.map(|key| json!([{"uid": key, "type": scheme}])),
         }},
@@ -160,23 +160,22 @@ fn who(exchange: &Exchange, request: &mut Rest) -> Value {
     })
 }
 
-fn what(exchange: &Exchange, request: &mut Rest) -> Value {
+fn what(exchange: &Exchange, request: &mut Asked) -> Value {
     if is_event(exchange) {
-        let name = request.text("/event").unwrap_or_else(|| "unknown".to_owned());
+        let name = text(&mut request.event).unwrap_or("unknown");
         return json!({"api": {"operation": name, "service": {"name": "keyward"}}});
     }
     // Items stay whole where they are: with each resource goes what is to be done to it.
-    let items = exchange.request.json.get("items").and_then(Value::as_array);
-    let mut resources: Vec<Value> = items.into_iter().flatten().filter_map(|item| resource(item.get("resource")?)).collect();
-    let first = resources.first().cloned();
-    let own = request.take("/resource", |value| resource(value).filter(|value| first.as_ref().is_none_or(|first| first == value)));
+    let mut resources: Vec<Value> = request.resources().map(resource).collect();
+    let first = resources.first();
+    let own = take(&mut request.resource, |own| Some(resource(own)).filter(|own| first.is_none_or(|first| first == own)));
     if first.is_none() {
         resources.extend(own);
     }
     json!({
         "api": {
-            "operation": request.text("/call/action").unwrap_or_else(|| "unknown".to_owned()),
-            "service": {"name": request.text("/call/service")},
+            "operation": text(&mut request.call.action).unwrap_or("unknown"),
+            "service": {"name": text(&mut request.call.service)},
             "request": {"uid": exchange.id.to_string()},
             "response": {"code": exchange.status()},
         },
@@ -184,38 +183,35 @@ fn what(exchange: &Exchange, request: &mut Rest) -> Value {
     })
 }
 
-fn resource(resource: &Value) -> Option<Value> {
-    let object = resource.as_object()?;
-    let known = object.keys().all(|name| ["id", "type", "parent"].contains(&name.as_str()));
-    let (id, kind) = (object.get("id")?.as_str().filter(|_| known)?, object.get("type")?.as_str()?);
-    Some(json!({"uid": id, "type": kind, "data": object.get("parent").map(|parent| json!({"parent": parent}))}))
+fn resource(resource: &Resource) -> Value {
+    json!({"uid": resource.id, "type": resource.r#type, "data": resource.parent.as_ref().map(|parent| json!({"parent": parent}))})
 }
 
-fn wire(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Value {
+fn wire(exchange: &Exchange, request: &mut Asked, answer: &mut Answered) -> Value {
     if is_event(exchange) {
         return json!({});
     }
-    let upstream = answer.take("/upstream/address", |address| address.as_str()?.parse::<SocketAddr>().ok());
-    let (host, path) = (request.text("/call/host"), request.text("/call/path"));
+    let upstream = take(&mut answer.upstream.address, |address| address.parse::<SocketAddr>().ok());
+    let call = &mut request.call;
+    let (host, path) = (text(&mut call.host), text(&mut call.path));
     // The schema wants a path in each `url`.
-    let url = path.map(|path| json!({"hostname": host, "path": path, "query_string": request.text("/call/query")}));
-    let method = request.take("/call/method", |method| METHODS.iter().find(|known| method == **known).copied());
+    let url = path.map(|path| json!({"hostname": host, "path": path, "query_string": text(&mut call.query)}));
     let http_request = json!({
         "uid": exchange.id.to_string(),
-        "http_method": method,
-        "version": request.text("/call/version"),
+        "http_method": call.method.take_if(|method| METHODS.contains(method)),
+        "version": text(&mut call.version),
         "url": url,
-        "user_agent": request.text("/source/agent"),
-        "http_headers": request.take("/call/headers", headers),
-        "body_length": request.number("/body/length"),
+        "user_agent": text(&mut request.source.agent),
+        "http_headers": call.headers.take().map(headers),
+        "body_length": request.body.length.take(),
     });
     let http_response = exchange.status().map(|code| {
-        answer.take("/status", |status| (status.as_u64() == Some(code.into())).then_some(()));
+        answer.status.take_if(|status| *status == code);
         json!({
             "code": code,
-            "content_type": answer.text("/body/media_type"),
-            "http_headers": answer.take("/headers", headers),
-            "body_length": answer.number("/body/length"),
+            "content_type": text(&mut answer.body.media_type),
+            "http_headers": answer.headers.take().map(headers),
+            "body_length": answer.body.length.take(),
         })
     });
     json!({
@@ -225,10 +221,6 @@ fn wire(exchange: &Exchange, request: &mut Rest, answer: &mut Rest) -> Value {
 }
 
 /// `{name: [values]}` as a list of pairs.
-fn headers(headers: &Value) -> Option<Value> {
-    let pairs = headers.as_object()?.iter().map(|(name, values)| {
-        let values = values.as_array()?.iter().map(|value| Some(json!({"name": name, "value": value.as_str()?})));
-        values.collect::<Option<Vec<_>>>()
-    });
-    pairs.collect::<Option<Vec<_>>>().map(|pairs| pairs.concat().into())
+fn headers(headers: Headers) -> Value {
+    headers.iter().flat_map(|(name, values)| values.iter().map(move |value| json!({"name": name, "value": value}))).collect()
 }

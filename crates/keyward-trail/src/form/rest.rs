@@ -1,56 +1,46 @@
-//! What a form has not taken yet. Each form takes out what it has a place for, and hands over what is left: so nothing
-//! is dropped silently, whatever a record holds.
+//! What a form has not taken yet. Each form takes what it has a place for out of what it has read of a record, and hands over
+//! what is left: so nothing is dropped silently, whatever a record holds.
 
 use crate::exchange::Part;
+use keyward_record::reading::Reading;
 use serde_json::{Map, Value, json};
 
-/// A record, less what was taken out of it.
-#[derive(Debug)]
-pub(super) struct Rest(Value);
+/// Takes what was read, when `fits` has a form for it; else it stays.
+pub(super) fn take<T, U>(field: &mut Option<T>, fits: impl FnOnce(&T) -> Option<U>) -> Option<U> {
+    let taken = fits(field.as_ref()?)?;
+    *field = None;
+    Some(taken)
+}
 
-impl Rest {
-    /// Nothing at all: the answer of an exchange that has none.
-    pub fn none() -> Self {
-        Self(Value::Object(Map::new()))
-    }
+/// Takes a text that is not empty.
+pub(super) fn text<'a>(field: &mut Option<&'a str>) -> Option<&'a str> {
+    field.take_if(|text| !text.is_empty())
+}
 
-    /// All of a record. One that is no JSON object is left over as the text that it is.
-    pub fn of(part: &Part) -> Self {
-        match &part.json {
-            Value::Object(_) => Self(part.json.clone()),
-            _ => Self(json!({"damaged": String::from_utf8_lossy(&part.leaf)})),
-        }
-    }
+/// What nobody took of a record: all of it but what was `read` and is not `left`. `None` when that is nothing. A record that is
+/// no JSON object is left over as the text that it is.
+pub(super) fn rest<R: Reading>(part: &Part, read: &R, left: &R) -> Option<Value> {
+    let Value::Object(record) = &part.json else { return Some(json!({"damaged": String::from_utf8_lossy(&part.leaf)})) };
+    let (mut rest, [read, left]) = (record.clone(), read.taken(left));
+    remove_taken(&mut rest, &read, &left);
+    Some(rest).filter(|rest| !rest.is_empty()).map(Value::from)
+}
 
-    /// Takes what stands at a JSON pointer, when `fits` has a form for it; else it stays. The object from which the last
-    /// member is taken goes too.
-    pub fn take<T>(&mut self, pointer: &str, fits: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
-        let taken = fits(self.0.pointer(pointer)?)?;
-        let mut pointer = pointer;
-        while let Some((parent, name)) = pointer.rsplit_once('/') {
-            let object = self.0.pointer_mut(parent).and_then(Value::as_object_mut)?;
-            object.remove(name);
-            if !object.is_empty() {
-                break;
+/// A member goes when all that it holds was read and taken. The object from which the last member goes, goes too.
+fn remove_taken(rest: &mut Map<String, Value>, read: &Map<String, Value>, left: &Map<String, Value>) {
+    for (name, read) in read {
+        let left = left.get(name).unwrap_or(&Value::Null);
+        let Some(own) = rest.get_mut(name).filter(|_| read != left) else { continue };
+        let gone = match (own, read, left) {
+            (Value::Object(own), Value::Object(read), Value::Object(left)) => {
+                remove_taken(own, read, left);
+                own.is_empty()
             }
-            pointer = parent;
+            (own, ..) => own == read,
+        };
+        if gone {
+            rest.remove(name);
         }
-        Some(taken)
-    }
-
-    /// A text that is not empty.
-    pub fn text(&mut self, pointer: &str) -> Option<String> {
-        self.take(pointer, |value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
-    }
-
-    /// A whole number that is not negative.
-    pub fn number(&mut self, pointer: &str) -> Option<u64> {
-        self.take(pointer, Value::as_u64)
-    }
-
-    /// What nobody took; `None` when that is nothing.
-    pub fn left(self) -> Option<Value> {
-        Some(self.0).filter(|value| value.as_object().is_none_or(|object| !object.is_empty()))
     }
 }
 
@@ -75,13 +65,25 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_stays_and_what_is_emptied_goes() {
-        let mut rest = Rest(json!({"a": {"b": {"c": "x"}}, "n": -1, "e": "", "list": []}));
-        assert_eq!(rest.text("/a/b/c").as_deref(), Some("x"));
-        assert_eq!((rest.text("/a/b/c"), rest.number("/n"), rest.text("/e"), rest.text("/list/0")), (None, None, None, None));
-        assert_eq!(rest.left(), Some(json!({"n": -1, "e": "", "list": []})));
-        let mut rest = Rest(json!({"a": {"b": 1}}));
-        assert_eq!(rest.number("/a/b"), Some(1));
-        assert_eq!(rest.left(), None);
+        let left = |mut record: Value, read: Value, left: Value| {
+            remove_taken(record.as_object_mut().unwrap(), read.as_object().unwrap(), left.as_object().unwrap());
+            record
+        };
+        let record = json!({"a": {"b": {"c": "x"}}, "n": -1, "e": "", "list": [], "null": null});
+        let read = json!({"a": {"b": {"c": "x"}}, "n": null, "e": "", "list": null, "null": null});
+        assert_eq!(left(record.clone(), read.clone(), read.clone()), record);
+        let taken = json!({"a": {"b": {"c": null}}, "n": null, "e": "", "list": null, "null": null});
+        assert_eq!(left(record, read, taken), json!({"n": -1, "e": "", "list": [], "null": null}));
+        assert_eq!(left(json!({"a": {"b": 1}}), json!({"a": {"b": 1}}), json!({"a": null})), json!({}));
+        let newer = json!({"a": {"b": 1, "of-tomorrow": 2}});
+        assert_eq!(left(newer.clone(), json!({"a": {"b": 1}}), json!({"a": null})), newer, "it was not read whole");
+    }
+
+    #[test]
+    fn what_is_taken_is_no_more_there() {
+        let (mut some, mut empty, mut number) = (Some("x"), Some(""), Some(7));
+        assert_eq!((text(&mut some), text(&mut some), text(&mut empty), empty), (Some("x"), None, None, Some("")));
+        assert_eq!((take(&mut number, |_| None::<()>), take(&mut number, |n| Some(n + 1)), number), (None, Some(8), None));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What a call does, in the four words that all audit forms share.
 
-use crate::exchange::Exchange;
-use serde_json::Value;
+use keyward_record::reading::Call;
 
 /// What a call does to what it acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +40,14 @@ const WORDS: &[(&str, Verb)] = &[
 
 impl Verb {
     /// By the operation's first word; else by the groups that its document puts it in; else by the method.
-    pub fn of(exchange: &Exchange) -> Self {
-        let request = &exchange.request;
-        let operation = request.text("/call/operation").unwrap_or_default();
+    pub fn of(call: &Call) -> Self {
+        let operation = call.operation.unwrap_or_default();
         let operation = ["Batch", "Nova", "Glance"].iter().find_map(|prefix| operation.strip_prefix(prefix)).unwrap_or(operation);
         if let Some((_, verb)) = WORDS.iter().find(|(word, _)| operation.starts_with(word)) {
             return *verb;
         }
-        let groups = request.json.pointer("/call/groups").and_then(Value::as_array);
-        let within = |group: &str| groups.is_some_and(|groups| groups.iter().any(|g| g == group));
-        match request.text("/call/method") {
+        let within = |group| call.groups.as_ref().is_some_and(|groups| groups.contains(&group));
+        match call.method {
             _ if within("read") || within("discovery") => Self::Read,
             _ if within("delete") => Self::Delete,
             Some("GET" | "HEAD" | "OPTIONS") => Self::Read,
