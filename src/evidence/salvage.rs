@@ -16,7 +16,7 @@ use anyhow::{Context, anyhow, ensure};
 use keyward_core::causes::causes;
 use keyward_record::Entry;
 use keyward_record::Event;
-use keyward_record::event::{By, Span};
+use keyward_record::event::{By, Salvaged, Span};
 use keyward_record::leaf_hash;
 use keyward_tlog::verify::report::named;
 use keyward_trail::absent::{Absent, Why};
@@ -208,11 +208,11 @@ fn unproven(records: &Range<u64>) -> String {
 /// The record of the salvage, at the trail's new end.
 fn last_batch(report: &Report, reason: &str, by: &By) -> Batch {
     let records: Vec<_> = report.lost.iter().map(Span::of).collect();
-    let (reason, by, notes) = (reason.to_owned(), by.clone(), report.notes.clone());
-    let (found_again, bodies_lost) = (report.found_again, report.bodies_lost.len() as u64);
+    let (reason, by) = (reason.to_owned(), by.clone());
+    let found = Salvaged { found_again: report.found_again, bodies_lost: report.bodies_lost.len() as u64, notes: report.notes.clone() };
     let event = match records.is_empty() {
-        true => Event::StoreRebuilt { records, reason, by, found_again, bodies_lost, notes },
-        false => Event::RecordsLost { records, reason, by, found_again, bodies_lost, notes },
+        true => Event::StoreRebuilt { records, reason, by, found },
+        false => Event::RecordsLost { records, reason, by, found },
     };
     let event = event.record();
     // Exchanges that the last run has left open, and whose answers are lost, are closed by the next start: it looks from here on.

@@ -12,6 +12,7 @@ use std::ops::Range;
 mod detail;
 
 pub use detail::{By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, Removal, RetentionPolicy, Span, TreeHead, TurnedAway};
+pub use detail::{By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, RetentionPolicy, Salvaged, Span, TreeHead, TurnedAway};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal { $($(#[$meta:meta])* $field:ident: $type:ty,)* })+) => {
@@ -251,15 +252,9 @@ events! {
         /// Who did it.
         #[serde(default)]
         by: By,
-        /// Records that were found again.
-        #[serde(default)]
-        found_again: u64,
-        /// Bodies that were lost.
-        #[serde(default)]
-        bodies_lost: u64,
-        /// What else was found, a sentence each.
-        #[serde(default)]
-        notes: Vec<String>,
+        /// What was found.
+        #[serde(flatten)]
+        found: Salvaged,
     }
     /// A damaged store was rebuilt, and no record is lost.
     StoreRebuilt = "store-made-anew" {
@@ -270,15 +265,9 @@ events! {
         reason: String,
         /// Who did it.
         by: By,
-        /// Records that were found again.
-        #[serde(default)]
-        found_again: u64,
-        /// Bodies that were lost.
-        #[serde(default)]
-        bodies_lost: u64,
-        /// What else was found, a sentence each.
-        #[serde(default)]
-        notes: Vec<String>,
+        /// What was found.
+        #[serde(flatten)]
+        found: Salvaged,
     }
     /// An operator went on with a trail that does not continue what was signed.
     TrailAccepted = "trail-accepted" {
@@ -395,5 +384,7 @@ mod tests {
     fn older_records_are_read() {
         let pruned = br#"{"v":1,"kind":"event","id":"i","time":"t","event":"records-pruned","detail":{"records":[{"first":0,"last":7}]}}"#;
         assert!(Event::of_leaf(pruned).unwrap().gone().eq(std::iter::once(0..8)));
+        let lost = Event::of_leaf(br#"{"event":"records-lost","detail":{"records":[{"first":0,"last":7}]}}"#).unwrap();
+        assert!(matches!(&lost, Event::RecordsLost { found, .. } if *found == Salvaged::default()) && lost.gone().eq(std::iter::once(0..8)));
     }
 }

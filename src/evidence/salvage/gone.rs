@@ -23,8 +23,10 @@ impl Told {
         let Some(event) = (if entry.kind == Kind::Event { Event::of_leaf(&entry.leaf) } else { None }) else { return };
         self.absent.extend(told(seq, &event));
         self.erased.extend(event.bodies_erased());
-        if let Event::RecordsLost { bodies_lost: count @ 1.., .. } | Event::StoreRebuilt { bodies_lost: count @ 1.., .. } = event {
-            self.bodies_lost.push((seq, count));
+        if let Event::RecordsLost { found, .. } | Event::StoreRebuilt { found, .. } = event
+            && found.bodies_lost > 0
+        {
+            self.bodies_lost.push((seq, found.bodies_lost));
         }
     }
 

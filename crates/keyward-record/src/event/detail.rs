@@ -114,6 +114,22 @@ pub struct RetentionPolicy {
     pub max_bytes: Option<u64>,
 }
 
+/// What was found in a damaged store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// Its fields stand among those of an event, whose own sentence the schema has.
+#[schemars(description = "")]
+pub struct Salvaged {
+    /// Records that were found again.
+    #[serde(default)]
+    pub found_again: u64,
+    /// Bodies that were lost.
+    #[serde(default)]
+    pub bodies_lost: u64,
+    /// What else was found, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
 /// The records of a pack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PackedRecords {
