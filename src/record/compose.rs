@@ -17,14 +17,11 @@ use keyward_decision::request::{PeerTls, RequestHead};
 use keyward_record::call::{
     self, Body, Bounded, Call, Caller, Certificate, Credential, DeterminingPolicy, Entry, Outcome, Parent, RawHead, Request, Source, Tls, Upstream,
 };
-use keyward_record::{Content, Kind, Leaf, Record, VERSION};
+use keyward_record::{Content, Kind, Leaf, Record, VERSION, canonical};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// Parts of a leaf into which a cloud or a caller can write what it was shown. The rest is what the gateway saw and
-/// judged: there nothing gives way to an echo, or a caller could blank its own record by calling its facts a secret.
-const ECHOING: &[&str] = &["/detail", "/headers", "/signed", "/decision/errors", "/decision/explanation", "/decision/message", "/decision/shadow_errors"];
 
 /// Microseconds by stage.
 pub type Timings = BTreeMap<&'static str, u64>;
@@ -151,7 +148,7 @@ impl Composer {
             resource: facts.and_then(|facts| facts.items.first()?.resource.as_ref()).map(resource),
         };
         let kind = if decision.verdict == Verdict::Allow { Kind::Forwarded } else { Kind::Refused };
-        (self.finish(&shown, head.id, kind, head.received, &Leaf::Request(Box::new(request)), content), shown)
+        (self.finish(&shown, head.id, kind, head.received, Leaf::Request(Box::new(request)), content), shown)
     }
 
     /// The record of a forwarded call's outcome.
@@ -196,19 +193,44 @@ impl Composer {
             timing_us: Some(answer.timings.iter().map(|(stage, micros)| ((*stage).to_owned(), *micros)).collect()),
             detail: (!answer.fault.is_empty()).then(|| self.cut(&answer.fault, 512, shown)),
         };
-        (self.finish(shown, id, Kind::Answer, time, &Leaf::Answer(Box::new(leaf)), content), outcome)
+        (self.finish(shown, id, Kind::Answer, time, Leaf::Answer(Box::new(leaf)), content), outcome)
     }
 
     /// Scrubs, bounds and freezes a leaf.
-    fn finish(&self, shown: &Shown, id: AuditId, kind: Kind, time: Timestamp, leaf: &Leaf, content: Option<Content>) -> Record {
-        let mut leaf = serde_json::to_value(leaf).unwrap_or_default();
-        for part in ECHOING {
-            if let Some(part) = leaf.pointer_mut(part) {
-                self.redactor.scrub(part, shown);
+    fn finish(&self, shown: &Shown, id: AuditId, kind: Kind, time: Timestamp, mut leaf: Leaf, content: Option<Content>) -> Record {
+        self.scrub_echoes(&mut leaf, shown);
+        let mut json = serde_json::to_value(&leaf).unwrap_or_default();
+        let clean = if self.redactor.scrub(&mut json, &Shown::default()) { Leaf::deserialize(&json).ok() } else { Some(leaf) };
+        // Were it no record any more, its secrets would be out of it all the same.
+        Record { id, kind, time, leaf: clean.map_or_else(|| canonical(&json), bound::shorten), content }
+    }
+
+    /// Takes what was shown out of the parts of a leaf into which a cloud or a caller can write it. The rest is what the
+    /// gateway saw and judged: there nothing gives way to an echo, or a caller could blank its own record by calling its facts a
+    /// secret.
+    fn scrub_echoes(&self, leaf: &mut Leaf, shown: &Shown) {
+        let mut texts: Vec<&mut String> = Vec::new();
+        match leaf {
+            Leaf::Request(request) => {
+                let call::Decision { message, errors, explanation, shadow_errors, .. } = &mut request.decision;
+                let lists = [Some(errors), Some(explanation), request.signed.as_mut().map(|signed| &mut signed.headers)];
+                texts.push(message);
+                texts.extend(lists.into_iter().flatten().filter_map(Bounded::whole_mut).flatten());
+                texts.extend(shadow_errors.iter_mut().flatten());
+            }
+            Leaf::Answer(answer) => {
+                texts.extend(&mut answer.detail);
+                if let Some(headers) = answer.headers.as_mut().and_then(Bounded::whole_mut) {
+                    self.redactor.scrub_headers(headers, shown);
+                }
+            }
+            Leaf::Event(_) => {}
+        }
+        for text in texts {
+            if let Some(clean) = self.redactor.scrub_text(text, shown) {
+                *text = clean;
             }
         }
-        self.redactor.scrub(&mut leaf, &Shown::default());
-        Record { id, kind, time, leaf: bound::shorten(leaf), content }
     }
 
     /// At most so many characters, once secrets are out: the first part of one would no longer be recognised.

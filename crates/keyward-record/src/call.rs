@@ -424,6 +424,13 @@ pub enum Bounded<T> {
     Cut(Vec<Value>),
 }
 
+impl<T> Bounded<T> {
+    /// The part, where nothing says that some of it was left out.
+    pub fn whole_mut(&mut self) -> Option<&mut T> {
+        if let Self::Of(part) = self { Some(part) } else { None }
+    }
+}
+
 impl<T: Default> Default for Bounded<T> {
     fn default() -> Self {
         Self::Of(T::default())
