@@ -16,9 +16,10 @@ use keyward_trail::erasure::{ERASURES, Erased, Erasure};
 use keyward_trail::journal::{self, Journal};
 use keyward_trail::notary::start::is_whole;
 use keyward_trail::retention::{Holds, RETENTION};
+use keyward_record::event::{By, Span};
+use keyward_trail::retention::{Holds, Next, RETENTION, Sealed, State};
 use keyward_trail::store::{Store, StoreError};
 use keyward_trail::tiered::TieredStore;
-use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,31 +50,26 @@ pub fn retention(args: &RetentionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(state: &Value) -> String {
+fn shown(state: &State) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{name:<10} {value}").unwrap_or_default();
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
-    let days = state.pointer("/policy/max_age_seconds").and_then(Value::as_u64).map(|seconds| format!("{} days", seconds / 86_400));
-    let bytes = state.pointer("/policy/max_bytes").and_then(Value::as_u64).map(|bytes| format!("{} on the disk", mega(bytes)));
+    let days = state.policy.max_age_seconds.map(|seconds| format!("{} days", seconds / 86_400));
+    let bytes = state.policy.max_bytes.map(|bytes| format!("{} on the disk", mega(bytes)));
     let bounds: Vec<_> = days.into_iter().chain(bytes).collect();
     line("kept", if bounds.is_empty() { "for ever".to_owned() } else { format!("for {}", bounds.join(", and up to ")) });
-    if let Some(error) = state["error"].as_str() {
-        line("PROBLEM", error.to_owned());
-    } else {
-        line("sealed", format!("{} segments, {}", number(&state["segments"]), mega(number(&state["bytes"]))));
+    match &state.next {
+        Next::Unknown { error } => line("PROBLEM", error.clone()),
+        Next::Planned { segments, bytes, .. } => line("sealed", format!("{segments} segments, {}", mega(*bytes))),
     }
-    let list = |key: &str| state[key].as_array().cloned().unwrap_or_default();
-    let records = |value: &Value| format!("records {} to {}", number(&value["first"]), number(&value["last"]));
-    let segment = |value: &Value| format!("{}, until {}, {}", records(value), value["until"].as_str().unwrap_or("?"), mega(number(&value["bytes"])));
-    for (name, key) in [("pruned", "pruned"), ("lost", "lost")] {
-        list(key).iter().for_each(|range| line(name, records(range)));
-    }
-    list("due").iter().for_each(|value| line("due", segment(value)));
-    list("waiting").iter().for_each(|value| line("waiting", format!("{}: a push has not sent them, or an exchange is open", segment(value))));
-    list("held").iter().for_each(|value| line("held", format!("{} by `{}`", segment(&value["segment"]), value["hold"].as_str().unwrap_or("?"))));
-    for hold in list("holds") {
-        let part = |key: &str| hold.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
-        line("hold", format!("`{}`: {} ({})", part("name"), part("where"), part("reason")));
+    let records = |span: &Span| format!("records {} to {}", span.first, span.last);
+    let segment = |sealed: &Sealed| format!("{}, until {}, {}", records(&sealed.records), sealed.until, mega(sealed.bytes));
+    state.pruned.iter().for_each(|span| line("pruned", records(span)));
+    state.lost.iter().for_each(|span| line("lost", records(span)));
+    if let Next::Planned { due, waiting, held, holds, .. } = &state.next {
+        due.iter().for_each(|sealed| line("due", segment(sealed)));
+        waiting.iter().for_each(|sealed| line("waiting", format!("{}: a push has not sent them, or an exchange is open", segment(sealed))));
+        held.iter().for_each(|held| line("held", format!("{} by `{}`", segment(&held.segment), held.hold)));
+        holds.iter().for_each(|hold| line("hold", format!("`{}`: {} ({})", hold.name, hold.r#where, hold.reason)));
     }
     text
 }

@@ -5,9 +5,11 @@
 
 mod holds;
 mod keeper;
+mod state;
 
 pub use self::holds::{Hold, Holds, HoldsError};
 pub use self::keeper::Keeper;
+pub use self::state::{Held, Next, Sealed, State};
 
 use super::absent::{Absent, Why};
 use super::filter::{Filter, FilterError, WHERE};
@@ -20,7 +22,6 @@ use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
 use keyward_record::event::{RetentionPolicy, Span};
 use keyward_record::{Event, EventName};
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -299,25 +300,22 @@ impl Retention {
     }
 
     /// The policy, what is on hold, what would go now and what is gone, for people and programs.
-    pub fn state(&self, now: Timestamp) -> Value {
+    pub fn state(&self, now: Timestamp) -> State {
         let absent = self.store.absent();
-        let gone = |why: Why| joined(absent.iter().filter(|absent| absent.why == why).map(Absent::range)).iter().map(Span::of).collect::<Vec<_>>();
-        let mut state = json!({"policy": self.recorded_policy(), "pruned": gone(Why::Pruned), "lost": gone(Why::Lost)});
+        let gone = |why: Why| joined(absent.iter().filter(|absent| absent.why == why).map(Absent::range)).iter().map(Span::of).collect();
         let planned = self.holds().map_err(RetentionError::from).and_then(|holds| Ok((self.plan(&holds, now)?, holds)));
-        let more = match planned {
-            Ok((plan, holds)) => json!({
-                "segments": plan.segments, "bytes": plan.bytes,
-                "due": plan.prune.iter().map(about_json).collect::<Vec<_>>(),
-                "waiting": plan.waiting.iter().map(about_json).collect::<Vec<_>>(),
-                "held": plan.held.iter().map(|(name, about)| json!({"hold": name, "segment": about_json(about)})).collect::<Vec<_>>(),
-                "holds": holds.recorded(),
-            }),
-            Err(error) => json!({"error": causes(&error)}),
+        let next = match planned {
+            Ok((plan, holds)) => Next::Planned {
+                segments: plan.segments as u64,
+                bytes: plan.bytes,
+                due: plan.prune.iter().map(Sealed::of).collect(),
+                waiting: plan.waiting.iter().map(Sealed::of).collect(),
+                held: plan.held.iter().map(|(hold, about)| Held { hold: hold.clone(), segment: Sealed::of(about) }).collect(),
+                holds: holds.recorded(),
+            },
+            Err(error) => Next::Unknown { error: causes(&error) },
         };
-        if let (Some(state), Value::Object(more)) = (state.as_object_mut(), more) {
-            state.extend(more);
-        }
-        state
+        State { policy: self.recorded_policy(), pruned: gone(Why::Pruned), lost: gone(Why::Lost), next }
     }
 }
 
@@ -331,10 +329,6 @@ fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     joined
-}
-
-fn about_json(about: &About) -> Value {
-    json!({"first": about.range.start, "last": about.range.end.saturating_sub(1), "until": about.last_time.rfc3339(), "bytes": about.bytes})
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use keyward_core::clock::AuditId;
 use keyward_record::Event;
 use keyward_record::event::{By, Span};
 use keyward_record::{Kind, Record, canonical};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -153,7 +154,7 @@ fn a_hold_keeps_its_segment_and_the_one_with_its_answers() {
     assert_eq!(firsts(&plan.prune), [128, 192, 256]);
     assert!(site.there().into_iter().eq((0..128).chain(320..321)));
     assert_eq!(site.metrics.held_segments.get(), 2);
-    let state = site.retention.state(at(10_000));
+    let state = json!(site.retention.state(at(10_000)));
     assert_eq!((&state["pruned"], &state["holds"][0]["reason"]), (&json!([{"first": 128, "last": 319}]), &json!("asked for by counsel")));
     // Released, it goes.
     let holds = site.holds("");
@@ -168,7 +169,7 @@ fn unreadable_holds_keep_everything() {
     let site = site(dir.path(), Some(Duration::from_secs(1)), None);
     std::fs::write(dir.path().join("holds.toml"), "[[hold]]\nname = 'x'\nwhere = 'caller ='\nreason = 'y'\n").unwrap();
     assert!(site.retention.holds().unwrap_err().to_string().contains("hold `x`"));
-    assert!(site.retention.state(at(9))["error"].as_str().unwrap().contains("nothing is pruned"));
+    assert!(json!(site.retention.state(at(9)))["error"].as_str().unwrap().contains("nothing is pruned"));
 }
 
 #[test]
