@@ -11,8 +11,7 @@ use std::ops::Range;
 
 mod detail;
 
-pub use detail::{By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, Removal, RetentionPolicy, Span, TreeHead, TurnedAway};
-pub use detail::{By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, RetentionPolicy, Salvaged, Span, TreeHead, TurnedAway};
+pub use detail::{By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, Removal, RetentionPolicy, Salvaged, Span, TreeHead, TurnedAway};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal { $($(#[$meta:meta])* $field:ident: $type:ty,)* })+) => {
