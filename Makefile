@@ -28,6 +28,7 @@ test: lint unit doc clients readers fuzz-short ## Run everything that CI runs
 lint: | cargo ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --no-default-features -- -D warnings
 
 # The tests of failing disks inject faults by strace, and say so when they cannot.
 tracer:

@@ -9,7 +9,6 @@ pub mod shipped;
 pub mod record;
 pub mod texts;
 pub mod known;
-pub mod generate;
 pub mod rate;
 pub mod flood;
 pub mod evidence;
@@ -17,13 +16,14 @@ pub mod gate;
 pub mod answer;
 pub mod listen;
 pub mod proxy;
-pub mod signing;
-pub mod sandbox;
 pub mod push;
 pub mod backup;
 pub mod pack;
 pub mod config;
 pub mod admin;
 pub mod app;
+#[cfg(feature = "demo")]
+pub mod generate;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod cli;

@@ -4,7 +4,7 @@ use super::backup::{self, BackupArgs, RestoreArgs};
 use super::export::{self, ExportArgs, FollowArgs};
 use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use super::pack::{self, PackArgs};
-use super::trail::{self, GenerateArgs, ReindexArgs};
+use super::trail::{self, ReindexArgs};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use keyward_core::clock::AuditId;
@@ -83,7 +83,8 @@ pub enum Audit {
     #[command(
         after_help = "Example:\n  keyward audit generate --records 1000000 --dir trail\n  keyward audit query --dir trail --decision deny --count --by policy"
     )]
-    Generate(GenerateArgs),
+    #[cfg(feature = "demo")]
+    Generate(super::demo::GenerateArgs),
     /// Makes the indexes of a stopped gateway's trail anew; they are derived from its records, and made by a gateway too.
     #[command(after_help = "Example:\n  keyward audit reindex --dir data/audit")]
     Reindex(ReindexArgs),
@@ -245,7 +246,8 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Backup(args) => return backup::backup(&args),
         Audit::Restore(args) => return backup::restore(&args),
         Audit::Salvage(args) => return keep::run_salvage(&args),
-        Audit::Generate(args) => return trail::generate(&args),
+        #[cfg(feature = "demo")]
+        Audit::Generate(args) => return super::demo::generate(&args),
         Audit::Reindex(args) => return trail::reindex(&args),
     };
     let form = form(format);

@@ -22,20 +22,19 @@ mod keep;
 mod output;
 mod pack;
 mod policy;
+#[cfg(feature = "demo")]
+mod demo;
 mod trail;
 
 use crate::app::{Gateway, Prepared, Problems, check_doors, files};
 use crate::config::{Draft, Settings};
-use crate::{demo, log, sandbox};
+use crate::log;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use keyward_core::secret::DigestKey;
-use keyward_decision::catalog::Catalog;
 use std::io::{ErrorKind, IsTerminal, Read};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
@@ -65,16 +64,9 @@ enum Command {
         after_help = "Example:\n  keyward serve --config config/keyward.toml --set limits.body_bytes_max=10485760\n\nSIGHUP reads callers and policies anew; SIGTERM finishes what is in flight and closes the journal."
     )]
     Serve(ServeArgs),
-    /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a score of calls.
-    #[command(
-        after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should\n  keyward demo --dir try keeps its folder: change try/policies, and SIGHUP reads them anew"
-    )]
-    Demo(Demo),
-    /// Runs the sandbox clouds alone: stand-ins with state for every service of the catalogue, on one port, by Host.
-    #[command(
-        after_help = "Example:\n  keyward sandbox --listen 127.0.0.1:9090 &\n  curl -s -H 'Host: openapi-rdc.aliyuncs.com' -H 'x-yunxiao-token: pt-sandboxBuildBot_0002' \\\n    http://127.0.0.1:9090/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys"
-    )]
-    Sandbox(SandboxArgs),
+    #[cfg(feature = "demo")]
+    #[command(flatten)]
+    Trial(demo::Trial),
     /// Checks configuration, catalogue, callers and policies; binds no port and writes nothing.
     #[command(
         after_help = "Example:\n  keyward check --config config/keyward.toml --set policies.dir=policies\n\nExits with 0 when all is well, else with 1 and a line for each mistake: file, place, what to do."
@@ -92,38 +84,24 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Demo {
-    /// Where the gateway listens.
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Where the admin listens.
-    #[arg(long, default_value = "127.0.0.1:9901")]
-    admin: SocketAddr,
-    /// Ends after the calls.
-    #[arg(long)]
-    once: bool,
-    /// Works in this folder and keeps it, with the policies and the trail that it finds there; by default in a temporary one.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct SandboxArgs {
-    /// Where the clouds listen. Loopback only: their credentials are in the source.
-    #[arg(long, default_value = "127.0.0.1:9090")]
-    listen: SocketAddr,
-    /// The folder of OpenAPI documents.
-    #[arg(long, default_value = "config/apis")]
-    apis: PathBuf,
-}
-
-#[derive(Debug, Args)]
 struct ServeArgs {
     #[command(flatten)]
     configured: Configured,
     /// Goes on with a trail that does not continue what was signed before. The reason becomes a record.
     #[arg(long, value_name = "WHY")]
     accept_trail: Option<String>,
+}
+
+impl Command {
+    /// Runs until somebody ends it.
+    fn stays(&self) -> bool {
+        match self {
+            Self::Serve(_) => true,
+            #[cfg(feature = "demo")]
+            Self::Trial(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The configuration that a command works with.
@@ -154,7 +132,7 @@ pub fn main() -> ExitCode {
     start_logging(cli.log_json);
     files::survive_length();
     // Whoever supervises a gateway that ends waits for it to end.
-    let patience = if matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Sandbox(_)) { log::BRIEFLY } else { log::PATIENTLY };
+    let patience = if cli.command.stays() { log::BRIEFLY } else { log::PATIENTLY };
     let code = match run(cli.command) {
         Ok(code) => code,
         // Whoever reads our output may stop when it has enough.
@@ -169,14 +147,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    if matches!(command, Command::Serve(_) | Command::Demo(_) | Command::Audit(_) | Command::Digest(_)) {
+    if command.stays() || matches!(command, Command::Audit(_) | Command::Digest(_)) {
         // Whatever is made of the trail, by us or by the engine, is its owner's alone.
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     }
     match command {
         Command::Serve(args) => serve(args),
-        Command::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),
-        Command::Sandbox(args) => run_sandbox(&args),
+        #[cfg(feature = "demo")]
+        Command::Trial(trial) => trial.run(),
         Command::Check(configured) => check(&configured),
         Command::Audit(command) => audit::run(command),
         Command::Policy(command) => policy::run(command),
@@ -226,21 +204,6 @@ fn checked(configured: &Configured) -> Result<(Prepared, Vec<String>), Problems>
         (Ok(prepared), Ok(warnings)) => Ok((prepared, warnings)),
         (prepared, doors) => Err(Problems([prepared.err(), doors.err()].into_iter().flatten().flat_map(|more| more.0).collect())),
     }
-}
-
-fn run_sandbox(args: &SandboxArgs) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(args.listen.ip().is_loopback(), "the sandbox listens on loopback only: anybody who reads its source knows its credentials");
-    let catalog = Catalog::load(&args.apis).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(args.listen).await.with_context(|| format!("sandbox listener {}", args.listen))?;
-        tracing::info!(address = %listener.local_addr()?, "the sandbox clouds listen");
-        let ended = async {
-            tokio::signal::ctrl_c().await.ok();
-        };
-        sandbox::serve(listener, Arc::new(catalog), sandbox::Settings::default(), ended).await?;
-        Ok(ExitCode::SUCCESS)
-    })
 }
 
 fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,7 @@
 //! The demo's calls: what each shows, and what must become of it.
 
-use crate::sandbox::settings::{ORGANIZATION, PARTNER_PROJECT, PROJECT};
 use keyward_core::clock::Timestamp;
+use keyward_testkit::sandbox::settings::{ORGANIZATION, PARTNER_PROJECT, PROJECT};
 use serde_json::{Value, json};
 
 /// One call.

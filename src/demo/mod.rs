@@ -6,11 +6,11 @@ pub mod stage;
 
 use crate::app::{Gateway, Prepared};
 use crate::config::Draft;
-use crate::sandbox::{self, Sandbox};
-use crate::signing;
 use anyhow::Context;
 use calls::{Call, Credential};
 use keyward_delivery::client;
+use keyward_testkit::sandbox::{self, Sandbox};
+use keyward_testkit::signing;
 use keyward_trail::exchange::Exchange;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -96,7 +96,7 @@ pub(super) struct Follower {
 /// The way to the receiver.
 enum Way {
     Syslog(Box<syslog::Sender>),
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
 }
 
 impl Follower {
@@ -197,7 +197,7 @@ impl Follower {
         let Prepared { settings, tls } = &self.push;
         if settings.is_webhook() {
             let (url, credential) = (settings.to.clone(), settings.credential.clone());
-            return Way::Webhook(Webhook { url, tls: Some(tls.clone()), credential, any_success: false });
+            return Way::Webhook(Box::new(Webhook { url, tls: Some(tls.clone()), credential, any_success: false }));
         }
         Way::Syslog(Box::new(syslog::Sender::new(&settings.to, tls, settings.accept_bare_close)))
     }

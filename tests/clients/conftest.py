@@ -15,7 +15,7 @@ for variable in [name for name in os.environ if name.lower() in ("http_proxy", "
     # Every client here obeys them, and would leave loopback.
     del os.environ[variable]
 
-# What the sandbox clouds know: src/sandbox/settings.rs, src/sandbox/state.rs.
+# What the sandbox clouds know: crates/keyward-testkit/src/sandbox/settings.rs, state.rs.
 REGION = "cn-north-4"
 PROJECT = "0123456789abcdef0123456789abcdef"
 PARTNER_PROJECT = "7c2d9e1f0a3b4c5d8e6f7a8b9c0d1e2f"

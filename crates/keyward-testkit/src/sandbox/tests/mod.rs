@@ -28,7 +28,8 @@ const CPH: &str = "cph.cn-north-4.myhuaweicloud.com";
 const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5S4J2Yl35xp2jkNOIpGvM48qnA/rxAEX1Er4b9JJD8 dev@example.com";
 
 // Read once for all tests: in a debug build a document takes a while.
-static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/apis"))).unwrap()));
+static CATALOG: LazyLock<Arc<Catalog>> =
+    LazyLock::new(|| Arc::new(Catalog::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/apis"))).unwrap()));
 static DOCUMENTS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let read = |file: &str| serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     CATALOG.services().map(|(service, _)| (service.name.clone(), read(&service.file))).collect()
