@@ -34,9 +34,9 @@ use keyward_core::secret::DigestKey;
 
 use crate::record::compose::Composer;
 use crate::record::redact::Redactor;
-use crate::texts;
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use keyward_core::texts;
 use keyward_record::Event;
 use keyward_trail::erasure;
 use keyward_trail::held;
@@ -149,7 +149,7 @@ impl Gateway {
             tracing::warn!("{note}");
         }
         // Only now: another process could have had the folder, and on a full disk there was no room.
-        texts::keep(&settings.audit_dir, &catalog, &rules.policies)
+        texts::keep(&settings.audit_dir, &catalog.documents, &rules.policies.source)
             .context("the texts of policies and catalogue cannot be kept: see to the disk, then start again")?;
         if recovery.closed_unknown > 0 {
             tracing::warn!(exchanges = recovery.closed_unknown, "the last run left exchanges open; their outcome is on record as unknown");

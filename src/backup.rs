@@ -9,9 +9,9 @@
 //!
 //! The keys by which checkpoints are signed and secrets digested are not in it: they are kept apart.
 
-use crate::texts;
 use anyhow::{Context, ensure};
 use keyward_core::clock::Timestamp;
+use keyward_core::texts;
 use keyward_record::Entry;
 use keyward_record::Event;
 use keyward_record::Record;

@@ -1,6 +1,6 @@
 //! Names that a question may ask for although no record has them: those of the rules that were ever in force.
 
-use crate::texts::{self, Text};
+use keyward_core::texts::{self, Text};
 use keyward_decision::catalog::Catalog;
 use keyward_trail::known::Names;
 use regex::Regex;

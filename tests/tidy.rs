@@ -83,6 +83,7 @@ fn so_do_the_modules_of_a_record_and_of_the_crates() {
     check_order("src/record.rs", "src/record", "super::");
     check_order("crates/keyward-decision/src/lib.rs", "crates/keyward-decision/src", "crate::");
     check_order("crates/keyward-delivery/src/lib.rs", "crates/keyward-delivery/src", "crate::");
+    check_order("crates/keyward-pack/src/lib.rs", "crates/keyward-pack/src", "super::");
     check_order("crates/keyward-tlog/src/lib.rs", "crates/keyward-tlog/src", "crate::");
     check_order("crates/keyward-trail/src/lib.rs", "crates/keyward-trail/src", "super::");
     check_order("crates/keyward-trail/src/lib.rs", "crates/keyward-trail/src", "crate::");
@@ -97,9 +98,10 @@ fn crates_have_walls() {
     const NETWORK: &[&str] = &["axum", "hyper", "rustls"];
     const POLICIES: &[&str] = &["cedar-policy", "oas3", "jsonschema"];
     let crates: &[Wall] = &[
-        ("keyward-core", &[], &[NETWORK, POLICIES, &["serde_json", "sled", "tokio"]]),
+        ("keyward-core", &[], &[NETWORK, POLICIES, &["sled", "tokio"]]),
         ("keyward-decision", &["keyward-core"], &[NETWORK, &["prometheus", "sled"]]),
         ("keyward-delivery", &["keyward-core"], &[POLICIES, &["axum", "prometheus", "sled"]]),
+        ("keyward-pack", &["keyward-core", "keyward-record", "keyward-tlog", "keyward-trail"], &[NETWORK, POLICIES]),
         ("keyward-record", &["keyward-core"], &[NETWORK, POLICIES, &["sled", "tokio"]]),
         ("keyward-testkit", &["keyward-core", "keyward-decision"], &[&["prometheus", "rustls", "sled"]]),
         ("keyward-tlog", &["keyward-core", "keyward-record"], &[NETWORK, POLICIES, &["prometheus", "sled", "tokio"]]),

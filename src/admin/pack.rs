@@ -3,12 +3,12 @@
 
 use super::AdminState;
 use super::trail::problem;
-use crate::pack::making::{Given, Making};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use keyward_pack::making::{Given, Making};
 use keyward_trail::filter::Filter;
 use serde_json::json;
 use std::collections::VecDeque;

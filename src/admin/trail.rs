@@ -1,11 +1,11 @@
 //! The trail on the admin listener: questions in URLs, answers as JSON, JSON lines or tables.
 
 use super::AdminState;
-use crate::texts;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use keyward_core::texts;
 use keyward_trail::ask::{Answer, Ask, AskError, WARNINGS, warnings_header};
 use serde_json::json;
 use std::sync::Arc;

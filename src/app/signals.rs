@@ -10,8 +10,8 @@ use crate::listen::tls::Tls;
 use crate::listen::turned_away;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::texts;
 use async_trait::async_trait;
+use keyward_core::texts;
 use keyward_decision::policy::{Bundle, Changes, Mode};
 use keyward_record::Event;
 use keyward_record::event::{Policies, PolicyChanges};
@@ -198,7 +198,7 @@ fn recorded(changes: &Changes) -> PolicyChanges {
 
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
-    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog, &rules.policies) {
+    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog.documents, &rules.policies.source) {
         Ok(()) => Ok(rules),
         Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
     };

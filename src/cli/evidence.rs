@@ -3,7 +3,6 @@
 use super::audit::{Trail, ask_gateway, folder};
 use crate::config::Settings;
 use crate::evidence::gateway::Gateway;
-use crate::pack;
 use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -167,7 +166,7 @@ fn check_proof(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::
 fn check_pack(dir: &std::path::Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<ExitCode> {
     ensure!(keys.len() <= 1, "--pack: one --vkey is enough");
     let own = keys.is_empty();
-    let checked = match pack::check(dir, keys.into_iter().next()) {
+    let checked = match keyward_pack::check(dir, keys.into_iter().next()) {
         Ok(checked) => checked,
         Err(error) => {
             crate::log::say(format_args!("keyward: {error:#}"));

@@ -2,10 +2,10 @@
 
 use super::audit::{FilterArgs, Trail, folder, problem, unreachable};
 use super::output::{Output, Saved, Sink};
-use crate::pack::making::EXPORT_ID;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use keyward_delivery::client::{self, Body};
+use keyward_pack::making::EXPORT_ID;
 use keyward_trail::ask::{WARNINGS, warnings_of};
 use keyward_trail::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
 use keyward_trail::filter::Filter;

@@ -8,5 +8,6 @@ pub mod folder;
 pub mod reason;
 pub mod secret;
 pub mod terminal;
+pub mod texts;
 pub mod threads;
 pub mod written;

@@ -16,7 +16,7 @@ use http::Method;
 use keyward_core::alike;
 use keyward_core::folder;
 use keyward_core::reason::Reason;
-use keyward_core::secret::sha256;
+use keyward_core::texts::catalog_digest;
 use operation::{Operation, Passing, Service};
 use route::{HostPattern, Template};
 use std::collections::BTreeMap;
@@ -88,27 +88,6 @@ impl Target {
     }
 }
 
-/// The digest of documents given as (file name, text): over names and texts, each with its length, so that nothing can move from one
-/// to the next unseen. The folder is nobody's business.
-pub fn digest(documents: &[(String, String)]) -> String {
-    // No text begins so: what has a digest of now has none of before.
-    let mut bytes = vec![0xff];
-    for (file, text) in documents {
-        let name = Path::new(file).file_name().map_or(file.as_bytes(), |name| name.as_encoded_bytes());
-        for part in [name, text.as_bytes()] {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part);
-        }
-    }
-    sha256(&bytes)
-}
-
-/// Whether documents have a digest, by the rule of now or by the one of before, which joined their texts alone: older records have it.
-pub fn has_digest(documents: &[(String, String)], wanted: &str) -> bool {
-    let before = || sha256(documents.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
-    digest(documents) == wanted || before() == wanted
-}
-
 impl Catalog {
     /// Reads every `*.yaml` and `*.yml` of a folder.
     ///
@@ -148,7 +127,7 @@ impl Catalog {
         let all = errors.is_empty();
         errors.append(&mut join_aliases(&mut documents, all));
         errors.append(&mut collisions(&documents));
-        let digest = digest(texts);
+        let digest = catalog_digest(texts);
         let services: Vec<_> = documents.into_iter().map(ServiceRoutes::new).collect();
         let operations = services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
         let mut credentials = Credentials::default();
@@ -324,34 +303,4 @@ fn collisions(documents: &[Document]) -> Vec<DocumentError> {
 
 fn error(document: &Document, pointer: &str, why: String) -> DocumentError {
     DocumentError { file: document.service.file.clone(), place: Some(pointer.to_owned()), why }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_sets_of_documents_have_one_digest() {
-        let of = |documents: &[(&str, &str)]| digest(&documents.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>());
-        let sets: [&[(&str, &str)]; 8] = [
-            &[],
-            &[("a", "")],
-            &[("a", "xy")],
-            &[("b", "xy")],
-            &[("a", "x"), ("b", "y")],
-            &[("a", "xy"), ("b", "")],
-            &[("a", ""), ("b", "xy")],
-            &[("a", "x"), ("c", "y")],
-        ];
-        let digests: std::collections::BTreeSet<_> = sets.iter().map(|set| of(set)).collect();
-        assert_eq!(digests.len(), sets.len());
-        assert_eq!(of(&[("/etc/keyward/apis/a", "x")]), of(&[("a", "x")]));
-    }
-
-    #[test]
-    fn documents_of_older_records_are_found_by_their_digest() {
-        let documents = [("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())];
-        assert!(has_digest(&documents, &digest(&documents)) && has_digest(&documents, &sha256(b"xy")));
-        assert!(!has_digest(&documents, &sha256(b"yx")) && !has_digest(&documents, &digest(&documents[..1])));
-    }
 }

@@ -13,8 +13,8 @@ use crate::catalog::Catalog;
 use cedar_policy::{
     ActionConstraint, Authorizer, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
 };
+use keyward_core::texts::PolicyTexts;
 use keyward_core::written::line_and_column;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -27,40 +27,13 @@ pub struct Bundle {
     /// `sha256:…` over its source: stands in every record.
     pub hash: String,
     /// What it was made of.
-    pub source: Source,
+    pub source: PolicyTexts,
     pub(super) authorizer: Authorizer,
     pub(super) schema: Schema,
     pub(super) actions: HashMap<String, Action>,
     pub(super) types: BTreeMap<String, EntityTypeName>,
     pub(super) patterns: Patterns,
     pub(super) rules: BTreeMap<PolicyId, Rule>,
-}
-
-/// All that a bundle says, as text.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Source {
-    /// The schema that was made from the catalogue, in Cedar's own syntax.
-    pub schema: String,
-    /// Policy files, each as (name, text).
-    pub policies: Vec<(String, String)>,
-    /// The patterns file.
-    pub patterns: Option<(String, String)>,
-    /// The groups of callers.
-    pub groups: Vec<String>,
-}
-
-impl Source {
-    /// The bundle's hash: over the texts, each with its length, so that nothing can move from one to the next unseen.
-    pub fn hash(&self) -> String {
-        let texts = std::iter::once(&self.schema).chain(self.policies.iter().map(|(_, text)| text));
-        let texts = texts.chain(self.patterns.iter().map(|(_, text)| text)).chain(&self.groups);
-        let mut bytes = Vec::new();
-        for text in texts {
-            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        keyward_core::secret::sha256(&bytes)
-    }
 }
 
 /// What is ready for one action before the first call comes.
@@ -177,7 +150,7 @@ impl Bundle {
             return Err(sorted(errors));
         }
         let Model { text, actions, types } = model;
-        let source = Source { schema: text, policies: files.to_vec(), patterns: patterns_file.cloned(), groups: directory.groups.clone() };
+        let source = PolicyTexts { schema: text, policies: files.to_vec(), patterns: patterns_file.cloned(), groups: directory.groups.clone() };
         let actions = actions.into_iter().map(|(id, model)| {
             let action = Action::new(&id, model, &schema, &rules).map_err(|why| vec![PolicyError::new("generated schema", why)])?;
             Ok((id, action))

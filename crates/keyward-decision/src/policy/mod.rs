@@ -14,7 +14,7 @@ pub mod schema;
 pub mod types;
 pub mod typos;
 
-pub use bundle::{Bundle, Listing, Mode, Source, schema_text};
+pub use bundle::{Bundle, Listing, Mode, schema_text};
 pub use decision::{Deciding, Decision, Effect, Failed, Verdict};
 pub use error::PolicyError;
 pub use files::{Changes, Texts};

@@ -3,9 +3,8 @@
 //! The hashes stand in every record, so the texts need no proof of their own: whoever has a text can hash it. They are
 //! written before the first call is judged by them, and never removed.
 
-use keyward_core::durable;
-use keyward_decision::catalog::{self, Catalog};
-use keyward_decision::policy::{Bundle, Source};
+use crate::durable;
+use crate::secret::sha256;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,12 +31,60 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// All that a bundle says, as text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PolicyTexts {
+    /// The schema that was made from the catalogue, in Cedar's own syntax.
+    pub schema: String,
+    /// Policy files, each as (name, text).
+    pub policies: Vec<(String, String)>,
+    /// The patterns file.
+    pub patterns: Option<(String, String)>,
+    /// The groups of callers.
+    pub groups: Vec<String>,
+}
+
+impl PolicyTexts {
+    /// The bundle's hash: over the texts, each with its length, so that nothing can move from one to the next unseen.
+    pub fn hash(&self) -> String {
+        let texts = std::iter::once(&self.schema).chain(self.policies.iter().map(|(_, text)| text));
+        let texts = texts.chain(self.patterns.iter().map(|(_, text)| text)).chain(&self.groups);
+        let mut bytes = Vec::new();
+        for text in texts {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        sha256(&bytes)
+    }
+}
+
+/// The digest of documents given as (file name, text): over names and texts, each with its length, so that nothing can move from one
+/// to the next unseen. The folder is nobody's business.
+pub fn catalog_digest(documents: &[(String, String)]) -> String {
+    // No text begins so: what has a digest of now has none of before.
+    let mut bytes = vec![0xff];
+    for (file, text) in documents {
+        let name = Path::new(file).file_name().map_or(file.as_bytes(), |name| name.as_encoded_bytes());
+        for part in [name, text.as_bytes()] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    sha256(&bytes)
+}
+
+/// Whether documents have a digest, by the rule of now or by the one of before, which joined their texts alone: older records have it.
+pub fn has_catalog_digest(documents: &[(String, String)], wanted: &str) -> bool {
+    let before = || sha256(documents.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
+    catalog_digest(documents) == wanted || before() == wanted
+}
+
 /// One of the texts that decide.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Text {
     /// Policies, with all that their meaning depends on.
-    Bundle(Source),
+    Bundle(PolicyTexts),
     /// What is known of the clouds.
     Catalog {
         /// The documents, each as (file name, text).
@@ -47,7 +94,7 @@ pub enum Text {
 
 impl Text {
     /// Policies; the folders in which they stood are nobody's business.
-    pub fn bundle(source: &Source) -> Self {
+    pub fn bundle(source: &PolicyTexts) -> Self {
         let mut source = source.clone();
         source.policies.iter_mut().chain(&mut source.patterns).for_each(|(name, _)| *name = base(name));
         Self::Bundle(source)
@@ -62,7 +109,7 @@ impl Text {
     pub fn hash(&self) -> String {
         match self {
             Self::Bundle(source) => source.hash(),
-            Self::Catalog { documents } => catalog::digest(documents),
+            Self::Catalog { documents } => catalog_digest(documents),
         }
     }
 
@@ -70,7 +117,7 @@ impl Text {
     fn has_hash(&self, hash: &str) -> bool {
         match self {
             Self::Bundle(source) => source.hash() == hash,
-            Self::Catalog { documents } => catalog::has_digest(documents, hash),
+            Self::Catalog { documents } => has_catalog_digest(documents, hash),
         }
     }
 
@@ -106,8 +153,8 @@ impl Text {
 ///
 /// # Errors
 /// When it cannot be written: nothing may then be judged by it.
-pub fn keep(audit_dir: &Path, catalog: &Catalog, policies: &Bundle) -> io::Result<()> {
-    [Text::catalog(&catalog.documents), Text::bundle(&policies.source)].iter().try_for_each(|text| text.keep(audit_dir))
+pub fn keep(audit_dir: &Path, documents: &[(String, String)], policies: &PolicyTexts) -> io::Result<()> {
+    [Text::catalog(documents), Text::bundle(policies)].iter().try_for_each(|text| text.keep(audit_dir))
 }
 
 /// The text of this hash; `None` when it was not kept, or is not what its hash says.
@@ -145,7 +192,7 @@ mod tests {
     #[test]
     fn a_text_is_kept_under_its_hash_and_read_back_only_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let source = Source {
+        let source = PolicyTexts {
             schema: "schema".to_owned(),
             policies: vec![("/etc/keyward/policies/a.cedar".to_owned(), "permit".to_owned())],
             patterns: None,
@@ -167,5 +214,31 @@ mod tests {
         for wrong in ["", "sha256:", "sha256:../../../etc/passwd", "sha256:00"] {
             assert_eq!(read(dir.path(), wrong).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn documents_of_older_records_are_found_by_their_digest() {
+        let documents = [("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())];
+        assert!(has_catalog_digest(&documents, &catalog_digest(&documents)) && has_catalog_digest(&documents, &sha256(b"xy")));
+        assert!(!has_catalog_digest(&documents, &sha256(b"yx")) && !has_catalog_digest(&documents, &catalog_digest(&documents[..1])));
+    }
+
+    #[test]
+    fn no_two_sets_of_documents_have_one_digest() {
+        let of =
+            |documents: &[(&str, &str)]| catalog_digest(&documents.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>());
+        let sets: [&[(&str, &str)]; 8] = [
+            &[],
+            &[("a", "")],
+            &[("a", "xy")],
+            &[("b", "xy")],
+            &[("a", "x"), ("b", "y")],
+            &[("a", "xy"), ("b", "")],
+            &[("a", ""), ("b", "xy")],
+            &[("a", "x"), ("c", "y")],
+        ];
+        let digests: std::collections::BTreeSet<_> = sets.iter().map(|set| of(set)).collect();
+        assert_eq!(digests.len(), sets.len());
+        assert_eq!(of(&[("/etc/keyward/apis/a", "x")]), of(&[("a", "x")]));
     }
 }

@@ -1,19 +1,19 @@
 //! The evidence pack: one archive that answers an auditor's question, with what is needed to check the answer.
 //!
 //! Records go through in the order in which they come and are written to files at once, so a pack may be larger than the
-//! memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML.
+//! memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML. A module imports only from lines above its own.
 
-pub mod making;
-mod manifest;
-mod proofs;
-mod report;
 mod spool;
+mod manifest;
 mod summary;
+mod report;
+mod proofs;
+pub mod making;
 mod verify;
 
-use crate::texts::Text;
 use anyhow::{Context, ensure};
 use keyward_core::clock::{AuditId, Timestamp};
+use keyward_core::texts::Text;
 use keyward_record::event::FilterTerm;
 use keyward_record::leaf_hash;
 use keyward_tlog::source::Source;
