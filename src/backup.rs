@@ -16,9 +16,10 @@ use keyward_record::Entry;
 use keyward_record::Event;
 use keyward_record::Record;
 use keyward_record::event::By;
+use keyward_trail::recovery::survey::{Lock, restored};
+
 use keyward_trail::notary::{TREE, copy_tree};
 use keyward_trail::store::Batch;
-use keyward_trail::tiered::found::{Lock, restored};
 use keyward_trail::tiered::{Contents, TieredStore};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -278,7 +278,8 @@ mod tests {
     use http::{HeaderMap, Method};
     use keyward_record::Kind;
     use keyward_trail::journal::Settings;
-    use keyward_trail::store::{SledStore, Store};
+    use keyward_trail::store::Store;
+    use keyward_trail::wal::SledStore;
     use std::path::Path;
 
     const DOCUMENT: &str = r"

@@ -2,7 +2,7 @@
 
 use keyward_core::texts::{self, Text};
 use keyward_decision::catalog::Catalog;
-use keyward_trail::known::Names;
+use keyward_trail::query::known::Names;
 use regex::Regex;
 use std::path::Path;
 use std::sync::LazyLock;

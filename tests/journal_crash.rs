@@ -7,11 +7,11 @@
 use keyward::metrics::Metrics;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Content, Kind, Record, canonical};
-use keyward_trail::absent::next_present;
 use keyward_trail::journal::{Journal, Settings};
 use keyward_trail::retention::{Holds, Policy, Retention};
 use keyward_trail::store::Store;
 use keyward_trail::tiered::TieredStore;
+use keyward_trail::tombstone::next_present;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};

@@ -9,7 +9,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use keyward_core::causes::causes;
-use keyward_trail::erasure::{Erasure, ErasureError};
+use keyward_trail::retention::erasure::{Erasure, ErasureError};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;

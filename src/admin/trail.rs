@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use keyward_core::texts;
-use keyward_trail::ask::{Answer, Ask, AskError, WARNINGS, warnings_header};
+use keyward_trail::query::ask::{Answer, Ask, AskError, WARNINGS, warnings_header};
 use serde_json::json;
 use std::sync::Arc;
 

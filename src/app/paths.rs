@@ -1,7 +1,7 @@
 //! The paths of a configuration: each is of its kind, and can be read or written as a gateway will. Looks, and writes nothing.
 
 use crate::config::{Draft, Settings};
-use keyward_trail::ballast;
+use keyward_trail::wal::ballast;
 use rustix::fs::Access;
 use std::io::{self, ErrorKind};
 use std::path::Path;

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use keyward_core::durable;
 use keyward_trail::exchange::Exchange;
-use keyward_trail::present;
+use keyward_trail::query::present;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};

@@ -5,7 +5,7 @@ use crate::push::{SCHEMES, Settings};
 use keyward_core::written::Written;
 use keyward_delivery::client::Url;
 use keyward_delivery::client::credential::{self, Credential};
-use keyward_trail::form::RecordForm;
+use keyward_trail::export::form::RecordForm;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;

@@ -128,7 +128,7 @@ async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
 
 /// What the trail says became of a call.
 async fn outcome(admin: SocketAddr, audit_id: &str) -> anyhow::Result<String> {
-    let request = http::Request::get(format!("{}/{audit_id}", keyward_trail::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
+    let request = http::Request::get(format!("{}/{audit_id}", keyward_trail::query::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
     let answer = client::send(admin, request).await?;
     let exchange = Exchange::read(std::str::from_utf8(answer.body())?).context("no exchange")?;
     Ok(exchange.outcome().to_owned())

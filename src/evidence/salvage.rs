@@ -19,13 +19,14 @@ use keyward_record::Event;
 use keyward_record::event::{By, Salvaged, Span};
 use keyward_record::leaf_hash;
 use keyward_tlog::verify::report::named;
-use keyward_trail::absent::{Absent, Why};
 use keyward_trail::notary::TREE;
+use keyward_trail::recovery::founding::{Decided, Founding};
+use keyward_trail::recovery::survey::{Lock, Survey, survey};
 use keyward_trail::segment::{SEGMENT_RECORDS, Sealed};
-use keyward_trail::store::{self, Batch, StoreError};
+use keyward_trail::store::{Batch, StoreError};
 use keyward_trail::tiered::TieredStore;
-use keyward_trail::tiered::found::{Lock, Survey, survey};
-use keyward_trail::tiered::founding::{Decided, Founding};
+use keyward_trail::tombstone::{Absent, Why};
+use keyward_trail::wal;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -155,11 +156,11 @@ fn examine(dir: &Path, progress: &mut dyn FnMut(&str, usize, usize)) -> anyhow::
     report.sealed_end = sealed.last().map_or(0, Sealed::end);
     progress("the damaged file", 0, 1);
     let left: Vec<_> = unusable.iter().filter_map(|(number, readable)| readable.map(|readable| (*number, readable))).collect();
-    let engine = store::examine(&dir.join("trail")).context("the engine's file cannot be read")?;
+    let engine = wal::examine(&dir.join("trail")).context("the engine's file cannot be read")?;
     let mut tail = Tail::read(dir, &engine, &Places::of(&hashes, &sealed), &left, &mut report.notes)?;
     tail.entries.iter().for_each(|(seq, entry)| told.look(*seq, entry));
     let pruned: Vec<_> = told.pruned().collect();
-    let end = tail.settle_end(report.signed.max(report.sealed_end).max(engine.acknowledged).max(store::noted_end(dir)), &pruned, &mut report.notes);
+    let end = tail.settle_end(report.signed.max(report.sealed_end).max(engine.acknowledged).max(wal::noted_end(dir)), &pruned, &mut report.notes);
     told.absent.retain(|absent| absent.told_by < end);
     report.told_by = end;
     // While what was pruned is still here, so are its hashes.

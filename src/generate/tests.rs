@@ -6,7 +6,7 @@ use super::*;
 use keyward_record::canonical;
 use keyward_trail::filter::Filter;
 use keyward_trail::query::Reader;
-use keyward_trail::store::SledStore;
+use keyward_trail::wal::SledStore;
 use serde_json::Value;
 
 fn options(records: u64, seed: u64) -> Options {

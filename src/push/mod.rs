@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use follower::{Board, Follower};
 use keyward_delivery::client::credential::Credential;
 use keyward_delivery::client::{Tls, Url};
-use keyward_trail::form::RecordForm;
+use keyward_trail::export::form::RecordForm;
 use keyward_trail::query::Reader;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use keyward_record::Entry;
 use keyward_record::Kind;
 use keyward_record::canonical;
 use keyward_trail::exchange::{Exchange, Part};
-use keyward_trail::form::{RecordForm, csv};
+use keyward_trail::export::form::{RecordForm, csv};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -68,7 +68,7 @@ fn native_lines_are_the_records_byte_for_byte() {
     let leaves: Vec<_> =
         samples.iter().flat_map(|e| std::iter::once(&e.request).chain(&e.answer)).map(|part| std::str::from_utf8(&part.leaf).unwrap()).collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), leaves);
-    assert!(samples.iter().all(|sample| keyward_trail::present::exchange_json(sample).contains(std::str::from_utf8(&sample.request.leaf).unwrap())));
+    assert!(samples.iter().all(|sample| keyward_trail::query::present::exchange_json(sample).contains(std::str::from_utf8(&sample.request.leaf).unwrap())));
 }
 
 #[test]

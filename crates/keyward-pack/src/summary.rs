@@ -4,7 +4,7 @@ use keyward_core::terminal::clean;
 use keyward_record::Kind;
 use keyward_record::call::{DeterminingPolicy, Entry};
 use keyward_trail::exchange::Exchange;
-use keyward_trail::present;
+use keyward_trail::query::present;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a table in the report. The rest is in the CSV file.

@@ -9,7 +9,7 @@
 //! worth as much as one in a sound one. The leaf's bytes are stored as they were hashed. Decoding trusts nothing: it neither
 //! panics nor allocates more than the largest honest frame, whatever the bytes are.
 
-use super::zipped::{Zipper, unzip};
+use crate::zipped::{Zipper, unzip};
 use bytes::{Buf, BufMut, Bytes};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Entry, Kind};

@@ -1,8 +1,9 @@
 //! What the tests of this directory share: records, and a store that can be made to fail, hang and count.
 
-use super::journal::{Journal, JournalError, Recovery, Settings};
-use super::store::{Batch, DataFile, Frames, Opened, SledStore, Store, StoreError};
+use crate::journal::{Journal, JournalError, Recovery, Settings};
 use crate::metrics::Metrics;
+use crate::store::{Batch, Frames, Store, StoreError};
+use crate::wal::{DataFile, Opened, SledStore};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Content, Kind, Record, canonical};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use super::tail::Tail;
 use keyward_record::{Entry, Event, Kind};
-use keyward_trail::absent::{Absent, Why, told};
 use keyward_trail::segment::Sealed;
+use keyward_trail::tombstone::{Absent, Why, told};
 use std::ops::Range;
 
 /// What records tell of.

@@ -9,8 +9,8 @@ use keyward_tlog::kept::Kept;
 use keyward_tlog::key::SigningKey;
 use keyward_tlog::note::Signed;
 use keyward_tlog::tree::{self, Tree};
-use keyward_trail::absent::told;
 use keyward_trail::segment::FileDigest;
+use keyward_trail::tombstone::told;
 
 fn segment(first_seq: u64, count: u32) -> Sealed {
     Sealed { first_seq, count, records: FileDigest::default(), bodies: FileDigest::default() }

@@ -5,7 +5,7 @@ use keyward_record::Entry;
 use keyward_record::{Event, EventName};
 use keyward_tlog::layout::{ABSENT, BUNDLE_RECORDS, CHECKPOINT, LEFT, Resource};
 use keyward_trail::export as exported;
-use keyward_trail::form::RecordForm;
+use keyward_trail::export::form::RecordForm;
 use keyward_trail::notary::Served;
 use keyward_trail::tiered::TieredStore;
 use std::time::Instant;

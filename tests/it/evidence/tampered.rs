@@ -4,7 +4,8 @@ use super::go::{complaint, content, program};
 use super::*;
 use crate::support::Trail;
 use keyward_record::Entry;
-use keyward_trail::store::{Batch, SledStore, Store};
+use keyward_trail::store::{Batch, Store};
+use keyward_trail::wal::SledStore;
 
 /// The record that something is done to.
 const VICTIM: usize = 300;

@@ -1,10 +1,11 @@
 //! Exports over real sled: whole, in order, each exchange once, wherever they are cut.
 
-use super::super::ask::{Ask, Form};
-use super::super::query::PAGE_EXCHANGES_MAX;
-use super::super::store::{Batch, SledStore, Store};
-use super::super::tiered::TieredStore;
 use super::*;
+use crate::query::PAGE_EXCHANGES_MAX;
+use crate::query::ask::{Ask, Form};
+use crate::store::{Batch, Store};
+use crate::tiered::TieredStore;
+use crate::wal::SledStore;
 use keyward_core::reason::Reason;
 use keyward_record::canonical;
 use proptest::prelude::*;

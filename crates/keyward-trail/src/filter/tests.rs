@@ -1,7 +1,7 @@
 //! Filters against a naive scan, and mistakes against what they say.
 
-use super::super::condition::parse_net;
-use super::super::moment::When;
+use super::condition::parse_net;
+use super::moment::When;
 use super::*;
 
 fn refused(name: &str, value: &str, says: &str) {

@@ -1,8 +1,8 @@
 //! An index that is being made, in memory: of the trail's unsealed end, and of a segment before it is written.
 
 use super::{FIELDS, Index, IndexError, Places, digest_print, id_print, partial};
-use crate::condition::Match;
 use crate::exchange::{Exchange, Part};
+use crate::filter::condition::Match;
 use keyward_core::clock::AuditId;
 use keyward_core::secret::DIGEST_PREFIX;
 use keyward_record::Entry;

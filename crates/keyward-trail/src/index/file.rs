@@ -17,7 +17,7 @@
 use super::builder::{Builder, Digests, answered};
 use super::prints::{Prints, Width};
 use super::{FIELDS, Index, IndexError, Places, digest_print, id_print};
-use crate::condition::Match;
+use crate::filter::condition::Match;
 use crate::held::Held;
 use bytes::{Buf, Bytes};
 use keyward_core::clock::AuditId;

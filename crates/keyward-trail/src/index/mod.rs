@@ -9,8 +9,8 @@ pub mod file;
 mod partial;
 mod prints;
 
-use super::condition::Match;
-use super::field::Field;
+use crate::filter::condition::Match;
+use crate::filter::field::Field;
 use keyward_core::clock::AuditId;
 use roaring::RoaringBitmap;
 use std::ops::Range;

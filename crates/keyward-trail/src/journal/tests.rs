@@ -1,9 +1,9 @@
 //! The journal under faults: a store that fails, hangs or is nearly full.
 
-use super::super::frame::LEAF_BYTES_MAX;
-use super::super::store::SledStore;
-use super::super::testing::*;
 use super::*;
+use crate::frame::LEAF_BYTES_MAX;
+use crate::testing::*;
+use crate::wal::SledStore;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Kind, Record, canonical};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +82,7 @@ async fn an_impossible_record_fails_alone() {
     let (bad, good) = tokio::join!(journal.append(long), journal.append(event("good")));
     assert!(matches!(bad, Err(JournalError::Unstorable(_))));
     assert_eq!(good.unwrap().seq(), 0);
-    let fat = with_content(event("fat"), vec![0; super::super::store::CONTENT_BYTES_MAX + 1]);
+    let fat = with_content(event("fat"), vec![0; crate::store::CONTENT_BYTES_MAX + 1]);
     assert!(matches!(journal.append(fat).await, Err(JournalError::ContentTooLong(_))));
     assert_eq!(journal.health(), Ok(()));
     assert_eq!(journal.queue.metrics.record_failures.get(), 2);

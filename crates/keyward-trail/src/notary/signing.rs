@@ -5,7 +5,7 @@
 
 use super::board::{Board, Stage};
 use super::start::{Gone, StartError, catch_up};
-use crate::feed::Feed;
+use crate::journal::feed::Feed;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use keyward_core::causes::causes;

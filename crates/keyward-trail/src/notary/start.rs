@@ -6,8 +6,8 @@
 mod grow;
 pub mod known;
 
-use crate::absent::next_present;
 use crate::store::{Store, StoreError};
+use crate::tombstone::next_present;
 use grow::{build, put_in_place};
 use keyward_core::causes::causes;
 use keyward_record::Event;

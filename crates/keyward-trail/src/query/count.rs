@@ -1,11 +1,11 @@
 //! Counts: how many exchanges match, and by the values of what.
 
+use super::plan::Matched;
 use super::{CountedRefusals, QueryError, Reader};
 use crate::exchange::Exchange;
-use crate::field::Field;
+use crate::filter::field::Field;
 use crate::filter::{Filter, Question};
 use crate::index::{self, Index, IndexError};
-use crate::plan::Matched;
 use crate::store::StoreError;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;

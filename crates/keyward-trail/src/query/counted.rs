@@ -1,8 +1,8 @@
 //! Refusals that a question is about, and that stand in the trail by their number alone.
 
 use super::Reader;
-use crate::condition::Test;
 use crate::exchange::Exchange;
+use crate::filter::condition::Test;
 use crate::filter::{Filter, Question};
 use crate::store::StoreError;
 use keyward_record::{Event, EventName, Kind};

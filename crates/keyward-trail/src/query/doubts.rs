@@ -1,16 +1,16 @@
 //! What is wrong with a question that can be answered: names that nothing knows, and times between which nothing is. The
 //! answer is nothing then, and an auditor would read that nobody did.
 
+use super::known::Names;
 use super::{QueryError, Reader};
-use crate::absent::next_present;
-use crate::condition::{Match, Test};
 use crate::exchange::Exchange;
-use crate::expression::Expression;
-use crate::field::{Field, Place};
+use crate::filter::condition::{Match, Test};
+use crate::filter::expression::Expression;
+use crate::filter::field::{Field, Place};
 use crate::filter::{Filter, Question};
 use crate::index;
-use crate::known::Names;
 use crate::store::StoreError;
+use crate::tombstone::next_present;
 use keyward_core::alike;
 use keyward_core::clock::Timestamp;
 use keyward_core::terminal::clean;

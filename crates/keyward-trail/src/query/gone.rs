@@ -1,9 +1,9 @@
 //! What is gone from the trail, where a question looks: an answer must not pass for all there was.
 
 use super::Reader;
-use crate::absent::Absent;
 use crate::filter::Filter;
 use crate::store::StoreError;
+use crate::tombstone::Absent;
 use keyward_core::clock::{AuditId, Timestamp};
 
 /// An id is made about when its exchange is recorded.

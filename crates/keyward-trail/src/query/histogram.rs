@@ -2,7 +2,7 @@
 
 use super::{CountedRefusals, QueryError, Reader};
 use crate::filter::Filter;
-use crate::moment::parse_span;
+use crate::filter::moment::parse_span;
 use crate::store::StoreError;
 use keyward_core::clock::Timestamp;
 use roaring::RoaringTreemap;

@@ -3,12 +3,12 @@
 //! An answer stands after its request. Where records are read, on the way back, answers are met first and kept until their
 //! request comes.
 
+use super::plan::{self, Matched};
 use super::{QueryError, Reader};
-use crate::condition::{Test, holds};
 use crate::exchange::{Exchange, Part};
+use crate::filter::condition::{Test, holds};
 use crate::filter::{Filter, Question};
 use crate::index::{Index, Span};
-use crate::plan::{self, Matched};
 use crate::store::{Frame, Store, StoreError};
 use bytes::Bytes;
 use keyward_core::clock::{AuditId, Timestamp};
@@ -34,7 +34,7 @@ impl Reader {
     /// The question that a filter asks now, with places in the trail for times: the trail's time never goes back.
     pub(super) fn question(&self, filter: &Filter) -> Result<Question, StoreError> {
         let durable = self.durable();
-        let place = |when: crate::moment::When| self.first_at(when.at(Timestamp(0)), durable);
+        let place = |when: crate::filter::moment::When| self.first_at(when.at(Timestamp(0)), durable);
         filter
             .at(Timestamp::now())
             .0

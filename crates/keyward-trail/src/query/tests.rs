@@ -1,9 +1,10 @@
 //! Pages, cursors and counts, over real sled.
 
-use super::super::exchange::Exchange;
-use super::super::store::{Batch, SledStore};
 use super::scan::LOOK_AHEAD;
 use super::*;
+use crate::exchange::Exchange;
+use crate::store::Batch;
+use crate::wal::SledStore;
 use keyward_core::clock::Timestamp;
 use keyward_record::Entry;
 use keyward_record::{Kind, canonical};
@@ -241,10 +242,10 @@ fn a_stopped_gateways_trail_is_read_and_a_mistyped_directory_is_not_made() {
     let missing = dir.path().join("traill");
     assert!(matches!(Reader::open(&missing), Err(QueryError::NoTrail(_))));
     assert!(!missing.exists());
-    let (journal, _) = super::super::testing::open(dir.path());
+    let (journal, _) = crate::testing::open(dir.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let id = AuditId::new();
-    runtime.block_on(journal.append(super::super::testing::forwarded(id))).unwrap();
+    runtime.block_on(journal.append(crate::testing::forwarded(id))).unwrap();
     let of_running = Reader::of(&journal).query(&Filter::default(), 9, None).unwrap();
     assert_eq!(of_running.exchanges.len(), 1);
     assert!(Reader::open(dir.path()).err().unwrap().to_string().contains("cannot be read"));

@@ -3,7 +3,7 @@
 //! They stand in a file of their own, which is read before each pruning: a hold that is written down is in force, without
 //! a restart. While the file cannot be read nothing is pruned.
 
-use super::super::filter::{Filter, WHERE};
+use crate::filter::{Filter, WHERE};
 use keyward_core::durable;
 use keyward_record::event;
 use serde::Deserialize;

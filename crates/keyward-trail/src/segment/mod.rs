@@ -15,7 +15,7 @@ pub mod input;
 pub mod output;
 pub mod records;
 
-use super::frame::FrameError;
+use crate::frame::FrameError;
 use std::io;
 use std::path::{Path, PathBuf};
 

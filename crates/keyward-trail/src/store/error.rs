@@ -5,7 +5,7 @@ use crate::frame::FrameError;
 use crate::segment::SegmentError;
 use keyward_core::threads::TooFew;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Why the store could not be opened, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub enum StoreError {
     },
     /// The engine. Nothing is known about what it wrote.
     #[error("the storage engine failed")]
-    Engine(#[source] sled::Error),
+    Engine(#[source] EngineError),
     /// `fdatasync` failed: what it should have written may be lost, and asking again would not tell.
     #[error("the data file could not be synced")]
     Sync(#[source] io::Error),
@@ -137,12 +137,26 @@ pub enum StoreError {
     },
 }
 
+/// What the storage engine says, in its own words.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Of the system.
+    #[error("IO error: {0}")]
+    Io(io::Error),
+    /// Of its own file, which is not as it was written.
+    #[error("{0}")]
+    Corrupt(String),
+    /// Of itself.
+    #[error("{0}")]
+    Other(String),
+}
+
 impl StoreError {
     /// What to do when it keeps the trail from being opened, to be put behind what is said; empty where the error says it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::File { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => "; see to its disk, then start again",
-            Self::Frame { .. } | Self::Block { .. } | Self::Engine(sled::Error::Corruption { .. }) => {
+            Self::File { .. } | Self::Engine(EngineError::Io(_)) | Self::Sync(_) => "; see to its disk, then start again",
+            Self::Frame { .. } | Self::Block { .. } | Self::Engine(EngineError::Corrupt(_)) => {
                 "; `keyward audit salvage` makes a trail again of what can be read, and says what is lost"
             }
             _ => "",
@@ -153,12 +167,7 @@ impl StoreError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. }
-                | Self::Gap { .. }
-                | Self::NoStore(_)
-                | Self::HalfSalvaged(_)
-                | Self::Frame { .. }
-                | Self::Engine(sled::Error::Corruption { .. })
+            Self::Damaged { .. } | Self::Gap { .. } | Self::NoStore(_) | Self::HalfSalvaged(_) | Self::Frame { .. } | Self::Engine(EngineError::Corrupt(_))
         )
     }
 
@@ -166,7 +175,7 @@ impl StoreError {
     pub fn is_of_the_system(&self) -> bool {
         match self {
             Self::File { source, .. } => source.kind() != ErrorKind::NotFound,
-            Self::DiskFull(_) | Self::Threads { .. } | Self::Engine(sled::Error::Io(_)) | Self::Sync(_) => true,
+            Self::DiskFull(_) | Self::Threads { .. } | Self::Engine(EngineError::Io(_)) | Self::Sync(_) => true,
             _ => false,
         }
     }
@@ -177,28 +186,10 @@ impl StoreError {
     }
 
     /// Whether the disk has no room.
-    pub(super) fn is_disk_full(&self) -> bool {
+    pub(crate) fn is_disk_full(&self) -> bool {
         match self {
-            Self::File { source, .. } | Self::Sync(source) | Self::Engine(sled::Error::Io(source)) => source.kind() == ErrorKind::StorageFull,
+            Self::File { source, .. } | Self::Sync(source) | Self::Engine(EngineError::Io(source)) => source.kind() == ErrorKind::StorageFull,
             _ => false,
         }
     }
-}
-
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
-/// What the engine says when it finds its own file not as it wrote it; what the system said of the disk is no such thing.
-pub(super) fn damaged(dir: &Path, source: sled::Error) -> StoreError {
-    let of_its_file = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::Other, ErrorKind::UnexpectedEof];
-    let why = match &source {
-        sled::Error::Io(error) if !of_its_file.contains(&error.kind()) => return source.into(),
-        // The engine's own words are for its makers.
-        sled::Error::Corruption { .. } => "it reads something else than it wrote".to_owned(),
-        _ => source.to_string(),
-    };
-    StoreError::Damaged { dir: dir.to_owned(), why }
 }

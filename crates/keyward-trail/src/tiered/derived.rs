@@ -2,12 +2,12 @@
 //! write that file can write another that is sound in itself, so that only the records tell.
 
 use super::{Pace, Segment, Shared, TieredStore, frames};
-use crate::absent::Absent;
 use crate::index::builder::{Builder, Digests};
 use crate::index::file::{self, IndexFile};
 use crate::segment::output::Output;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, SegmentError, path};
 use crate::store::{CONTENT_BYTES_MAX, Store, StoreError};
+use crate::tombstone::Absent;
 use keyward_core::causes::causes;
 use keyward_core::clock::AuditId;
 use keyward_record::Entry;

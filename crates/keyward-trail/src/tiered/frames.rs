@@ -2,9 +2,9 @@
 //! found in sled any more is in a segment by then. What cannot be read is told of, and gone on behind.
 
 use super::{Segment, Shared};
-use crate::absent::next_present;
 use crate::segment::BLOCK_RECORDS;
 use crate::store::{Frame, Store, StoreError};
+use crate::tombstone::next_present;
 use std::sync::Arc;
 
 /// The segment that has a record.

@@ -6,8 +6,6 @@
 
 mod derived;
 mod erase;
-pub mod found;
-pub mod founding;
 mod frames;
 mod prune;
 mod seal;
@@ -15,18 +13,19 @@ mod snapshot;
 mod sealer;
 mod tail;
 
-use self::found::undamaged;
 use self::sealer::Sealer;
 use self::tail::Tail;
-use super::absent::{Absent, next_present};
-use super::index::file::{Cache, IndexFile};
-use super::index::{Index, Span};
-use super::segment::bodies::Bodies;
-use super::segment::dictionary::Dictionaries;
-use super::segment::records::Records;
-use super::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
-use super::store::{Batch, CONTENT_BYTES_MAX, Frames, Opened, SledStore, Store, StoreError, gone};
+use crate::index::file::{Cache, IndexFile};
+use crate::index::{Index, Span};
 use crate::metrics::Metrics;
+use crate::recovery::survey::undamaged;
+use crate::segment::bodies::Bodies;
+use crate::segment::dictionary::Dictionaries;
+use crate::segment::records::Records;
+use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
+use crate::store::{Batch, CONTENT_BYTES_MAX, Frames, Store, StoreError};
+use crate::tombstone::{Absent, next_present};
+use crate::wal::{Opened, SledStore, gone};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;

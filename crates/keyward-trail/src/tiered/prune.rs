@@ -1,9 +1,9 @@
 //! Letting go of sealed segments for good.
 
 use super::{Pace, Segment, Shared, TieredStore};
-use crate::absent::{Absent, Why};
 use crate::segment::{SegmentError, path};
 use crate::store::StoreError;
+use crate::tombstone::{Absent, Why};
 use keyward_core::clock::Timestamp;
 use keyward_record::Head;
 use std::fs::File;

@@ -1,15 +1,15 @@
 //! A snapshot: all of the trail as sealed segments in a folder of its own, while the trail goes on growing. Sealed files
 //! are linked, not copied; what is not sealed is written as short segments.
 
-use super::found::Lock;
-use super::founding::Founding;
 use super::{Pace, Shared, TieredStore};
-use crate::absent::{Absent, Why};
+use crate::recovery::founding::Founding;
+use crate::recovery::survey::Lock;
 use crate::segment::bodies::BodiesWriter;
 use crate::segment::input::Input;
 use crate::segment::records::RecordsWriter;
 use crate::segment::{FileDigest, Sealed, SegmentError, output, path};
 use crate::store::{Batch, Store, StoreError};
+use crate::tombstone::{Absent, Why};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -94,7 +94,7 @@ impl TieredStore {
         while next < end {
             let until = shared.segment_end(next).min(end);
             sealed.push(shared.copy(next, until, &segments_dir)?);
-            next = crate::absent::next_present(&shared.absent.load(), until);
+            next = crate::tombstone::next_present(&shared.absent.load(), until);
         }
         let absent = shared.absent.load().to_vec();
         Ok(Contents {

@@ -2,10 +2,10 @@
 //! does the sealer between questions, so that a question finds little to do.
 
 use super::Shared;
-use crate::absent::next_present;
 use crate::index::builder::{Builder, Growing};
 use crate::index::{Index, Span};
 use crate::store::StoreError;
+use crate::tombstone::next_present;
 use keyward_core::clock::AuditId;
 use keyward_record::Kind;
 use std::collections::{HashMap, VecDeque};

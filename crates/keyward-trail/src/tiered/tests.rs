@@ -3,9 +3,9 @@
 mod erasing;
 mod model;
 
-use super::super::store::Frame;
-use super::super::testing::{entries, metrics};
 use super::*;
+use crate::store::Frame;
+use crate::testing::{entries, metrics};
 use keyward_core::clock::AuditId;
 use keyward_record::Entry;
 use keyward_record::{Content, Kind, canonical};

@@ -3,8 +3,8 @@
 //! A record that is gone left its hash in the tree, and nowhere else: whoever makes the tree anew takes it from there.
 
 use super::{StartError, at, unreadable};
-use crate::absent::{Absent, next_present};
 use crate::store::Store;
+use crate::tombstone::{Absent, next_present};
 use keyward_core::clock::Timestamp;
 use keyward_record::{LeafHash, leaf_hash};
 use keyward_tlog::tree::Tree;

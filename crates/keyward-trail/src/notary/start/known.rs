@@ -1,9 +1,9 @@
 //! What a start may believe: the folder alone says nothing that somebody who can write there could not have made up.
 
 use super::{Known, StartError, at};
-use crate::absent::Why;
 use crate::notary::TREE;
 use crate::store::Store;
+use crate::tombstone::Why;
 use keyward_record::Event;
 use keyward_tlog::kept::Kept;
 use keyward_tlog::key::{LogKey, SigningKey};

@@ -1,9 +1,10 @@
 //! A trail under any sequence of what can be done to it, beside a plain list.
 
 use super::entry;
-use crate::absent::Absent;
+use crate::recovery::survey as found;
 use crate::store::{Batch, Store};
-use crate::tiered::{TieredStore, found};
+use crate::tiered::TieredStore;
+use crate::tombstone::Absent;
 use keyward_core::clock::AuditId;
 use keyward_record::{Content, Kind};
 use proptest::prelude::*;
