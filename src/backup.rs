@@ -16,9 +16,8 @@ use keyward_record::Entry;
 use keyward_record::Event;
 use keyward_record::Record;
 use keyward_record::event::By;
-use keyward_trail::recovery::survey::{Lock, restored};
-
 use keyward_trail::notary::{TREE, copy_tree};
+use keyward_trail::recovery::{Lock, restored};
 use keyward_trail::store::Batch;
 use keyward_trail::tiered::{Contents, TieredStore};
 use serde::{Deserialize, Serialize};

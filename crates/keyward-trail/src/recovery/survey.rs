@@ -1,59 +1,17 @@
-//! What is there of a trail's segments, for whoever founds its store anew.
+//! What is there of a trail's segments.
 
 use crate::segment::bodies::Bodies;
 use crate::segment::dictionary::Dictionaries;
 use crate::segment::records::Records;
-use crate::segment::{FileDigest, Sealed, SegmentError, path};
-use crate::store::StoreError;
-use crate::wal::{RESTORING, check_restored, lock};
-use std::fs::File;
-use std::io;
+use crate::segment::{FileDigest, Sealed, SegmentError, files, path};
+use crate::store::{CONTENT_BYTES_MAX, StoreError};
+use crate::wal::{Piece, at};
+use keyward_record::Entry;
 use std::path::Path;
-
-/// The trail's folder, held: no other process has it.
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Takes it.
-    ///
-    /// # Errors
-    /// When another process has it, or a backup was being restored into it.
-    pub fn take(dir: &Path) -> Result<Self, StoreError> {
-        let file = lock(dir)?;
-        check_restored(dir)?;
-        Ok(Self { _file: file })
-    }
-
-    /// Takes a folder into which a backup is restored. Until [`restored`], nobody takes what is in it for a trail.
-    ///
-    /// # Errors
-    /// When another process has it, or the disk fails.
-    pub fn take_to_restore(dir: &Path) -> Result<Self, StoreError> {
-        let (mark, trail) = (dir.join(RESTORING), dir.join("trail"));
-        File::create_new(&mark).and_then(|mark| mark.sync_all()).map_err(at(&mark))?;
-        // Whoever asks for a trail finds one, and is told what is the matter with it.
-        std::fs::create_dir(&trail).map_err(at(&trail))?;
-        Ok(Self { _file: lock(dir)? })
-    }
-}
-
-/// Ends a restore: all that is in the folder is durable, and is a trail.
-///
-/// # Errors
-/// When the disk fails.
-pub fn restored(dir: &Path) -> Result<(), StoreError> {
-    let mark = dir.join(RESTORING);
-    let folder = File::open(dir).map_err(at(dir))?;
-    rustix::fs::syncfs(&folder).map_err(|error| at(dir)(error.into()))?;
-    std::fs::remove_file(&mark).map_err(at(&mark))?;
-    folder.sync_all().map_err(at(dir))
-}
 
 /// A trail's segments, as their files say of themselves.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub(super) struct Survey {
     /// Those that can be used, in order, none reaching into the next.
     pub sealed: Vec<Sealed>,
     /// Those that cannot be used as they are, by the numbers in their files' names: half written, damaged, or in another's place.
@@ -67,20 +25,11 @@ pub struct Survey {
 ///
 /// # Errors
 /// When the folder cannot be read, or the system does not let a file be read: that is no damage.
-pub fn survey(dir: &Path, mut progress: impl FnMut(usize, usize)) -> Result<Survey, StoreError> {
+pub(super) fn survey(dir: &Path, mut progress: impl FnMut(usize, usize)) -> Result<Survey, StoreError> {
     let segments = dir.join("segments");
     let mut survey = Survey::default();
-    let mut firsts = Vec::new();
-    let files = match std::fs::read_dir(&segments) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(survey),
-        files => files.map_err(at(&segments))?,
-    };
-    for file in files {
-        let name = file.map_err(at(&segments))?.file_name().to_string_lossy().into_owned();
-        let first = name.strip_prefix("seg-").and_then(|rest| rest.strip_suffix(".records")).and_then(|seq| seq.parse::<u64>().ok());
-        firsts.extend(first);
-    }
-    firsts.sort_unstable();
+    let files = files(&segments).map_err(at(&segments))?.into_iter();
+    let firsts: Vec<_> = files.filter(|(_, kind)| kind == "records").map(|(first_seq, _)| first_seq).collect();
     let dictionaries = Dictionaries::default();
     for (n, first_seq) in firsts.iter().enumerate() {
         survey.look(&segments, *first_seq, &dictionaries)?;
@@ -128,17 +77,45 @@ fn newest_bodies(segments: &Path, first_seq: u64, count: u32, dictionaries: &Dic
     }
 }
 
+/// The records of a segment, in order; those that are damaged are left out. An error is no damage.
+pub(super) fn readable<'a>(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries) -> Box<dyn Iterator<Item = Result<(u64, Entry), StoreError>> + 'a> {
+    match Records::open(&path(&dir.join("segments"), sealed.first_seq, "records"), dictionaries) {
+        Ok(records) => Box::new(records.into_readable().map(|record| Ok(record?))),
+        Err(error) => Box::new(std::iter::once(Err(error.into()))),
+    }
+}
+
+/// Shows what can be read of segments that are not as they were sealed, whatever is wrong with them: each has the number in
+/// its files' names, and what its file of records says of itself. Files may have changed places.
+///
+/// # Errors
+/// When the system does not let a file be read: that is no damage.
+pub(super) fn each_left(dir: &Path, left: &[(u64, Sealed)], mut visit: impl FnMut(Piece)) -> Result<(), StoreError> {
+    let (segments, dictionaries) = (dir.join("segments"), Dictionaries::default());
+    for (number, _) in left {
+        let records = undamaged(Records::open(&path(&segments, *number, "records"), &dictionaries))?;
+        for record in records.into_iter().flat_map(Records::into_readable) {
+            let (seq, entry) = record?;
+            visit(Piece::Records(seq, vec![entry]));
+        }
+        for kind in ["bodies", "bodies-new"] {
+            for (_, Sealed { first_seq, count, .. }) in left {
+                let Some(bodies) = undamaged(Bodies::open(&path(&segments, *number, kind), *first_seq, *count, &dictionaries))? else { continue };
+                for place in 0..*count {
+                    undamaged(bodies.body(place, CONTENT_BYTES_MAX))?.flatten().into_iter().for_each(|body| visit(Piece::Content(body)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What was opened; `None` when it is damaged or missing. What the system says besides tells nothing of the file: it may be
 /// sound, so nobody may go on without it.
-pub(crate) fn undamaged<T>(opened: Result<T, SegmentError>) -> Result<Option<T>, SegmentError> {
+fn undamaged<T>(opened: Result<T, SegmentError>) -> Result<Option<T>, SegmentError> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
         Err(error) if error.is_damage() => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |source| StoreError::File { path, source }
 }

@@ -15,7 +15,11 @@ pub mod input;
 pub mod output;
 pub mod records;
 
+use self::bodies::BodiesWriter;
+use self::dictionary::Dictionary;
+use self::records::RecordsWriter;
 use crate::frame::FrameError;
+use keyward_record::{Content, Entry};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +27,9 @@ use std::path::{Path, PathBuf};
 pub const SEGMENT_RECORDS: u64 = 65_536;
 /// Records in one block: a page of scattered records reads one block for each.
 pub const BLOCK_RECORDS: usize = 16;
+
+/// The kinds of its files. The one but last is to take the place of the one before it, so that some bodies are erased.
+pub(super) const KINDS: [&str; 4] = ["records", "bodies", "bodies-new", "index"];
 
 /// Why a segment's file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -122,9 +129,61 @@ impl Sealed {
     }
 }
 
+/// Writes both files of a segment, record by record.
+pub(super) struct SegmentWriter {
+    first_seq: u64,
+    records: RecordsWriter,
+    bodies: BodiesWriter,
+}
+
+impl SegmentWriter {
+    /// Begins them.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn create(dir: &Path, first_seq: u64, records: &Dictionary, bodies: &Dictionary) -> Result<Self, SegmentError> {
+        let records = RecordsWriter::create(&path(dir, first_seq, "records"), first_seq, records)?;
+        Ok(Self { first_seq, records, bodies: BodiesWriter::create(&path(dir, first_seq, "bodies"), first_seq, bodies)? })
+    }
+
+    /// Adds the next record, and the body beside it.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn push(&mut self, entry: &Entry, content: Option<&Content>) -> Result<(), SegmentError> {
+        self.records.push(entry)?;
+        self.bodies.push(content)
+    }
+
+    /// Ends both and makes them durable.
+    ///
+    /// # Errors
+    /// When they cannot be.
+    pub fn finish(self) -> Result<Sealed, SegmentError> {
+        let (count, records) = self.records.finish()?;
+        Ok(Sealed { first_seq: self.first_seq, count, records, bodies: self.bodies.finish()? })
+    }
+}
+
 /// One of a segment's files.
 pub(super) fn path(dir: &Path, first_seq: u64, kind: &str) -> PathBuf {
     dir.join(format!("seg-{first_seq:020}.{kind}"))
+}
+
+/// The files of segments in a folder: the number in each one's name, and its kind. None when the folder is not there.
+pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, String)>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let parts = name.strip_prefix("seg-").and_then(|rest| rest.split_once('.'));
+        files.extend(parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind.to_owned()))));
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// What a file begins with: its magic, its segment, and the dictionary of its pieces.

@@ -235,20 +235,16 @@ impl Records {
 }
 
 impl Records {
-    /// Shows every entry, in order; those of damaged blocks are left out.
-    ///
-    /// # Errors
-    /// When the system does not let it be read.
-    pub fn each_readable(&self, mut visit: impl FnMut(u64, Entry)) -> Result<(), SegmentError> {
-        for block in 0..self.blocks() {
+    /// Every entry, in order; those of damaged blocks are left out. An error is one of the system.
+    pub fn into_readable(self) -> impl Iterator<Item = Result<(u64, Entry), SegmentError>> {
+        (0..self.blocks()).flat_map(move |block| {
             let first = self.first_seq.saturating_add((block * BLOCK_RECORDS) as u64);
-            match self.block(block) {
-                Ok(entries) => (first..).zip(entries).for_each(|(seq, entry)| visit(seq, entry)),
-                Err(error) if error.is_damage() => (),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+            let (entries, failed) = match self.block(block) {
+                Ok(entries) => (entries, None),
+                Err(error) => (Vec::new(), Some(error).filter(|error| !error.is_damage())),
+            };
+            (first..).zip(entries).map(Ok).chain(failed.map(Err))
+        })
     }
 }
 

@@ -18,7 +18,6 @@ use self::tail::Tail;
 use crate::index::file::{Cache, IndexFile};
 use crate::index::{Index, Span};
 use crate::metrics::Metrics;
-use crate::recovery::survey::undamaged;
 use crate::segment::bodies::Bodies;
 use crate::segment::dictionary::Dictionaries;
 use crate::segment::records::Records;
@@ -30,7 +29,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
 use keyward_record::Content;
-use keyward_record::Entry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -116,42 +114,6 @@ impl TieredStore {
         let (shared, opened, lost) = Shared::open(dir, SEGMENT_RECORDS)?;
         opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
-    }
-
-    /// Shows every record of segments, in order, without the store; those that are damaged are left out.
-    ///
-    /// # Errors
-    /// When a segment cannot be opened, or the system does not let it be read.
-    pub fn each_sealed(dir: &Path, sealed: &[Sealed], mut visit: impl FnMut(u64, &Entry)) -> Result<(), StoreError> {
-        let dictionaries = Dictionaries::default();
-        for Sealed { first_seq, .. } in sealed {
-            let records = Records::open(&path(&dir.join("segments"), *first_seq, "records"), &dictionaries)?;
-            records.each_readable(|seq, entry| visit(seq, &entry))?;
-        }
-        Ok(())
-    }
-
-    /// Shows what can be read of segments that are not as they were sealed, whatever is wrong with them: each has the number in
-    /// its files' names, and what its file of records says of itself. Files may have changed places.
-    ///
-    /// # Errors
-    /// When the system does not let a file be read: that is no damage.
-    pub fn each_left(dir: &Path, left: &[(u64, Sealed)], mut record: impl FnMut(u64, Entry), mut body: impl FnMut(Content)) -> Result<(), StoreError> {
-        let (segments, dictionaries) = (dir.join("segments"), Dictionaries::default());
-        for (number, _) in left {
-            if let Some(records) = undamaged(Records::open(&path(&segments, *number, "records"), &dictionaries))? {
-                records.each_readable(&mut record)?;
-            }
-            for kind in ["bodies", "bodies-new"] {
-                for (_, Sealed { first_seq, count, .. }) in left {
-                    let Some(bodies) = undamaged(Bodies::open(&path(&segments, *number, kind), *first_seq, *count, &dictionaries))? else { continue };
-                    for place in 0..*count {
-                        undamaged(bodies.body(place, CONTENT_BYTES_MAX))?.flatten().into_iter().for_each(&mut body);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.

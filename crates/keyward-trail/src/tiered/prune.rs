@@ -1,7 +1,7 @@
 //! Letting go of sealed segments for good.
 
 use super::{Pace, Segment, Shared, TieredStore};
-use crate::segment::{SegmentError, path};
+use crate::segment::{KINDS, SegmentError, files, path};
 use crate::store::StoreError;
 use crate::tombstone::{Absent, Why};
 use keyward_core::clock::Timestamp;
@@ -10,9 +10,6 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// The files of a segment.
-const KINDS: [&str; 3] = ["records", "bodies", "index"];
 
 /// What is known of a sealed segment, for whoever decides how long it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,19 +104,10 @@ impl Shared {
     pub(super) fn remove_absent(&self) -> Result<(), StoreError> {
         let absent = self.absent.load();
         let failed = |source| SegmentError::Io { path: self.dir.clone(), source };
-        let files = match std::fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            files => files.map_err(failed)?,
-        };
-        for file in files {
-            let name = file.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            let first_seq = name.strip_prefix("seg-").and_then(|rest| rest.split('.').next()).and_then(|seq| seq.parse::<u64>().ok());
-            let gone = |seq: &u64| absent.iter().any(|absent| absent.why == Why::Pruned && absent.range().contains(seq));
-            if let Some(first_seq) = first_seq.filter(gone) {
-                self.remove_files(first_seq)?;
-            }
-        }
-        self.sync_dir()
+        let files = files(&self.dir).map_err(failed)?;
+        let gone = |seq: &u64| absent.iter().any(|absent| absent.why == Why::Pruned && absent.range().contains(seq));
+        files.iter().map(|(first_seq, _)| *first_seq).filter(gone).try_for_each(|first_seq| self.remove_files(first_seq))?;
+        if files.is_empty() { Ok(()) } else { self.sync_dir() }
     }
 
     /// Removes a segment's files. Whoever reads one still does so.

@@ -3,11 +3,9 @@
 use super::derived::note;
 use super::{Segment, Shared, open_segment};
 use crate::index::builder::{Builder, Digests};
-use crate::segment::bodies::BodiesWriter;
 use crate::segment::dictionary::{self, Dictionary};
 use crate::segment::output;
-use crate::segment::records::RecordsWriter;
-use crate::segment::{Sealed, SegmentError, path};
+use crate::segment::{Sealed, SegmentError, SegmentWriter, path};
 use crate::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
 use keyward_core::clock::Timestamp;
 use keyward_record::{Content, Kind};
@@ -190,13 +188,11 @@ impl Shared {
     /// Writes both files of a segment, durable, and gathers the keyed digests in them.
     pub(super) fn write(&self, first_seq: u64, end: u64, index: &Builder, pace: &mut Pace) -> Result<(Sealed, Digests), StoreError> {
         let (records_dictionary, bodies_dictionary) = self.dictionaries_for(first_seq, end, pace)?;
-        let mut records = RecordsWriter::create(&path(&self.dir, first_seq, "records"), first_seq, &records_dictionary)?;
-        let mut bodies = BodiesWriter::create(&path(&self.dir, first_seq, "bodies"), first_seq, &bodies_dictionary)?;
+        let mut writer = SegmentWriter::create(&self.dir, first_seq, &records_dictionary, &bodies_dictionary)?;
         let request_of: HashMap<u64, u32> = index.answered().collect();
         let mut digests = Digests::default();
         self.each(first_seq, end, pace, |seq, entry, content| {
-            records.push(entry)?;
-            bodies.push(content.as_ref())?;
+            writer.push(entry, content.as_ref())?;
             let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
             if let Some(place) = place {
                 note(&mut digests, place, &entry.leaf, content.as_ref());
@@ -206,8 +202,7 @@ impl Shared {
         for (answer, place) in request_of.into_iter().filter(|(answer, _)| *answer >= end) {
             self.note_answer(answer, place, &mut digests)?;
         }
-        let (count, records) = records.finish()?;
-        Ok((Sealed { first_seq, count, records, bodies: bodies.finish()? }, digests))
+        Ok((writer.finish()?, digests))
     }
 
     /// Dictionaries for records and bodies: those of the segment before, or new ones.

@@ -2,12 +2,9 @@
 //! are linked, not copied; what is not sealed is written as short segments.
 
 use super::{Pace, Shared, TieredStore};
-use crate::recovery::founding::Founding;
-use crate::recovery::survey::Lock;
-use crate::segment::bodies::BodiesWriter;
+use crate::recovery::{Founding, Lock};
 use crate::segment::input::Input;
-use crate::segment::records::RecordsWriter;
-use crate::segment::{FileDigest, Sealed, SegmentError, output, path};
+use crate::segment::{FileDigest, Sealed, SegmentError, SegmentWriter, output, path};
 use crate::store::{Batch, Store, StoreError};
 use crate::tombstone::{Absent, Why};
 use serde::{Deserialize, Serialize};
@@ -111,14 +108,9 @@ impl Shared {
     fn copy(&self, first_seq: u64, end: u64, dir: &Path) -> Result<Sealed, StoreError> {
         let mut pace = Pace::without_rest();
         let (records_dictionary, bodies_dictionary) = self.dictionaries_for(first_seq, end, &mut pace)?;
-        let mut records = RecordsWriter::create(&path(dir, first_seq, "records"), first_seq, &records_dictionary)?;
-        let mut bodies = BodiesWriter::create(&path(dir, first_seq, "bodies"), first_seq, &bodies_dictionary)?;
-        self.each(first_seq, end, &mut pace, |_, entry, content| {
-            records.push(entry)?;
-            Ok(bodies.push(content.as_ref())?)
-        })?;
-        let (count, records) = records.finish()?;
-        Ok(Sealed { first_seq, count, records, bodies: bodies.finish()? })
+        let mut writer = SegmentWriter::create(dir, first_seq, &records_dictionary, &bodies_dictionary)?;
+        self.each(first_seq, end, &mut pace, |_, entry, content| Ok(writer.push(entry, content.as_ref())?))?;
+        Ok(writer.finish()?)
     }
 }
 

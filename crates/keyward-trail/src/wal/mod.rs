@@ -15,6 +15,7 @@
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
 use self::blobs::Blobs;
+pub use self::carve::{Piece, pieces};
 use self::end::EndNote;
 use self::engine::Engine;
 pub(crate) use self::opening::{DECIDED, FOUNDING, RESTORING, check_restored, lock};
@@ -84,10 +85,7 @@ impl SledStore {
     }
 
     /// Opens a copy of a damaged one, of which the engine reads what it can and takes away the rest.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn open_copy(dir: &Path) -> Result<(Self, Opened), StoreError> {
+    fn open_copy(dir: &Path) -> Result<(Self, Opened), StoreError> {
         Self::open_if(dir, |_, _| Ok(()))
     }
 
@@ -330,12 +328,14 @@ fn seq_of_key(key: &[u8]) -> u64 {
     key.get(1..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |seq| u64::from_be_bytes(*seq))
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::File { path: path.to_owned(), source }
+/// An error about a file or folder.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::File { path, source }
 }
 
 pub mod ballast;
-pub mod carve;
+mod carve;
 mod blobs;
 mod end;
 mod engine;

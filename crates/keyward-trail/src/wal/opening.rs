@@ -3,8 +3,8 @@
 use super::whole::examine;
 use super::{StoreError, at, end};
 use crate::segment::dictionary::Dictionaries;
-use crate::segment::path as segment_path;
 use crate::segment::records::Records;
+use crate::segment::{files, path as segment_path};
 use keyward_core::durable;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -129,9 +129,7 @@ fn signed_end(dir: &Path) -> u64 {
 /// Where the last sealed segment ends.
 fn sealed_end(dir: &Path) -> u64 {
     let segments = dir.join("segments");
-    let Ok(files) = std::fs::read_dir(&segments) else { return 0 };
-    let first = |name: &str| name.strip_prefix("seg-")?.strip_suffix(".records")?.parse::<u64>().ok();
-    let last = files.flatten().filter_map(|file| first(&file.file_name().to_string_lossy())).max();
+    let last = files(&segments).unwrap_or_default().into_iter().filter(|(_, kind)| kind == "records").map(|(first_seq, _)| first_seq).max();
     let records = last.and_then(|first| Records::open(&segment_path(&segments, first, "records"), &Dictionaries::default()).ok());
     records.map_or(0, |records| records.first_seq().saturating_add(u64::from(records.count())))
 }

@@ -1,7 +1,7 @@
 //! A trail under any sequence of what can be done to it, beside a plain list.
 
 use super::entry;
-use crate::recovery::survey as found;
+use crate::recovery::Lock;
 use crate::store::{Batch, Store};
 use crate::tiered::TieredStore;
 use crate::tombstone::Absent;
@@ -110,7 +110,7 @@ impl Trail {
         self.store = None;
         self.dir = to;
         let dir = self.dir.path();
-        let lock = found::Lock::take(dir).unwrap();
+        let lock = Lock::take(dir).unwrap();
         contents.found(dir, lock, |_, _| ()).unwrap().finish(&[], serde_json::Value::Null).unwrap();
         self.open();
     }

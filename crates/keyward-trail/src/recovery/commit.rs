@@ -4,26 +4,60 @@
 //! Then a last file says that it counts, and what is to be put aside for it. A crash before that leaves the trail as it
 //! was; after it, nobody opens the trail until what was decided is carried out, each step of which can be done again.
 
-use super::survey::Lock;
-use crate::segment::bodies::BodiesWriter;
 use crate::segment::dictionary::{Dictionaries, train};
-use crate::segment::records::RecordsWriter;
-use crate::segment::{Sealed, output, path};
+use crate::segment::{KINDS, Sealed, SegmentWriter, output};
 use crate::store::{Batch, Store, StoreError};
 use crate::tombstone::Absent;
-use crate::wal::{DECIDED, FOUNDING, SledStore};
+use crate::wal::{DECIDED, FOUNDING, RESTORING, SledStore, at, check_restored, lock};
 use keyward_core::clock::Timestamp;
 use keyward_core::durable;
-use keyward_record::Content;
-use keyward_record::Entry;
+use keyward_record::{Content, Entry};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// The files of a segment.
-const KINDS: [&str; 4] = ["records", "bodies", "bodies-new", "index"];
+/// The trail's folder, held: no other process has it.
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// When another process has it, or a backup was being restored into it.
+    pub fn take(dir: &Path) -> Result<Self, StoreError> {
+        let file = lock(dir)?;
+        check_restored(dir)?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes a folder into which a backup is restored. Until [`restored`], nobody takes what is in it for a trail.
+    ///
+    /// # Errors
+    /// When another process has it, or the disk fails.
+    pub fn take_to_restore(dir: &Path) -> Result<Self, StoreError> {
+        let (mark, trail) = (dir.join(RESTORING), dir.join("trail"));
+        File::create_new(&mark).and_then(|mark| mark.sync_all()).map_err(at(&mark))?;
+        // Whoever asks for a trail finds one, and is told what is the matter with it.
+        std::fs::create_dir(&trail).map_err(at(&trail))?;
+        Ok(Self { _file: lock(dir)? })
+    }
+}
+
+/// Ends a restore: all that is in the folder is durable, and is a trail.
+///
+/// # Errors
+/// When the disk fails.
+pub fn restored(dir: &Path) -> Result<(), StoreError> {
+    let mark = dir.join(RESTORING);
+    let folder = File::open(dir).map_err(at(dir))?;
+    rustix::fs::syncfs(&folder).map_err(|error| at(dir)(error.into()))?;
+    std::fs::remove_file(&mark).map_err(at(&mark))?;
+    folder.sync_all().map_err(at(dir))
+}
 
 /// A store in the making, beside the trail that it is for.
 pub struct Founding {
@@ -55,14 +89,9 @@ impl Founding {
         let segments = self.built.join("segments");
         output::make_directory(&segments)?;
         let none = Dictionaries::default().share(train(&[])).map_err(at(&segments))?;
-        let mut records = RecordsWriter::create(&path(&segments, first_seq, "records"), first_seq, &none)?;
-        let mut bodies = BodiesWriter::create(&path(&segments, first_seq, "bodies"), first_seq, &none)?;
-        for (entry, content) in found {
-            records.push(entry)?;
-            bodies.push(content.as_ref())?;
-        }
-        let (count, records) = records.finish()?;
-        Ok(Sealed { first_seq, count, records, bodies: bodies.finish()? })
+        let mut writer = SegmentWriter::create(&segments, first_seq, &none, &none)?;
+        found.iter().try_for_each(|(entry, content)| writer.push(entry, content.as_ref()))?;
+        Ok(writer.finish()?)
     }
 
     /// Notes the segments that the store goes on over, and what is gone.
@@ -199,11 +228,6 @@ fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 fn sync(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |source| StoreError::File { path, source }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What is not there any more: what the trail's own records tell of, and what is lost.
 
-use super::tail::Tail;
+use super::candidates::Candidates;
+use crate::segment::Sealed;
+use crate::tombstone::{Absent, Why, told};
 use keyward_record::{Entry, Event, Kind};
-use keyward_trail::segment::Sealed;
-use keyward_trail::tombstone::{Absent, Why, told};
 use std::ops::Range;
 
 /// What records tell of.
@@ -55,12 +55,12 @@ pub(super) fn between(sealed: &[Sealed], end: u64) -> Vec<Range<u64>> {
     gaps
 }
 
-/// What neither a segment nor the tail has.
-pub(super) fn gaps(sealed: &[Sealed], tail: &Tail, end: u64) -> Vec<Range<u64>> {
+/// What no segment has, and was not found again.
+pub(super) fn gaps(sealed: &[Sealed], found: &Candidates, end: u64) -> Vec<Range<u64>> {
     let mut gaps = Vec::new();
     for gap in between(sealed, end) {
         let mut next = gap.start;
-        for seq in tail.entries.range(gap.clone()).map(|(seq, _)| *seq).chain([gap.end]) {
+        for seq in found.entries.range(gap.clone()).map(|(seq, _)| *seq).chain([gap.end]) {
             gaps.push(next..seq);
             next = seq + 1;
         }
