@@ -6,9 +6,9 @@
 
 use crate::segment::dictionary::{Dictionaries, train};
 use crate::segment::{KINDS, Sealed, SegmentWriter, output};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, StoreError};
 use crate::tombstone::Absent;
-use crate::wal::{DECIDED, FOUNDING, RESTORING, SledStore, at, check_restored, lock};
+use crate::wal::{self, DECIDED, FOUNDING, Note, RESTORING, Wal, at, check_restored, lock};
 use keyward_core::clock::Timestamp;
 use keyward_core::durable;
 use keyward_record::{Content, Entry};
@@ -63,7 +63,7 @@ pub fn restored(dir: &Path) -> Result<(), StoreError> {
 pub struct Founding {
     dir: PathBuf,
     built: PathBuf,
-    store: SledStore,
+    store: Box<dyn Wal>,
     lock: Lock,
 }
 
@@ -77,7 +77,7 @@ impl Founding {
         if built.exists() {
             std::fs::remove_dir_all(&built).map_err(at(&built))?;
         }
-        let (store, _) = SledStore::open(&built)?;
+        let (store, _) = wal::open(&built)?;
         Ok(Self { dir: dir.to_owned(), built, store, lock })
     }
 
@@ -99,8 +99,8 @@ impl Founding {
     /// # Errors
     /// As [`Store::append`].
     pub fn note(&self, sealed: &[Sealed], absent: &[Absent]) -> Result<(), StoreError> {
-        sealed.iter().try_for_each(|sealed| self.store.note_sealed(sealed))?;
-        self.store.note_absent(absent)
+        sealed.iter().try_for_each(|sealed| self.store.note(Note::Sealed(sealed)))?;
+        self.store.note(Note::Absent(absent))
     }
 
     /// Adds records behind the segments.

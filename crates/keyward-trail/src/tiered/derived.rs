@@ -6,7 +6,7 @@ use crate::index::builder::{Builder, Digests};
 use crate::index::file::{self, IndexFile};
 use crate::segment::output::Output;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, SegmentError, path};
-use crate::store::{CONTENT_BYTES_MAX, Store, StoreError};
+use crate::store::{CONTENT_BYTES_MAX, StoreError};
 use crate::tombstone::Absent;
 use keyward_core::causes::causes;
 use keyward_core::clock::AuditId;
@@ -211,7 +211,7 @@ impl Shared {
         let segments = self.segments.load();
         match frames::segment_of(&segments, seq) {
             Some(segment) => Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?),
-            None => self.hot.content(seq),
+            None => self.wal.content(seq),
         }
     }
 }

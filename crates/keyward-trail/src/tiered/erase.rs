@@ -7,6 +7,7 @@ use crate::segment::bodies::BodiesWriter;
 use crate::segment::dictionary::train;
 use crate::segment::{Sealed, SegmentError, path};
 use crate::store::{CONTENT_BYTES_MAX, StoreError};
+use crate::wal::Note;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -55,7 +56,7 @@ impl TieredStore {
         }
         // Sled lets go of what is sealed first: what is still in it then is not in its new file.
         shared.let_go(&mut Pace::without_rest())?;
-        shared.hot.want_rewrite()?;
+        shared.wal.note(Note::Rewrite)?;
         // Keyed digests of what is in the bodies stand in the indexes of their segments, and of their request's.
         let indexes: BTreeSet<u64> = places.keys().copied().chain(shared.segment_of(request).map(|segment| segment.first_seq())).collect();
         places.keys().try_for_each(|first_seq| shared.forget_dictionary(*first_seq))?;
@@ -107,7 +108,7 @@ impl Shared {
         }
         let sealed = Sealed { first_seq, count, records: segment.records.digest(), bodies: writer.finish()? };
         // From the note on the new file is the one that counts; the next start ends what a crash cuts here.
-        self.hot.note_sealed(&sealed)?;
+        self.wal.note(Note::Sealed(&sealed))?;
         put_in_place(&self.dir, &sealed)?;
         let anew = Arc::new(open_segment(&self.dir, &sealed, &self.dictionaries, &self.sets)?);
         let _tail = self.tail();

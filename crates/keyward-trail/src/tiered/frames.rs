@@ -3,7 +3,7 @@
 
 use super::{Segment, Shared};
 use crate::segment::BLOCK_RECORDS;
-use crate::store::{Frame, Store, StoreError};
+use crate::store::{Frame, StoreError};
 use crate::tombstone::next_present;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Shared {
                 return Some(found);
             }
             let sealed_end = self.seam(&segments);
-            let found = self.hot.oldest_first(seq).next();
+            let found = self.wal.oldest_first(seq).next();
             if Arc::ptr_eq(&segments, &self.segments.load()) {
                 return found.map(|frame| Ok(behind(frame?, sealed_end)));
             }
@@ -50,7 +50,7 @@ impl Shared {
             let segments = self.segments.load();
             let sealed_end = self.seam(&segments);
             if seq > sealed_end {
-                let found = self.hot.newest_first(seq).next();
+                let found = self.wal.newest_first(seq).next();
                 if !Arc::ptr_eq(&segments, &self.segments.load()) {
                     continue;
                 }
@@ -75,7 +75,7 @@ impl Shared {
     fn behind_error(&self, error: &StoreError) -> Option<u64> {
         match error {
             StoreError::Block { seq, .. } => Some(seq.saturating_add(BLOCK_RECORDS as u64)),
-            StoreError::Frame { seq, .. } => self.hot.frame_behind(*seq).ok().flatten(),
+            StoreError::Frame { seq, .. } => self.wal.ranges(*seq).map_while(Result::ok).map(|records| records.start).find(|start| start > seq),
             _ => None,
         }
     }

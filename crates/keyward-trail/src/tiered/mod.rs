@@ -24,7 +24,7 @@ use crate::segment::records::Records;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
 use crate::store::{Batch, CONTENT_BYTES_MAX, Frames, Store, StoreError};
 use crate::tombstone::{Absent, next_present};
-use crate::wal::{Opened, SledStore, gone};
+use crate::wal::{self, Manifest, Opened, Wal, gone};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
@@ -49,7 +49,7 @@ pub struct TieredStore {
 
 /// What readers, the writer and the sealer share.
 struct Shared {
-    hot: SledStore,
+    wal: Box<dyn Wal>,
     dir: PathBuf,
     /// How many records make a segment.
     segment_records: u64,
@@ -170,13 +170,13 @@ impl Drop for TieredStore {
 impl Shared {
     /// Opens a trail; apart from it, what is wrong with segments that are lost.
     fn open(dir: &Path, segment_records: u64) -> Result<(Self, Opened, Vec<StoreError>), StoreError> {
-        let (hot, mut opened) = SledStore::open(dir)?;
+        let (wal, mut opened) = wal::open(dir)?;
         let dir = dir.join("segments");
         let (dictionaries, sets) = (Dictionaries::default(), Cache::default());
         let mut segments: Vec<Arc<Segment>> = Vec::new();
-        let absent = hot.noted_absent()?;
+        let Manifest { sealed, absent } = wal.manifest()?;
         let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), 0);
-        for sealed in hot.sealed()? {
+        for sealed in sealed {
             let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
             let wanted = next_present(&absent, noted_end);
             if wanted != sealed.first_seq {
@@ -201,17 +201,17 @@ impl Shared {
             ));
         }
         let sealed_end = next_present(&absent, noted_end);
-        lost.extend(hot.gap(sealed_end, &absent)?.map(|gap| StoreError::Gap { first_seq: gap.start, last_seq: gap.end - 1 }));
-        let end = hot.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
+        lost.extend(gap(&*wal, sealed_end, &absent)?.map(|gap| StoreError::Gap { first_seq: gap.start, last_seq: gap.end - 1 }));
+        let end = wal.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
         let shared = Self {
             absent: ArcSwap::from_pointee(absent),
-            open_floor: AtomicU64::new(hot.open_floor()?),
+            open_floor: AtomicU64::new(wal.open_floor()?),
             tail: Mutex::new(Tail::new(sealed_end)),
             changing: Mutex::default(),
             end: AtomicU64::new(end),
             segments: ArcSwap::from_pointee(segments),
             segment_records,
-            hot,
+            wal,
             dir,
             dictionaries,
             sets,
@@ -232,6 +232,19 @@ impl Shared {
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The first records from a place on that are neither in the log nor noted as gone, though later ones are there.
+fn gap(wal: &dyn Wal, from: u64, absent: &[Absent]) -> Result<Option<Range<u64>>, StoreError> {
+    let mut next = from;
+    for records in wal.ranges(from) {
+        let (records, wanted) = (records?, next_present(absent, next));
+        if records.end > wanted && records.start > wanted {
+            return Ok(Some(wanted..records.start));
+        }
+        next = next.max(records.end);
+    }
+    Ok(None)
 }
 
 /// Opens a segment and compares what its files say of themselves with what was noted when it was sealed.
@@ -256,7 +269,7 @@ fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: 
 impl Store for TieredStore {
     fn append(&self, batch: &Batch) -> Result<(), StoreError> {
         let shared = &self.shared;
-        shared.hot.append(batch)?;
+        shared.wal.append(batch)?;
         if let Some(floor) = batch.open_floor {
             shared.open_floor.store(floor, Ordering::Release);
         }
@@ -287,7 +300,7 @@ impl Store for TieredStore {
                 }
                 return Ok(found?);
             }
-            let found = shared.hot.content(seq)?;
+            let found = shared.wal.content(seq)?;
             // A body that is not there may have been sealed since.
             if found.is_some() || Arc::ptr_eq(&segments, &shared.segments.load()) {
                 return Ok(found);
@@ -296,7 +309,7 @@ impl Store for TieredStore {
     }
 
     fn open_floor(&self) -> Result<u64, StoreError> {
-        self.shared.hot.open_floor()
+        self.shared.wal.open_floor()
     }
 
     fn missing(&self) -> Option<String> {
@@ -308,7 +321,7 @@ impl Store for TieredStore {
         let mut paths = files.flat_map(|segment| ["records", "bodies"].map(|kind| path(&shared.dir, segment.first_seq(), kind)));
         // One that was pruned meanwhile is not looked for.
         let lost = paths.find(|path| !path.exists()).filter(|_| Arc::ptr_eq(&segments, &shared.segments.load()));
-        shared.hot.missing().or_else(|| lost.map(|path| gone(&path)))
+        shared.wal.missing().or_else(|| lost.map(|path| gone(&path)))
     }
 
     fn absent(&self) -> Vec<Absent> {

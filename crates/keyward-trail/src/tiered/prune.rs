@@ -4,6 +4,7 @@ use super::{Pace, Segment, Shared, TieredStore};
 use crate::segment::{KINDS, SegmentError, files, path};
 use crate::store::StoreError;
 use crate::tombstone::{Absent, Why};
+use crate::wal::Note;
 use keyward_core::clock::Timestamp;
 use keyward_record::Head;
 use std::fs::File;
@@ -43,7 +44,7 @@ impl TieredStore {
             return Err(StoreError::SegmentLost { first_seq: wrong.start, last_seq: wrong.end.saturating_sub(1), why });
         }
         let absent = retold(&shared.absent.load(), ranges, told_by);
-        shared.hot.note_absent(&absent)?;
+        shared.wal.note(Note::Absent(&absent))?;
         {
             // Whoever publishes segments holds the tail.
             let _tail = shared.tail();

@@ -6,7 +6,8 @@ use crate::index::builder::{Builder, Digests};
 use crate::segment::dictionary::{self, Dictionary};
 use crate::segment::output;
 use crate::segment::{Sealed, SegmentError, SegmentWriter, path};
-use crate::store::{CONTENT_BYTES_MAX, Frame, Store, StoreError};
+use crate::store::{CONTENT_BYTES_MAX, Frame, StoreError};
+use crate::wal::Note;
 use keyward_core::clock::Timestamp;
 use keyward_record::{Content, Kind};
 use std::collections::HashMap;
@@ -126,7 +127,7 @@ impl Shared {
         let segment = open_segment(&self.dir, &sealed, &self.dictionaries, &self.sets)?;
         self.compare(&segment, &sealed, pace)?;
         self.write_index(&segment, &index, digests)?;
-        self.hot.note_sealed(&sealed)?;
+        self.wal.note(Note::Sealed(&sealed))?;
         {
             let mut tail = self.tail();
             let mut segments = self.segments.load().to_vec();
@@ -151,7 +152,7 @@ impl Shared {
     /// Removes from sled what is sealed.
     pub(super) fn let_go(&self, pace: &mut Pace) -> Result<(), StoreError> {
         let end = self.sealed_end();
-        while end > 0 && self.hot.remove_sealed(end)? {
+        while end > 0 && self.wal.trim(end)? {
             pace.step()?;
         }
         Ok(())
@@ -166,13 +167,13 @@ impl Shared {
         mut visit: impl FnMut(u64, &keyward_record::Entry, Option<Content>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut next = first_seq;
-        for frame in self.hot.oldest_first(first_seq) {
+        for frame in self.wal.oldest_first(first_seq) {
             let Frame { first_seq, entries } = frame?;
             if first_seq > next {
                 break;
             }
             for (seq, entry) in (first_seq..).zip(&entries).filter(|(seq, _)| (next..end).contains(seq)) {
-                visit(seq, entry, self.hot.content(seq)?)?;
+                visit(seq, entry, self.wal.content(seq)?)?;
                 if seq % STEP_RECORDS == 0 {
                     pace.step()?;
                 }
@@ -214,14 +215,14 @@ impl Shared {
             return Ok((Arc::clone(before.records.dictionary()), Arc::clone(before.bodies.dictionary())));
         }
         let (mut leaves, mut bodies) = (Vec::new(), Vec::new());
-        for frame in self.hot.oldest_first(first_seq).step_by(SAMPLED_FRAMES) {
+        for frame in self.wal.oldest_first(first_seq).step_by(SAMPLED_FRAMES) {
             let frame = frame?;
             if frame.first_seq >= end {
                 break;
             }
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries).take(SAMPLED_RECORDS) {
                 leaves.push(entry.leaf.to_vec());
-                bodies.extend(self.hot.content(seq)?.map(|content| content.bytes.to_vec()));
+                bodies.extend(self.wal.content(seq)?.map(|content| content.bytes.to_vec()));
             }
             pace.step()?;
         }

@@ -5,7 +5,7 @@ use super::{Pace, Shared, TieredStore};
 use crate::recovery::{Founding, Lock};
 use crate::segment::input::Input;
 use crate::segment::{FileDigest, Sealed, SegmentError, SegmentWriter, output, path};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, StoreError};
 use crate::tombstone::{Absent, Why};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -78,7 +78,7 @@ impl TieredStore {
         output::make_directory(&segments_dir)?;
         let _changing = shared.change();
         let end = shared.end.load(Ordering::Acquire);
-        let open_floor = shared.hot.open_floor()?.min(end);
+        let open_floor = shared.wal.open_floor()?.min(end);
         let mut sealed = Vec::new();
         for segment in shared.segments.load().iter() {
             let (first_seq, count) = (segment.first_seq(), segment.records.count());

@@ -6,6 +6,7 @@ mod model;
 use super::*;
 use crate::store::Frame;
 use crate::testing::{entries, metrics};
+use crate::wal::Note;
 use keyward_core::clock::AuditId;
 use keyward_record::Entry;
 use keyward_record::{Content, Kind, canonical};
@@ -86,8 +87,8 @@ fn a_sealed_trail_reads_like_an_unsealed_one() {
     store.seal().unwrap();
     assert_eq!(store.sealed_end(), 4 * SEGMENT);
     assert!(read(&store) == before);
-    assert!(store.shared.hot.oldest_first(0).next().unwrap().unwrap().end() > 4 * SEGMENT, "sled has let go of what is sealed");
-    assert!((0..4 * SEGMENT).all(|seq| store.shared.hot.content(seq).unwrap().is_none()));
+    assert!(store.shared.wal.oldest_first(0).next().unwrap().unwrap().end() > 4 * SEGMENT, "sled has let go of what is sealed");
+    assert!((0..4 * SEGMENT).all(|seq| store.shared.wal.content(seq).unwrap().is_none()));
     drop(store);
     let store = open(dir.path());
     assert!(read(&store) == before);
@@ -127,7 +128,7 @@ fn a_crash_at_any_point_loses_nothing() {
             let segment = open_segment(&shared.dir, &sealed, &shared.dictionaries, &shared.sets).unwrap();
             shared.compare(&segment, &sealed, &mut pace).unwrap();
             shared.write_index(&segment, &index, digests).unwrap();
-            shared.hot.note_sealed(&sealed).unwrap();
+            shared.wal.note(Note::Sealed(&sealed)).unwrap();
         }),
         ("some of it removed", |shared| {
             while shared.sealed_end() < SEGMENT {
@@ -135,7 +136,7 @@ fn a_crash_at_any_point_loses_nothing() {
             }
             // What a power cut brings back.
             let first = shared.frame_from(0).unwrap().unwrap();
-            shared.hot.append(&Batch { first_seq: 0, entries: first.entries, contents: vec![(0, body(0).unwrap())], open_floor: None }).unwrap();
+            shared.wal.append(&Batch { first_seq: 0, entries: first.entries, contents: vec![(0, body(0).unwrap())], open_floor: None }).unwrap();
         }),
     ];
     for (what, crash) in crashes {
@@ -152,7 +153,7 @@ fn a_crash_at_any_point_loses_nothing() {
         store.shared.remove_unfinished();
         assert_eq!(store.sealed_end(), 3 * SEGMENT, "{what}");
         assert!(read(&store) == before, "{what}");
-        assert!(store.shared.hot.oldest_first(0).next().unwrap().unwrap().end() > 3 * SEGMENT, "{what}");
+        assert!(store.shared.wal.oldest_first(0).next().unwrap().unwrap().end() > 3 * SEGMENT, "{what}");
         assert!(std::fs::read_dir(&store.shared.dir).unwrap().all(|file| file.unwrap().path().extension().unwrap() != "tmp"), "{what}");
         drop(store);
         assert!(read(&open(dir.path())) == before, "{what}");
@@ -264,8 +265,8 @@ fn a_note_without_its_neighbour_is_a_gap() {
     let store = open(dir.path());
     fill(&store, 200);
     store.seal().unwrap();
-    let second = store.shared.hot.sealed().unwrap()[1];
-    store.shared.hot.note_sealed(&Sealed { first_seq: 4 * SEGMENT, ..second }).unwrap();
+    let second = store.shared.wal.manifest().unwrap().sealed[1];
+    store.shared.wal.note(Note::Sealed(&Sealed { first_seq: 4 * SEGMENT, ..second })).unwrap();
     drop(store);
     let error = TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("records 192 to 255 are missing"), "{error}");
@@ -338,7 +339,7 @@ fn what_was_pruned_is_not_found_in_the_engine() {
     fill(&store, 200);
     store.seal().unwrap();
     let before = read(&store);
-    assert!(store.shared.hot.oldest_first(0).next().unwrap().unwrap().first_seq < 3 * SEGMENT, "a frame reaches over the seam");
+    assert!(store.shared.wal.oldest_first(0).next().unwrap().unwrap().first_seq < 3 * SEGMENT, "a frame reaches over the seam");
     let check = |store: &TieredStore, left: &[u64]| {
         let forth: Vec<_> = entries(store).into_iter().map(|(seq, _)| seq).collect();
         let mut back: Vec<_> =

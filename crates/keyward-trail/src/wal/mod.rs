@@ -27,17 +27,77 @@ pub use self::whole::{Examined, examine};
 use crate::frame::{self, Encoder, FrameError};
 use crate::segment::Sealed;
 use crate::store::{Batch, CONTENT_BYTES_MAX, Frame, Frames, SCHEMA, Store, StoreError};
-use crate::tombstone::next_present;
+use crate::tombstone::{Absent, next_present};
 use crate::zipped::unzip;
 use keyward_core::threads;
 use keyward_record::Content;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The places of frames' records, in order.
+pub(crate) type Ranges<'a> = Box<dyn Iterator<Item = Result<Range<u64>, StoreError>> + 'a>;
+
+/// The growing end of the trail: durable when it is appended, read in order, trimmed once it is sealed. What is sealed, and what
+/// is gone, is noted beside it.
+pub(crate) trait Wal: Store {
+    /// Which records the frames have that end above `from`, without looking into them.
+    fn ranges(&self, from: u64) -> Ranges<'_>;
+
+    /// Removes some of the frames that end at or below `end`, and of the bodies below it. True while there may be more.
+    /// Not synced: what comes back after a power cut is removed again.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn trim(&self, end: u64) -> Result<bool, StoreError>;
+
+    /// All that is noted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn manifest(&self) -> Result<Manifest, StoreError>;
+
+    /// Notes something, durably. Called by other threads than the one that appends.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn note(&self, note: Note<'_>) -> Result<(), StoreError>;
+}
+
+/// What is noted beside the records.
+#[derive(Debug, Default)]
+pub(crate) struct Manifest {
+    /// The sealed segments, in order.
+    pub sealed: Vec<Sealed>,
+    /// The records that are gone, in order.
+    pub absent: Vec<Absent>,
+}
+
+/// Something to be noted.
+pub(crate) enum Note<'a> {
+    /// A segment whose files are durable and were compared with its records. From here on the files are the trail.
+    Sealed(&'a Sealed),
+    /// All records that are gone, in place of what was noted before, and of the notes of the segments that had them. From here
+    /// on nobody looks for them.
+    Absent(&'a [Absent]),
+    /// The next opening is to write the engine's file anew.
+    Rewrite,
+}
+
+/// Opens the directory, or makes it: see [`SledStore::open`].
+///
+/// # Errors
+/// As there.
+pub(crate) fn open(dir: &Path) -> Result<(Box<dyn Wal>, Opened), StoreError> {
+    let (wal, opened) = SledStore::open(dir)?;
+    Ok((Box::new(wal), opened))
+}
+
 const SCHEMA_KEY: &[u8] = b"xschema";
 const OPEN_FLOOR_KEY: &[u8] = b"xopen_floor";
+const REWRITE_KEY: &[u8] = b"xrewrite";
 const PIECE_BYTES_MAX: usize = frame::FRAME_BYTES_MAX;
 const SALT_BYTES: usize = 32;
 
@@ -195,10 +255,18 @@ impl SledStore {
         if found == SCHEMA { Ok(()) } else { Err(StoreError::Schema { found }) }
     }
 
+    /// Where the frame begins that holds a record, by its key, or the one behind it; or what keeps that from being known.
+    fn begin_of<T>(&self, seq: u64) -> (Option<Result<T, StoreError>>, u64) {
+        match self.db.range(frame_key(0, 0).as_slice()..frame_key(seq, 0).as_slice()).keys().next_back().transpose() {
+            Ok(before) => (None, before.map(|key| records_of_key(&key)).filter(|before| before.end > seq).map_or(seq, |before| before.start)),
+            Err(error) => (Some(Err(error.into())), seq),
+        }
+    }
+
     /// A batch is atomic, so there should be none. Were one left, its pieces could mix with a later record's.
     fn remove_torn_contents(&self) -> Result<u64, StoreError> {
-        let sealed = self.sealed()?.last().map_or(0, Sealed::end);
-        let sealed = next_present(&self.noted_absent()?, sealed);
+        let Manifest { sealed, absent } = self.manifest()?;
+        let sealed = next_present(&absent, sealed.last().map_or(0, Sealed::end));
         let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed);
         let mut writes = sled::Batch::default();
         let mut torn = std::collections::BTreeSet::new();
@@ -256,10 +324,9 @@ impl Store for SledStore {
     }
 
     fn oldest_first(&self, from: u64) -> Frames<'_> {
-        // The frame that holds `from` begins at or before it.
-        let before = self.newest_first(from).next().filter(|frame| frame.as_ref().map_or(true, |frame| frame.end() > from));
-        let rest = self.db.range(frame_key(from, 0).as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice());
-        Box::new(before.into_iter().chain(rest.map(stored_frame)))
+        let (failed, begin) = self.begin_of(from);
+        let rest = self.db.range(frame_key(begin, 0).as_slice()..=frame_key(u64::MAX, u16::MAX).as_slice());
+        Box::new(failed.into_iter().chain(rest.map(stored_frame)))
     }
 
     fn content(&self, seq: u64) -> Result<Option<Content>, StoreError> {
@@ -328,6 +395,12 @@ fn seq_of_key(key: &[u8]) -> u64 {
     key.get(1..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |seq| u64::from_be_bytes(*seq))
 }
 
+/// The records of a frame, by its key.
+fn records_of_key(key: &[u8]) -> Range<u64> {
+    let count = key.get(9..).and_then(|count| count.first_chunk::<2>()).map_or(frame::FRAME_RECORDS_MAX as u64, |count| u64::from(u16::from_be_bytes(*count)));
+    seq_of_key(key)..seq_of_key(key).saturating_add(count.max(1))
+}
+
 /// An error about a file or folder.
 pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
     let path = path.to_owned();
@@ -344,7 +417,7 @@ mod nudge;
 mod opening;
 mod place;
 mod rewrite;
-mod sealed;
+mod notes;
 mod whole;
 
 #[cfg(test)]

@@ -4,26 +4,12 @@
 use super::ballast;
 use super::engine::Engine;
 use super::opening::{open_engine, sync_directories};
-use super::{SledStore, StoreError, at, data_file};
+use super::{REWRITE_KEY, StoreError, at, data_file};
 use std::path::Path;
 
-const REWRITE_KEY: &[u8] = b"xrewrite";
 const NEW: &str = "trail.new";
 /// Bytes of one batch.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-
-impl SledStore {
-    /// Asks the next opening to write the engine's file anew.
-    ///
-    /// # Errors
-    /// As [`super::Store::append`].
-    pub(crate) fn want_rewrite(&self) -> Result<(), StoreError> {
-        let data = data_file(&self.trail)?;
-        let mut writes = sled::Batch::default();
-        writes.insert(REWRITE_KEY, &[]);
-        self.commit_to(writes, &data)
-    }
-}
 
 /// Writes the engine's file anew if that was asked for, and opens the one that counts. Also a sentence about it.
 pub(super) fn rewritten(dir: &Path, trail: &Path, db: sled::Db) -> Result<(sled::Db, Option<String>), StoreError> {

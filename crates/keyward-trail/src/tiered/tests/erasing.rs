@@ -1,6 +1,7 @@
 //! Erasing bodies: from every file that has them, also when it is cut half way.
 
 use super::*;
+use crate::wal::Note;
 
 #[test]
 fn an_erased_body_is_gone_from_every_file_and_the_others_stay() {
@@ -55,14 +56,14 @@ fn an_erasure_that_a_crash_has_cut_is_ended_or_has_not_begun() {
         store.seal().unwrap();
         let before = read(&store);
         let old = std::fs::read(path(&store.shared.dir, 0, "bodies")).unwrap();
-        let sealed = store.shared.hot.sealed().unwrap()[0];
+        let sealed = store.shared.wal.manifest().unwrap().sealed[0];
         store.erase(&BTreeSet::from([3]), 3).unwrap();
         let after = read(&store);
         // Back to before the rename, and before the note too.
         std::fs::rename(path(&store.shared.dir, 0, "bodies"), path(&store.shared.dir, 0, "bodies-new")).unwrap();
         std::fs::write(path(&store.shared.dir, 0, "bodies"), old).unwrap();
         if !noted {
-            store.shared.hot.note_sealed(&sealed).unwrap();
+            store.shared.wal.note(Note::Sealed(&sealed)).unwrap();
         }
         drop(store);
         let store = TieredStore::open_with(dir.path(), SEGMENT).unwrap().0;

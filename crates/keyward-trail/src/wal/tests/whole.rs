@@ -26,7 +26,7 @@ fn grown(dir: &Path) {
             store.append(&Batch { first_seq, entries, contents, open_floor: Some(first_seq) }).unwrap();
             first_seq += count;
             if n % 10 == 9 && run > 0 {
-                while store.remove_sealed(first_seq * 2 / 3).unwrap() {}
+                while store.trim(first_seq * 2 / 3).unwrap() {}
             }
         }
     }
