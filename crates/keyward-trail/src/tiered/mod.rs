@@ -14,7 +14,7 @@ mod sealer;
 mod tail;
 
 use self::sealer::Sealer;
-use self::tail::Tail;
+use self::tail::{Handed, Tail};
 use crate::index::file::{Cache, IndexFile};
 use crate::index::{Index, Span};
 use crate::metrics::Metrics;
@@ -58,6 +58,7 @@ struct Shared {
     /// Records that are gone, in order.
     absent: ArcSwap<Vec<Absent>>,
     tail: Mutex<Tail>,
+    handed: Handed,
     /// Held by whoever writes, replaces or removes segments.
     changing: Mutex<()>,
     /// Records below are durable.
@@ -207,6 +208,7 @@ impl Shared {
             absent: ArcSwap::from_pointee(absent),
             open_floor: AtomicU64::new(wal.open_floor()?),
             tail: Mutex::new(Tail::new(sealed_end)),
+            handed: Handed::default(),
             changing: Mutex::default(),
             end: AtomicU64::new(end),
             segments: ArcSwap::from_pointee(segments),
@@ -275,6 +277,7 @@ impl Store for TieredStore {
         }
         shared.end.fetch_max(batch.first_seq.saturating_add(batch.entries.len() as u64), Ordering::AcqRel);
         if let Some(sealer) = &self.sealer {
+            shared.handed.put(batch.first_seq, &batch.entries);
             sealer.wake();
         }
         Ok(())

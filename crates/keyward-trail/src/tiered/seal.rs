@@ -21,7 +21,7 @@ const DICTIONARY_SEGMENTS: usize = 8;
 const SAMPLED_FRAMES: usize = 4;
 const SAMPLED_RECORDS: usize = 4;
 /// Records between two steps.
-const STEP_RECORDS: u64 = 256;
+pub(super) const STEP_RECORDS: usize = 256;
 const REST_MAX: Duration = Duration::from_millis(50);
 
 /// How work behind the writer is spread: after each small step it rests as long as it has worked, and it can be called off.
@@ -142,7 +142,7 @@ impl Shared {
     pub(super) fn follow(&self, end: u64, pace: &mut Pace) -> Result<(), StoreError> {
         let mut next = self.tail().next();
         while next < end {
-            next = next.saturating_add(STEP_RECORDS).min(end);
+            next = next.saturating_add(STEP_RECORDS as u64).min(end);
             self.tail().follow(self, next)?;
             pace.step()?;
         }
@@ -174,7 +174,7 @@ impl Shared {
             }
             for (seq, entry) in (first_seq..).zip(&entries).filter(|(seq, _)| (next..end).contains(seq)) {
                 visit(seq, entry, self.wal.content(seq)?)?;
-                if seq % STEP_RECORDS == 0 {
+                if seq % STEP_RECORDS as u64 == 0 {
                     pace.step()?;
                 }
             }
@@ -215,11 +215,8 @@ impl Shared {
             return Ok((Arc::clone(before.records.dictionary()), Arc::clone(before.bodies.dictionary())));
         }
         let (mut leaves, mut bodies) = (Vec::new(), Vec::new());
-        for frame in self.wal.oldest_first(first_seq).step_by(SAMPLED_FRAMES) {
-            let frame = frame?;
-            if frame.first_seq >= end {
-                break;
-            }
+        for range in self.wal.ranges(first_seq).step_by(SAMPLED_FRAMES) {
+            let Some(frame) = self.wal.oldest_first(range?.start).next().transpose()?.filter(|frame| frame.first_seq < end) else { break };
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries).take(SAMPLED_RECORDS) {
                 leaves.push(entry.leaf.to_vec());
                 bodies.extend(self.wal.content(seq)?.map(|content| content.bytes.to_vec()));

@@ -1,18 +1,68 @@
 //! The index of what is not sealed yet, in memory. It follows the writer: each question brings it up to date, and so
-//! does the sealer between questions, so that a question finds little to do.
+//! does the sealer between questions, so that a question finds little to do. What the writer had in its hands last is
+//! handed over; what is not there any more is read from the log.
 
 use super::Shared;
+use super::seal::STEP_RECORDS;
 use crate::index::builder::{Builder, Growing};
 use crate::index::{Index, Span};
-use crate::store::StoreError;
+use crate::store::{Frame, StoreError};
 use crate::tombstone::next_present;
 use keyward_core::clock::AuditId;
-use keyward_record::Kind;
+use keyward_record::{Entry, Kind};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Segments that are followed before they are sealed. Behind them, when sealing does not keep up, records are read.
 const FOLLOWED_MAX: usize = 8;
+
+/// Bytes of records that may wait to be followed: what does not fit is read again.
+const HANDED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Durable records on their way from the writer to the index.
+#[derive(Default)]
+pub(super) struct Handed(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Handed {
+    /// Records that are durable now.
+    pub fn put(&self, first_seq: u64, entries: &[Entry]) {
+        let bytes = bytes_of(entries);
+        let mut waiting = self.waiting();
+        if waiting.bytes + bytes > HANDED_BYTES_MAX {
+            return;
+        }
+        waiting.bytes += bytes;
+        let firsts = (first_seq..).step_by(STEP_RECORDS);
+        waiting.frames.extend(firsts.zip(entries.chunks(STEP_RECORDS)).map(|(first_seq, entries)| Frame { first_seq, entries: entries.to_vec() }));
+    }
+
+    /// The records from `seq` on, if they are here; those before it are let go.
+    fn take(&self, seq: u64) -> Option<Frame> {
+        let mut waiting = self.waiting();
+        while waiting.frames.front().is_some_and(|frame| frame.first_seq <= seq) {
+            let frame = waiting.frames.pop_front()?;
+            waiting.bytes = waiting.bytes.saturating_sub(bytes_of(&frame.entries));
+            if frame.end() > seq {
+                return Some(frame);
+            }
+        }
+        None
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bytes_of(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.leaf.len()).sum()
+}
 
 pub(super) struct Tail {
     growing: VecDeque<Arc<Growing>>,
@@ -28,24 +78,22 @@ impl Tail {
         Self { growing: VecDeque::new(), next: sealed_end, open: HashMap::new() }
     }
 
-    /// Follows the trail to `end`.
+    /// Follows the trail in whole frames, until it is at `end`: below that all is durable.
     ///
     /// # Errors
     /// When records cannot be read.
     pub fn follow(&mut self, shared: &Shared, end: u64) -> Result<(), StoreError> {
         while self.next < end {
-            let Some(frame) = shared.frame_from(self.next).transpose()? else { return Ok(()) };
+            let handed = shared.handed.take(self.next).map(Ok);
+            let Some(frame) = handed.or_else(|| shared.frame_from(self.next)).transpose()? else { return Ok(()) };
             let mut gap = frame.first_seq > self.next;
-            if gap && frame.first_seq > next_present(&shared.absent.load(), self.next) {
-                // Nobody knows why: what is behind it is read, not indexed.
+            if gap && (frame.first_seq >= end || frame.first_seq > next_present(&shared.absent.load(), self.next)) {
+                // It is not durable yet; or nobody knows why there is a gap: what is behind it is read, not indexed.
                 return Ok(());
             }
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
                 if seq < self.next {
                     continue;
-                }
-                if seq >= end {
-                    return Ok(());
                 }
                 let full = self.growing.back().is_none_or(|growing| growing.first_seq().saturating_add(shared.segment_records) <= seq);
                 let full = full || std::mem::take(&mut gap);
@@ -110,5 +158,29 @@ impl Tail {
         self.growing.retain(|growing| growing.first_seq() >= end && !beyond);
         self.open.retain(|_, seq| *seq >= end && !beyond);
         self.next = if beyond { end } else { self.next.max(end) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyward_core::clock::Timestamp;
+
+    fn entries(count: usize, length: usize) -> Vec<Entry> {
+        vec![Entry { time: Timestamp(1), kind: Kind::Event, id: AuditId::new(), leaf: vec![b'x'; length].into() }; count]
+    }
+
+    #[test]
+    fn what_is_handed_over_is_taken_from_any_record_and_what_does_not_fit_is_read() {
+        let handed = Handed::default();
+        let take = |seq| handed.take(seq).map(|frame| (frame.first_seq, frame.end()));
+        handed.put(10, &entries(STEP_RECORDS + 5, 10));
+        let (second, end) = (10 + STEP_RECORDS as u64, 15 + STEP_RECORDS as u64);
+        assert_eq!(take(9), None, "what is before must be followed first");
+        assert_eq!((take(12), take(12)), (Some((10, second)), None));
+        assert_eq!((take(end), handed.waiting().bytes), (None, 0), "it was read meanwhile");
+        handed.put(end, &entries(1, HANDED_BYTES_MAX));
+        handed.put(end + 1, &entries(1, 1));
+        assert_eq!((take(end), take(end + 1)), (Some((end, end + 1)), None));
     }
 }
