@@ -10,7 +10,7 @@ pub mod held;
 pub mod exchange;
 pub mod tombstone;
 pub mod filter;
-pub mod index;
+pub(crate) mod index;
 pub mod segment;
 pub mod store;
 pub mod wal;

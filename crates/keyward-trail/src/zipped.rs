@@ -9,9 +9,6 @@ pub struct Zipper(CCtx<'static>);
 
 impl Zipper {
     /// One of this level, with what all pieces have in common; nothing of that may be known.
-    ///
-    /// # Errors
-    /// When there is no memory.
     pub fn new(level: i32, dictionary: &[u8]) -> io::Result<Self> {
         let mut context = CCtx::try_create().ok_or(ErrorKind::OutOfMemory)?;
         context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
@@ -20,9 +17,6 @@ impl Zipper {
     }
 
     /// A piece that says how much it holds.
-    ///
-    /// # Errors
-    /// When there is no memory.
     pub fn zip(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut zipped = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
         self.0.compress2(&mut zipped, bytes).map_err(failed)?;

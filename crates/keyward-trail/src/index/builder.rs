@@ -9,6 +9,7 @@ use keyward_record::Entry;
 use keyward_record::Kind;
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Values that are kept of one exchange, and their bytes: one with more is read whenever it is asked for.
@@ -146,12 +147,54 @@ impl Digests {
     }
 }
 
+/// Calls whose answers have not come yet, where each stands.
+#[derive(Default)]
+pub struct OpenRequests(HashMap<AuditId, u64>);
+
+impl OpenRequests {
+    /// Takes the next record. Where the request of its exchange stands; `None` for an answer to nothing that is open.
+    pub fn request_of(&mut self, seq: u64, entry: &Entry) -> Option<u64> {
+        match entry.kind {
+            Kind::Answer => return self.0.remove(&entry.id),
+            Kind::Forwarded => drop(self.0.insert(entry.id, seq)),
+            Kind::Refused | Kind::Event => (),
+        }
+        Some(seq)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets those before a record.
+    pub fn forget(&mut self, end: u64) {
+        self.0.retain(|_, seq| *seq >= end);
+    }
+}
+
 /// A builder as an index, while it grows.
-pub struct Growing(pub RwLock<Builder>);
+pub struct Growing(RwLock<Builder>);
 
 impl Growing {
-    fn read<T>(&self, read: impl FnOnce(&Builder) -> T) -> T {
+    /// It.
+    pub fn of(builder: Builder) -> Self {
+        Self(RwLock::new(builder))
+    }
+
+    /// Reads it.
+    pub fn read<T>(&self, read: impl FnOnce(&Builder) -> T) -> T {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets it grow.
+    pub fn grow(&self, grow: impl FnOnce(&mut Builder)) {
+        grow(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Its records.
+    pub fn range(&self) -> Range<u64> {
+        self.read(|builder| builder.first_seq()..builder.end())
     }
 }
 

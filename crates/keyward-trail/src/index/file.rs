@@ -223,9 +223,6 @@ impl IndexFile {
     }
 
     /// Where the answers that it knows stand, each with the place of its request.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
     pub fn answered(&self) -> Result<Vec<(u64, u32)>, IndexError> {
         let mut bytes = vec![0; 4 * self.count as usize];
         read(&self.file, &mut bytes, MAGIC.len() as u64)?;
@@ -238,9 +235,6 @@ impl IndexFile {
     }
 
     /// Whether the file has these bytes.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn has(&self, bytes: &[u8]) -> std::io::Result<bool> {
         let mut found = vec![0; bytes.len()];
         Ok(self.file.length() == bytes.len() as u64 && read(&self.file, &mut found, 0).map(|()| found == bytes)?)

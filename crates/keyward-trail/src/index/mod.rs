@@ -96,36 +96,21 @@ pub trait Index: Send + Sync {
     fn unsettled(&self) -> Places;
 
     /// Places that have a value which is wanted.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
     fn matching(&self, field: usize, wanted: &Match) -> Result<Places, IndexError>;
 
     /// Shows every value of a field with its places.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
     fn values(&self, field: usize, visit: &mut dyn FnMut(&str, &RoaringBitmap)) -> Result<(), IndexError>;
 
     /// Places of exchanges in which a keyed digest stands; `None` when digests are not indexed here.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
     fn secret(&self, digest: &str) -> Result<Option<RoaringBitmap>, IndexError>;
 
     /// Offsets of records, answers too, that may have this id.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
     fn with_id(&self, id: AuditId) -> Result<Vec<u32>, IndexError>;
 
     /// Whether an answer that is not known here has not come at all.
     fn is_current(&self) -> bool;
 
     /// Where the answer to the request at a place stands; `None` when it is not known here.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
     fn answer(&self, place: u32) -> Result<Option<u64>, IndexError>;
 }
 

@@ -63,9 +63,6 @@ impl Prints {
     }
 
     /// The places that have a fingerprint.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
     pub fn find(&self, file: &Held, print: u64) -> Result<Vec<u16>, IndexError> {
         let bucket = self.width.bucket(print);
         let (Some(begin), Some(end)) = (self.starts.get(bucket), self.starts.get(bucket + 1)) else { return Ok(Vec::new()) };

@@ -90,7 +90,6 @@ impl Reader {
 
     pub(super) fn time_of(&self, seq: u64) -> Result<Timestamp, StoreError> {
         let frame = self.store.oldest_first(seq).next().transpose()?;
-        let entry = frame.as_ref().and_then(|frame| frame.entries.get(usize::try_from(seq.checked_sub(frame.first_seq)?).ok()?));
-        Ok(entry.map_or(Timestamp(0), |entry| entry.time))
+        Ok(frame.as_ref().and_then(|frame| frame.get(seq)).map_or(Timestamp(0), |entry| entry.time))
     }
 }

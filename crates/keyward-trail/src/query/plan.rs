@@ -51,9 +51,6 @@ impl Matched {
 }
 
 /// What matches in the part of an index before `end`, a sequence number. Times in the expression must have become places.
-///
-/// # Errors
-/// When the index cannot be read.
 pub(super) fn matched(expression: &Expression, index: &dyn Index, end: u64) -> Result<Matched, IndexError> {
     let universe = match (expression.wants(Kind::Refused), expression.wants(Kind::Event)) {
         (true, false) => index.exchanges(),

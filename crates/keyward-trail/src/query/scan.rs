@@ -142,13 +142,12 @@ impl Reader {
         if seq >= self.durable() {
             return Ok(None);
         }
-        if !recent.0.iter().any(|frame| (frame.first_seq..frame.end()).contains(&seq)) {
+        if recent.get(seq).is_none() {
             let Some(frame) = self.store.oldest_first(seq).next().transpose()? else { return Ok(None) };
             recent.0.truncate(RECENT_FRAMES - 1);
             recent.0.push_front(frame);
         }
-        let found = recent.0.iter().flat_map(numbered).find(|(at, _)| *at == seq);
-        Ok(found.map(|(seq, entry)| Found { seq, id: entry.id, kind: entry.kind, entry: entry.clone() }))
+        Ok(recent.get(seq).map(|entry| Found { seq, id: entry.id, kind: entry.kind, entry: entry.clone() }))
     }
 
     /// The answer to a request that was still open when its part of the trail was indexed.
@@ -289,6 +288,12 @@ fn is_asked_by(id: AuditId, own: AuditId, kind: Kind) -> bool {
 /// Frames that were read last: neighbours and their answers often stand in one.
 #[derive(Default)]
 struct Recent(VecDeque<Frame>);
+
+impl Recent {
+    fn get(&self, seq: u64) -> Option<&Entry> {
+        self.0.iter().find_map(|frame| frame.get(seq))
+    }
+}
 
 /// One record, as it was found.
 struct Found {

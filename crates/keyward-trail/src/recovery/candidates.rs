@@ -25,15 +25,6 @@ pub(super) struct Places<'a> {
     by_hash: HashMap<LeafHash, u64>,
 }
 
-/// The place of a record that was found.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is the one that was signed there.
-    Proven(u64),
-    /// It says so, and nothing tells otherwise.
-    Said(u64),
-}
-
 impl<'a> Places<'a> {
     pub fn of(tree: &'a dyn SignedTree, sealed: &[Sealed]) -> Self {
         let signed = between(sealed, tree.size()).into_iter().flatten();
@@ -41,13 +32,11 @@ impl<'a> Places<'a> {
         Self { tree, gaps: between(sealed, u64::MAX), by_hash }
     }
 
-    /// Where a record belongs that says of itself where; `None` when it is none of those that are looked for.
-    pub fn find(&self, says: u64, leaf: &[u8]) -> Option<Place> {
-        if let Some(seq) = self.by_hash.get(&leaf_hash(leaf)) {
-            return Some(Place::Proven(*seq));
-        }
-        let wanted = !self.tree.is_proven(says) && self.gaps.iter().any(|gap| gap.contains(&says));
-        wanted.then_some(Place::Said(says))
+    /// Where a record belongs that says of itself where, and whether it is known to be the one that was signed there; `None` when it
+    /// is none of those that are looked for.
+    pub fn find(&self, says: u64, leaf: &[u8]) -> Option<(u64, bool)> {
+        let proven = self.by_hash.get(&leaf_hash(leaf)).map(|seq| (*seq, true));
+        proven.or_else(|| (!self.tree.is_proven(says) && self.gaps.iter().any(|gap| gap.contains(&says))).then_some((says, false)))
     }
 }
 
@@ -81,10 +70,10 @@ impl Candidates {
     /// is; of two at one place the later was written when the earlier had not become part of the trail.
     pub fn place(&mut self, first_seq: u64, entries: Vec<Entry>, places: &Places<'_>) {
         for (says, entry) in (first_seq..).zip(entries) {
-            match places.find(says, &entry.leaf) {
-                Some(Place::Proven(seq)) => drop(self.entries.insert(seq, entry)),
-                Some(Place::Said(seq)) if self.entries.get(&seq).is_none_or(|other| other.time < entry.time) => drop(self.entries.insert(seq, entry)),
-                _ => (),
+            if let Some((seq, proven)) = places.find(says, &entry.leaf)
+                && (proven || self.entries.get(&seq).is_none_or(|other| other.time < entry.time))
+            {
+                self.entries.insert(seq, entry);
             }
         }
     }

@@ -107,9 +107,6 @@ fn sound(
 
 /// The records of which nothing proves that they are the ones that were signed: none, if all that is here, with the hashes
 /// that the tree has of what is not, leads to the root all the same.
-///
-/// # Errors
-/// When a segment cannot be read.
 pub(super) fn unproven(dir: &Path, tree: &dyn SignedTree, sealed: &[Sealed], found: &Candidates) -> Result<Vec<Range<u64>>, StoreError> {
     if tree.unproven().is_empty() {
         return Ok(Vec::new());

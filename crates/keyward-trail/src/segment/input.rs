@@ -39,9 +39,6 @@ impl Input {
     }
 
     /// So many bytes from a place on.
-    ///
-    /// # Errors
-    /// When the file is shorter, or cannot be read.
     pub fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>, SegmentError> {
         if at.checked_add(length as u64).is_none_or(|end| end > self.length) {
             return Err(self.damaged("it is shorter than it says"));
@@ -52,9 +49,6 @@ impl Input {
     }
 
     /// The same for a length that is known.
-    ///
-    /// # Errors
-    /// As [`Input::bytes`].
     pub fn array<const N: usize>(&self, at: u64) -> Result<[u8; N], SegmentError> {
         let mut bytes = [0; N];
         if at.checked_add(N as u64).is_none_or(|end| end > self.length) {
@@ -97,9 +91,6 @@ impl Input {
     }
 
     /// What the file really holds, read from the disk as far as the system can be made to.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn digest(&self) -> Result<FileDigest, SegmentError> {
         let file = self.held.file(|file| self.is_same(file)).map_err(|source| self.failed(source))?;
         // Advice: whether it is followed does not matter for what is read.

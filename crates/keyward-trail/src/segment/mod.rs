@@ -11,8 +11,8 @@
 
 pub mod bodies;
 pub mod dictionary;
-pub mod input;
-pub mod output;
+pub(crate) mod input;
+pub(crate) mod output;
 pub mod records;
 
 use self::bodies::BodiesWriter;
@@ -20,6 +20,8 @@ use self::dictionary::Dictionary;
 use self::records::RecordsWriter;
 use crate::frame::FrameError;
 use keyward_record::{Content, Entry};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -75,9 +77,11 @@ impl SegmentError {
 }
 
 /// What is known of a sealed segment apart from its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sealed {
     /// The sequence number of its first record.
+    #[serde(rename = "first")]
     pub first_seq: u64,
     /// How many records it has.
     pub count: u32,
@@ -88,12 +92,24 @@ pub struct Sealed {
 }
 
 /// A file's length and what it holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileDigest {
     /// Bytes.
     pub length: u64,
     /// SHA-256 of all but the file's foot, which repeats it.
+    #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
     pub sha256: [u8; 32],
+}
+
+fn to_hex<S: Serializer>(sha256: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&hex::encode(sha256))
+}
+
+fn from_hex<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(String::deserialize(from)?, &mut sha256).map_err(D::Error::custom)?;
+    Ok(sha256)
 }
 
 impl Sealed {

@@ -25,9 +25,6 @@ pub struct Output {
 
 impl Output {
     /// Begins a file that is to stand at `path`.
-    ///
-    /// # Errors
-    /// When it cannot be made.
     pub fn create(path: &Path) -> Result<Self, SegmentError> {
         let temporary = path.with_added_extension("tmp");
         let file = File::create(&temporary).map_err(|source| SegmentError::Io { path: temporary.clone(), source })?;
@@ -41,9 +38,6 @@ impl Output {
     }
 
     /// Adds bytes.
-    ///
-    /// # Errors
-    /// When the disk does not take them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SegmentError> {
         self.hash.update(bytes);
         self.length += bytes.len() as u64;
@@ -63,9 +57,6 @@ impl Output {
     }
 
     /// Ends the file with its foot, which tells where the table begins and of what checksum it is.
-    ///
-    /// # Errors
-    /// When the file cannot be made durable.
     pub fn finish_with_foot(mut self, table: u64, crc: u32, magic: &[u8; 8]) -> Result<FileDigest, SegmentError> {
         let mut foot = Vec::new();
         foot.extend(table.to_be_bytes());
@@ -105,14 +96,24 @@ impl Drop for Output {
 }
 
 /// Makes a directory that survives a power cut, unless it is there.
-///
-/// # Errors
-/// When it cannot be made or synced.
 pub fn make_directory(dir: &Path) -> Result<(), SegmentError> {
     if dir.is_dir() {
         return Ok(());
     }
     std::fs::create_dir_all(dir).and_then(|()| sync_parent(dir)).map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
+}
+
+/// Makes it durable which names a directory has.
+pub fn sync(dir: &Path) -> Result<(), SegmentError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
+}
+
+/// Removes a file, if it is there.
+pub fn remove(file: &Path) -> Result<(), SegmentError> {
+    match std::fs::remove_file(file) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SegmentError::Io { path: file.to_owned(), source }),
+        _ => Ok(()),
+    }
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -43,6 +43,11 @@ impl Frame {
     pub fn end(&self) -> u64 {
         self.first_seq.saturating_add(self.entries.len() as u64)
     }
+
+    /// The record with this sequence number, if it is here.
+    pub fn get(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(seq.checked_sub(self.first_seq)?).ok()?)
+    }
 }
 
 /// Frames, decoded one by one.

@@ -1,18 +1,17 @@
 //! What is derived from a segment's records: its index, made anew, and compared with the file that is there. Whoever can
 //! write that file can write another that is sound in itself, so that only the records tell.
 
-use super::{Pace, Segment, Shared, TieredStore, frames};
-use crate::index::builder::{Builder, Digests};
+use super::{Pace, Segment, Shared, TieredStore};
+use crate::index::builder::{Builder, Digests, OpenRequests};
 use crate::index::file::{self, IndexFile};
 use crate::segment::output::Output;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, SegmentError, path};
 use crate::store::{CONTENT_BYTES_MAX, StoreError};
 use crate::tombstone::Absent;
 use keyward_core::causes::causes;
-use keyward_core::clock::AuditId;
 use keyward_record::Entry;
 use keyward_record::{Content, Kind};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +78,7 @@ impl Shared {
     fn is_of_its_records(&self, segment: &Segment, index: &IndexFile) -> Result<bool, StoreError> {
         let Ok(answered) = index.answered() else { return Ok(false) };
         let (request_of, first_seq): (BTreeMap<u64, u32>, _) = (answered.into_iter().collect(), segment.first_seq());
-        let mut rebuilt = Rebuilt { builder: Builder::new(first_seq), digests: Digests::default(), open: HashMap::new() };
+        let mut rebuilt = Rebuilt { builder: Builder::new(first_seq), digests: Digests::default(), open: OpenRequests::default() };
         for block in 0..segment.records.blocks() {
             for (seq, entry) in (first_seq + (block * BLOCK_RECORDS) as u64..).zip(segment.records.block(block)?) {
                 rebuilt.builder.add(&entry);
@@ -95,8 +94,8 @@ impl Shared {
         }
         for (answer, place) in request_of.range(segment.end()..) {
             let Some(frame) = self.frame_from(*answer).transpose()? else { return Ok(false) };
-            let Some((seq, entry)) = (frame.first_seq..).zip(&frame.entries).find(|(seq, _)| seq == answer) else { return Ok(false) };
-            if entry.kind != Kind::Answer || !rebuilt.take(seq, entry, Some(*place), self.content_anywhere(seq)?.as_ref()) {
+            let Some(entry) = frame.get(*answer) else { return Ok(false) };
+            if entry.kind != Kind::Answer || !rebuilt.take(*answer, entry, Some(*place), self.content(*answer)?.as_ref()) {
                 return Ok(false);
             }
         }
@@ -110,14 +109,13 @@ impl Shared {
         if let Some(index) = segment.index.load().as_ref().filter(|_| !by_records) {
             return Ok(index.answers_behind().to_vec());
         }
-        let (mut open, mut behind) = (HashSet::new(), Vec::new());
-        for frame in frames::OldestFirst::new(self, segment.first_seq()) {
+        let (mut open, mut behind) = (OpenRequests::default(), Vec::new());
+        for frame in self.oldest_first(segment.first_seq()) {
             let frame = frame?;
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
-                match entry.kind {
-                    Kind::Forwarded if seq < segment.end() => drop(open.insert(entry.id)),
-                    Kind::Answer if open.remove(&entry.id) && seq >= segment.end() => behind.push(seq),
-                    _ => {}
+                if seq < segment.end() || entry.kind == Kind::Answer {
+                    let request = open.request_of(seq, entry);
+                    behind.extend(request.filter(|_| seq >= segment.end()).map(|_| seq));
                 }
             }
             if frame.end() >= segment.end() && open.is_empty() {
@@ -145,49 +143,56 @@ impl Shared {
         Ok(())
     }
 
+    /// Makes indexes anew: all, or those that are missing. How many.
+    pub(super) fn reindex_all(&self, all: bool, pace: &mut Pace, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, StoreError> {
+        let wanted = |segment: &Segment| all || segment.index.load().is_none();
+        let firsts: Vec<_> = self.segments.load().iter().filter(|segment| wanted(segment)).map(|segment| segment.first_seq()).collect();
+        for (n, first_seq) in firsts.iter().enumerate() {
+            // Who erases or prunes puts others in the place of these, or none.
+            let _changing = self.change();
+            if let Some(segment) = self.segment_of(*first_seq).filter(|segment| wanted(segment)) {
+                self.reindex(&segment, pace)?;
+            }
+            progress(n + 1, firsts.len());
+        }
+        Ok(firsts.len())
+    }
+
     /// Makes a segment's index anew from its records.
     pub(super) fn reindex(&self, segment: &Segment, pace: &mut Pace) -> Result<(), StoreError> {
-        let (first_seq, end) = (segment.first_seq(), segment.end());
-        let index = self.build(first_seq, end, pace)?;
-        let request_of: HashMap<u64, u32> = index.answered().collect();
         let mut digests = Digests::default();
-        for frame in frames::OldestFirst::new(self, first_seq) {
-            let frame = frame?;
-            if frame.first_seq >= end {
-                break;
-            }
-            for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
-                let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
-                if let Some(place) = place {
-                    note(&mut digests, place, &entry.leaf, self.content_anywhere(seq)?.as_ref());
-                }
-            }
-            pace.step()?;
-        }
-        for (answer, place) in request_of.into_iter().filter(|(answer, _)| *answer >= end) {
-            self.note_answer(answer, place, &mut digests)?;
-        }
+        let index = self.build(segment.first_seq(), segment.end(), pace, |place, seq, entry| {
+            note(&mut digests, place, &entry.leaf, self.content(seq)?.as_ref());
+            Ok(())
+        })?;
         self.write_index(segment, &index, digests)
     }
 
-    /// The index of a part of the trail, with the answers that come shortly behind it.
-    pub(super) fn build(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<Builder, StoreError> {
+    /// The index of a part of the trail, with the answers that come shortly behind it. Shows each record that is in it, with the
+    /// ordinal of its exchange.
+    pub(super) fn build(
+        &self,
+        first_seq: u64,
+        end: u64,
+        pace: &mut Pace,
+        mut visit: impl FnMut(u32, u64, &Entry) -> Result<(), StoreError>,
+    ) -> Result<Builder, StoreError> {
         let mut index = Builder::new(first_seq);
-        let mut open: HashMap<AuditId, u64> = HashMap::new();
-        for frame in frames::OldestFirst::new(self, first_seq) {
+        let mut open = OpenRequests::default();
+        for frame in self.oldest_first(first_seq) {
             let frame = frame?;
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {
                 if seq < end {
                     index.add(entry);
                 }
-                match entry.kind {
-                    Kind::Forwarded if seq < end => drop(open.insert(entry.id, seq)),
-                    Kind::Answer => {
-                        if let Some(request) = open.remove(&entry.id) {
-                            index.settle(request, seq, entry);
-                        }
+                if seq >= end && entry.kind != Kind::Answer {
+                    continue;
+                }
+                if let Some(request) = open.request_of(seq, entry) {
+                    if entry.kind == Kind::Answer {
+                        index.settle(request, seq, entry);
                     }
-                    Kind::Forwarded | Kind::Refused | Kind::Event => {}
+                    visit((request - first_seq) as u32, seq, entry)?;
                 }
             }
             if frame.end() >= end && (open.is_empty() || frame.end() >= end.saturating_add(LOOK_AHEAD)) {
@@ -200,19 +205,11 @@ impl Shared {
 
     pub(super) fn note_answer(&self, answer: u64, place: u32, digests: &mut Digests) -> Result<(), StoreError> {
         if let Some(frame) = self.frame_from(answer).transpose()?
-            && let Some((_, entry)) = (frame.first_seq..).zip(&frame.entries).find(|(seq, _)| *seq == answer)
+            && let Some(entry) = frame.get(answer)
         {
-            note(digests, place, &entry.leaf, self.content_anywhere(answer)?.as_ref());
+            note(digests, place, &entry.leaf, self.content(answer)?.as_ref());
         }
         Ok(())
-    }
-
-    fn content_anywhere(&self, seq: u64) -> Result<Option<Content>, StoreError> {
-        let segments = self.segments.load();
-        match frames::segment_of(&segments, seq) {
-            Some(segment) => Ok(segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX)?),
-            None => self.wal.content(seq),
-        }
     }
 }
 
@@ -220,8 +217,7 @@ impl Shared {
 struct Rebuilt {
     builder: Builder,
     digests: Digests,
-    /// Calls without their answers.
-    open: HashMap<AuditId, u64>,
+    open: OpenRequests,
 }
 
 impl Rebuilt {
@@ -229,16 +225,12 @@ impl Rebuilt {
     fn take(&mut self, seq: u64, entry: &Entry, place: Option<u32>, content: Option<&Content>) -> bool {
         let Some(place) = place else { return true };
         note(&mut self.digests, place, &entry.leaf, content);
-        match entry.kind {
-            Kind::Forwarded => drop(self.open.insert(entry.id, seq)),
-            Kind::Answer => {
-                let request = self.builder.first_seq().saturating_add(u64::from(place));
-                if self.open.remove(&entry.id) != Some(request) {
-                    return false;
-                }
-                self.builder.settle(request, seq, entry);
-            }
-            Kind::Refused | Kind::Event => {}
+        let request = self.builder.first_seq().saturating_add(u64::from(place));
+        if self.open.request_of(seq, entry) != Some(request) {
+            return false;
+        }
+        if entry.kind == Kind::Answer {
+            self.builder.settle(request, seq, entry);
         }
         true
     }

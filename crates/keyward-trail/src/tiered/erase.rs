@@ -5,11 +5,10 @@ use super::Pace;
 use super::{Segment, Shared, TieredStore, frames, open_segment};
 use crate::segment::bodies::BodiesWriter;
 use crate::segment::dictionary::train;
-use crate::segment::{Sealed, SegmentError, path};
+use crate::segment::{Sealed, SegmentError, output, path};
 use crate::store::{CONTENT_BYTES_MAX, StoreError};
 use crate::wal::Note;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,8 +88,8 @@ impl Shared {
     /// Removes an index, durably. Where there is none a start makes it anew.
     fn forget_index(&self, first_seq: u64) -> Result<(), StoreError> {
         let file = path(&self.dir, first_seq, "index");
-        let removed = std::fs::remove_file(&file).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) });
-        removed.and_then(|()| File::open(&self.dir)?.sync_all()).map_err(|source| SegmentError::Io { path: file, source })?;
+        output::remove(&file)?;
+        output::sync(&self.dir)?;
         self.segment_of(first_seq).into_iter().for_each(|segment| segment.index.store(None));
         Ok(())
     }
@@ -123,7 +122,7 @@ pub(super) fn put_in_place(dir: &Path, sealed: &Sealed) -> Result<(), SegmentErr
     let (new, old) = (path(dir, sealed.first_seq, ANEW), path(dir, sealed.first_seq, "bodies"));
     let digest = match crate::segment::input::Input::open(&new) {
         Ok(input) => input.digest()?,
-        Err(SegmentError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(SegmentError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
     let failed = |source| SegmentError::Io { path: new.clone(), source };
@@ -132,5 +131,5 @@ pub(super) fn put_in_place(dir: &Path, sealed: &Sealed) -> Result<(), SegmentErr
     } else {
         std::fs::remove_file(&new).map_err(failed)?;
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    output::sync(dir)
 }

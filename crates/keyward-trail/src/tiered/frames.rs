@@ -71,6 +71,42 @@ impl Shared {
         }
     }
 
+    /// Frames that end above a record, the oldest first.
+    pub(super) fn oldest_first(&self, from: u64) -> impl Iterator<Item = Result<Frame, StoreError>> + Send {
+        let mut at = Some(from);
+        std::iter::from_fn(move || {
+            let next = at?;
+            let found = self.frame_from(next);
+            at = match &found {
+                Some(Ok(frame)) => Some(frame.end()),
+                Some(Err(error)) => self.behind_error(error).filter(|behind| *behind > next),
+                None => None,
+            };
+            // A block may begin before where a frame of the log has ended.
+            found.map(|frame| if next > from { Ok(behind(frame?, next)) } else { frame })
+        })
+    }
+
+    /// Frames that begin below a record, the newest first.
+    pub(super) fn newest_first(&self, end: u64) -> impl Iterator<Item = Result<Frame, StoreError>> + Send {
+        let mut at = Some(end);
+        std::iter::from_fn(move || {
+            let before = at?;
+            let mut found = self.frame_before(before);
+            at = match &mut found {
+                Some(Ok(frame)) => {
+                    if before < end {
+                        frame.entries.truncate(usize::try_from(before.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX));
+                    }
+                    Some(frame.first_seq)
+                }
+                Some(Err(StoreError::Block { seq, .. } | StoreError::Frame { seq, .. })) => Some(*seq).filter(|seq| *seq < before),
+                Some(Err(_)) | None => None,
+            };
+            found
+        })
+    }
+
     /// Where to go on behind what could not be read, or `None` when nothing can be.
     fn behind_error(&self, error: &StoreError) -> Option<u64> {
         match error {
@@ -94,73 +130,4 @@ fn behind(mut frame: Frame, seq: u64) -> Frame {
     frame.entries.drain(..before);
     frame.first_seq = frame.first_seq.saturating_add(before as u64);
     frame
-}
-
-/// Frames that end above a record, the oldest first.
-pub(super) struct OldestFirst<'a> {
-    shared: &'a Shared,
-    next: Option<u64>,
-    begun: bool,
-}
-
-impl<'a> OldestFirst<'a> {
-    pub fn new(shared: &'a Shared, from: u64) -> Self {
-        Self { shared, next: Some(from), begun: false }
-    }
-}
-
-impl Iterator for OldestFirst<'_> {
-    type Item = Result<Frame, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next?;
-        let mut found = self.shared.frame_from(next);
-        self.next = match &mut found {
-            Some(Ok(frame)) => {
-                // A block may begin before where a frame of sled has ended.
-                if self.begun {
-                    *frame = behind(std::mem::take(frame), next);
-                }
-                Some(frame.end())
-            }
-            Some(Err(error)) => self.shared.behind_error(error).filter(|behind| *behind > next),
-            None => None,
-        };
-        self.begun = true;
-        found
-    }
-}
-
-/// Frames that begin below a record, the newest first.
-pub(super) struct NewestFirst<'a> {
-    shared: &'a Shared,
-    end: Option<u64>,
-    begun: bool,
-}
-
-impl<'a> NewestFirst<'a> {
-    pub fn new(shared: &'a Shared, end: u64) -> Self {
-        Self { shared, end: Some(end), begun: false }
-    }
-}
-
-impl Iterator for NewestFirst<'_> {
-    type Item = Result<Frame, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let end = self.end?;
-        let mut found = self.shared.frame_before(end);
-        self.end = match &mut found {
-            Some(Ok(frame)) => {
-                if self.begun {
-                    frame.entries.truncate(usize::try_from(end.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX));
-                }
-                Some(frame.first_seq)
-            }
-            Some(Err(StoreError::Block { seq, .. } | StoreError::Frame { seq, .. })) => Some(*seq).filter(|seq| *seq < end),
-            Some(Err(_)) | None => None,
-        };
-        self.begun = true;
-        found
-    }
 }

@@ -142,17 +142,7 @@ impl TieredStore {
     /// # Errors
     /// When records cannot be read, or an index cannot be written.
     pub fn reindex(&self, all: bool, mut progress: impl FnMut(usize, usize)) -> Result<usize, StoreError> {
-        let segments = self.shared.segments.load_full();
-        let wanted: Vec<_> = segments.iter().filter(|segment| all || segment.index.load().is_none()).map(|segment| segment.first_seq()).collect();
-        for (n, first_seq) in wanted.iter().enumerate() {
-            // Who erases or prunes puts others in the place of these, or none.
-            let _changing = self.shared.change();
-            if let Some(segment) = self.shared.segment_of(*first_seq) {
-                self.shared.reindex(&segment, &mut Pace::without_rest())?;
-            }
-            progress(n + 1, wanted.len());
-        }
-        Ok(wanted.len())
+        self.shared.reindex_all(all, &mut Pace::without_rest(), &mut progress)
     }
 
     /// The number of the first record that is not sealed.
@@ -222,6 +212,26 @@ impl Shared {
         Ok((shared, opened, lost))
     }
 
+    /// The body beside a record.
+    fn content(&self, seq: u64) -> Result<Option<Content>, StoreError> {
+        loop {
+            let segments = self.segments.load();
+            if let Some(segment) = frames::segment_of(&segments, seq) {
+                let found = segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX);
+                if found.is_err() && !Arc::ptr_eq(&segments, &self.segments.load()) {
+                    // It was pruned, or its bodies were written anew.
+                    continue;
+                }
+                return Ok(found?);
+            }
+            let found = self.wal.content(seq)?;
+            // A body that is not there may have been sealed since.
+            if found.is_some() || Arc::ptr_eq(&segments, &self.segments.load()) {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Records below are sealed, or gone.
     fn sealed_end(&self) -> u64 {
         next_present(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
@@ -284,31 +294,15 @@ impl Store for TieredStore {
     }
 
     fn newest_first(&self, end: u64) -> Frames<'_> {
-        Box::new(frames::NewestFirst::new(&self.shared, end))
+        Box::new(self.shared.newest_first(end))
     }
 
     fn oldest_first(&self, from: u64) -> Frames<'_> {
-        Box::new(frames::OldestFirst::new(&self.shared, from))
+        Box::new(self.shared.oldest_first(from))
     }
 
     fn content(&self, seq: u64) -> Result<Option<Content>, StoreError> {
-        let shared = &self.shared;
-        loop {
-            let segments = shared.segments.load();
-            if let Some(segment) = frames::segment_of(&segments, seq) {
-                let found = segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX);
-                if found.is_err() && !Arc::ptr_eq(&segments, &shared.segments.load()) {
-                    // It was pruned, or its bodies were written anew.
-                    continue;
-                }
-                return Ok(found?);
-            }
-            let found = shared.wal.content(seq)?;
-            // A body that is not there may have been sealed since.
-            if found.is_some() || Arc::ptr_eq(&segments, &shared.segments.load()) {
-                return Ok(found);
-            }
-        }
+        self.shared.content(seq)
     }
 
     fn open_floor(&self) -> Result<u64, StoreError> {

@@ -1,14 +1,12 @@
 //! Letting go of sealed segments for good.
 
 use super::{Pace, Segment, Shared, TieredStore};
-use crate::segment::{KINDS, SegmentError, files, path};
+use crate::segment::{KINDS, SegmentError, files, output, path};
 use crate::store::StoreError;
-use crate::tombstone::{Absent, Why};
+use crate::tombstone::{Absent, Why, joined};
 use crate::wal::Note;
 use keyward_core::clock::Timestamp;
 use keyward_record::Head;
-use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -53,7 +51,7 @@ impl TieredStore {
             shared.segments.store(Arc::new(left));
         }
         ranges.iter().try_for_each(|range| shared.remove_files(range.start))?;
-        shared.sync_dir()?;
+        output::sync(&shared.dir)?;
         // What stays may have had answers among what went.
         let (segments, absent) = (shared.segments.load_full(), shared.absent.load());
         let stale = |segment: &&Arc<Segment>| segment.index.load().as_ref().is_some_and(|index| Shared::knows_what_is_gone(index, &absent));
@@ -99,31 +97,21 @@ impl Shared {
     }
 
     /// Removes the files of segments that are noted as gone; a crash may have left some.
-    ///
-    /// # Errors
-    /// When the disk fails.
     pub(super) fn remove_absent(&self) -> Result<(), StoreError> {
         let absent = self.absent.load();
         let failed = |source| SegmentError::Io { path: self.dir.clone(), source };
         let files = files(&self.dir).map_err(failed)?;
         let gone = |seq: &u64| absent.iter().any(|absent| absent.why == Why::Pruned && absent.range().contains(seq));
         files.iter().map(|(first_seq, _)| *first_seq).filter(gone).try_for_each(|first_seq| self.remove_files(first_seq))?;
-        if files.is_empty() { Ok(()) } else { self.sync_dir() }
+        if files.is_empty() { Ok(()) } else { Ok(output::sync(&self.dir)?) }
     }
 
     /// Removes a segment's files. Whoever reads one still does so.
     fn remove_files(&self, first_seq: u64) -> Result<(), StoreError> {
         for path in KINDS.map(|kind| path(&self.dir, first_seq, kind)) {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(SegmentError::Io { path, source: error }.into()),
-                _ => (),
-            }
+            output::remove(&path)?;
         }
         Ok(())
-    }
-
-    fn sync_dir(&self) -> Result<(), StoreError> {
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|source| SegmentError::Io { path: self.dir.clone(), source }.into())
     }
 }
 
@@ -134,12 +122,5 @@ pub fn retold(absent: &[Absent], ranges: &[Range<u64>], told_by: u64) -> Vec<Abs
     let new = ranges.iter().map(|range| Absent { first_seq: range.start, end: range.end, why: Why::Pruned, told_by });
     let mut all: Vec<_> = absent.iter().map(|old| if old.end <= until { Absent { why: Why::Pruned, told_by, ..*old } } else { *old }).chain(new).collect();
     all.sort_unstable_by_key(|absent| absent.first_seq);
-    all.dedup_by(|next, before| {
-        let joined = before.end == next.first_seq && (before.why, before.told_by) == (next.why, next.told_by);
-        if joined {
-            before.end = next.end;
-        }
-        joined
-    });
-    all
+    joined(all)
 }

@@ -84,9 +84,6 @@ impl Shared {
     }
 
     /// Seals what is closed of the next segment, although it is not complete. False when there is nothing.
-    ///
-    /// # Errors
-    /// As above.
     pub(super) fn seal_early(&self, pace: &mut Pace) -> Result<bool, StoreError> {
         let _changing = self.change();
         let first_seq = self.sealed_end();
@@ -99,9 +96,6 @@ impl Shared {
     }
 
     /// The time of the oldest record that is not sealed.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub(super) fn oldest_unsealed(&self) -> Result<Option<Timestamp>, StoreError> {
         let oldest = self.frame_from(self.sealed_end()).transpose()?;
         Ok(oldest.and_then(|frame| frame.entries.first().map(|entry| entry.time)))
@@ -121,7 +115,7 @@ impl Shared {
         let index = self.tail().oldest(first_seq);
         let index = match index.filter(|index| index.end() == end) {
             Some(index) => index,
-            None => self.build(first_seq, end, pace)?,
+            None => self.build(first_seq, end, pace, |_, _, _| Ok(()))?,
         };
         let (sealed, digests) = self.write(first_seq, end, &index, pace)?;
         let segment = open_segment(&self.dir, &sealed, &self.dictionaries, &self.sets)?;

@@ -100,14 +100,7 @@ fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut b
     if !*tidied && shared.has_room() {
         shared.remove_absent()?;
         shared.let_go(pace)?;
-        let unindexed: Vec<_> = shared.segments.load().iter().filter(|segment| segment.index.load().is_none()).map(|segment| segment.first_seq()).collect();
-        for first_seq in unindexed {
-            // Who erases makes indexes anew too, and puts other segments in the place of these.
-            let _changing = shared.change();
-            if let Some(segment) = shared.segment_of(first_seq).filter(|segment| segment.index.load().is_none()) {
-                shared.reindex(&segment, pace)?;
-            }
-        }
+        shared.reindex_all(false, pace, &mut |_, _| ())?;
         *tidied = true;
     }
     pace.hurry(end.saturating_sub(shared.sealed_end()) > 3 * shared.segment_records);

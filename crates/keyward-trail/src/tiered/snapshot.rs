@@ -4,7 +4,7 @@
 use super::{Pace, Shared, TieredStore};
 use crate::recovery::{Founding, Lock};
 use crate::segment::input::Input;
-use crate::segment::{FileDigest, Sealed, SegmentError, SegmentWriter, output, path};
+use crate::segment::{Sealed, SegmentError, SegmentWriter, output, path};
 use crate::store::{Batch, StoreError};
 use crate::tombstone::{Absent, Why};
 use serde::{Deserialize, Serialize};
@@ -16,30 +16,13 @@ use std::sync::atomic::Ordering;
 #[serde(deny_unknown_fields)]
 pub struct Contents {
     /// The segments, in order.
-    pub segments: Vec<SegmentContents>,
+    pub segments: Vec<Sealed>,
     /// What was gone when it was made.
     pub absent: Vec<AbsentContents>,
     /// The number of records, those that are gone included.
     pub end: u64,
     /// Exchanges below are closed.
     pub open_floor: u64,
-}
-
-/// One segment of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SegmentContents {
-    first: u64,
-    count: u32,
-    records: FileContents,
-    bodies: FileContents,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileContents {
-    length: u64,
-    sha256: String,
 }
 
 /// Records that were gone.
@@ -50,20 +33,6 @@ pub struct AbsentContents {
     last: u64,
     pruned: bool,
     told_by: u64,
-}
-
-impl From<FileDigest> for FileContents {
-    fn from(digest: FileDigest) -> Self {
-        Self { length: digest.length, sha256: hex::encode(digest.sha256) }
-    }
-}
-
-impl FileContents {
-    fn digest(&self) -> Option<FileDigest> {
-        let mut sha256 = [0; 32];
-        hex::decode_to_slice(&self.sha256, &mut sha256).ok()?;
-        Some(FileDigest { length: self.length, sha256 })
-    }
 }
 
 impl TieredStore {
@@ -94,12 +63,7 @@ impl TieredStore {
             next = crate::tombstone::next_present(&shared.absent.load(), until);
         }
         let absent = shared.absent.load().to_vec();
-        Ok(Contents {
-            segments: sealed.iter().map(SegmentContents::from).collect(),
-            absent: absent.iter().map(AbsentContents::from).collect(),
-            end,
-            open_floor,
-        })
+        Ok(Contents { segments: sealed, absent: absent.iter().map(AbsentContents::from).collect(), end, open_floor })
     }
 }
 
@@ -121,7 +85,7 @@ impl Contents {
     /// When one is not as it was sealed.
     pub fn check(&self, dir: &Path) -> Result<(), StoreError> {
         let why = "it is not as it was sealed: `keyward audit verify` says what is wrong, and `keyward audit salvage` goes on with what can be read";
-        self.segments.iter().try_for_each(|segment| segment.checked(dir, why).map(|_| ()))
+        self.segments.iter().try_for_each(|segment| check(segment, dir, why))
     }
 
     /// Begins a store over a snapshot's files, each of which is read whole and must be as it was written. The events that
@@ -130,37 +94,27 @@ impl Contents {
     /// # Errors
     /// When a file is missing or is not the one that was written, or the disk fails.
     pub fn found(&self, dir: &Path, lock: Lock, mut progress: impl FnMut(usize, usize)) -> Result<Founding, StoreError> {
-        let mut sealed = Vec::new();
         for (n, segment) in self.segments.iter().enumerate() {
-            sealed.push(segment.checked(dir, "it is not the file that was copied")?);
+            check(segment, dir, "it is not the file that was copied")?;
             progress(n + 1, self.segments.len());
         }
         let absent: Vec<_> = self.absent.iter().map(AbsentContents::absent).collect();
         let founding = Founding::begin(dir, lock)?;
-        founding.note(&sealed, &absent)?;
+        founding.note(&self.segments, &absent)?;
         founding.append(&Batch { first_seq: self.end, open_floor: Some(self.open_floor), ..Batch::default() })?;
         Ok(founding)
     }
 }
 
-impl SegmentContents {
-    /// The segment, when its files are those that it says.
-    fn checked(&self, dir: &Path, why: &str) -> Result<Sealed, StoreError> {
-        let file = |kind: &str, wanted: &FileContents| {
-            let input = Input::open(&path(&dir.join("segments"), self.first, kind))?;
-            match wanted.digest().filter(|wanted| input.digest().is_ok_and(|found| found == *wanted)) {
-                Some(digest) => Ok(digest),
-                None => Err(input.damaged(why)),
-            }
-        };
-        Ok(Sealed { first_seq: self.first, count: self.count, records: file("records", &self.records)?, bodies: file("bodies", &self.bodies)? })
+/// Whether a segment's files are those that are said.
+fn check(segment: &Sealed, dir: &Path, why: &str) -> Result<(), StoreError> {
+    for (kind, wanted) in [("records", segment.records), ("bodies", segment.bodies)] {
+        let input = Input::open(&path(&dir.join("segments"), segment.first_seq, kind))?;
+        if input.digest().ok() != Some(wanted) {
+            return Err(input.damaged(why).into());
+        }
     }
-}
-
-impl From<&Sealed> for SegmentContents {
-    fn from(sealed: &Sealed) -> Self {
-        Self { first: sealed.first_seq, count: sealed.count, records: sealed.records.into(), bodies: sealed.bodies.into() }
-    }
+    Ok(())
 }
 
 impl From<&Absent> for AbsentContents {

@@ -4,14 +4,13 @@
 
 use super::Shared;
 use super::seal::STEP_RECORDS;
-use crate::index::builder::{Builder, Growing};
+use crate::index::builder::{Builder, Growing, OpenRequests};
 use crate::index::{Index, Span};
 use crate::store::{Frame, StoreError};
 use crate::tombstone::next_present;
-use keyward_core::clock::AuditId;
-use keyward_record::{Entry, Kind};
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use keyward_record::Entry;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Segments that are followed before they are sealed. Behind them, when sealing does not keep up, records are read.
 const FOLLOWED_MAX: usize = 8;
@@ -68,20 +67,16 @@ pub(super) struct Tail {
     growing: VecDeque<Arc<Growing>>,
     /// Records below are followed, or sealed.
     next: u64,
-    /// Forwarded calls without their answers.
-    open: HashMap<AuditId, u64>,
+    open: OpenRequests,
 }
 
 impl Tail {
     /// The tail behind the sealed segments.
     pub fn new(sealed_end: u64) -> Self {
-        Self { growing: VecDeque::new(), next: sealed_end, open: HashMap::new() }
+        Self { growing: VecDeque::new(), next: sealed_end, open: OpenRequests::default() }
     }
 
     /// Follows the trail in whole frames, until it is at `end`: below that all is durable.
-    ///
-    /// # Errors
-    /// When records cannot be read.
     pub fn follow(&mut self, shared: &Shared, end: u64) -> Result<(), StoreError> {
         while self.next < end {
             let handed = shared.handed.take(self.next).map(Ok);
@@ -101,21 +96,15 @@ impl Tail {
                     return Ok(());
                 }
                 if full {
-                    self.growing.push_back(Arc::new(Growing(RwLock::new(Builder::new(seq)))));
+                    self.growing.push_back(Arc::new(Growing::of(Builder::new(seq))));
                 }
                 if let Some(growing) = self.growing.back() {
-                    growing.0.write().unwrap_or_else(PoisonError::into_inner).add(entry);
+                    growing.grow(|builder| builder.add(entry));
                 }
-                match entry.kind {
-                    Kind::Forwarded => drop(self.open.insert(entry.id, seq)),
-                    Kind::Answer => {
-                        if let Some(request) = self.open.remove(&entry.id)
-                            && let Some(growing) = self.growing_of(request)
-                        {
-                            growing.0.write().unwrap_or_else(PoisonError::into_inner).settle(request, seq, entry);
-                        }
-                    }
-                    Kind::Refused | Kind::Event => {}
+                if let Some(request) = self.open.request_of(seq, entry).filter(|request| *request != seq)
+                    && let Some(growing) = self.growing.iter().rev().find(|growing| growing.first_seq() <= request)
+                {
+                    growing.grow(|builder| builder.settle(request, seq, entry));
                 }
                 self.next = seq.saturating_add(1);
             }
@@ -128,35 +117,23 @@ impl Tail {
         self.next
     }
 
-    fn growing_of(&self, seq: u64) -> Option<&Arc<Growing>> {
-        self.growing.iter().rev().find(|growing| growing.first_seq() <= seq)
-    }
-
     /// The indexes in memory, the oldest first.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
-        self.growing.iter().map(|growing| {
-            let (first, end) = {
-                let builder = growing.0.read().unwrap_or_else(PoisonError::into_inner);
-                (builder.first_seq(), builder.end())
-            };
-            Span { range: first..end, index: Some(Arc::clone(growing) as Arc<dyn Index>) }
-        })
+        self.growing.iter().map(|growing| Span { range: growing.range(), index: Some(Arc::clone(growing) as Arc<dyn Index>) })
     }
 
     /// A copy of the oldest index as it is now; `None` when it does not begin at `first_seq`.
     pub fn oldest(&self, first_seq: u64) -> Option<Builder> {
         let oldest = self.growing.front().filter(|growing| growing.first_seq() == first_seq)?;
-        Some(oldest.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(oldest.read(Builder::clone))
     }
 
     /// Forgets what is sealed up to `end`. An index that reaches beyond is begun anew there, and all behind it.
     pub fn forget(&mut self, end: u64) {
-        let beyond = self.growing.iter().any(|growing| {
-            let growing = growing.0.read().unwrap_or_else(PoisonError::into_inner);
-            growing.first_seq() < end && growing.end() > end
-        });
-        self.growing.retain(|growing| growing.first_seq() >= end && !beyond);
-        self.open.retain(|_, seq| *seq >= end && !beyond);
+        let beyond = self.growing.iter().map(|growing| growing.range()).any(|range| range.start < end && range.end > end);
+        let kept = if beyond { u64::MAX } else { end };
+        self.growing.retain(|growing| growing.first_seq() >= kept);
+        self.open.forget(kept);
         self.next = if beyond { end } else { self.next.max(end) };
     }
 }
@@ -164,7 +141,8 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyward_core::clock::Timestamp;
+    use keyward_core::clock::{AuditId, Timestamp};
+    use keyward_record::Kind;
 
     fn entries(count: usize, length: usize) -> Vec<Entry> {
         vec![Entry { time: Timestamp(1), kind: Kind::Event, id: AuditId::new(), leaf: vec![b'x'; length].into() }; count]

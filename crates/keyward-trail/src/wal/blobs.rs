@@ -26,9 +26,6 @@ impl Blobs {
     }
 
     /// Whether it is empty.
-    ///
-    /// # Errors
-    /// When it is not, or cannot be read.
     pub fn check_none(&self) -> Result<(), StoreError> {
         let mut dir = self.dir.lock().unwrap_or_else(PoisonError::into_inner);
         dir.rewind();

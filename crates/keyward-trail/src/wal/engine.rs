@@ -18,26 +18,17 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Takes an engine over.
-    ///
-    /// # Errors
-    /// When the system has no thread to watch over it.
     pub fn new(db: sled::Db) -> std::io::Result<Self> {
         Ok(Self { nudge: Nudge::start(&db)?, db: Some(db), writing: Mutex::default() })
     }
 
     /// Applies a batch. It is on its way to the disk, no more.
-    ///
-    /// # Errors
-    /// What the engine says.
     pub fn apply(&self, writes: sled::Batch) -> sled::Result<()> {
         let _writing = self.writing();
         self.nudge.watch(|| self.apply_batch(writes))
     }
 
     /// Applies a batch and hands all to the kernel.
-    ///
-    /// # Errors
-    /// What the engine says.
     pub fn apply_and_flush(&self, writes: sled::Batch) -> sled::Result<()> {
         let _writing = self.writing();
         self.nudge.watch(|| self.apply_batch(writes).and_then(|()| self.flush())).map(drop)

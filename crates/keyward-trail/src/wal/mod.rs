@@ -15,7 +15,7 @@
 //! `blobs/` and are never synced, so segments are large, values small, and a blob file is an error.
 
 use self::blobs::Blobs;
-pub use self::carve::{Piece, pieces};
+pub(crate) use self::carve::{Piece, pieces};
 use self::end::EndNote;
 use self::engine::Engine;
 pub(crate) use self::opening::{DECIDED, FOUNDING, RESTORING, check_restored, lock};
@@ -23,7 +23,7 @@ use self::opening::{ENGINE_THREADS, check_ended, check_whole, damaged, move_left
 pub(crate) use self::place::gone;
 use self::place::{Place, narrow};
 use self::rewrite::rewritten;
-pub use self::whole::{Examined, examine};
+pub(crate) use self::whole::{Examined, examine};
 use crate::frame::{self, Encoder, FrameError};
 use crate::segment::Sealed;
 use crate::store::{Batch, CONTENT_BYTES_MAX, Frame, Frames, SCHEMA, Store, StoreError};
@@ -48,21 +48,12 @@ pub(crate) trait Wal: Store {
 
     /// Removes some of the frames that end at or below `end`, and of the bodies below it. True while there may be more.
     /// Not synced: what comes back after a power cut is removed again.
-    ///
-    /// # Errors
-    /// When the engine fails.
     fn trim(&self, end: u64) -> Result<bool, StoreError>;
 
     /// All that is noted.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     fn manifest(&self) -> Result<Manifest, StoreError>;
 
     /// Notes something, durably. Called by other threads than the one that appends.
-    ///
-    /// # Errors
-    /// As [`Store::append`].
     fn note(&self, note: Note<'_>) -> Result<(), StoreError>;
 }
 
@@ -87,9 +78,6 @@ pub(crate) enum Note<'a> {
 }
 
 /// Opens the directory, or makes it: see [`SledStore::open`].
-///
-/// # Errors
-/// As there.
 pub(crate) fn open(dir: &Path) -> Result<(Box<dyn Wal>, Opened), StoreError> {
     let (wal, opened) = SledStore::open(dir)?;
     Ok((Box::new(wal), opened))

@@ -29,7 +29,7 @@ impl Shared {
     }
 }
 
-/// The thread that nudges. It ends when this is dropped.
+/// The thread that nudges, until it is ended.
 pub(super) struct Nudge {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -37,9 +37,6 @@ pub(super) struct Nudge {
 
 impl Nudge {
     /// Watches over an engine.
-    ///
-    /// # Errors
-    /// When the system has no thread for it.
     pub fn start(db: &sled::Db) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (db, watched) = (db.clone(), Arc::clone(&shared));
@@ -62,12 +59,6 @@ impl Nudge {
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that watches over the storage engine ended by a panic");
         }
-    }
-}
-
-impl Drop for Nudge {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

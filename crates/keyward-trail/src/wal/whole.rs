@@ -51,9 +51,6 @@ struct Slot {
 }
 
 /// Reads all of the engine's file, and its snapshot.
-///
-/// # Errors
-/// When the system does not let them be read.
 pub fn examine(trail: &Path) -> io::Result<Examined> {
     let file = match File::open(trail.join("db")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Examined::default()),

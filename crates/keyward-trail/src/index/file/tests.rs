@@ -7,7 +7,6 @@ use keyward_record::Entry;
 use keyward_record::{Kind, canonical};
 use proptest::prelude::*;
 use serde_json::json;
-use std::sync::RwLock;
 
 fn entry(n: u64, kind: Kind, id: AuditId, caller: u16, resource: u16) -> Entry {
     let leaf = json!({
@@ -45,7 +44,7 @@ proptest! {
         let path = dir.path().join("i");
         std::fs::write(&path, &bytes).unwrap();
         let file = IndexFile::open(&path, 1000, count, &[7; 32], Cache::default()).unwrap();
-        let memory = Growing(RwLock::new(builder));
+        let memory = Growing::of(builder);
         prop_assert_eq!((file.exchanges(), file.events(), file.unsettled()), (memory.exchanges(), memory.events(), memory.unsettled()));
         for field in 0..FIELDS.len() {
             let all = |index: &dyn Index| {
@@ -89,6 +88,6 @@ fn an_exchange_with_more_values_than_are_kept_is_read() {
     let items: Vec<_> = (0..2000).map(|n| json!({"resource": {"id": format!("i-{n}")}})).collect();
     let leaf = canonical(&json!({"caller": {"name": "c"}, "items": items}));
     builder.add(&Entry { time: Timestamp(0), kind: Kind::Refused, id: AuditId::new(), leaf });
-    let memory = Growing(RwLock::new(builder));
+    let memory = Growing::of(builder);
     assert!(memory.unsettled().contains(0) && memory.exchanges().contains(0));
 }
