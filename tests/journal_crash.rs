@@ -11,7 +11,7 @@ use keyward_trail::journal::{Journal, Settings};
 use keyward_trail::retention::{Holds, Policy, Retention};
 use keyward_trail::store::Store;
 use keyward_trail::tiered::TieredStore;
-use keyward_trail::tombstone::next_present;
+use keyward_trail::tombstone::skip_tombstones;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -157,20 +157,20 @@ fn check(dir: &Path, round: u32, first_seq: u64, acked: &Acked) -> u64 {
     let (store, opened) = TieredStore::open(dir).unwrap();
     assert_eq!(opened.torn, 0, "round {round}");
     assert!(opened.notes.iter().all(|note| note.contains("unfinished snapshot")), "round {round}: {:?}", opened.notes);
-    let absent = store.absent();
+    let absent = store.tombstones();
     // Each pruning was on record before anything went.
     for gone in &absent {
         let frame = store.oldest_first(gone.told_by).next().unwrap().unwrap();
         let told = &frame.entries[(gone.told_by - frame.first_seq) as usize];
         assert!(told.kind == Kind::Event && told.leaf.windows(14).any(|w| w == b"records-pruned"), "round {round}: record {} of {gone:?}", gone.told_by);
     }
-    let mut next_seq = next_present(&absent, first_seq);
+    let mut next_seq = skip_tombstones(&absent, first_seq);
     let first_seq = next_seq;
     let mut open_ones = HashSet::new();
     for frame in store.oldest_first(first_seq) {
         let frame = frame.unwrap();
         // The first may begin before the record that is asked for.
-        next_seq = next_present(&absent, next_seq);
+        next_seq = skip_tombstones(&absent, next_seq);
         assert!(frame.first_seq == next_seq || (next_seq == first_seq && frame.first_seq < next_seq), "round {round}: a gap");
         next_seq = frame.end();
         for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {

@@ -9,7 +9,7 @@ use keyward_tlog::kept::{Past, history};
 use keyward_tlog::key::LogKey;
 use keyward_tlog::layout::{CHECKPOINT, COSIGNED, HISTORY, KEYS, Resource};
 use keyward_tlog::note::Signed;
-use keyward_tlog::source::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
+use keyward_tlog::source::{Resources, Runs, Source, Tombstone, absent_of, bundles, tile_of};
 use keyward_tlog::tree::Tiles;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -116,7 +116,7 @@ impl Source for Gateway {
         true
     }
 
-    fn absent(&self) -> io::Result<Vec<Absent>> {
+    fn absent(&self) -> io::Result<Vec<Tombstone>> {
         absent_of(self)
     }
 

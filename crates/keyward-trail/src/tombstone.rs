@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// Consecutive records that are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent {
+pub struct Tombstone {
     /// The first of them.
     pub first_seq: u64,
     /// The first behind them.
@@ -21,13 +21,13 @@ pub struct Absent {
 }
 
 /// What an event, which is record `seq`, says is gone. What it says of records that are not before it says nothing.
-pub fn told(seq: u64, event: &Event) -> impl Iterator<Item = Absent> + '_ {
+pub fn told(seq: u64, event: &Event) -> impl Iterator<Item = Tombstone> + '_ {
     let why = Why::of(event);
     let ranges = event.gone().filter(move |range| range.end <= seq);
-    ranges.filter_map(move |range| Some(Absent { first_seq: range.start, end: range.end, why: why?, told_by: seq }))
+    ranges.filter_map(move |range| Some(Tombstone { first_seq: range.start, end: range.end, why: why?, told_by: seq }))
 }
 
-impl std::fmt::Display for Absent {
+impl std::fmt::Display for Tombstone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let how = match self.why {
             Why::Pruned => "pruned by policy",
@@ -37,7 +37,7 @@ impl std::fmt::Display for Absent {
     }
 }
 
-impl Absent {
+impl Tombstone {
     const BYTES: usize = 8 + 1 + 8;
 
     /// The records.
@@ -68,8 +68,8 @@ impl Absent {
 }
 
 /// Ranges that are gone, those that touch and are told of together as one. `all` are in order.
-pub fn joined(all: impl IntoIterator<Item = Absent>) -> Vec<Absent> {
-    let mut joined: Vec<Absent> = Vec::new();
+pub fn joined(all: impl IntoIterator<Item = Tombstone>) -> Vec<Tombstone> {
+    let mut joined: Vec<Tombstone> = Vec::new();
     for next in all {
         match joined.last_mut().filter(|last| last.end == next.first_seq && (last.why, last.told_by) == (next.why, next.told_by)) {
             Some(last) => last.end = next.end,
@@ -80,7 +80,7 @@ pub fn joined(all: impl IntoIterator<Item = Absent>) -> Vec<Absent> {
 }
 
 /// The first record at or behind `seq` that is not known to be gone. `all` are in order.
-pub fn next_present(all: &[Absent], mut seq: u64) -> u64 {
+pub fn skip_tombstones(all: &[Tombstone], mut seq: u64) -> u64 {
     for absent in all {
         if absent.range().contains(&seq) {
             seq = absent.end;
@@ -95,22 +95,22 @@ mod tests {
 
     #[test]
     fn gaps_that_touch_are_passed_as_one() {
-        let gap = |first_seq, end| Absent { first_seq, end, why: Why::Pruned, told_by: 99 };
+        let gap = |first_seq, end| Tombstone { first_seq, end, why: Why::Pruned, told_by: 99 };
         let all = [gap(0, 10), gap(10, 20), gap(30, 40)];
-        assert_eq!([0, 5, 19, 20, 30, 39, 40].map(|seq| next_present(&all, seq)), [20, 20, 20, 20, 40, 40, 40]);
+        assert_eq!([0, 5, 19, 20, 30, 39, 40].map(|seq| skip_tombstones(&all, seq)), [20, 20, 20, 20, 40, 40, 40]);
         assert_eq!(joined(all), [gap(0, 20), gap(30, 40)]);
-        let lost = Absent { why: Why::Lost, ..gap(20, 30) };
+        let lost = Tombstone { why: Why::Lost, ..gap(20, 30) };
         assert_eq!(joined([all[1], lost, all[2]]), [all[1], lost, all[2]]);
         assert_eq!(lost.to_string(), "records 20 to 29, which were lost: record 99 tells of it");
     }
 
     #[test]
     fn what_is_kept_reads_back_and_nothing_else_does() {
-        let absent = Absent { first_seq: 7, end: 9, why: Why::Lost, told_by: 12 };
+        let absent = Tombstone { first_seq: 7, end: 9, why: Why::Lost, told_by: 12 };
         let bytes = absent.to_bytes();
-        assert_eq!(Absent::from_bytes(7, &bytes), Some(absent));
-        assert_eq!(Absent::from_bytes(9, &bytes), None);
-        assert_eq!((0..bytes.len()).find_map(|cut| Absent::from_bytes(7, &bytes[..cut])), None);
-        assert_eq!(Absent::from_bytes(7, &[bytes.as_slice(), &[0]].concat()), None);
+        assert_eq!(Tombstone::from_bytes(7, &bytes), Some(absent));
+        assert_eq!(Tombstone::from_bytes(9, &bytes), None);
+        assert_eq!((0..bytes.len()).find_map(|cut| Tombstone::from_bytes(7, &bytes[..cut])), None);
+        assert_eq!(Tombstone::from_bytes(7, &[bytes.as_slice(), &[0]].concat()), None);
     }
 }

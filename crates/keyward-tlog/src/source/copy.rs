@@ -1,6 +1,6 @@
 //! A copy of a tiled log: a folder in the layout in which its resources are served.
 
-use super::{Absent, Resources, Runs, Source, absent_of, bundles, tile_of};
+use super::{Resources, Runs, Source, Tombstone, absent_of, bundles, tile_of};
 use crate::kept::Past;
 use crate::key::LogKey;
 use crate::layout::{CHECKPOINT, Resource};
@@ -79,7 +79,7 @@ impl Source for Copy {
         true
     }
 
-    fn absent(&self) -> io::Result<Vec<Absent>> {
+    fn absent(&self) -> io::Result<Vec<Tombstone>> {
         absent_of(self)
     }
 

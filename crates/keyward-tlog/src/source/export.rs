@@ -1,6 +1,6 @@
 //! An export: exchanges as JSON lines, each record byte for byte beside its place in the trail.
 
-use super::{Absent, Recorded, Run, Runs, Source};
+use super::{Recorded, Run, Runs, Source, Tombstone};
 use crate::kept::Past;
 use crate::key::LogKey;
 use crate::tree::Tiles;
@@ -132,7 +132,7 @@ impl Source for Export {
         false
     }
 
-    fn absent(&self) -> io::Result<Vec<Absent>> {
+    fn absent(&self) -> io::Result<Vec<Tombstone>> {
         Ok(Vec::new())
     }
 

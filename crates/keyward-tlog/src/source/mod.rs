@@ -59,7 +59,7 @@ pub struct Unreadable {
 /// Records that the source notes as gone. No more than a hint of what need not be asked for: what counts is what the
 /// records tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Absent {
+pub struct Tombstone {
     /// The records.
     pub range: Range<u64>,
     /// The record that tells of it, as is said.
@@ -67,7 +67,7 @@ pub struct Absent {
 }
 
 /// What of `absent`, which is in order, has a record.
-pub(crate) fn noted(absent: &[Absent], seq: u64) -> Option<&Absent> {
+pub(crate) fn noted(absent: &[Tombstone], seq: u64) -> Option<&Tombstone> {
     absent.get(absent.partition_point(|absent| absent.range.end <= seq)).filter(|absent| absent.range.start <= seq)
 }
 
@@ -116,7 +116,7 @@ pub trait Source: Tiles {
     ///
     /// # Errors
     /// When that cannot be read.
-    fn absent(&self) -> io::Result<Vec<Absent>>;
+    fn absent(&self) -> io::Result<Vec<Tombstone>>;
 
     /// The records from `first` on: up to `end`, and whatever is stored beyond.
     fn runs(&self, first: u64, end: u64) -> Runs<'_>;
@@ -155,25 +155,25 @@ pub fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::
 }
 
 /// The records that a tiled log says are gone: in order, and apart from each other.
-pub fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Absent>> {
+pub fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Tombstone>> {
     let text = resources.beside(ABSENT)?;
     let mut lines =
         text.lines().map(serde_json::from_str::<AbsentLine>).collect::<Result<Vec<_>, _>>().map_err(|error| io::Error::other(format!("{ABSENT}: {error}")))?;
     lines.sort_by_key(|line| line.first);
-    let mut absent: Vec<Absent> = Vec::new();
+    let mut absent: Vec<Tombstone> = Vec::new();
     for line in lines {
         let first = absent.last().map_or(line.first, |before| before.range.end.max(line.first));
         let range = first..line.last.saturating_add(1);
         if !range.is_empty() {
-            absent.push(Absent { range, told_by: line.told_by });
+            absent.push(Tombstone { range, told_by: line.told_by });
         }
     }
     Ok(absent)
 }
 
 /// What touches becomes one.
-fn merged(absent: &[Absent]) -> Vec<Absent> {
-    let mut merged: Vec<Absent> = Vec::new();
+fn merged(absent: &[Tombstone]) -> Vec<Tombstone> {
+    let mut merged: Vec<Tombstone> = Vec::new();
     for absent in absent {
         match merged.last_mut().filter(|last| last.range.end == absent.range.start) {
             Some(last) => last.range.end = absent.range.end,

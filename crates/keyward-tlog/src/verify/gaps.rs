@@ -5,7 +5,7 @@
 //! covers it: whoever takes records away without the log's key cannot excuse it.
 
 use super::report::{About, Pruned, Report, named};
-use crate::source::Absent;
+use crate::source::Tombstone;
 use keyward_record::Event;
 use keyward_record::event::Removal;
 use serde_json::Value;
@@ -86,7 +86,7 @@ impl Gaps {
 
     /// Says of all records that are missing why, if a record tells, and of what is told though it is there. `from` is where
     /// the walk began, `absent` what the source notes. Returns where the last of what is told of ends.
-    pub fn settle_records(&self, told: &Told, bound: Bound, from: u64, absent: &[Absent], report: &mut Report) -> u64 {
+    pub fn settle_records(&self, told: &Told, bound: Bound, from: u64, absent: &[Tombstone], report: &mut Report) -> u64 {
         let telling = disjoint(&told.gone);
         let mut until = 0;
         for (range, by) in split(&self.records, &telling) {
@@ -132,7 +132,7 @@ impl Gaps {
     }
 }
 
-fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &[Absent], report: &mut Report) {
+fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &[Tombstone], report: &mut Report) {
     let (first, last) = (range.start, range.end - 1);
     let are = if first == last { "is" } else { "are" };
     let mut text = format!("{} {are} missing", named(first, last));

@@ -5,7 +5,7 @@ use super::edge::{Edge, Upper};
 use super::gaps::Gaps;
 use super::meaning::Meaning;
 use super::report::{About, Report, named};
-use crate::source::{Absent, Recorded, Run, Source, Unreadable, noted};
+use crate::source::{Recorded, Run, Source, Tombstone, Unreadable, noted};
 use crate::tree::TILE_WIDTH;
 use keyward_record::leaf_hash;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -59,7 +59,7 @@ pub struct Walk<'a> {
     /// Places without records.
     pub gaps: Vec<Range<u64>>,
     /// What the source notes as gone: what nobody has moved elsewhere.
-    absent: &'a [Absent],
+    absent: &'a [Tombstone],
     /// Hashes of the tree that stand for records that are not there.
     pub substituted: u64,
     /// What the records say.
@@ -70,7 +70,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A walk from the record `first`; roots can be wanted only of one from the beginning.
-    pub fn new(source: &'a dyn Source, first: u64, tiled: u64, wanted: &[Wanted], absent: &'a [Absent]) -> Self {
+    pub fn new(source: &'a dyn Source, first: u64, tiled: u64, wanted: &[Wanted], absent: &'a [Tombstone]) -> Self {
         let mut order: Vec<_> = wanted.iter().copied().enumerate().collect();
         order.sort_by_key(|(_, wanted)| wanted.size);
         let tiled = if source.has_tiles() { tiled } else { 0 };

@@ -16,7 +16,7 @@ use crate::exchange::{Exchange, Part};
 use crate::filter::{Filter, FilterError, Question};
 use crate::query::present;
 use crate::query::{QueryError, Reader};
-use crate::tombstone::next_present;
+use crate::tombstone::skip_tombstones;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::Entry;
 use keyward_record::Kind;
@@ -238,9 +238,9 @@ impl Exporter {
             Start::End => durable,
         };
         let first = if since.0 == 0 { 0 } else { reader.first_at(since, durable).map_err(QueryError::from)? };
-        let absent = reader.store().absent();
+        let absent = reader.store().tombstones();
         // Whoever waits for records that are gone is told, if they may be of the wanted time.
-        let next = if first > next_present(&absent, start) { next_present(&absent, first) } else { start };
+        let next = if first > skip_tombstones(&absent, start) { skip_tombstones(&absent, first) } else { start };
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
         let exporter = Self {
             question: export.filter.at(now),
@@ -265,8 +265,8 @@ impl Exporter {
 
     /// What is known to be gone from where this stands, if somebody waits for it.
     fn gone(&self) -> Option<ExportError> {
-        let absent = self.reader.store().absent();
-        let behind = next_present(&absent, self.next);
+        let absent = self.reader.store().tombstones();
+        let behind = skip_tombstones(&absent, self.next);
         let told_by = absent.iter().find(|absent| absent.range().contains(&self.next)).map(|absent| absent.told_by);
         (behind > self.next && !self.lenient).then(|| ExportError::Gone { from: self.next, to: behind - 1, told_by })
     }
@@ -307,7 +307,7 @@ impl Exporter {
         let (mut lines, mut bytes, stop) = (Vec::new(), 0, self.next.saturating_add(self.bounds.step_records));
         // Gaps on the way are passed at once, so that nobody is given a cursor into one. What is gone from where this stands
         // went since: somebody has not been given it.
-        let absent = reader.store().absent();
+        let absent = reader.store().tombstones();
         if self.next < end {
             for frame in reader.store().oldest_first(self.next) {
                 let frame = frame.map_err(QueryError::from)?;
@@ -320,7 +320,7 @@ impl Exporter {
                     if entry.time >= self.until && self.open.requests.is_empty() {
                         return Ok(Step { lines, next: self.next, state: State::Ended });
                     }
-                    self.next = next_present(&absent, seq.saturating_add(1));
+                    self.next = skip_tombstones(&absent, seq.saturating_add(1));
                     let line = self.look(seq, entry)?;
                     bytes += line.as_ref().map_or(0, |line| line.bytes.len());
                     lines.extend(line);

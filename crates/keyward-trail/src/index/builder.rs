@@ -1,6 +1,6 @@
 //! An index that is being made, in memory: of the trail's unsealed end, and of a segment before it is written.
 
-use super::{FIELDS, Index, IndexError, Places, digest_print, id_print, partial};
+use super::{FIELDS, Index, IndexError, Ordinals, digest_print, id_print, partial};
 use crate::exchange::{Exchange, Part};
 use crate::filter::condition::Match;
 use keyward_core::clock::AuditId;
@@ -59,37 +59,37 @@ impl Builder {
 
     /// Adds the next record. Answers are settled apart.
     pub fn add(&mut self, entry: &Entry) {
-        let (seq, place) = (self.end(), self.count());
+        let (seq, ordinal) = (self.end(), self.count());
         self.answers.push(0);
-        self.ids.push((id_print(entry.id), place as u16));
+        self.ids.push((id_print(entry.id), ordinal as u16));
         match entry.kind {
             Kind::Answer => return,
-            Kind::Event => self.events.insert(place),
-            Kind::Forwarded | Kind::Refused => self.exchanges.insert(place),
+            Kind::Event => self.events.insert(ordinal),
+            Kind::Forwarded | Kind::Refused => self.exchanges.insert(ordinal),
         };
         if entry.kind == Kind::Forwarded {
             // What depends on the answer is not known yet.
-            self.open.insert(place);
+            self.open.insert(ordinal);
         }
         let exchange = Exchange { id: entry.id, request: part(seq, entry), answer: None, answer_gone: false };
-        self.keep(place, &exchange, |name| entry.kind != Kind::Forwarded || !ANSWERED.contains(&name));
+        self.keep(ordinal, &exchange, |name| entry.kind != Kind::Forwarded || !ANSWERED.contains(&name));
     }
 
     /// The answer to the request at `request`, a sequence number, stands at `seq`.
     pub fn settle(&mut self, request: u64, seq: u64, answer: &Entry) {
-        let Some(place) = request.checked_sub(self.first_seq).and_then(|place| u32::try_from(place).ok()) else { return };
-        if !self.open.remove(place) {
+        let Some(ordinal) = request.checked_sub(self.first_seq).and_then(|ordinal| u32::try_from(ordinal).ok()) else { return };
+        if !self.open.remove(ordinal) {
             return;
         }
-        if let (Some(distance), Ok(behind)) = (self.answers.get_mut(place as usize), u32::try_from(seq.saturating_sub(request))) {
+        if let (Some(distance), Ok(behind)) = (self.answers.get_mut(ordinal as usize), u32::try_from(seq.saturating_sub(request))) {
             *distance = behind;
         }
         let part = part(seq, answer);
         let request = Part { seq: request, kind: Kind::Forwarded, json: serde_json::Value::Null, ..part.clone() };
-        self.keep(place, &Exchange { id: answer.id, request, answer: Some(part), answer_gone: false }, |name| ANSWERED.contains(&name));
+        self.keep(ordinal, &Exchange { id: answer.id, request, answer: Some(part), answer_gone: false }, |name| ANSWERED.contains(&name));
     }
 
-    fn keep(&mut self, place: u32, exchange: &Exchange, wanted: impl Fn(&str) -> bool) {
+    fn keep(&mut self, ordinal: u32, exchange: &Exchange, wanted: impl Fn(&str) -> bool) {
         let (mut count, mut bytes) = (0, 0);
         for ((field, name), known) in FIELDS.iter().zip(super::NAMES).zip(&mut self.fields) {
             if !wanted(name) {
@@ -98,20 +98,20 @@ impl Builder {
             for value in field.values(exchange) {
                 (count, bytes) = (count + 1, bytes + value.len());
                 if count > VALUES_MAX || bytes > VALUE_BYTES_MAX || self.bytes > BYTES_MAX {
-                    self.partial.insert(place);
+                    self.partial.insert(ordinal);
                     return;
                 }
-                if let Some(places) = known.get_mut(value.as_str()) {
-                    places.insert(place);
+                if let Some(ordinals) = known.get_mut(value.as_str()) {
+                    ordinals.insert(ordinal);
                 } else {
                     self.bytes += value.len() + 96;
-                    known.insert(value.into(), RoaringBitmap::from_iter([place]));
+                    known.insert(value.into(), RoaringBitmap::from_iter([ordinal]));
                 }
             }
         }
     }
 
-    /// Where the answers that are known stand, each with the place of its request.
+    /// Where the answers that are known stand, each with the ordinal of its request.
     pub fn answered(&self) -> impl Iterator<Item = (u64, u32)> {
         answered(self.first_seq, &self.answers)
     }
@@ -120,7 +120,7 @@ impl Builder {
 /// The same of distances.
 pub(super) fn answered(first_seq: u64, answers: &[u32]) -> impl Iterator<Item = (u64, u32)> {
     let known = (0..).zip(answers).filter(|(_, behind)| **behind > 0);
-    known.map(move |(place, behind)| (first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(*behind)), place))
+    known.map(move |(ordinal, behind)| (first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(*behind)), ordinal))
 }
 
 /// A record as far as fields look at it.
@@ -136,12 +136,12 @@ const ANSWERED: &[&str] = &["outcome", "status", "cloud-request-id"];
 pub struct Digests(pub(super) Vec<(u64, u16)>);
 
 impl Digests {
-    /// Notes those in some bytes, which belong to the exchange at `place`.
-    pub fn note(&mut self, place: u32, bytes: &[u8]) {
+    /// Notes those in some bytes, which belong to the exchange at `ordinal`.
+    pub fn note(&mut self, ordinal: u32, bytes: &[u8]) {
         for found in memchr::memmem::find_iter(bytes, DIGEST_PREFIX) {
             let digits = bytes.get(found + DIGEST_PREFIX.len()..).and_then(|rest| rest.get(..64));
             if let Some(print) = digits.filter(|digits| digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).and_then(digest_print) {
-                self.0.push((print, place as u16));
+                self.0.push((print, ordinal as u16));
             }
         }
     }
@@ -203,31 +203,31 @@ impl Index for Growing {
         self.read(|builder| builder.first_seq)
     }
 
-    fn exchanges(&self) -> Places {
+    fn exchanges(&self) -> Ordinals {
         self.read(|builder| Arc::new(builder.exchanges.clone()))
     }
 
-    fn events(&self) -> Places {
+    fn events(&self) -> Ordinals {
         self.read(|builder| Arc::new(builder.events.clone()))
     }
 
-    fn unsettled(&self) -> Places {
+    fn unsettled(&self) -> Ordinals {
         self.read(|builder| Arc::new(&builder.open | &builder.partial))
     }
 
-    fn matching(&self, field: usize, wanted: &Match) -> Result<Places, IndexError> {
+    fn matching(&self, field: usize, wanted: &Match) -> Result<Ordinals, IndexError> {
         self.read(|builder| {
-            let Some(values) = builder.fields.get(field) else { return Ok(Places::default()) };
+            let Some(values) = builder.fields.get(field) else { return Ok(Ordinals::default()) };
             if let Match::Exact(text) = wanted {
-                return Ok(values.get(text.as_str()).map(|places| Arc::new(places.clone())).unwrap_or_default());
+                return Ok(values.get(text.as_str()).map(|ordinals| Arc::new(ordinals.clone())).unwrap_or_default());
             }
             let found = values.iter().filter(|(value, _)| wanted.holds(value));
-            Ok(Arc::new(found.fold(RoaringBitmap::new(), |all, (_, places)| all | places)))
+            Ok(Arc::new(found.fold(RoaringBitmap::new(), |all, (_, ordinals)| all | ordinals)))
         })
     }
 
     fn values(&self, field: usize, visit: &mut dyn FnMut(&str, &RoaringBitmap)) -> Result<(), IndexError> {
-        self.read(|builder| builder.fields.get(field).into_iter().flatten().for_each(|(value, places)| visit(value, places)));
+        self.read(|builder| builder.fields.get(field).into_iter().flatten().for_each(|(value, ordinals)| visit(value, ordinals)));
         Ok(())
     }
 
@@ -238,17 +238,17 @@ impl Index for Growing {
 
     fn with_id(&self, id: AuditId) -> Result<Vec<u32>, IndexError> {
         let print = id_print(id);
-        Ok(self.read(|builder| builder.ids.iter().filter(|(known, _)| *known == print).map(|(_, place)| u32::from(*place)).collect()))
+        Ok(self.read(|builder| builder.ids.iter().filter(|(known, _)| *known == print).map(|(_, ordinal)| u32::from(*ordinal)).collect()))
     }
 
     fn is_current(&self) -> bool {
         true
     }
 
-    fn answer(&self, place: u32) -> Result<Option<u64>, IndexError> {
+    fn answer(&self, ordinal: u32) -> Result<Option<u64>, IndexError> {
         Ok(self.read(|builder| {
-            let behind = builder.answers.get(place as usize).filter(|behind| **behind > 0)?;
-            Some(builder.first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(*behind)))
+            let behind = builder.answers.get(ordinal as usize).filter(|behind| **behind > 0)?;
+            Some(builder.first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(*behind)))
         }))
     }
 }

@@ -5,7 +5,7 @@
 //! answers    for each record u32: how far behind it its answer stands, 0 when that is not known
 //! ids        sorted fingerprints with offsets, see `prints`; digests the same
 //! values     for each 64 values of a field, sorted: length u16 | value | set
-//! set        count u32 | up to 16 places u16, or where more of them stand: offset u64, length u32 of a roaring bitmap
+//! set        count u32 | up to 16 ordinals u16, or where more of them stand: offset u64, length u32 of a roaring bitmap
 //! directory  version u32 | first seq u64 | count u32 | SHA-256 of the records | sets of exchanges, events, open, partial |
 //!            ids | digests | for each field: values u32, groups u32, and for each group its first value, offset u64, length u32
 //! foot       offset of the directory u64 | crc32 of all before u32 | magic
@@ -16,7 +16,7 @@
 
 use super::builder::{Builder, Digests, answered};
 use super::prints::{Prints, Width};
-use super::{FIELDS, Index, IndexError, Places, digest_print, id_print};
+use super::{FIELDS, Index, IndexError, Ordinals, digest_print, id_print};
 use crate::filter::condition::Match;
 use crate::held::Held;
 use bytes::{Buf, Bytes};
@@ -35,7 +35,7 @@ const VERSION: u32 = 3;
 const GROUP_VALUES: usize = 64;
 /// Fields with up to so many values in a segment are kept in memory.
 const HELD_VALUES_MAX: usize = 256;
-/// Sets of up to so many places stand beside their value.
+/// Sets of up to so many ordinals stand beside their value.
 const INLINE_MAX: usize = 16;
 /// Sets that are kept in memory, over all segments; at most 8 KiB each.
 const CACHED_SETS: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(2047);
@@ -45,7 +45,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Sets that were read lately, by file and offset.
 #[derive(Clone)]
 pub struct Cache {
-    sets: Arc<Mutex<LruCache<(u64, u64), Places>>>,
+    sets: Arc<Mutex<LruCache<(u64, u64), Ordinals>>>,
     /// Files that were opened: one that is made anew has other sets at its offsets.
     opened: Arc<AtomicU64>,
 }
@@ -57,7 +57,7 @@ impl Default for Cache {
 }
 
 impl Cache {
-    fn sets(&self) -> MutexGuard<'_, LruCache<(u64, u64), Places>> {
+    fn sets(&self) -> MutexGuard<'_, LruCache<(u64, u64), Ordinals>> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,8 +74,8 @@ pub fn encode(builder: &Builder, digests: Digests, records: &[u8; 32]) -> std::i
     directory.extend(builder.count().to_be_bytes());
     directory.extend(records);
     builder.answers.iter().for_each(|behind| out.extend(behind.to_be_bytes()));
-    for places in [&builder.exchanges, &builder.events, &builder.open, &builder.partial] {
-        write_set(places, &mut out, &mut directory)?;
+    for ordinals in [&builder.exchanges, &builder.events, &builder.open, &builder.partial] {
+        write_set(ordinals, &mut out, &mut directory)?;
     }
     Prints::write(Width::Bits32, builder.ids.clone(), &mut out, &mut directory);
     Prints::write(Width::Bits64, digests.0, &mut out, &mut directory);
@@ -86,9 +86,9 @@ pub fn encode(builder: &Builder, digests: Digests, records: &[u8; 32]) -> std::i
         directory.extend(u32::try_from(values.len().div_ceil(GROUP_VALUES)).unwrap_or(u32::MAX).to_be_bytes());
         for group in values.chunks(GROUP_VALUES) {
             let mut bytes = Vec::new();
-            for (value, places) in group {
+            for (value, ordinals) in group {
                 write_text(value, &mut bytes);
-                write_set(places, &mut out, &mut bytes)?;
+                write_set(ordinals, &mut out, &mut bytes)?;
             }
             if let Some((first, _)) = group.first() {
                 write_text(first, &mut directory);
@@ -112,15 +112,15 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// A small set goes to `beside`; a large one to the end of `out`, and its place there to `beside`.
-fn write_set(places: &RoaringBitmap, out: &mut Vec<u8>, beside: &mut Vec<u8>) -> std::io::Result<()> {
-    beside.extend(u32::try_from(places.len()).unwrap_or(u32::MAX).to_be_bytes());
-    if places.len() <= INLINE_MAX as u64 {
-        places.iter().for_each(|place| beside.extend((place as u16).to_be_bytes()));
+fn write_set(ordinals: &RoaringBitmap, out: &mut Vec<u8>, beside: &mut Vec<u8>) -> std::io::Result<()> {
+    beside.extend(u32::try_from(ordinals.len()).unwrap_or(u32::MAX).to_be_bytes());
+    if ordinals.len() <= INLINE_MAX as u64 {
+        ordinals.iter().for_each(|ordinal| beside.extend((ordinal as u16).to_be_bytes()));
         return Ok(());
     }
     let begin = out.len();
     // Without runs: a set of runs is slower to join with others than it is smaller.
-    places.serialize_into(&mut *out)?;
+    ordinals.serialize_into(&mut *out)?;
     beside.extend((begin as u64).to_be_bytes());
     beside.extend(u32::try_from(out.len() - begin).unwrap_or(u32::MAX).to_be_bytes());
     Ok(())
@@ -129,7 +129,7 @@ fn write_set(places: &RoaringBitmap, out: &mut Vec<u8>, beside: &mut Vec<u8>) ->
 /// A set, or where it stands.
 #[derive(Debug)]
 enum Set {
-    Here(Places),
+    Here(Ordinals),
     There { at: u64, length: u32 },
 }
 
@@ -152,9 +152,9 @@ pub struct IndexFile {
     file: Held,
     first_seq: u64,
     count: u32,
-    exchanges: Places,
-    events: Places,
-    unsettled: Places,
+    exchanges: Ordinals,
+    events: Ordinals,
+    unsettled: Ordinals,
     ids: Prints,
     digests: Prints,
     fields: Vec<Values>,
@@ -198,9 +198,9 @@ impl IndexFile {
         if from.split_to(32.min(from.len())).as_ref() != records {
             return Err(IndexError::Foreign);
         }
-        let mut set = || -> Result<Places, IndexError> {
+        let mut set = || -> Result<Ordinals, IndexError> {
             match read_set(from).ok_or_else(cut)? {
-                Set::Here(places) => Ok(places),
+                Set::Here(ordinals) => Ok(ordinals),
                 Set::There { at, length } => {
                     let bytes = whole.get(at as usize..).and_then(|rest| rest.get(..length as usize)).ok_or_else(cut)?;
                     Ok(Arc::new(RoaringBitmap::deserialize_from(bytes)?))
@@ -222,7 +222,7 @@ impl IndexFile {
         Ok(Self { file, first_seq, count, exchanges, events, unsettled, ids, digests, fields, answers_behind, number, cache })
     }
 
-    /// Where the answers that it knows stand, each with the place of its request.
+    /// Where the answers that it knows stand, each with the ordinal of its request.
     pub fn answered(&self) -> Result<Vec<(u64, u32)>, IndexError> {
         let mut bytes = vec![0; 4 * self.count as usize];
         read(&self.file, &mut bytes, MAGIC.len() as u64)?;
@@ -241,18 +241,18 @@ impl IndexFile {
     }
 
     /// A large set, read or remembered.
-    fn load(&self, set: &Set) -> Result<Places, IndexError> {
+    fn load(&self, set: &Set) -> Result<Ordinals, IndexError> {
         match set {
-            Set::Here(places) => Ok(Arc::clone(places)),
+            Set::Here(ordinals) => Ok(Arc::clone(ordinals)),
             Set::There { at, length } => {
                 let key = (self.number, *at);
                 let known = self.cache.sets().get(&key).cloned();
-                if let Some(places) = known {
-                    return Ok(places);
+                if let Some(ordinals) = known {
+                    return Ok(ordinals);
                 }
-                let places = Arc::new(RoaringBitmap::deserialize_from(self.bytes(*at, *length)?.as_slice())?);
-                self.cache.sets().put(key, Arc::clone(&places));
-                Ok(places)
+                let ordinals = Arc::new(RoaringBitmap::deserialize_from(self.bytes(*at, *length)?.as_slice())?);
+                self.cache.sets().put(key, Arc::clone(&ordinals));
+                Ok(ordinals)
             }
         }
     }
@@ -334,8 +334,8 @@ fn read_set(from: &mut Bytes) -> Option<Set> {
     if count > INLINE_MAX {
         return Some(Set::There { at: from.try_get_u64().ok()?, length: from.try_get_u32().ok()? });
     }
-    let places = (0..count).map(|_| from.try_get_u16().ok().map(u32::from)).collect::<Option<RoaringBitmap>>()?;
-    Some(Set::Here(Arc::new(places)))
+    let ordinals = (0..count).map(|_| from.try_get_u16().ok().map(u32::from)).collect::<Option<RoaringBitmap>>()?;
+    Some(Set::Here(Arc::new(ordinals)))
 }
 
 impl Index for IndexFile {
@@ -343,23 +343,23 @@ impl Index for IndexFile {
         self.first_seq
     }
 
-    fn exchanges(&self) -> Places {
+    fn exchanges(&self) -> Ordinals {
         Arc::clone(&self.exchanges)
     }
 
-    fn events(&self) -> Places {
+    fn events(&self) -> Ordinals {
         Arc::clone(&self.events)
     }
 
-    fn unsettled(&self) -> Places {
+    fn unsettled(&self) -> Ordinals {
         Arc::clone(&self.unsettled)
     }
 
-    fn matching(&self, field: usize, wanted: &Match) -> Result<Places, IndexError> {
-        let mut found: Option<Places> = None;
-        let mut add = |places: Places| match &mut found {
-            None => found = Some(places),
-            Some(all) => *Arc::make_mut(all) |= &*places,
+    fn matching(&self, field: usize, wanted: &Match) -> Result<Ordinals, IndexError> {
+        let mut found: Option<Ordinals> = None;
+        let mut add = |ordinals: Ordinals| match &mut found {
+            None => found = Some(ordinals),
+            Some(all) => *Arc::make_mut(all) |= &*ordinals,
         };
         match wanted {
             Match::Exact(text) => self.walk(field, text, &mut |value, set| {
@@ -406,14 +406,14 @@ impl Index for IndexFile {
         false
     }
 
-    fn answer(&self, place: u32) -> Result<Option<u64>, IndexError> {
-        if place >= self.count {
+    fn answer(&self, ordinal: u32) -> Result<Option<u64>, IndexError> {
+        if ordinal >= self.count {
             return Ok(None);
         }
         let mut behind = [0; 4];
-        read(&self.file, &mut behind, MAGIC.len() as u64 + 4 * u64::from(place))?;
+        read(&self.file, &mut behind, MAGIC.len() as u64 + 4 * u64::from(ordinal))?;
         let behind = u32::from_be_bytes(behind);
-        Ok((behind > 0).then(|| self.first_seq.saturating_add(u64::from(place)).saturating_add(u64::from(behind))))
+        Ok((behind > 0).then(|| self.first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(behind))))
     }
 }
 

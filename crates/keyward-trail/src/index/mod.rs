@@ -1,8 +1,8 @@
 //! What a part of the trail can be asked by without being read: for each value of a field, the set of requests that have
 //! it. All of it is derived from the records, and may be dropped and made anew.
 //!
-//! Places are offsets from the part's first record, so that a set is one roaring container. Only requests and events have
-//! places; what an exchange's answer says stands at the place of its request.
+//! Ordinals are offsets from the part's first record, so that a set is one roaring container. Only requests and events have
+//! ordinals; what an exchange's answer says stands at the ordinal of its request.
 
 pub mod builder;
 pub mod file;
@@ -16,8 +16,8 @@ use roaring::RoaringBitmap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-/// A set of places.
-pub type Places = Arc<RoaringBitmap>;
+/// A set of ordinals.
+pub type Ordinals = Arc<RoaringBitmap>;
 
 /// The fields that are indexed, by name.
 const NAMES: &[&str] = &[
@@ -82,26 +82,26 @@ pub struct Span {
 
 /// The index of a part of the trail.
 pub trait Index: Send + Sync {
-    /// The sequence number of its first record: place 0.
+    /// The sequence number of its first record: ordinal 0.
     fn first_seq(&self) -> u64;
 
-    /// Places of requests, forwarded or refused.
-    fn exchanges(&self) -> Places;
+    /// Ordinals of requests, forwarded or refused.
+    fn exchanges(&self) -> Ordinals;
 
-    /// Places of the gateway's own events.
-    fn events(&self) -> Places;
+    /// Ordinals of the gateway's own events.
+    fn events(&self) -> Ordinals;
 
-    /// Places of which the index does not know all: their answer had not come, or they have more values than are kept.
+    /// Ordinals of which the index does not know all: their answer had not come, or they have more values than are kept.
     /// Any of them may or may not match what it is asked for.
-    fn unsettled(&self) -> Places;
+    fn unsettled(&self) -> Ordinals;
 
-    /// Places that have a value which is wanted.
-    fn matching(&self, field: usize, wanted: &Match) -> Result<Places, IndexError>;
+    /// Ordinals that have a value which is wanted.
+    fn matching(&self, field: usize, wanted: &Match) -> Result<Ordinals, IndexError>;
 
-    /// Shows every value of a field with its places.
+    /// Shows every value of a field with its ordinals.
     fn values(&self, field: usize, visit: &mut dyn FnMut(&str, &RoaringBitmap)) -> Result<(), IndexError>;
 
-    /// Places of exchanges in which a keyed digest stands; `None` when digests are not indexed here.
+    /// Ordinals of exchanges in which a keyed digest stands; `None` when digests are not indexed here.
     fn secret(&self, digest: &str) -> Result<Option<RoaringBitmap>, IndexError>;
 
     /// Offsets of records, answers too, that may have this id.
@@ -110,8 +110,8 @@ pub trait Index: Send + Sync {
     /// Whether an answer that is not known here has not come at all.
     fn is_current(&self) -> bool;
 
-    /// Where the answer to the request at a place stands; `None` when it is not known here.
-    fn answer(&self, place: u32) -> Result<Option<u64>, IndexError>;
+    /// Where the answer to the request at an ordinal stands; `None` when it is not known here.
+    fn answer(&self, ordinal: u32) -> Result<Option<u64>, IndexError>;
 }
 
 /// What is kept of an id: its last bits, which are random.

@@ -1,4 +1,4 @@
-//! Fingerprints with the places that have them, sorted: for what has about as many values as records.
+//! Fingerprints with the ordinals that have them, sorted: for what has about as many values as records.
 
 use super::IndexError;
 use super::file::read;
@@ -48,9 +48,9 @@ impl Prints {
             let before = prints.partition_point(|(print, _)| width.bucket(*print) < bucket);
             directory.extend(u32::try_from(before).unwrap_or(u32::MAX).to_be_bytes());
         }
-        for (print, place) in prints {
+        for (print, ordinal) in prints {
             out.extend(print.to_be_bytes().get(8 - width.bytes()..).unwrap_or_default());
-            out.extend(place.to_be_bytes());
+            out.extend(ordinal.to_be_bytes());
         }
     }
 
@@ -62,7 +62,7 @@ impl Prints {
         starts.is_sorted().then_some(Self { width, at, starts })
     }
 
-    /// The places that have a fingerprint.
+    /// The ordinals that have a fingerprint.
     pub fn find(&self, file: &Held, print: u64) -> Result<Vec<u16>, IndexError> {
         let bucket = self.width.bucket(print);
         let (Some(begin), Some(end)) = (self.starts.get(bucket), self.starts.get(bucket + 1)) else { return Ok(Vec::new()) };
@@ -71,7 +71,7 @@ impl Prints {
         read(file, &mut bytes, self.at + u64::from(*begin) * size as u64)?;
         let wanted = print.to_be_bytes();
         let wanted = wanted.get(8 - self.width.bytes()..).unwrap_or_default();
-        let places = bytes.chunks_exact(size).filter_map(|one| one.strip_prefix(wanted)?.first_chunk());
-        Ok(places.map(|place| u16::from_be_bytes(*place)).collect())
+        let ordinals = bytes.chunks_exact(size).filter_map(|one| one.strip_prefix(wanted)?.first_chunk());
+        Ok(ordinals.map(|ordinal| u16::from_be_bytes(*ordinal)).collect())
     }
 }

@@ -8,7 +8,7 @@ const CLOSED_MAX: usize = 16_384;
 
 /// The open exchanges, and the last few closed ones.
 #[derive(Debug, Default)]
-pub(super) struct OpenSet {
+pub(super) struct OpenExchanges {
     seq_of: HashMap<AuditId, u64>,
     seqs: BTreeSet<u64>,
     closed: HashMap<AuditId, u64>,
@@ -26,7 +26,7 @@ pub(super) enum Closing {
     NotOpen,
 }
 
-impl OpenSet {
+impl OpenExchanges {
     /// The exchange's request stands at `seq`.
     pub fn open(&mut self, id: AuditId, seq: u64) {
         if let Some(before) = self.seq_of.insert(id, seq) {
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_first_answer_wins_and_the_floor_follows() {
         let (a, b) = (AuditId::new(), AuditId::new());
-        let mut set = OpenSet::default();
+        let mut set = OpenExchanges::default();
         set.open(a, 3);
         set.open(b, 5);
         assert_eq!((set.floor(9), set.ids()), (3, vec![a, b]));
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn memory_of_closed_exchanges_is_bounded() {
-        let mut set = OpenSet::default();
+        let mut set = OpenExchanges::default();
         let first = AuditId::new();
         for (n, id) in std::iter::once(first).chain(std::iter::repeat_with(AuditId::new)).take(CLOSED_MAX + 1).enumerate() {
             set.open(id, n as u64);

@@ -3,11 +3,11 @@
 //! There is no timer: while one commit is being synced the next group gathers.
 
 use super::feed::Feed;
-use super::open_exchanges::{Closing, OpenSet};
+use super::open_exchanges::{Closing, OpenExchanges};
 use super::queue::{DiskLow, JournalError, Pending, Queue, Taken};
 use crate::frame;
 use crate::store::{Batch, CONTENT_BYTES_MAX, Store, StoreError};
-use crate::tombstone::next_present;
+use crate::tombstone::skip_tombstones;
 use crate::wal::ballast::{self, Ballast, Kept};
 use keyward_core::clock::Timestamp;
 use keyward_record::Entry;
@@ -35,7 +35,7 @@ pub(super) struct Writer {
     /// Records below are durable: what readers may show.
     durable: Arc<AtomicU64>,
     feed: Arc<Feed>,
-    open: OpenSet,
+    open: OpenExchanges,
     open_floor: u64,
     next_seq: u64,
     last_time: Timestamp,
@@ -55,14 +55,14 @@ impl Writer {
     pub fn recover(queue: Arc<Queue>, store: Arc<dyn Store>, durable: Arc<AtomicU64>, feed: Arc<Feed>) -> Result<(Self, usize), JournalError> {
         let unreadable = |error| JournalError::Open(Arc::new(error));
         let open_floor = store.open_floor().map_err(unreadable)?;
-        let mut open = OpenSet::default();
+        let mut open = OpenExchanges::default();
         let mut last_time = Timestamp(0);
         let mut next_seq = None;
-        let absent = store.absent();
+        let absent = store.tombstones();
         for frame in store.oldest_first(open_floor) {
             let frame = frame.map_err(unreadable)?;
             // The first frame may begin below the floor; all others follow without a gap.
-            let expected = next_present(&absent, next_seq.unwrap_or(open_floor.min(frame.first_seq)));
+            let expected = skip_tombstones(&absent, next_seq.unwrap_or(open_floor.min(frame.first_seq)));
             if frame.first_seq != expected {
                 return Err(JournalError::Gap(expected.min(frame.first_seq)));
             }
@@ -80,8 +80,8 @@ impl Writer {
             Some(next_seq) => next_seq,
             // Everything was closed at the last commit. The record before the floor must still be there.
             None => match store.newest_first(open_floor).next().transpose().map_err(unreadable)? {
-                Some(last) if next_present(&absent, last.end()) < open_floor => return Err(JournalError::Gap(last.end())),
-                None if next_present(&absent, 0) < open_floor => return Err(JournalError::Gap(0)),
+                Some(last) if skip_tombstones(&absent, last.end()) < open_floor => return Err(JournalError::Gap(last.end())),
+                None if skip_tombstones(&absent, 0) < open_floor => return Err(JournalError::Gap(0)),
                 Some(last) => {
                     last_time = last.entries.last().map_or(last_time, |entry| entry.time);
                     open_floor

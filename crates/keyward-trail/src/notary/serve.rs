@@ -46,7 +46,7 @@ impl Notary {
     fn gone(&self, resource: Resource) -> Served {
         let first = resource.n * BUNDLE_RECORDS;
         let end = first + u64::from(resource.width);
-        let absent = self.store.absent().into_iter().find(|absent| absent.first_seq < end && absent.end > first);
+        let absent = self.store.tombstones().into_iter().find(|absent| absent.first_seq < end && absent.end > first);
         Served::Gone(match absent {
             Some(absent) => format!("records {} to {} are gone, record {} tells of it", absent.first_seq, absent.end - 1, absent.told_by),
             None => "some of its records are missing".to_owned(),
@@ -80,7 +80,7 @@ impl Notary {
     /// # Errors
     /// Never, as things are.
     pub fn absent(&self) -> io::Result<String> {
-        self.store.absent().iter().map(|gone| line(&AbsentLine { first: gone.first_seq, last: gone.end - 1, told_by: gone.told_by })).collect()
+        self.store.tombstones().iter().map(|gone| line(&AbsentLine { first: gone.first_seq, last: gone.end - 1, told_by: gone.told_by })).collect()
     }
 
     /// Records from `first` on. `None` when one is not there any more.

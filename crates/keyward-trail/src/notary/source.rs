@@ -7,7 +7,7 @@ use keyward_core::causes::causes;
 use keyward_record::Content;
 use keyward_tlog::kept::{Kept, Past};
 use keyward_tlog::key::LogKey;
-use keyward_tlog::source::{Absent, Head, Recorded, Run, Runs, Source, Unreadable};
+use keyward_tlog::source::{Head, Recorded, Run, Runs, Source, Tombstone, Unreadable};
 use keyward_tlog::tree::{Levels, Tiles};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,8 +71,8 @@ impl Source for Dir {
         false
     }
 
-    fn absent(&self) -> io::Result<Vec<Absent>> {
-        Ok(self.store.absent().iter().map(|absent| Absent { range: absent.range(), told_by: absent.told_by }).collect())
+    fn absent(&self) -> io::Result<Vec<Tombstone>> {
+        Ok(self.store.tombstones().iter().map(|absent| Tombstone { range: absent.range(), told_by: absent.told_by }).collect())
     }
 
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {

@@ -7,7 +7,7 @@ mod grow;
 pub mod known;
 
 use crate::store::{Store, StoreError};
-use crate::tombstone::next_present;
+use crate::tombstone::skip_tombstones;
 use grow::{build, put_in_place};
 use keyward_core::causes::causes;
 use keyward_record::Event;
@@ -130,7 +130,7 @@ impl Start {
         std::fs::create_dir_all(&self.dir).map_err(at("the tree's folder"))?;
         let kept = Kept::new(&self.dir);
         let (mut notes, mut events) = (Vec::new(), Vec::new());
-        let orphaned = self.key_file.exists() && !kept.is_begun() && store.newest_first(u64::MAX).next().is_none() && store.absent().is_empty();
+        let orphaned = self.key_file.exists() && !kept.is_begun() && store.newest_first(u64::MAX).next().is_none() && store.tombstones().is_empty();
         let key = self.signing_key(&kept, &mut notes)?;
         if orphaned {
             let why = orphaned_key(&self.key_file, &key);
@@ -300,7 +300,7 @@ fn continues(
                 return Err(StartError::Broken(format!("record {record} is not the one that was signed")));
             }
             drop(levels);
-            if let Some(gone) = store.absent().iter().find(|absent| absent.end > size) {
+            if let Some(gone) = store.tombstones().iter().find(|absent| absent.end > size) {
                 // To open it would take away what its files have beyond the checkpoint.
                 return Err(StartError::Broken(format!(
                     "records {} to {} are gone, and the checkpoint in `{}` does not cover them",
@@ -317,10 +317,10 @@ fn continues(
         Err(why) => {
             let new = dir.join("new");
             let tree = build(&new, store, dir)?;
-            agree(&tree, &signed, !store.absent().is_empty())?;
+            agree(&tree, &signed, !store.tombstones().is_empty())?;
             put_in_place(dir, &new)?;
             if tree.size() > 0 {
-                let taken = if store.absent().is_empty() { "" } else { ", and from the hashes of those that are gone" };
+                let taken = if store.tombstones().is_empty() { "" } else { ", and from the hashes of those that are gone" };
                 notes.push(format!("the tree was computed anew from all {} records{taken}: {why}", tree.size()));
             }
             tree
@@ -356,7 +356,7 @@ fn proven(levels: &Levels, signed: &Signed, records: std::ops::Range<u64>) -> bo
 fn unproven(dir: &Path, store: &dyn Store, newest: Option<&Known>, keys: &[LogKey]) -> Vec<Span> {
     let old = newest.and_then(|newest| Some((Signed::open(&newest.note, keys).ok()?, Levels::open(dir).ok()?)));
     let vouched = |range| old.as_ref().is_some_and(|(signed, levels)| proven(levels, signed, range));
-    let gone = store.absent();
+    let gone = store.tombstones();
     let left = gone.iter().filter(|gone| !vouched(gone.range()));
     left.map(|gone| Span::of(&gone.range())).collect()
 }
@@ -382,8 +382,8 @@ fn disagreeing<'a>(levels: &Levels, signed: &[(&'a str, Signed)]) -> Result<Opti
 fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> Result<Option<u64>, StartError> {
     let width = u64::from(tree::TILE_WIDTH);
     let mut tile: Option<(u64, Vec<Hash>)> = None;
-    let gone = store.absent();
-    let mut expected = next_present(&gone, from);
+    let gone = store.tombstones();
+    let mut expected = skip_tombstones(&gone, from);
     for frame in store.oldest_first(from) {
         let frame = frame.map_err(unreadable)?;
         for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= from) {
@@ -393,7 +393,7 @@ fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> R
             if seq != expected {
                 return Ok(Some(expected));
             }
-            expected = next_present(&gone, expected + 1);
+            expected = skip_tombstones(&gone, expected + 1);
             let n = seq / width;
             if tile.as_ref().is_none_or(|(held, _)| *held != n) {
                 let count = u32::try_from(width.min(to - n * width)).unwrap_or(tree::TILE_WIDTH);

@@ -3,7 +3,7 @@
 use super::present;
 use crate::filter::{Filter, FilterError};
 use crate::query::{Cursor, PAGE_EXCHANGES_MAX, QueryError, Reader, no_exchange};
-use crate::tombstone::{Absent, joined};
+use crate::tombstone::{Tombstone, joined};
 use keyward_core::clock::AuditId;
 
 /// Exchanges in a page when no limit is given.
@@ -85,7 +85,7 @@ pub enum AskError {
         /// Its id.
         id: AuditId,
         /// Records that stood where it would, and are gone.
-        gone: Option<Absent>,
+        gone: Option<Tombstone>,
     },
 }
 
@@ -219,7 +219,7 @@ impl Ask {
     }
 
     fn text(&self, reader: &Reader, form: Form, warnings: &[String]) -> Result<String, AskError> {
-        let beside = |gone: &[Absent]| present::warnings_table(warnings) + &present::gone_table(gone);
+        let beside = |gone: &[Tombstone]| present::warnings_table(warnings) + &present::gone_table(gone);
         match self {
             Self::Exchanges { filter, limit, cursor } => {
                 let (page, gone) = (reader.query(filter, *limit, *cursor)?, gone(reader, filter)?);
@@ -262,7 +262,7 @@ pub fn limit_of(text: &str) -> Option<usize> {
 }
 
 /// What an answer may lack, because it is gone from the trail.
-fn gone(reader: &Reader, filter: &Filter) -> Result<Vec<Absent>, QueryError> {
+fn gone(reader: &Reader, filter: &Filter) -> Result<Vec<Tombstone>, QueryError> {
     Ok(joined(reader.gone_within(filter)?))
 }
 

@@ -76,19 +76,19 @@ impl Tally<'_> {
                 _ => RoaringBitmap::new(),
             };
             self.total += counted.len();
-            let _ = reader.visit_places(question, index, &(sure - counted), Some(sure), &mut |exchange| self.add(exchange))?;
+            let _ = reader.visit_ordinals(question, index, &(sure - counted), Some(sure), &mut |exchange| self.add(exchange))?;
         } else {
             self.total += sure.len();
         }
-        reader.visit_places(question, index, &matched.doubtful(), None, &mut |exchange| self.add(exchange)).map(drop)
+        reader.visit_ordinals(question, index, &matched.doubtful(), None, &mut |exchange| self.add(exchange)).map(drop)
     }
 
-    /// Adds the values of a field that some places have.
-    fn add_groups(&mut self, index: &dyn Index, field: usize, places: &RoaringBitmap) -> Result<(), IndexError> {
+    /// Adds the values of a field that some ordinals have.
+    fn add_groups(&mut self, index: &dyn Index, field: usize, ordinals: &RoaringBitmap) -> Result<(), IndexError> {
         let mut found = Vec::new();
-        let mut rest = places.clone();
+        let mut rest = ordinals.clone();
         index.values(field, &mut |value, with| {
-            let count = with.intersection_len(places);
+            let count = with.intersection_len(ordinals);
             if count > 0 {
                 found.push((value.to_owned(), count));
                 rest -= with;

@@ -50,7 +50,7 @@ impl Reader {
                 Ok(ControlFlow::Continue(()))
             };
             let _ = match self.matched(&told, &span) {
-                Some((index, matched)) => self.visit_places(&told, index, matched.possible(), Some(matched.sure()), &mut add)?,
+                Some((index, matched)) => self.visit_ordinals(&told, index, matched.possible(), Some(matched.sure()), &mut add)?,
                 None => self.read(&told, span.range.clone(), &mut add)?,
             };
         }

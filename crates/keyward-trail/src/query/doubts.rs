@@ -10,7 +10,7 @@ use crate::filter::field::{Field, Place};
 use crate::filter::{Filter, Question};
 use crate::index;
 use crate::store::StoreError;
-use crate::tombstone::next_present;
+use crate::tombstone::skip_tombstones;
 use keyward_core::alike;
 use keyward_core::clock::Timestamp;
 use keyward_core::terminal::clean;
@@ -78,7 +78,7 @@ impl Reader {
         if since == until {
             doubts.push(format!("no time lies between {} and {}", since.rfc3339(), until.rfc3339()));
         }
-        let first = next_present(&self.store.absent(), 0);
+        let first = skip_tombstones(&self.store.tombstones(), 0);
         if durable > first && until.0 < u64::MAX && self.first_at(until, durable)? <= first {
             doubts.push(format!("the trail begins with record {first} at {}, and nothing before {} is in it", self.time_of(first)?.rfc3339(), until.rfc3339()));
         }

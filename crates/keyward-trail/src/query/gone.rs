@@ -3,7 +3,7 @@
 use super::Reader;
 use crate::filter::Filter;
 use crate::store::StoreError;
-use crate::tombstone::Absent;
+use crate::tombstone::Tombstone;
 use keyward_core::clock::{AuditId, Timestamp};
 
 /// An id is made about when its exchange is recorded.
@@ -14,8 +14,8 @@ impl Reader {
     ///
     /// # Errors
     /// When the trail cannot be read.
-    pub(crate) fn gone_within(&self, filter: &Filter) -> Result<Vec<Absent>, StoreError> {
-        let mut gone = self.store.absent();
+    pub(crate) fn gone_within(&self, filter: &Filter) -> Result<Vec<Tombstone>, StoreError> {
+        let mut gone = self.store.tombstones();
         if !gone.is_empty() {
             // A time stands for the first record that is not earlier, and what is gone right before that may be as late.
             let wanted = self.question(filter)?.0.range();
@@ -28,8 +28,8 @@ impl Reader {
     ///
     /// # Errors
     /// When the trail cannot be read.
-    pub(crate) fn gone_about(&self, id: AuditId) -> Result<Option<Absent>, StoreError> {
-        let gone = self.store.absent();
+    pub(crate) fn gone_about(&self, id: AuditId) -> Result<Option<Tombstone>, StoreError> {
+        let gone = self.store.tombstones();
         let Some(made) = id.0.get_timestamp().filter(|_| !gone.is_empty()) else { return Ok(None) };
         let (seconds, nanos) = made.to_unix();
         let made = seconds.saturating_mul(1_000_000_000).saturating_add(nanos.into());
@@ -42,7 +42,7 @@ impl Reader {
 }
 
 /// What is said of an exchange that is not there: also what is gone where it would stand.
-pub(crate) fn no_exchange(id: AuditId, gone: Option<Absent>) -> String {
+pub(crate) fn no_exchange(id: AuditId, gone: Option<Tombstone>) -> String {
     let at_its_time = gone.map_or(String::new(), |gone| format!("; at its time stood {gone}"));
     format!("the trail has no exchange {id}{at_its_time}")
 }

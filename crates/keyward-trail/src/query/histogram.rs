@@ -80,8 +80,8 @@ impl Reader {
             match self.matched(&question, &span) {
                 None => drop(self.read(&question, span.range.clone(), &mut add)?),
                 Some((index, matched)) => {
-                    let _ = self.visit_places(&question, index, &matched.doubtful(), None, &mut add)?;
-                    all.extend(matched.sure().iter().map(|place| index.first_seq().saturating_add(u64::from(place))));
+                    let _ = self.visit_ordinals(&question, index, &matched.doubtful(), None, &mut add)?;
+                    all.extend(matched.sure().iter().map(|ordinal| index.first_seq().saturating_add(u64::from(ordinal))));
                 }
             }
         }

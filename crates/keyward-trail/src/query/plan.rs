@@ -1,24 +1,24 @@
-//! Answering from an index: which places of a part of the trail match for sure, and which only reading can tell.
+//! Answering from an index: which ordinals of a part of the trail match for sure, and which only reading can tell.
 
 use crate::filter::condition::{Match, Test};
 use crate::filter::expression::Expression;
-use crate::index::{self, Index, IndexError, Places};
+use crate::index::{self, Index, IndexError, Ordinals};
 use keyward_record::Kind;
 use roaring::RoaringBitmap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Places between two bounds: all of `sure` match, and nothing outside `possible` does.
+/// Ordinals between two bounds: all of `sure` match, and nothing outside `possible` does.
 #[derive(Clone, Debug)]
 pub(super) struct Matched {
-    sure: Places,
+    sure: Ordinals,
     /// `None` when it is `sure` itself, as almost always.
-    possible: Option<Places>,
+    possible: Option<Ordinals>,
 }
 
 impl Matched {
-    fn exact(places: Places) -> Self {
-        Self { sure: places, possible: None }
+    fn exact(ordinals: Ordinals) -> Self {
+        Self { sure: ordinals, possible: None }
     }
 
     fn between(sure: RoaringBitmap, possible: RoaringBitmap) -> Self {
@@ -26,7 +26,7 @@ impl Matched {
         Self { sure: Arc::new(sure), possible: (!exact).then(|| Arc::new(possible)) }
     }
 
-    /// All places that may match.
+    /// All ordinals that may match.
     pub fn possible(&self) -> &RoaringBitmap {
         self.possible.as_deref().unwrap_or(&self.sure)
     }
@@ -50,13 +50,13 @@ impl Matched {
     }
 }
 
-/// What matches in the part of an index before `end`, a sequence number. Times in the expression must have become places.
+/// What matches in the part of an index before `end`, a sequence number. Times in the expression must have become sequence numbers.
 pub(super) fn matched(expression: &Expression, index: &dyn Index, end: u64) -> Result<Matched, IndexError> {
     let universe = match (expression.wants(Kind::Refused), expression.wants(Kind::Event)) {
         (true, false) => index.exchanges(),
         (false, true) => index.events(),
         (true, true) => Arc::new(&*index.exchanges() | &*index.events()),
-        (false, false) => Places::default(),
+        (false, false) => Ordinals::default(),
     };
     let universe = within(&universe, index.first_seq(), &(0..end));
     let planner = Planner { index, universe, unsettled: index.unsettled() };
@@ -65,8 +65,8 @@ pub(super) fn matched(expression: &Expression, index: &dyn Index, end: u64) -> R
 
 struct Planner<'a> {
     index: &'a dyn Index,
-    universe: Places,
-    unsettled: Places,
+    universe: Ordinals,
+    unsettled: Ordinals,
 }
 
 impl Planner<'_> {
@@ -74,7 +74,7 @@ impl Planner<'_> {
         match expression {
             Expression::All(parts) => self.all(parts),
             Expression::Any(parts) => {
-                let mut any = Matched::exact(Places::default());
+                let mut any = Matched::exact(Ordinals::default());
                 for part in parts {
                     any = any.join(&self.evaluate(part)?, |a, b| a | b);
                 }
@@ -129,7 +129,7 @@ impl Planner<'_> {
         if self.unsettled.is_empty() { Ok(Matched::exact(found)) } else { Ok(self.settled((*found).clone())) }
     }
 
-    /// What was found, but that of unsettled places nothing is sure.
+    /// What was found, but that of unsettled ordinals nothing is sure.
     fn settled(&self, found: RoaringBitmap) -> Matched {
         let possible = &found | &*self.unsettled;
         Matched::between(found - &*self.unsettled, possible)
@@ -140,14 +140,14 @@ impl Planner<'_> {
     }
 }
 
-/// Those of some places, offsets from `first`, that are in a range of sequence numbers.
-fn within(places: &Places, first: u64, range: &Range<u64>) -> Places {
-    let place = |seq: u64| u32::try_from(seq.saturating_sub(first)).unwrap_or(u32::MAX);
-    let (begin, end) = (place(range.start), place(range.end));
-    if places.min().is_none_or(|min| begin <= min) && places.max().is_none_or(|max| max < end) {
-        return Arc::clone(places);
+/// Those of some ordinals, offsets from `first`, that are in a range of sequence numbers.
+fn within(ordinals: &Ordinals, first: u64, range: &Range<u64>) -> Ordinals {
+    let ordinal = |seq: u64| u32::try_from(seq.saturating_sub(first)).unwrap_or(u32::MAX);
+    let (begin, end) = (ordinal(range.start), ordinal(range.end));
+    if ordinals.min().is_none_or(|min| begin <= min) && ordinals.max().is_none_or(|max| max < end) {
+        return Arc::clone(ordinals);
     }
-    let mut part = (**places).clone();
+    let mut part = (**ordinals).clone();
     part.remove_range(..begin);
     part.remove_range(end..);
     Arc::new(part)

@@ -5,7 +5,7 @@
 
 use crate::exchange::{Exchange, Part};
 use crate::query::{CountedRefusals, Counts, Histogram, Page};
-use crate::tombstone::{Absent, Why};
+use crate::tombstone::{Tombstone, Why};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use keyward_core::clock::AuditId;
@@ -79,7 +79,7 @@ pub fn warnings_table(warnings: &[String]) -> String {
 }
 
 /// What an answer may lack, for people.
-pub fn gone_table(gone: &[Absent]) -> String {
+pub fn gone_table(gone: &[Tombstone]) -> String {
     let mut lines: String = gone.iter().take(GONE_MAX).map(|gone| format!("Not here are {gone}.\n")).collect();
     if let more @ 1.. = gone.len().saturating_sub(GONE_MAX) {
         lines += &format!("And {more} ranges more, as /absent/ranges on the admin listener tells.\n");
@@ -87,8 +87,8 @@ pub fn gone_table(gone: &[Absent]) -> String {
     lines
 }
 
-fn gone_json(gone: &[Absent]) -> Value {
-    let range = |gone: &Absent| {
+fn gone_json(gone: &[Tombstone]) -> Value {
+    let range = |gone: &Tombstone| {
         let why = match gone.why {
             Why::Pruned => "pruned",
             Why::Lost => "lost",
@@ -99,7 +99,7 @@ fn gone_json(gone: &[Absent]) -> Value {
 }
 
 /// Counts as JSON.
-pub fn counts_json(counts: &Counts, gone: &[Absent], warnings: &[String]) -> Value {
+pub fn counts_json(counts: &Counts, gone: &[Tombstone], warnings: &[String]) -> Value {
     let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
     json!({"total": counts.total, "groups": groups, "counted": counted_json(counts.counted), "gone": gone_json(gone), "warnings": warnings})
 }
@@ -122,14 +122,14 @@ pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
 }
 
 /// A histogram as JSON.
-pub fn histogram_json(histogram: &Histogram, gone: &[Absent], warnings: &[String]) -> Value {
+pub fn histogram_json(histogram: &Histogram, gone: &[Tombstone], warnings: &[String]) -> Value {
     let buckets: Vec<_> = histogram.buckets.iter().map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count})).collect();
     json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "counted": counted_json(histogram.counted), "gone": gone_json(gone), "warnings": warnings})
 }
 
 /// A page as one JSON document: `exchanges`, `next`, the cursor or null, `counted`, refusals that stand beside by their number,
 /// `gone`, what the answer may lack, and `warnings`.
-pub fn page_json(page: &Page, gone: &[Absent], warnings: &[String]) -> String {
+pub fn page_json(page: &Page, gone: &[Tombstone], warnings: &[String]) -> String {
     let exchanges: Vec<_> = page.exchanges.iter().map(exchange_json).collect();
     let next = json!(page.next.map(|next| next.to_string()));
     let (counted, gone, warnings) = (counted_json(page.counted), gone_json(gone), json!(warnings));

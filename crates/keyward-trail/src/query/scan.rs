@@ -84,7 +84,7 @@ impl Reader {
         }
         for span in self.parts(question, before) {
             let flow = match self.matched(question, &span) {
-                Some((index, matched)) => self.visit_places(question, index, matched.possible(), Some(matched.sure()), visit)?,
+                Some((index, matched)) => self.visit_ordinals(question, index, matched.possible(), Some(matched.sure()), visit)?,
                 None => self.read(question, span.range.clone(), visit)?,
             };
             if flow.is_break() {
@@ -94,20 +94,20 @@ impl Reader {
         Ok(())
     }
 
-    /// Shows the exchanges at some places that match, those in `sure` without asking again, the newest first.
-    pub(super) fn visit_places(
+    /// Shows the exchanges at some ordinals that match, those in `sure` without asking again, the newest first.
+    pub(super) fn visit_ordinals(
         &self,
         question: &Question,
         index: &dyn Index,
-        places: &RoaringBitmap,
+        ordinals: &RoaringBitmap,
         sure: Option<&RoaringBitmap>,
         visit: &mut Visit,
     ) -> Result<ControlFlow<()>, StoreError> {
         let mut recent = Recent::default();
-        for place in places.iter().rev() {
+        for ordinal in ordinals.iter().rev() {
             self.go_on()?;
-            let Some(mut exchange) = self.at_place(index, place, &mut recent)? else { continue };
-            let matches = sure.is_some_and(|sure| sure.contains(place)) || question.matches(&mut exchange, |seq| self.store.content(seq))?;
+            let Some(mut exchange) = self.at_ordinal(index, ordinal, &mut recent)? else { continue };
+            let matches = sure.is_some_and(|sure| sure.contains(ordinal)) || question.matches(&mut exchange, |seq| self.store.content(seq))?;
             if matches && visit(exchange)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -115,12 +115,12 @@ impl Reader {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The exchange at a place, without its bodies.
-    fn at_place(&self, index: &dyn Index, place: u32, recent: &mut Recent) -> Result<Option<Exchange>, StoreError> {
-        let seq = index.first_seq().saturating_add(u64::from(place));
+    /// The exchange at an ordinal, without its bodies.
+    fn at_ordinal(&self, index: &dyn Index, ordinal: u32, recent: &mut Recent) -> Result<Option<Exchange>, StoreError> {
+        let seq = index.first_seq().saturating_add(u64::from(ordinal));
         let Some(request) = self.record(seq, recent)?.filter(|request| request.kind != Kind::Answer) else { return Ok(None) };
         let id = request.id;
-        let answer = match (request.kind, index.answer(place)) {
+        let answer = match (request.kind, index.answer(ordinal)) {
             (Kind::Forwarded, Ok(Some(answer))) => self.record(answer, recent)?.filter(|answer| answer.id == id && answer.kind == Kind::Answer).map(Part::from),
             (Kind::Forwarded, Ok(None)) if index.is_current() => None,
             (Kind::Forwarded, _) => self.answer_of(id, seq)?,
@@ -133,7 +133,7 @@ impl Reader {
     /// open: nothing goes before what is open is closed.
     pub(crate) fn exchange(&self, request: Part, id: AuditId, answer: Option<Part>) -> Exchange {
         let answerless = answer.is_none() && request.kind == Kind::Forwarded;
-        let answer_gone = answerless && self.store.absent().last().is_some_and(|gone| gone.end > request.seq);
+        let answer_gone = answerless && self.store.tombstones().last().is_some_and(|gone| gone.end > request.seq);
         Exchange { id, request, answer, answer_gone }
     }
 
@@ -189,10 +189,10 @@ impl Reader {
                 None => self.find_by_reading(id, &span.range)?,
             };
             let Some(request) = request else { continue };
-            if let (Some(index), Some(place)) = (&span.index, request.checked_sub(span.index.as_ref().map_or(0, |index| index.first_seq())))
-                && let Ok(place) = u32::try_from(place)
+            if let (Some(index), Some(ordinal)) = (&span.index, request.checked_sub(span.index.as_ref().map_or(0, |index| index.first_seq())))
+                && let Ok(ordinal) = u32::try_from(ordinal)
             {
-                return self.at_place(&**index, place, &mut Recent::default());
+                return self.at_ordinal(&**index, ordinal, &mut Recent::default());
             }
             let Some(request) = self.record(request, &mut Recent::default())? else { return Ok(None) };
             let answer = match request.kind {

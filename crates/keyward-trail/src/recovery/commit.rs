@@ -7,7 +7,7 @@
 use crate::segment::dictionary::{Dictionaries, train};
 use crate::segment::{KINDS, Sealed, SegmentWriter, output};
 use crate::store::{Batch, StoreError};
-use crate::tombstone::Absent;
+use crate::tombstone::Tombstone;
 use crate::wal::{self, DECIDED, FOUNDING, Note, RESTORING, Wal, at, check_restored, lock};
 use keyward_core::clock::Timestamp;
 use keyward_core::durable;
@@ -98,9 +98,9 @@ impl Founding {
     ///
     /// # Errors
     /// As [`Store::append`].
-    pub fn note(&self, sealed: &[Sealed], absent: &[Absent]) -> Result<(), StoreError> {
+    pub fn note(&self, sealed: &[Sealed], absent: &[Tombstone]) -> Result<(), StoreError> {
         sealed.iter().try_for_each(|sealed| self.store.note(Note::Sealed(sealed)))?;
-        self.store.note(Note::Absent(absent))
+        self.store.note(Note::Tombstones(absent))
     }
 
     /// Adds records behind the segments.

@@ -2,7 +2,7 @@
 
 use super::candidates::Candidates;
 use crate::segment::Sealed;
-use crate::tombstone::{Absent, Why, told};
+use crate::tombstone::{Tombstone, Why, told};
 use keyward_record::{Entry, Event, Kind};
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use std::ops::Range;
 #[derive(Default)]
 pub(super) struct Told {
     /// Records that are gone: why, and which record tells of it.
-    pub absent: Vec<Absent>,
+    pub absent: Vec<Tombstone>,
     /// Records whose bodies were erased.
     pub erased: Vec<Range<u64>>,
     /// Earlier salvages that have lost bodies: their records, and of how many.
@@ -38,7 +38,7 @@ impl Told {
 
     /// What was pruned.
     pub(super) fn pruned(&self) -> impl Iterator<Item = Range<u64>> {
-        self.absent.iter().filter(|absent| absent.why == Why::Pruned).map(Absent::range)
+        self.absent.iter().filter(|absent| absent.why == Why::Pruned).map(Tombstone::range)
     }
 }
 
@@ -70,16 +70,16 @@ pub(super) fn gaps(sealed: &[Sealed], found: &Candidates, end: u64) -> Vec<Range
 }
 
 /// A gap in parts: those that a record tells of, and those that are lost now.
-pub(super) fn explained(gap: &Range<u64>, known: &[Absent], told_by: u64) -> Vec<Absent> {
+pub(super) fn explained(gap: &Range<u64>, known: &[Tombstone], told_by: u64) -> Vec<Tombstone> {
     let mut parts = Vec::new();
     let mut next = gap.start;
     while next < gap.end {
         let here = known.iter().find(|absent| absent.range().contains(&next));
         let part = match here {
-            Some(absent) => Absent { first_seq: next, end: absent.end.min(gap.end), ..*absent },
+            Some(absent) => Tombstone { first_seq: next, end: absent.end.min(gap.end), ..*absent },
             None => {
                 let end = known.iter().map(|absent| absent.first_seq).filter(|first| *first > next).min().unwrap_or(gap.end).min(gap.end);
-                Absent { first_seq: next, end, why: Why::Lost, told_by }
+                Tombstone { first_seq: next, end, why: Why::Lost, told_by }
             }
         };
         next = part.end;

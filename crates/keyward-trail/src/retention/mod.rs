@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::query::{PAGE_EXCHANGES_MAX, QueryError, Reader};
 use crate::store::{Store, StoreError};
 use crate::tiered::{About, TieredStore, retold};
-use crate::tombstone::{Absent, Why};
+use crate::tombstone::{Tombstone, Why};
 use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
 use keyward_record::event::{RetentionPolicy, Span};
@@ -251,9 +251,9 @@ impl Retention {
 
     /// What the record says: all that is gone by then, because the records that told of the rest may have gone too.
     fn told(&self, part: &[About], ranges: &[Range<u64>], holds: &Holds) -> Result<Event, RetentionError> {
-        let all = retold(&self.store.absent(), ranges, u64::MAX);
+        let all = retold(&self.store.tombstones(), ranges, u64::MAX);
         let gone = all.iter().filter(|absent| absent.told_by == u64::MAX);
-        let records: Vec<_> = joined(gone.map(Absent::range)).iter().map(Span::of).collect();
+        let records: Vec<_> = joined(gone.map(Tombstone::range)).iter().map(Span::of).collect();
         let erased: Vec<_> = self.erased(ranges, &all)?.iter().map(Span::of).collect();
         Ok(Event::RecordsPruned {
             records,
@@ -267,7 +267,7 @@ impl Retention {
 
     /// Records that stay, and whose bodies were erased as only records in these ranges tell: a hold keeps the one and not the
     /// other.
-    fn erased(&self, ranges: &[Range<u64>], gone: &[Absent]) -> Result<Vec<Range<u64>>, RetentionError> {
+    fn erased(&self, ranges: &[Range<u64>], gone: &[Tombstone]) -> Result<Vec<Range<u64>>, RetentionError> {
         let reader = Reader::of(&self.journal);
         let mut erased = BTreeSet::new();
         for range in ranges {
@@ -302,8 +302,8 @@ impl Retention {
 
     /// The policy, what is on hold, what would go now and what is gone, for people and programs.
     pub fn state(&self, now: Timestamp) -> State {
-        let absent = self.store.absent();
-        let gone = |why: Why| joined(absent.iter().filter(|absent| absent.why == why).map(Absent::range)).iter().map(Span::of).collect();
+        let absent = self.store.tombstones();
+        let gone = |why: Why| joined(absent.iter().filter(|absent| absent.why == why).map(Tombstone::range)).iter().map(Span::of).collect();
         let planned = self.holds().map_err(RetentionError::from).and_then(|holds| Ok((self.plan(&holds, now)?, holds)));
         let next = match planned {
             Ok((plan, holds)) => Next::Planned {

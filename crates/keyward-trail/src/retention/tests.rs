@@ -95,7 +95,7 @@ fn what_is_too_old_goes_after_a_record_of_it() {
     assert_eq!(site.metrics.pruned_records.get(), 2 * SEGMENT);
     // Each went after its record, which the trail keeps.
     let store = site.journal.tiered().unwrap();
-    let absent = store.absent();
+    let absent = store.tombstones();
     assert_eq!(absent.iter().map(|gone| (gone.first_seq, gone.end, gone.told_by)).collect::<Vec<_>>(), [(0, 128, 257)], "the newer one tells of all");
     let frame = store.oldest_first(256).next().unwrap().unwrap();
     let told: Value = serde_json::from_slice(&frame.entries[(256 - frame.first_seq) as usize].leaf).unwrap();
@@ -277,7 +277,7 @@ fn erasures_are_told_anew_while_what_they_tell_of_stays() {
     let plan = site.retention.prune(&holds, far).unwrap();
     // The segment behind the held one has its answers.
     assert_eq!((firsts(&plan.prune), plan.held.len()), (vec![2 * SEGMENT], 2));
-    let told_by = site.journal.tiered().unwrap().absent()[0].told_by;
+    let told_by = site.journal.tiered().unwrap().tombstones()[0].told_by;
     let told = made(told_by);
     assert_eq!(told["detail"]["erased"], json!([]), "what tells of it stays: {told_by} {told}");
     // The segment that tells of it goes alone.

@@ -3,7 +3,7 @@
 mod error;
 
 use crate::index::Span;
-use crate::tombstone::Absent;
+use crate::tombstone::Tombstone;
 use keyward_core::clock::Timestamp;
 use keyward_record::{Content, Entry};
 use std::ops::Range;
@@ -86,7 +86,7 @@ pub trait Store: Send + Sync {
     }
 
     /// Records that are known to be gone, in order.
-    fn absent(&self) -> Vec<Absent> {
+    fn tombstones(&self) -> Vec<Tombstone> {
         Vec::new()
     }
 

@@ -7,7 +7,7 @@ use crate::index::file::{self, IndexFile};
 use crate::segment::output::Output;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, SegmentError, path};
 use crate::store::{CONTENT_BYTES_MAX, StoreError};
-use crate::tombstone::Absent;
+use crate::tombstone::Tombstone;
 use keyward_core::causes::causes;
 use keyward_record::Entry;
 use keyward_record::{Content, Kind};
@@ -82,20 +82,20 @@ impl Shared {
         for block in 0..segment.records.blocks() {
             for (seq, entry) in (first_seq + (block * BLOCK_RECORDS) as u64..).zip(segment.records.block(block)?) {
                 rebuilt.builder.add(&entry);
-                let place = match entry.kind {
+                let ordinal = match entry.kind {
                     Kind::Answer => request_of.get(&seq).copied(),
                     _ => u32::try_from(seq - first_seq).ok(),
                 };
                 let content = segment.bodies.body((seq - first_seq) as u32, CONTENT_BYTES_MAX)?;
-                if !rebuilt.take(seq, &entry, place, content.as_ref()) {
+                if !rebuilt.take(seq, &entry, ordinal, content.as_ref()) {
                     return Ok(false);
                 }
             }
         }
-        for (answer, place) in request_of.range(segment.end()..) {
+        for (answer, ordinal) in request_of.range(segment.end()..) {
             let Some(frame) = self.frame_from(*answer).transpose()? else { return Ok(false) };
             let Some(entry) = frame.get(*answer) else { return Ok(false) };
-            if entry.kind != Kind::Answer || !rebuilt.take(*answer, entry, Some(*place), self.content(*answer)?.as_ref()) {
+            if entry.kind != Kind::Answer || !rebuilt.take(*answer, entry, Some(*ordinal), self.content(*answer)?.as_ref()) {
                 return Ok(false);
             }
         }
@@ -126,7 +126,7 @@ impl Shared {
     }
 
     /// Whether an index knows answers that are gone. It would find exchanges by what nobody can read any more.
-    pub(super) fn knows_what_is_gone(index: &IndexFile, absent: &[Absent]) -> bool {
+    pub(super) fn knows_what_is_gone(index: &IndexFile, absent: &[Tombstone]) -> bool {
         index.answers_behind().iter().any(|answer| absent.iter().any(|absent| absent.range().contains(answer)))
     }
 
@@ -161,8 +161,8 @@ impl Shared {
     /// Makes a segment's index anew from its records.
     pub(super) fn reindex(&self, segment: &Segment, pace: &mut Pace) -> Result<(), StoreError> {
         let mut digests = Digests::default();
-        let index = self.build(segment.first_seq(), segment.end(), pace, |place, seq, entry| {
-            note(&mut digests, place, &entry.leaf, self.content(seq)?.as_ref());
+        let index = self.build(segment.first_seq(), segment.end(), pace, |ordinal, seq, entry| {
+            note(&mut digests, ordinal, &entry.leaf, self.content(seq)?.as_ref());
             Ok(())
         })?;
         self.write_index(segment, &index, digests)
@@ -203,11 +203,11 @@ impl Shared {
         Ok(index)
     }
 
-    pub(super) fn note_answer(&self, answer: u64, place: u32, digests: &mut Digests) -> Result<(), StoreError> {
+    pub(super) fn note_answer(&self, answer: u64, ordinal: u32, digests: &mut Digests) -> Result<(), StoreError> {
         if let Some(frame) = self.frame_from(answer).transpose()?
             && let Some(entry) = frame.get(answer)
         {
-            note(digests, place, &entry.leaf, self.content(answer)?.as_ref());
+            note(digests, ordinal, &entry.leaf, self.content(answer)?.as_ref());
         }
         Ok(())
     }
@@ -221,11 +221,11 @@ struct Rebuilt {
 }
 
 impl Rebuilt {
-    /// Takes the next record, which belongs to the exchange at `place`. False when it is no answer to what stands there.
-    fn take(&mut self, seq: u64, entry: &Entry, place: Option<u32>, content: Option<&Content>) -> bool {
-        let Some(place) = place else { return true };
-        note(&mut self.digests, place, &entry.leaf, content);
-        let request = self.builder.first_seq().saturating_add(u64::from(place));
+    /// Takes the next record, which belongs to the exchange at `ordinal`. False when it is no answer to what stands there.
+    fn take(&mut self, seq: u64, entry: &Entry, ordinal: Option<u32>, content: Option<&Content>) -> bool {
+        let Some(ordinal) = ordinal else { return true };
+        note(&mut self.digests, ordinal, &entry.leaf, content);
+        let request = self.builder.first_seq().saturating_add(u64::from(ordinal));
         if self.open.request_of(seq, entry) != Some(request) {
             return false;
         }
@@ -236,9 +236,9 @@ impl Rebuilt {
     }
 }
 
-pub(super) fn note(digests: &mut Digests, place: u32, leaf: &[u8], content: Option<&Content>) {
-    digests.note(place, leaf);
+pub(super) fn note(digests: &mut Digests, ordinal: u32, leaf: &[u8], content: Option<&Content>) {
+    digests.note(ordinal, leaf);
     if let Some(content) = content {
-        digests.note(place, &content.bytes);
+        digests.note(ordinal, &content.bytes);
     }
 }

@@ -4,7 +4,7 @@
 use super::{Segment, Shared};
 use crate::segment::BLOCK_RECORDS;
 use crate::store::{Frame, StoreError};
-use crate::tombstone::next_present;
+use crate::tombstone::skip_tombstones;
 use std::sync::Arc;
 
 /// The segment that has a record.
@@ -21,7 +21,7 @@ impl Shared {
     /// Records below are sealed, or gone. What is pruned is noted before its segment goes, so that whoever has seen these
     /// segments sees the note of each one that is not among them.
     fn seam(&self, segments: &[Arc<Segment>]) -> u64 {
-        next_present(&self.absent.load(), segments.last().map_or(0, |segment| segment.end()))
+        skip_tombstones(&self.absent.load(), segments.last().map_or(0, |segment| segment.end()))
     }
 
     /// The frame that has the record `seq`; else the next one behind it, if there is one.

@@ -23,7 +23,7 @@ use crate::segment::dictionary::Dictionaries;
 use crate::segment::records::Records;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, Sealed, SegmentError, path};
 use crate::store::{Batch, CONTENT_BYTES_MAX, Frames, Store, StoreError};
-use crate::tombstone::{Absent, next_present};
+use crate::tombstone::{Tombstone, skip_tombstones};
 use crate::wal::{self, Manifest, Opened, Wal, gone};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use keyward_core::causes::causes;
@@ -56,7 +56,7 @@ struct Shared {
     /// Without gaps, the oldest first. A segment is here before sled lets go of its records.
     segments: ArcSwap<Vec<Arc<Segment>>>,
     /// Records that are gone, in order.
-    absent: ArcSwap<Vec<Absent>>,
+    absent: ArcSwap<Vec<Tombstone>>,
     tail: Mutex<Tail>,
     handed: Handed,
     /// Held by whoever writes, replaces or removes segments.
@@ -169,7 +169,7 @@ impl Shared {
         let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), 0);
         for sealed in sealed {
             let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
-            let wanted = next_present(&absent, noted_end);
+            let wanted = skip_tombstones(&absent, noted_end);
             if wanted != sealed.first_seq {
                 lost.push(missing(wanted, sealed.first_seq, "no segment is noted that has them".to_owned()));
             }
@@ -191,7 +191,7 @@ impl Shared {
                 segments.len()
             ));
         }
-        let sealed_end = next_present(&absent, noted_end);
+        let sealed_end = skip_tombstones(&absent, noted_end);
         lost.extend(gap(&*wal, sealed_end, &absent)?.map(|gap| StoreError::Gap { first_seq: gap.start, last_seq: gap.end - 1 }));
         let end = wal.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
         let shared = Self {
@@ -234,7 +234,7 @@ impl Shared {
 
     /// Records below are sealed, or gone.
     fn sealed_end(&self) -> u64 {
-        next_present(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
+        skip_tombstones(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
     }
 
     fn change(&self) -> MutexGuard<'_, ()> {
@@ -247,10 +247,10 @@ impl Shared {
 }
 
 /// The first records from a place on that are neither in the log nor noted as gone, though later ones are there.
-fn gap(wal: &dyn Wal, from: u64, absent: &[Absent]) -> Result<Option<Range<u64>>, StoreError> {
+fn gap(wal: &dyn Wal, from: u64, absent: &[Tombstone]) -> Result<Option<Range<u64>>, StoreError> {
     let mut next = from;
     for records in wal.ranges(from) {
-        let (records, wanted) = (records?, next_present(absent, next));
+        let (records, wanted) = (records?, skip_tombstones(absent, next));
         if records.end > wanted && records.start > wanted {
             return Ok(Some(wanted..records.start));
         }
@@ -321,7 +321,7 @@ impl Store for TieredStore {
         shared.wal.missing().or_else(|| lost.map(|path| gone(&path)))
     }
 
-    fn absent(&self) -> Vec<Absent> {
+    fn tombstones(&self) -> Vec<Tombstone> {
         self.shared.absent.load().to_vec()
     }
 

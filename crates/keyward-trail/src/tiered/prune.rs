@@ -3,7 +3,7 @@
 use super::{Pace, Segment, Shared, TieredStore};
 use crate::segment::{KINDS, SegmentError, files, output, path};
 use crate::store::StoreError;
-use crate::tombstone::{Absent, Why, joined};
+use crate::tombstone::{Tombstone, Why, joined};
 use crate::wal::Note;
 use keyward_core::clock::Timestamp;
 use keyward_record::Head;
@@ -42,7 +42,7 @@ impl TieredStore {
             return Err(StoreError::SegmentLost { first_seq: wrong.start, last_seq: wrong.end.saturating_sub(1), why });
         }
         let absent = retold(&shared.absent.load(), ranges, told_by);
-        shared.wal.note(Note::Absent(&absent))?;
+        shared.wal.note(Note::Tombstones(&absent))?;
         {
             // Whoever publishes segments holds the tail.
             let _tail = shared.tail();
@@ -117,10 +117,10 @@ impl Shared {
 
 /// All that is gone once these ranges are, as the newest record tells of it: it tells anew of all that is older, because
 /// the records that told of that may go too.
-pub fn retold(absent: &[Absent], ranges: &[Range<u64>], told_by: u64) -> Vec<Absent> {
+pub fn retold(absent: &[Tombstone], ranges: &[Range<u64>], told_by: u64) -> Vec<Tombstone> {
     let until = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-    let new = ranges.iter().map(|range| Absent { first_seq: range.start, end: range.end, why: Why::Pruned, told_by });
-    let mut all: Vec<_> = absent.iter().map(|old| if old.end <= until { Absent { why: Why::Pruned, told_by, ..*old } } else { *old }).chain(new).collect();
+    let new = ranges.iter().map(|range| Tombstone { first_seq: range.start, end: range.end, why: Why::Pruned, told_by });
+    let mut all: Vec<_> = absent.iter().map(|old| if old.end <= until { Tombstone { why: Why::Pruned, told_by, ..*old } } else { *old }).chain(new).collect();
     all.sort_unstable_by_key(|absent| absent.first_seq);
     joined(all)
 }

@@ -6,7 +6,7 @@ use crate::recovery::{Founding, Lock};
 use crate::segment::input::Input;
 use crate::segment::{Sealed, SegmentError, SegmentWriter, output, path};
 use crate::store::{Batch, StoreError};
-use crate::tombstone::{Absent, Why};
+use crate::tombstone::{Tombstone, Why};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ impl TieredStore {
         while next < end {
             let until = shared.segment_end(next).min(end);
             sealed.push(shared.copy(next, until, &segments_dir)?);
-            next = crate::tombstone::next_present(&shared.absent.load(), until);
+            next = crate::tombstone::skip_tombstones(&shared.absent.load(), until);
         }
         let absent = shared.absent.load().to_vec();
         Ok(Contents { segments: sealed, absent: absent.iter().map(AbsentContents::from).collect(), end, open_floor })
@@ -117,16 +117,16 @@ fn check(segment: &Sealed, dir: &Path, why: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl From<&Absent> for AbsentContents {
-    fn from(absent: &Absent) -> Self {
+impl From<&Tombstone> for AbsentContents {
+    fn from(absent: &Tombstone) -> Self {
         Self { first: absent.first_seq, last: absent.end.saturating_sub(1), pruned: absent.why == Why::Pruned, told_by: absent.told_by }
     }
 }
 
 impl AbsentContents {
-    fn absent(&self) -> Absent {
+    fn absent(&self) -> Tombstone {
         let why = if self.pruned { Why::Pruned } else { Why::Lost };
-        Absent { first_seq: self.first, end: self.last.saturating_add(1), why, told_by: self.told_by }
+        Tombstone { first_seq: self.first, end: self.last.saturating_add(1), why, told_by: self.told_by }
     }
 }
 

@@ -7,7 +7,7 @@ use super::seal::STEP_RECORDS;
 use crate::index::builder::{Builder, Growing, OpenRequests};
 use crate::index::{Index, Span};
 use crate::store::{Frame, StoreError};
-use crate::tombstone::next_present;
+use crate::tombstone::skip_tombstones;
 use keyward_record::Entry;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,7 +82,7 @@ impl Tail {
             let handed = shared.handed.take(self.next).map(Ok);
             let Some(frame) = handed.or_else(|| shared.frame_from(self.next)).transpose()? else { return Ok(()) };
             let mut gap = frame.first_seq > self.next;
-            if gap && (frame.first_seq >= end || frame.first_seq > next_present(&shared.absent.load(), self.next)) {
+            if gap && (frame.first_seq >= end || frame.first_seq > skip_tombstones(&shared.absent.load(), self.next)) {
                 // It is not durable yet; or nobody knows why there is a gap: what is behind it is read, not indexed.
                 return Ok(());
             }

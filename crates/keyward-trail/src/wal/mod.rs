@@ -27,7 +27,7 @@ pub(crate) use self::whole::{Examined, examine};
 use crate::frame::{self, Encoder, FrameError};
 use crate::segment::Sealed;
 use crate::store::{Batch, CONTENT_BYTES_MAX, Frame, Frames, SCHEMA, Store, StoreError};
-use crate::tombstone::{Absent, next_present};
+use crate::tombstone::{Tombstone, skip_tombstones};
 use crate::zipped::unzip;
 use keyward_core::threads;
 use keyward_record::Content;
@@ -63,7 +63,7 @@ pub(crate) struct Manifest {
     /// The sealed segments, in order.
     pub sealed: Vec<Sealed>,
     /// The records that are gone, in order.
-    pub absent: Vec<Absent>,
+    pub absent: Vec<Tombstone>,
 }
 
 /// Something to be noted.
@@ -72,7 +72,7 @@ pub(crate) enum Note<'a> {
     Sealed(&'a Sealed),
     /// All records that are gone, in place of what was noted before, and of the notes of the segments that had them. From here
     /// on nobody looks for them.
-    Absent(&'a [Absent]),
+    Tombstones(&'a [Tombstone]),
     /// The next opening is to write the engine's file anew.
     Rewrite,
 }
@@ -254,7 +254,7 @@ impl SledStore {
     /// A batch is atomic, so there should be none. Were one left, its pieces could mix with a later record's.
     fn remove_torn_contents(&self) -> Result<u64, StoreError> {
         let Manifest { sealed, absent } = self.manifest()?;
-        let sealed = next_present(&absent, sealed.last().map_or(0, Sealed::end));
+        let sealed = skip_tombstones(&absent, sealed.last().map_or(0, Sealed::end));
         let next_seq = self.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed);
         let mut writes = sled::Batch::default();
         let mut torn = std::collections::BTreeSet::new();

@@ -3,7 +3,7 @@
 use super::{Manifest, Note, REWRITE_KEY, Ranges, SledStore, Wal, content_key, data_file, frame_key, key, records_of_key, seq_of_key};
 use crate::segment::Sealed;
 use crate::store::StoreError;
-use crate::tombstone::Absent;
+use crate::tombstone::Tombstone;
 
 /// Keys that are removed in one batch: a batch holds up the writer's.
 const REMOVED_MAX: usize = 128;
@@ -47,7 +47,7 @@ impl Wal for SledStore {
         for item in self.db.scan_prefix(b"g") {
             let (key, value) = item?;
             let first_seq = seq_of_key(&key);
-            manifest.absent.push(Absent::from_bytes(first_seq, &value).ok_or_else(|| damaged(first_seq, "the note of their absence is damaged"))?);
+            manifest.absent.push(Tombstone::from_bytes(first_seq, &value).ok_or_else(|| damaged(first_seq, "the note of their absence is damaged"))?);
         }
         Ok(manifest)
     }
@@ -56,7 +56,7 @@ impl Wal for SledStore {
         let mut writes = sled::Batch::default();
         match note {
             Note::Sealed(sealed) => writes.insert(key(b's', sealed.first_seq, 0).as_slice(), sealed.to_bytes()),
-            Note::Absent(all) => {
+            Note::Tombstones(all) => {
                 for item in self.db.scan_prefix(b"g").keys() {
                     writes.remove(item?);
                 }

@@ -49,7 +49,7 @@ proptest! {
         for field in 0..FIELDS.len() {
             let all = |index: &dyn Index| {
                 let mut all = std::collections::BTreeMap::new();
-                index.values(field, &mut |value, places| drop(all.insert(value.to_owned(), places.clone()))).unwrap();
+                index.values(field, &mut |value, ordinals| drop(all.insert(value.to_owned(), ordinals.clone()))).unwrap();
                 all
             };
             let values = all(&memory);
@@ -61,14 +61,14 @@ proptest! {
                 prop_assert_eq!(file.matching(field, &wanted).unwrap(), memory.matching(field, &wanted).unwrap(), "{:?}", wanted);
             }
         }
-        for (place, id) in (0..).zip(&ids) {
-            prop_assert!(file.with_id(*id).unwrap().contains(&place));
-            prop_assert_eq!(file.answer(place).unwrap(), memory.answer(place).unwrap());
+        for (ordinal, id) in (0..).zip(&ids) {
+            prop_assert!(file.with_id(*id).unwrap().contains(&ordinal));
+            prop_assert_eq!(file.answer(ordinal).unwrap(), memory.answer(ordinal).unwrap());
         }
         prop_assert!(file.with_id(AuditId::new()).unwrap().len() < 3);
         for byte in [0_u8, 7, 255] {
             let found = file.secret(&format!("hmac-sha256:{}", format!("{byte:02x}").repeat(32))).unwrap().unwrap();
-            let wanted = wanted_digests.iter().filter(|(print, _)| print >> 56 == u64::from(byte)).map(|(_, place)| u32::from(*place)).collect();
+            let wanted = wanted_digests.iter().filter(|(print, _)| print >> 56 == u64::from(byte)).map(|(_, ordinal)| u32::from(*ordinal)).collect();
             prop_assert_eq!(found, wanted);
         }
 

@@ -4,7 +4,7 @@
 
 use super::{StartError, at, unreadable};
 use crate::store::Store;
-use crate::tombstone::{Absent, next_present};
+use crate::tombstone::{Tombstone, skip_tombstones};
 use keyward_core::clock::Timestamp;
 use keyward_record::{LeafHash, leaf_hash};
 use keyward_tlog::tree::Tree;
@@ -22,7 +22,7 @@ const LEVELS: usize = 8;
 
 /// The records that are gone, and the files that have their hashes.
 pub struct Gone {
-    absent: Vec<Absent>,
+    absent: Vec<Tombstone>,
     /// The folder of a tree; `None` where nobody has looked for one.
     old: Option<PathBuf>,
 }
@@ -30,12 +30,12 @@ pub struct Gone {
 impl Gone {
     /// Those of a store. Their hashes are in a tree's files.
     pub fn of(store: &dyn Store, old: Option<&Path>) -> Self {
-        Self { absent: store.absent(), old: old.map(Path::to_owned) }
+        Self { absent: store.tombstones(), old: old.map(Path::to_owned) }
     }
 
     /// The hashes of records of which every one is gone.
     fn hashes(&self, range: &Range<u64>) -> Result<Vec<LeafHash>, StartError> {
-        if next_present(&self.absent, range.start) < range.end {
+        if skip_tombstones(&self.absent, range.start) < range.end {
             return Err(StartError::Broken(format!("records {} to {} are missing in the trail", range.start, range.end - 1)));
         }
         let read = || -> io::Result<Vec<LeafHash>> {

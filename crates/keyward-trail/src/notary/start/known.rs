@@ -29,7 +29,7 @@ pub fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
 
 /// Refuses a pruning that no gateway with this key can have done: one removes nothing before the record that tells of it is signed.
 pub(super) fn foreign_pruning(store: &dyn Store, signed: u64) -> Result<(), StartError> {
-    match store.absent().iter().find(|gone| gone.why == Why::Pruned && gone.told_by >= signed) {
+    match store.tombstones().iter().find(|gone| gone.why == Why::Pruned && gone.told_by >= signed) {
         None => Ok(()),
         Some(gone) => Err(StartError::Broken(format!(
             "records {} to {} are gone, pruned as record {} says, but no checkpoint that is known here covers that record, and a gateway signs it before \

@@ -4,7 +4,7 @@ use super::entry;
 use crate::recovery::Lock;
 use crate::store::{Batch, Store};
 use crate::tiered::TieredStore;
-use crate::tombstone::Absent;
+use crate::tombstone::Tombstone;
 use keyward_core::clock::AuditId;
 use keyward_record::{Content, Kind};
 use proptest::prelude::*;
@@ -126,7 +126,7 @@ impl Trail {
         for ((seq, entry), (leaf, body)) in forwards.iter().zip(self.model.values()) {
             assert_eq!((&entry.leaf[..], store.content(*seq).unwrap().map(|content| content.bytes.to_vec())), (&leaf[..], body.clone()), "record {seq}");
         }
-        let gone: Vec<_> = store.absent().iter().flat_map(Absent::range).collect();
+        let gone: Vec<_> = store.tombstones().iter().flat_map(Tombstone::range).collect();
         assert!(gone.into_iter().eq((0..self.end).filter(|seq| !self.model.contains_key(seq))));
     }
 }
