@@ -8,7 +8,7 @@ use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Kind, Record, canonical, leaf_hash};
 use keyward_tlog::verify::{Options, verify};
 use keyward_trail::journal::{Journal, Settings};
-use keyward_trail::notary::source::Dir;
+use keyward_trail::verify::Folder;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ fn read_back(dir: &Path) {
     let start = begun.elapsed();
     let size = evidence.as_ref().unwrap().board().newest().unwrap().size();
     drop((evidence, journal));
-    let source = Dir::open(&dir.join("audit")).unwrap();
+    let source = Folder::open(&dir.join("audit")).unwrap();
     for full in [false, true] {
         let begun = Instant::now();
         let report = verify(&source, &Options { full, ..Options::default() }, &mut |_, _| ()).unwrap();

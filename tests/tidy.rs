@@ -101,11 +101,12 @@ fn crates_have_walls() {
         ("keyward-core", &[], &[NETWORK, POLICIES, &["sled", "tokio"]]),
         ("keyward-decision", &["keyward-core"], &[NETWORK, &["prometheus", "sled"]]),
         ("keyward-delivery", &["keyward-core"], &[POLICIES, &["axum", "prometheus", "sled"]]),
-        ("keyward-pack", &["keyward-core", "keyward-record", "keyward-tlog", "keyward-trail"], &[NETWORK, POLICIES]),
+        ("keyward-pack", &["keyward-core", "keyward-record", "keyward-tlog", "keyward-trail"], &[NETWORK, POLICIES, &["sled"]]),
         ("keyward-record", &["keyward-core"], &[NETWORK, POLICIES, &["sled", "tokio"]]),
         ("keyward-testkit", &["keyward-core", "keyward-decision"], &[&["prometheus", "rustls", "sled"]]),
         ("keyward-tlog", &["keyward-core", "keyward-record"], &[NETWORK, POLICIES, &["prometheus", "sled", "tokio"]]),
         ("keyward-trail", &["keyward-core", "keyward-record", "keyward-tlog"], &[NETWORK, POLICIES]),
+        ("keyward-verify", &["keyward-core", "keyward-pack", "keyward-record", "keyward-tlog", "keyward-trail"], &[NETWORK, POLICIES, &["sled"]]),
     ];
     let listed = fs::read_dir("crates").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(listed.into_iter().all(|name| crates.iter().any(|(known, ..)| *known == name)), "a crate without a row here");

@@ -48,7 +48,7 @@ pub enum Audit {
     )]
     Pack(Box<PackArgs>),
     /// Verifies that nothing in the trail was changed, and that nothing is missing.
-    #[command(after_help = super::evidence::VERIFY_HELP)]
+    #[command(after_help = format!("{}\n\n{}", keyward_verify::VERDICTS, super::evidence::VERIFY_EXAMPLES))]
     Verify(super::evidence::VerifyArgs),
     /// Writes a folder with an exchange's records and proofs, which anybody can check without keyward.
     #[command(

@@ -4,12 +4,12 @@
 //! nothing is missing and nothing stands twice, even after a power cut.
 
 use super::audit::warn;
-use super::evidence::progress_bar;
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use keyward_core::durable;
 use keyward_trail::exchange::Exchange;
 use keyward_trail::query::present;
+use keyward_verify::progress_bar;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};

@@ -1,7 +1,6 @@
 //! `keyward audit pack`: an auditor's question, and an archive that answers it.
 
 use super::audit::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway, warn};
-use super::evidence::progress_bar;
 use super::export::export_into;
 use super::output::Sink;
 use crate::evidence::gateway::Gateway;
@@ -20,10 +19,11 @@ use keyward_trail::exchange::Exchange;
 use keyward_trail::export::form::RecordForm;
 use keyward_trail::export::{Export, Start};
 use keyward_trail::filter::Filter;
-use keyward_trail::notary::source::Dir;
 use keyward_trail::query::PAGE_EXCHANGES_MAX;
 use keyward_trail::query::ask::{Ask, Form};
 use keyward_trail::tombstone::Why;
+use keyward_trail::verify::Folder;
+use keyward_verify::progress_bar;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::path::PathBuf;
@@ -134,7 +134,7 @@ impl Sink for Intake {
 /// Adds proofs. A running gateway signs every second: the last records may have to wait for it.
 fn prove(trail: &Trail, pack: &mut Pack) -> anyhow::Result<()> {
     match &trail.dir {
-        Some(dir) => pack.prove(&Dir::open(dir)?),
+        Some(dir) => pack.prove(&Folder::open(dir)?),
         None => pack.prove(&covering(trail, pack.end())?),
     }
 }

@@ -13,11 +13,11 @@ use keyward_tlog::verify::report::{Report, Verdict};
 use keyward_tlog::verify::{Options, verify};
 use keyward_trail::filter::Filter;
 use keyward_trail::journal::{self, Journal};
-use keyward_trail::notary::source::Dir;
 use keyward_trail::query::Reader;
 use keyward_trail::query::present;
 use keyward_trail::segment::SEGMENT_RECORDS;
 use keyward_trail::store::{Batch, Store};
+use keyward_trail::verify::Folder;
 use keyward_trail::wal::SledStore;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -107,7 +107,7 @@ impl Site {
     }
 
     /// A copy whose records are these, with the tree and the checkpoints as they were.
-    fn copy(&self, entries: &[(u64, Entry)], contents: &[(u64, Content)]) -> Dir {
+    fn copy(&self, entries: &[(u64, Entry)], contents: &[(u64, Content)]) -> Folder {
         let copy = self.dir.path().join(AuditId::new().to_string());
         std::fs::create_dir_all(copy.join("tree")).unwrap();
         for file in std::fs::read_dir(self.audit().join("tree")).unwrap().map(Result::unwrap) {
@@ -123,7 +123,7 @@ impl Site {
             }
         }
         drop(store);
-        Dir::open(&copy).unwrap()
+        Folder::open(&copy).unwrap()
     }
 
     fn options(&self) -> Options {
@@ -150,7 +150,7 @@ fn check(report: &Report, status: u8, expected: &[(&'static str, u64, u64)]) {
 #[test]
 fn a_sound_trail_holds_at_both_levels() {
     let site = Site::new();
-    let source = Dir::open(&site.audit()).unwrap();
+    let source = Folder::open(&site.audit()).unwrap();
     for full in [true, false] {
         let mut told = 0;
         let report = verify(&source, &Options { full, ..site.options() }, &mut |done, _| told = done).unwrap();
@@ -274,12 +274,12 @@ fn an_answer_without_request_and_a_request_without_answer_are_named() {
     };
     let key = Site::run(dir.path(), || [old(record(Kind::Forwarded, early, json!({}), None)), record(Kind::Forwarded, late, json!({}), None)].into_iter());
     let site = Site { dir, key };
-    let report = site.verify(&Dir::open(&site.audit()).unwrap());
+    let report = site.verify(&Folder::open(&site.audit()).unwrap());
     check(&report, 4, &[("pairing", 0, 0)]);
     assert!(report.notes.iter().any(|note| note.contains("1 exchanges have no outcome yet, the first at record 1")), "{:?}", report.notes);
     // The next start closes both.
     Site::run(site.dir.path(), std::iter::empty);
-    assert_eq!(site.verify(&Dir::open(&site.audit()).unwrap()).status(), 0);
+    assert_eq!(site.verify(&Folder::open(&site.audit()).unwrap()).status(), 0);
 }
 
 /// A start asks why the trail of an older key is empty, unless that was begun.
@@ -297,20 +297,20 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     };
     // The trail has grown since.
     Site::run(site.dir.path(), || std::iter::once(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None)));
-    assert_eq!(with(&Dir::open(&site.audit()).unwrap(), &outside).status(), 0);
+    assert_eq!(with(&Folder::open(&site.audit()).unwrap(), &outside).status(), 0);
     // Somebody with the key has written another trail, and signed it.
     let forged = tempfile::tempdir().unwrap();
     std::fs::copy(site.dir.path().join("evidence.key"), forged.path().join("evidence.key")).unwrap();
     begun(forged.path());
     Site::run(forged.path(), || (0..700).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
-    let report = with(&Dir::open(&forged.path().join("audit")).unwrap(), &outside);
+    let report = with(&Folder::open(&forged.path().join("audit")).unwrap(), &outside);
     assert_eq!(report.integrity, Verdict::Fails, "{}", report.text());
     assert!(report.findings.iter().all(|f| f.kind == "outside"), "{}", report.text());
     // Somebody without the key has.
     std::fs::remove_file(forged.path().join("evidence.key")).unwrap();
     std::fs::remove_dir_all(forged.path().join("audit")).unwrap();
     Site::run(forged.path(), || (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
-    let report = site.verify(&Dir::open(&forged.path().join("audit")).unwrap());
+    let report = site.verify(&Folder::open(&forged.path().join("audit")).unwrap());
     assert!(report.findings.iter().any(|f| f.kind == "signature"), "{}", report.text());
     assert_eq!(report.integrity, Verdict::Fails);
     // A trail that was cut before the checkpoint that somebody kept.
@@ -318,7 +318,7 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     std::fs::copy(site.dir.path().join("evidence.key"), short.path().join("evidence.key")).unwrap();
     begun(short.path());
     Site::run(short.path(), || (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
-    let report = with(&Dir::open(&short.path().join("audit")).unwrap(), &outside);
+    let report = with(&Folder::open(&short.path().join("audit")).unwrap(), &outside);
     assert!(report.completeness == Verdict::Fails && found(&report).contains(&("missing", 7, 599)), "{}", report.text());
 }
 
@@ -361,12 +361,12 @@ fn a_rotated_key_is_believed_because_of_the_one_before_it() {
     std::fs::remove_file(&old).unwrap();
     Site::run(site.dir.path(), || std::iter::once(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None)));
     // By the old key alone, which signs no more.
-    let report = site.verify(&Dir::open(&site.audit()).unwrap());
+    let report = site.verify(&Folder::open(&site.audit()).unwrap());
     assert_eq!(report.status(), 0, "{}", report.text());
     assert!(report.notes.iter().any(|note| note.contains(&format!("the key {new} is endorsed"))), "{:?}", report.notes);
     // Without the endorsement it proves nothing.
     std::fs::remove_file(site.audit().join("tree/checkpoints.ndjson")).unwrap();
-    let report = site.verify(&Dir::open(&site.audit()).unwrap());
+    let report = site.verify(&Folder::open(&site.audit()).unwrap());
     assert!(report.findings.iter().any(|f| f.kind == "signature"), "{}", report.text());
     let _ = SigningKey::read(&key_file).unwrap();
 }
@@ -392,6 +392,6 @@ fn a_trail_without_checkpoint_cannot_be_told() {
     journal.append_detached(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None));
     journal.close().unwrap();
     drop(journal);
-    let report = verify(&Dir::open(dir.path()).unwrap(), &Options { full: true, ..Options::default() }, &mut |_, _| ()).unwrap();
+    let report = verify(&Folder::open(dir.path()).unwrap(), &Options { full: true, ..Options::default() }, &mut |_, _| ()).unwrap();
     assert_eq!((report.status(), report.integrity), (6, Verdict::Unknown), "{}", report.text());
 }

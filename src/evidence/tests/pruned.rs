@@ -121,7 +121,7 @@ fn pruned_segments_are_no_failure_wherever_they_stand() {
         let folder = tempfile::tempdir().unwrap();
         let site = pruned(ranges, |evidence| copy(evidence, folder.path()));
         for full in [true, false] {
-            let sources: [Box<dyn Source>; 2] = [Box::new(Dir::open(&site.audit()).unwrap()), Box::new(Copy::open(folder.path()).unwrap())];
+            let sources: [Box<dyn Source>; 2] = [Box::new(Folder::open(&site.audit()).unwrap()), Box::new(Copy::open(folder.path()).unwrap())];
             for source in sources {
                 let report = verify(&*source, &Options { full, ..site.options() }, &mut |_, _| ()).unwrap();
                 assert_eq!((report.status(), report.read, gone(&report)), (0, read, expected.clone()), "{}", report.text());
@@ -214,7 +214,7 @@ fn lost_records_fail_completeness_with_the_operators_reason() {
 fn an_outcome_may_be_among_what_was_pruned_and_nowhere_else() {
     // Request 62 has its answer at 65, request 126 at 129.
     let site = pruned(&[(64, 128)], |_| ());
-    let report = site.verify(&Dir::open(&site.audit()).unwrap());
+    let report = site.verify(&Folder::open(&site.audit()).unwrap());
     check(&report, 0, &[]);
     assert!(report.notes.iter().any(|note| note.starts_with("1 requests, the first of them record 62,")), "{:?}", report.notes);
     let (entries, bodies) = (left(&site), bodies(&site));
@@ -260,7 +260,7 @@ fn an_export_of_what_is_left_cannot_be_bound_and_is_not_called_complete() {
 #[test]
 fn a_request_whose_outcome_was_pruned_is_not_in_flight() {
     let site = pruned_of(of_age(600, 0), &[(64, 128)], |_| ());
-    let report = verify(&Dir::open(&site.audit()).unwrap(), &site.options(), &mut |_, _| ()).unwrap();
+    let report = verify(&Folder::open(&site.audit()).unwrap(), &site.options(), &mut |_, _| ()).unwrap();
     assert_eq!(report.status(), 0, "{}", report.text());
     let told = |words: &str| report.notes.iter().filter(|note| note.contains(words)).count();
     assert_eq!((told("record 62, stand before records that are gone"), told("no outcome yet")), (1, 0), "{:?}", report.notes);

@@ -71,6 +71,15 @@ pub(crate) fn noted(absent: &[Tombstone], seq: u64) -> Option<&Tombstone> {
     absent.get(absent.partition_point(|absent| absent.range.end <= seq)).filter(|absent| absent.range.start <= seq)
 }
 
+/// Records that the source does not read, though they may be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The first of them; all behind it too.
+    pub from: u64,
+    /// How they can be read, for people.
+    pub how: String,
+}
+
 /// Runs of records, in order.
 pub type Runs<'a> = Box<dyn Iterator<Item = Result<Run, Unreadable>> + 'a>;
 
@@ -117,6 +126,11 @@ pub trait Source: Tiles {
     /// # Errors
     /// When that cannot be read.
     fn absent(&self) -> io::Result<Vec<Tombstone>>;
+
+    /// Records that are kept where the source does not read.
+    fn unread(&self) -> Option<Unread> {
+        None
+    }
 
     /// The records from `first` on: up to `end`, and whatever is stored beyond.
     fn runs(&self, first: u64, end: u64) -> Runs<'_>;

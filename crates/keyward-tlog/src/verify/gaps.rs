@@ -84,6 +84,20 @@ impl Gaps {
         }
     }
 
+    /// Takes out what is missing from a record on, because nobody looked there. Where it began and ended, if anything was.
+    pub fn leave_out(&mut self, from: u64) -> Option<Range<u64>> {
+        let mut left: Option<Range<u64>> = None;
+        for range in &mut self.records {
+            let cut = range.start.max(from)..range.end;
+            if !cut.is_empty() {
+                left = Some(left.map_or(cut.start, |left| left.start)..cut.end);
+                range.end = range.end.min(from);
+            }
+        }
+        self.records.retain(|range| !range.is_empty());
+        left
+    }
+
     /// Says of all records that are missing why, if a record tells, and of what is told though it is there. `from` is where
     /// the walk began, `absent` what the source notes. Returns where the last of what is told of ends.
     pub fn settle_records(&self, told: &Told, bound: Bound, from: u64, absent: &[Tombstone], report: &mut Report) -> u64 {
@@ -126,6 +140,10 @@ impl Gaps {
                 None => "no record tells of an erasure".to_owned(),
             };
             let text = format!("the {body} of {} {is} missing, and {why}", named(first, last));
+            if by.is_none() && report.unread {
+                report.notes.push(format!("{text} that was read here: those that were not read may"));
+                continue;
+            }
             report.find(About::Completeness, "body-missing", Some((first, last)), text);
         }
         erased
@@ -156,6 +174,10 @@ fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &
                 format!("; the gateway says that record {} tells of it, but what was read does not: if it is later, verify again", absent.told_by)
             });
         }
+    }
+    if by.is_none() && report.unread {
+        report.notes.push(format!("{text}, and no record that was read here says why: those that were not read may"));
+        return;
     }
     report.find(About::Completeness, "missing", Some((first, last)), text);
 }

@@ -153,7 +153,7 @@ impl Meaning {
         let (late, in_flight): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, _, time)| *time < limit);
         if let Some((seq, ..)) = beside.first() {
             report.notes.push(format!(
-                "{} requests, the first of them record {seq}, stand before records that are gone, and have no outcome: it may be among those",
+                "{} requests, the first of them record {seq}, stand before records that are gone or were not read, and have no outcome: it may be among those",
                 beside.len()
             ));
         }

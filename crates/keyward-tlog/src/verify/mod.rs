@@ -167,11 +167,17 @@ fn judge_roots(claims: &[Claim], walk: &Walk, report: &mut Report, full: bool) {
 fn settle_gaps(walk: &mut Walk, first: u64, report: &mut Report) -> std::io::Result<()> {
     let bound = Bound(report.checkpoints.iter().filter(|c| c.agrees == Some(true)).map(|c| c.size).max());
     let meaning = std::mem::take(&mut walk.meaning);
-    let gaps = Gaps { records: std::mem::take(&mut walk.gaps), ..Gaps::default() };
+    let mut gaps = Gaps { records: std::mem::take(&mut walk.gaps), ..Gaps::default() };
+    let unread = walk.source.unread().and_then(|unread| Some((gaps.leave_out(unread.from)?, unread.how)));
+    report.unread = unread.is_some();
     // A gateway may have pruned while it was read.
     let absent = if gaps.records.is_empty() { Vec::new() } else { walk.source.absent()? };
     let told_until = gaps.settle_records(&meaning.told, bound, first, &absent, report);
-    meaning.finish(bound, told_until, report);
+    let unread_until = unread.as_ref().map_or(0, |(range, _)| range.end);
+    meaning.finish(bound, told_until.max(unread_until), report);
+    if let Some((range, how)) = unread {
+        report.notes.push(format!("{} are signed, and were not read here: {how}", report::named(range.start, range.end - 1)));
+    }
     if walk.substituted > 0 && report.full {
         let count = walk.substituted;
         report.notes.push(format!(
@@ -193,7 +199,7 @@ fn settle(claims: &[Claim], tiled: u64, options: &Options, report: &mut Report) 
     }
     if report.unsure {
         report.notes.push("no checkpoint could be compared, so that what records tell of others that are gone is their word alone".to_owned());
-    } else if report.completeness == Verdict::Unknown && (options.full || tiled > 0) {
+    } else if report.completeness == Verdict::Unknown && !report.unread && (options.full || tiled > 0) {
         report.completeness = Verdict::Holds;
     }
     if !options.full {

@@ -112,6 +112,8 @@ pub struct Report {
     pub erased: BTreeSet<u64>,
     /// What is gone is excused by records that no checkpoint could be compared with.
     pub unsure: bool,
+    /// The source does not read all that was signed: whether all is there cannot be told.
+    pub unread: bool,
     /// What is worth knowing besides.
     pub notes: Vec<String>,
     /// Counts of what was read, by name.

@@ -131,7 +131,11 @@ impl<'a> Walk<'a> {
         }
         if self.next < end {
             let (first, last) = (self.next, end - 1);
-            report.notes.push(format!("the tail of the trail was cut, or never came here: it ends before record {first}, and was signed up to record {last}"));
+            if self.source.unread().is_none_or(|unread| first < unread.from) {
+                report
+                    .notes
+                    .push(format!("the tail of the trail was cut, or never came here: it ends before record {first}, and was signed up to record {last}"));
+            }
         }
         self.missing(end);
         tell_unreadable(unreadable, report);

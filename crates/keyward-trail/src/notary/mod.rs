@@ -8,9 +8,8 @@ pub mod board;
 pub mod start;
 mod signing;
 mod serve;
-pub mod source;
-pub mod derived;
 
+pub use crate::verify::TREE;
 pub use serve::Served;
 
 use crate::journal::{Journal, JournalError};
@@ -27,9 +26,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// The tree's folder in the trail's.
-pub const TREE: &str = "tree";
 
 /// The notary of a running trail.
 pub struct Notary {

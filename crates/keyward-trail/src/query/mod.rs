@@ -17,12 +17,16 @@ mod scan;
 use self::known::Names;
 use crate::exchange::Exchange;
 use crate::filter::Filter;
+#[cfg(feature = "sled")]
 use crate::journal::Journal;
 use crate::store::{Store, StoreError};
+#[cfg(feature = "sled")]
 use crate::tiered::TieredStore;
 use keyward_core::clock::AuditId;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sled")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -157,6 +161,7 @@ impl Reader {
     }
 
     /// Reads what a running journal has made durable.
+    #[cfg(feature = "sled")]
     pub fn of(journal: &Journal) -> Self {
         let (store, durable) = journal.parts();
         Self { store, durable, called_off: Arc::default(), known: None }
@@ -166,6 +171,7 @@ impl Reader {
     ///
     /// # Errors
     /// When there is no trail, another process holds it, or it cannot be read.
+    #[cfg(feature = "sled")]
     pub fn open(dir: &Path) -> Result<Self, QueryError> {
         if !dir.join("trail").is_dir() {
             return Err(QueryError::NoTrail(dir.to_owned()));

@@ -13,14 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The folder, opened. Nothing of the evidence is written.
-pub struct Dir {
+pub struct Folder {
     dir: PathBuf,
     store: TieredStore,
     levels: Option<Levels>,
     kept: Kept,
 }
 
-impl Dir {
+impl Folder {
     /// Opens an audit folder.
     ///
     /// # Errors
@@ -35,13 +35,13 @@ impl Dir {
     }
 }
 
-impl Tiles for Dir {
+impl Tiles for Folder {
     fn tile(&self, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
         self.levels.as_ref().ok_or(io::ErrorKind::NotFound)?.tile(level, n, width)
     }
 }
 
-impl Source for Dir {
+impl Source for Folder {
     fn name(&self) -> String {
         self.dir.display().to_string()
     }
