@@ -88,7 +88,7 @@ survive: tracer | cargo ## Kill, cut the power and fail the disk, SURVIVE_ROUNDS
 	no_record_no_call::disk what_was_acknowledged_survives_kill_9 --nocapture --test-threads=2
 
 demo: | cargo ## Show keyward at work: sandbox clouds, the gateway, a score of calls
-	cargo run --release -- demo
+	cargo run -- demo
 
 bench: | cargo ## Measure the gateway with durable records beside bare pingora, in one run
 	cargo bench --bench gateway
