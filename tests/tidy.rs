@@ -133,7 +133,7 @@ fn frameworks_end_at_one_door() {
         ("cedar_policy", &["crates/keyward-decision/src/policy/"]),
         ("axum", &["src/admin/", "crates/keyward-testkit/src/sandbox/"]),
         ("oas3", &["crates/keyward-decision/src/catalog/document.rs"]),
-        ("clap", &["src/cli/"]),
+        ("clap", &["src/cli/", "crates/keyward-verify/src/"]),
         ("hyper", &["crates/keyward-delivery/src/client", "src/admin/", "crates/keyward-testkit/src/sandbox/"]),
         ("prometheus", &["src/metrics.rs", "crates/keyward-trail/src/metrics.rs"]),
     ];
