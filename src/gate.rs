@@ -29,7 +29,7 @@ pub struct Gate {
     /// What is known of the clouds.
     pub catalog: Arc<Catalog>,
     /// Who is known and what is allowed; swapped whole.
-    pub rules: ArcSwap<Rules>,
+    pub rules: ArcSwap<RuleSet>,
     /// The key of keyed digests.
     pub key: DigestKey,
     /// Where records become durable.
@@ -47,7 +47,7 @@ pub struct Gate {
 }
 
 /// The callers and the policies in force. One call is judged by one of these from its beginning to its end.
-pub struct Rules {
+pub struct RuleSet {
     /// Who is known.
     pub directory: Directory,
     /// What is allowed.
@@ -319,7 +319,7 @@ paths:
         Arc::new(Gate {
             composer: Composer { redactor: Redactor::new(key.clone()).unwrap(), body_bytes_max: 1000, catalog: catalog.digest.clone() },
             catalog: Arc::new(catalog),
-            rules: ArcSwap::from_pointee(Rules { directory, policies }),
+            rules: ArcSwap::from_pointee(RuleSet { directory, policies }),
             key,
             journal: Arc::new(Journal::open(settings, Arc::clone(&metrics.trail)).unwrap().0),
             floods: Floods::new(bounds, Arc::clone(&metrics)),

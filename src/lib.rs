@@ -5,7 +5,7 @@
 
 pub mod log;
 pub mod metrics;
-pub mod shipped;
+pub mod builtin;
 pub mod record;
 pub mod known;
 pub mod rate;

@@ -7,5 +7,5 @@ mod echo;
 mod shown;
 pub mod redact;
 pub mod outcome;
-pub mod bound;
+pub mod truncate;
 pub mod compose;

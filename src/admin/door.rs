@@ -3,7 +3,7 @@
 //! At the bound the connection that has waited longest without a question makes room, as on the gateway's own listeners.
 
 use super::places::Leave;
-use crate::listen::registry::{Place, Registry};
+use crate::listen::registry::{ConnectionSlot, Registry};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
@@ -87,7 +87,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut sh
 }
 
 /// One connection's whole life.
-async fn visit(tcp: TcpStream, address: SocketAddr, place: Place, router: Router, mut stop: watch::Receiver<bool>, idle: Duration) {
+async fn visit(tcp: TcpStream, address: SocketAddr, place: ConnectionSlot, router: Router, mut stop: watch::Receiver<bool>, idle: Duration) {
     tcp.set_nodelay(true).ok();
     let leave = place.leave();
     let (place, cut_off) = (Arc::new(place), Leave(Arc::clone(&leave)));
@@ -124,7 +124,7 @@ async fn visit(tcp: TcpStream, address: SocketAddr, place: Place, router: Router
 }
 
 /// While it lives its connection keeps its place.
-struct Question(Arc<Place>);
+struct Question(Arc<ConnectionSlot>);
 
 impl Drop for Question {
     fn drop(&mut self) {

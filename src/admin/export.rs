@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use keyward_pack::making::{EXPORT_ID, Given, PURPOSE as FOR_A_PACK};
 use keyward_record::Event;
 use keyward_record::event::By;
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use keyward_trail::export::{Export, ExportError, Exporter, Start, State as Progress, Step, WHOLE};
 use keyward_trail::filter::Filter;
 use keyward_trail::query::QueryError;
@@ -57,7 +57,7 @@ pub async fn export(
     }
     let end = exporter.end();
     let warnings = warnings_header(exporter.warnings());
-    let for_a_pack = export.form == RecordForm::Exchange && !export.follow && headers.get(PURPOSE).is_some_and(|purpose| purpose == FOR_A_PACK);
+    let for_a_pack = export.form == ExportFormat::Exchange && !export.follow && headers.get(PURPOSE).is_some_and(|purpose| purpose == FOR_A_PACK);
     let given = for_a_pack.then(Given::default);
     let account = Account { gate: Arc::clone(&state.gate), export: id.clone(), lines: 0, bytes: 0, next: exporter.next(), whole: false };
     let header = if numbered || matches!(export.start, Start::At(_)) { "" } else { export.form.header() };

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_trail::retention::erasure::{Erasure, ErasureError};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ pub async fn erase(State(state): State<Arc<AdminState>>, ConnectInfo(from): Conn
     });
     match done.await {
         Ok(Ok(erased)) => Json(erased).into_response(),
-        Ok(Err(error)) => problem(status(&error), &causes(&error)),
+        Ok(Err(error)) => problem(status(&error), &error_chain(&error)),
         Err(error) => problem(500, &json!(error.to_string()).to_string()),
     }
 }

@@ -4,13 +4,13 @@ use super::files::{self, Files};
 use super::paths;
 use super::threads_of;
 use crate::config::{Draft, Settings};
-use crate::gate::Rules;
+use crate::gate::RuleSet;
 use crate::listen::tls::Tls;
 use crate::proxy::health::Health;
 use crate::proxy::upstream;
 use crate::push;
 use keyward_core::alike;
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_core::folder;
 use keyward_decision::caller::Directory;
 use keyward_decision::catalog::{Catalog, Target};
@@ -28,7 +28,7 @@ pub struct Prepared {
     /// What is known of the clouds.
     pub catalog: Arc<Catalog>,
     /// Callers and policies.
-    pub rules: Rules,
+    pub rules: RuleSet,
     /// Where the trail is sent on to.
     pub pushes: Vec<push::Prepared>,
 }
@@ -92,14 +92,14 @@ pub fn check_doors(draft: &Draft) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     for listener in &settings.listeners {
         let loaded = listener.tls.clone().map(Tls::load).transpose();
-        problems.extend(loaded.err().map(|error| format!("configuration: listener {}: {}", listener.address, causes(&error))));
+        problems.extend(loaded.err().map(|error| format!("configuration: listener {}: {}", listener.address, error_chain(&error))));
     }
     let mut addresses: Vec<_> = settings.listeners.iter().map(|listener| listener.address).chain([settings.admin]).filter(|a| a.port() != 0).collect();
     addresses.sort_unstable();
     let twice = addresses.windows(2).filter_map(|pair| pair.first().filter(|first| pair.last() == Some(first)));
     problems.extend(twice.map(|address| format!("configuration: two listeners have the address {address}: give each its own")));
     let holds = settings.retention.holds_file.as_deref().map(Holds::read).transpose();
-    problems.extend(holds.err().map(|error| format!("configuration: {}", causes(&error))));
+    problems.extend(holds.err().map(|error| format!("configuration: {}", error_chain(&error))));
     let mut warnings: Vec<_> = files::length_warning().into_iter().collect();
     problems.extend(paths::problems(draft));
     if draft.is_sure("audit") {
@@ -155,13 +155,13 @@ fn read_catalog(settings: &Settings) -> (Catalog, Problems) {
 ///
 /// # Errors
 /// All that is wrong with them.
-pub(super) fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<Rules, Problems> {
+pub(super) fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<RuleSet, Problems> {
     rules(Some(&settings.callers_file), Some(&settings.policies_dir), catalog, true)
 }
 
 /// Callers and policies, where it is known where they are. What is wrong with one hides nothing that is wrong with the other; by a
 /// part of the catalogue, or of the groups, policies are not judged by what may be in the rest.
-fn rules(callers: Option<&Path>, policies: Option<&Path>, catalog: &Catalog, whole: bool) -> Result<Rules, Problems> {
+fn rules(callers: Option<&Path>, policies: Option<&Path>, catalog: &Catalog, whole: bool) -> Result<RuleSet, Problems> {
     let (directory, mut problems) = callers.map(read_directory).unwrap_or_default();
     let whole = whole && directory.is_some();
     let directory = directory.unwrap_or_default();
@@ -174,7 +174,7 @@ fn rules(callers: Option<&Path>, policies: Option<&Path>, catalog: &Catalog, who
         }
     };
     match bundle {
-        Some(policies) if problems.0.is_empty() => Ok(Rules { directory, policies }),
+        Some(policies) if problems.0.is_empty() => Ok(RuleSet { directory, policies }),
         _ => Err(problems),
     }
 }

@@ -4,10 +4,10 @@ use super::Running;
 use super::prepared::{Problems, read_rules};
 use super::supervisor::Supervisor;
 use crate::config::Settings;
-use crate::gate::{Gate, Rules};
+use crate::gate::{Gate, RuleSet};
 use crate::listen::phase::Phase;
+use crate::listen::rejected;
 use crate::listen::tls::Tls;
-use crate::listen::turned_away;
 use crate::log;
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -61,7 +61,7 @@ impl Signals {
         let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         let mut stop = self.running.stop.subscribe();
         self.starting.send(()).ok();
-        let mut tick = interval(turned_away::EVERY);
+        let mut tick = interval(rejected::EVERY);
         let mut beat = interval(self.supervisor.beat().unwrap_or(SELDOM));
         // When the listeners close.
         let mut closing: Option<Instant> = None;
@@ -198,7 +198,7 @@ fn recorded(changes: &Changes) -> PolicyChanges {
 
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
-    let kept = |rules: Rules| match texts::keep(&settings.audit_dir, &gate.catalog.documents, &rules.policies.source) {
+    let kept = |rules: RuleSet| match texts::keep(&settings.audit_dir, &gate.catalog.documents, &rules.policies.source) {
         Ok(()) => Ok(rules),
         Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
     };

@@ -2,16 +2,16 @@
 
 use super::backup::{self, BackupArgs, RestoreArgs};
 use super::export::{self, ExportArgs, FollowArgs};
-use super::keep::{self, EraseArgs, RetentionArgs, SalvageArgs};
+use super::maintenance::{self, ReindexArgs};
 use super::pack::{self, PackArgs};
-use super::trail::{self, ReindexArgs};
+use super::retention::{self, EraseArgs, RetentionArgs, SalvageArgs};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use keyward_core::clock::AuditId;
 use keyward_core::terminal::clean;
 use keyward_delivery::client;
 use keyward_trail::filter::{Filter, WHERE};
-use keyward_trail::notary::start::is_whole;
+use keyward_trail::notary::continuity::is_whole;
 use keyward_trail::query::Reader;
 use keyward_trail::query::ask::{Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, limit_of, warnings_of};
 use serde::Deserialize;
@@ -241,14 +241,14 @@ pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
         Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
-        Audit::Retention(args) => return keep::retention(&args),
-        Audit::Erase(args) => return keep::erase(&args),
+        Audit::Retention(args) => return retention::retention(&args),
+        Audit::Erase(args) => return retention::erase(&args),
         Audit::Backup(args) => return backup::backup(&args),
         Audit::Restore(args) => return backup::restore(&args),
-        Audit::Salvage(args) => return keep::run_salvage(&args),
+        Audit::Salvage(args) => return retention::run_salvage(&args),
         #[cfg(feature = "demo")]
         Audit::Generate(args) => return super::demo::generate(&args),
-        Audit::Reindex(args) => return trail::reindex(&args),
+        Audit::Reindex(args) => return maintenance::reindex(&args),
     };
     let form = form(format);
     let Answer { text, warnings } = match &trail.dir {

@@ -1,14 +1,14 @@
 //! `keyward audit backup` and `restore`.
 
 use super::audit::{Trail, problem, unreachable};
-use super::keep::who;
+use super::retention::who;
 use crate::backup::{self, BACKUP, Snapshot};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keyward_delivery::client;
-use keyward_trail::notary::start::is_whole;
+use keyward_trail::notary::continuity::is_whole;
 use keyward_trail::store::Store;
 use keyward_trail::tiered::TieredStore;
 use std::fs::File;

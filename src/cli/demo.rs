@@ -1,6 +1,6 @@
 //! What keyward is tried with: `keyward demo`, `keyward sandbox`, and `keyward audit generate`, a made-up trail.
 
-use super::trail::Progress;
+use super::maintenance::Progress;
 use crate::app::Problems;
 use crate::demo;
 use crate::generate::{self, END, Options, Site};

@@ -10,7 +10,7 @@ use keyward_tlog::key::SigningKey;
 use keyward_tlog::source::Source;
 use keyward_tlog::verify::report::Report;
 use keyward_tlog::{layout, proof};
-use keyward_trail::notary::start::old_key_file;
+use keyward_trail::notary::continuity::old_key_file;
 use keyward_trail::query::ask::{Ask, Form};
 use keyward_trail::verify::Folder;
 use keyward_trail::verify::compare;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use keyward_delivery::client::{self, Body};
 use keyward_pack::making::EXPORT_ID;
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use keyward_trail::export::{CONTINUED, Export, Exporter, Start, State, WHOLE};
 use keyward_trail::filter::Filter;
 use keyward_trail::query::ask::{WARNINGS, warnings_of};
@@ -28,7 +28,7 @@ const OTHER_FORM: &str = "the gateway answers in another form: is it of another 
 pub struct ExportArgs {
     /// ndjson: the records, byte for byte; exchange: with the bodies beside them; ocsf, cadf: events; csv: a table.
     #[arg(long, default_value = "ndjson", value_parser = form)]
-    form: RecordForm,
+    form: ExportFormat,
     #[command(flatten)]
     filter: FilterArgs,
     /// Goes on with what is recorded later, across restarts of the gateway, until Ctrl-C.
@@ -59,8 +59,8 @@ pub(super) struct FollowArgs {
     pub trail: Trail,
 }
 
-fn form(name: &str) -> Result<RecordForm, String> {
-    RecordForm::parse(name).ok_or_else(|| format!("it takes {}", RecordForm::NAMES))
+fn form(name: &str) -> Result<ExportFormat, String> {
+    ExportFormat::parse(name).ok_or_else(|| format!("it takes {}", ExportFormat::NAMES))
 }
 
 /// Exports.
@@ -92,7 +92,7 @@ pub(super) fn follow(args: &FollowArgs) -> anyhow::Result<ExitCode> {
     };
     let mut output = Output::open(None, None, None, false)?;
     output.readable = !args.lines;
-    export_to(&args.trail, Export { form: RecordForm::Exchange, filter: args.filter.clone(), start, follow: true }, &mut output)?;
+    export_to(&args.trail, Export { form: ExportFormat::Exchange, filter: args.filter.clone(), start, follow: true }, &mut output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -167,8 +167,8 @@ async fn receive(trail: &Trail, mut export: Export, purpose: Option<&str>, sink:
                 Err(error) => error,
             },
             Err(Refusal::Final(error)) => return Err(error),
-            Err(Refusal::Passing(error)) if before.is_none() => return Err(error),
-            Err(Refusal::Passing(error)) => error,
+            Err(Refusal::Passthrough(error)) if before.is_none() => return Err(error),
+            Err(Refusal::Passthrough(error)) => error,
         };
         let (true, Some(next)) = (export.follow, sink.next()) else { return Err(error) };
         if sink.next() != before {
@@ -186,7 +186,7 @@ async fn receive(trail: &Trail, mut export: Export, purpose: Option<&str>, sink:
 /// Why no export begins.
 enum Refusal {
     /// Another try may do better.
-    Passing(anyhow::Error),
+    Passthrough(anyhow::Error),
     /// None will.
     Final(anyhow::Error),
 }
@@ -203,7 +203,7 @@ async fn connect(trail: &Trail, export: &Export, purpose: Option<&str>, sink: &m
     let request = request.body(bytes::Bytes::new()).map_err(|error| Refusal::Final(error.into()))?;
     let opening = async { client::open(TcpStream::connect(address).await?, request).await };
     let opened = tokio::time::timeout(SILENCE, opening).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer")));
-    let (head, mut stream) = opened.with_context(|| unreachable(&trail.url)).map_err(Refusal::Passing)?.into_parts();
+    let (head, mut stream) = opened.with_context(|| unreachable(&trail.url)).map_err(Refusal::Passthrough)?.into_parts();
     if head.status.is_success() {
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         sink.ends_at(header("x-keyward-end").and_then(|end| end.parse().ok()));
@@ -216,7 +216,7 @@ async fn connect(trail: &Trail, export: &Export, purpose: Option<&str>, sink: &m
         text.extend_from_slice(&bytes);
     }
     let error = anyhow::anyhow!("{}", problem(&String::from_utf8_lossy(&text)));
-    Err(if head.status.as_u16() == 503 { Refusal::Passing(error) } else { Refusal::Final(error) })
+    Err(if head.status.as_u16() == 503 { Refusal::Passthrough(error) } else { Refusal::Final(error) })
 }
 
 /// Reads lines, each after its cursor and a tab, up to the one that says that this is all. What is continued is handed over with

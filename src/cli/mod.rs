@@ -18,13 +18,13 @@ mod audit;
 mod backup;
 mod evidence;
 mod export;
-mod keep;
+mod retention;
 mod output;
 mod pack;
 mod policy;
 #[cfg(feature = "demo")]
 mod demo;
-mod trail;
+mod maintenance;
 
 use crate::app::{Gateway, Prepared, Problems, check_doors, files};
 use crate::config::{Draft, Settings};

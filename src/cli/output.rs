@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use keyward_core::durable;
 use keyward_trail::exchange::Exchange;
-use keyward_trail::query::present;
+use keyward_trail::query::render;
 use keyward_verify::progress_bar;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -159,7 +159,7 @@ impl Sink for Output {
     fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
         if !line.is_empty() {
             match std::str::from_utf8(line).ok().filter(|_| self.readable).and_then(Exchange::read) {
-                Some(exchange) => self.write(present::line(&exchange).as_bytes())?,
+                Some(exchange) => self.write(render::line(&exchange).as_bytes())?,
                 None => self.write(line)?,
             }
         }

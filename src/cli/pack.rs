@@ -16,12 +16,12 @@ use keyward_record::{Event, EventName};
 use keyward_tlog::proof::prove_record;
 use keyward_tlog::source::Source;
 use keyward_trail::exchange::Exchange;
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use keyward_trail::export::{Export, Start};
 use keyward_trail::filter::Filter;
 use keyward_trail::query::PAGE_EXCHANGES_MAX;
 use keyward_trail::query::ask::{Ask, Form};
-use keyward_trail::tombstone::Why;
+use keyward_trail::tombstone::Removal;
 use keyward_trail::verify::Folder;
 use keyward_verify::progress_bar;
 use serde::Deserialize;
@@ -60,7 +60,7 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
         warnings: Vec::new(),
     };
     let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, export: None, bar: progress_bar() };
-    let export = Export { form: RecordForm::Exchange, filter: filter.clone(), start: Start::Oldest, follow: false };
+    let export = Export { form: ExportFormat::Exchange, filter: filter.clone(), start: Start::Oldest, follow: false };
     ensure!(export_into(trail, export, Some(PURPOSE), &mut intake)?, "interrupted: no pack is made");
     let Intake { mut pack, end, export, bar, .. } = intake;
     bar.finish_and_clear();
@@ -232,7 +232,7 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
 fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
     let (since, _) = filter.bounds(Timestamp::now());
     let mut gone: Vec<Gone> = Vec::new();
-    for why in [Why::Pruned, Why::Lost] {
+    for why in [Removal::Pruned, Removal::Lost] {
         for event in loaded(trail, &Filter::parse([("event", why.event().code())])?, Timestamp(0))? {
             let Some(told) = event.request.event() else { continue };
             let until = match &told {
@@ -244,7 +244,7 @@ fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
             }
             gone.extend(told.gone().map(|range| {
                 let Span { first, last } = Span::of(&range);
-                Gone { first, last, lost: why == Why::Lost, told_by: event.request.seq, until: until.clone() }
+                Gone { first, last, lost: why == Removal::Lost, told_by: event.request.seq, until: until.clone() }
             }));
         }
     }

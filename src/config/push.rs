@@ -5,7 +5,7 @@ use crate::push::{SCHEMES, Settings};
 use keyward_core::written::Written;
 use keyward_delivery::client::Url;
 use keyward_delivery::client::credential::{self, Credential};
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn one(base: &Path, push: form::Push, at: &str, names: &mut BTreeSet<String>, to
         let why = format!("`{}` must be tls://NAME[:PORT], for syslog, or https://NAME[:PORT][/PATH], without a login", push.url);
         wrongs.push(("url", why));
     }
-    let form = RecordForm::parse(&push.form).filter(|form| *form != RecordForm::Csv);
+    let form = ExportFormat::parse(&push.form).filter(|form| *form != ExportFormat::Csv);
     if form.is_none() {
         wrongs.push(("form", format!("`{}` cannot be pushed: use `ndjson`, `exchange`, `ocsf` or `cadf`", push.form)));
     }

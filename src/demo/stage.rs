@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::calls::CREDENTIALS;
-use crate::shipped;
+use crate::builtin;
 use anyhow::Context;
 use keyward_core::secret::DigestKey;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ impl Stage {
     /// When it cannot be written, or loopback has no free port.
     pub fn build(options: &Options) -> anyhow::Result<(Self, TcpListener)> {
         let dir = options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("keyward-demo-{}", std::process::id())));
-        shipped::write(&dir).with_context(|| format!("the demo's folder {}", dir.display()))?;
+        builtin::write(&dir).with_context(|| format!("the demo's folder {}", dir.display()))?;
         let sandbox = TcpListener::bind("127.0.0.1:0")?;
         // A port on which nothing listens: the cloud that is down.
         let down = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -48,7 +48,7 @@ impl Stage {
 }
 
 fn callers(key: &DigestKey) -> String {
-    let mut text = format!("groups = {:?}\n", shipped::GROUPS);
+    let mut text = format!("groups = {:?}\n", builtin::GROUPS);
     for (name, groups, access_key, token) in CREDENTIALS {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[callers.{name}]\nkind = \"robot\"\ngroups = {groups:?}\n");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use keyward_delivery::client;
 use keyward_record::Content;
-use keyward_tlog::kept::{Past, history};
+use keyward_tlog::checkpoint_store::{HistoricCheckpoint, history};
 use keyward_tlog::key::LogKey;
 use keyward_tlog::layout::{CHECKPOINT, COSIGNED, HISTORY, KEYS, Resource};
 use keyward_tlog::note::Signed;
@@ -22,7 +22,7 @@ pub struct Gateway {
     address: SocketAddr,
     runtime: Runtime,
     checkpoint: Vec<u8>,
-    history: Vec<Past>,
+    history: Vec<HistoricCheckpoint>,
     end: u64,
 }
 
@@ -100,7 +100,7 @@ impl Source for Gateway {
         Ok(cosigned.filter(|note| Signed::parse(note).is_ok_and(|signed| signed.size() <= self.end)).map(|note| note.to_vec()))
     }
 
-    fn history(&self) -> io::Result<Vec<Past>> {
+    fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {
         Ok(self.history.clone())
     }
 

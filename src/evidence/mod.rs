@@ -12,16 +12,16 @@ pub mod publish;
 pub mod salvage;
 
 use crate::metrics::Metrics;
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_delivery::client::credential::Credential;
 use keyward_delivery::client::{Tls, Url};
 use keyward_record::event::By;
 use keyward_tlog::key::WitnessKey;
 use keyward_trail::journal::{self, Journal, JournalError, Recovery};
-use keyward_trail::notary::start::{self, Known, Start, StartError};
+use keyward_trail::notary::continuity::{self, KnownCheckpoint, Start, StartError};
 use keyward_trail::notary::{Notary, NotaryError, TREE};
 use keyward_trail::store::Store;
-use publish::{Directory, Place, Syslog, Webhook, Witness};
+use publish::{CheckpointSink, Directory, Syslog, Webhook, Witness};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,15 +83,15 @@ impl OffHost {
     }
 
     /// The newest checkpoints that these places have, as far as they can be asked.
-    fn known(&self) -> Result<Vec<Known>, OpenError> {
+    fn known(&self) -> Result<Vec<KnownCheckpoint>, OpenError> {
         let Some(dir) = &self.directory else { return Ok(Vec::new()) };
         let known = Directory::known(dir).map_err(|source| OpenError::Directory { dir: dir.clone(), source })?;
         Ok(known.into_iter().collect())
     }
 
     /// The places, each with its pace.
-    fn places(&self, notary: &Notary) -> anyhow::Result<Vec<(Box<dyn Place>, Duration)>> {
-        let mut places: Vec<(Box<dyn Place>, Duration)> = Vec::new();
+    fn places(&self, notary: &Notary) -> anyhow::Result<Vec<(Box<dyn CheckpointSink>, Duration)>> {
+        let mut places: Vec<(Box<dyn CheckpointSink>, Duration)> = Vec::new();
         if let Some(dir) = &self.directory {
             places.push((Box::new(Directory::new(dir)), self.every));
         }
@@ -115,7 +115,7 @@ impl OffHost {
 /// The evidence of a running gateway: its notary, and whoever carries checkpoints off the host.
 pub struct Evidence {
     notary: Notary,
-    carriers: Mutex<Vec<JoinHandle<()>>>,
+    publishers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl std::ops::Deref for Evidence {
@@ -147,7 +147,7 @@ pub enum OpenError {
     },
     /// A place off the host cannot be used as configured.
     #[error("evidence: {0}")]
-    Place(String),
+    CheckpointSink(String),
     /// A thread could not be started.
     #[error("the notary cannot be started")]
     Thread(#[source] std::io::Error),
@@ -166,12 +166,12 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     let try_open = |whole: bool| {
         let check = |store: &dyn Store| {
             let end = store.newest_first(u64::MAX).next().and_then(Result::ok).map_or(0, |frame| frame.end());
-            match start::is_whole(&dir, end) {
+            match continuity::is_whole(&dir, end) {
                 Err(error @ StartError::CutShort { .. }) if whole => {
                     cut_short.set(true);
-                    Err(causes(&error))
+                    Err(error_chain(&error))
                 }
-                _ => start.check(store, known.clone()).map_err(|error| start::refusal(&error)),
+                _ => start.check(store, known.clone()).map_err(|error| continuity::refusal(&error)),
             }
         };
         Journal::open_checked(journal.clone(), Arc::clone(&metrics.trail), check)
@@ -193,17 +193,17 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
         NotaryError::Journal(source) => failed(source),
         NotaryError::Thread(source) => OpenError::Thread(source),
     })?;
-    let places = evidence.off_host.places(&notary).map_err(|error| OpenError::Place(format!("{error:#}")))?;
-    let mut started = Evidence { notary, carriers: Mutex::default() };
+    let places = evidence.off_host.places(&notary).map_err(|error| OpenError::CheckpointSink(format!("{error:#}")))?;
+    let mut started = Evidence { notary, publishers: Mutex::default() };
     for (place, every) in places {
-        started.start_carrier(place, every, &metrics).map_err(OpenError::Thread)?;
+        started.start_publisher(place, every, &metrics).map_err(OpenError::Thread)?;
     }
     Ok((journal, recovery, started))
 }
 
 /// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was acknowledged in it.
 fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String> {
-    let why = causes(error);
+    let why = error_chain(error);
     let by = By { name_claimed: Some("keyward, by itself".to_owned()), ..By::default() };
     let report = salvage::salvage(dir, &why, &by, salvage::Accept::NoLoss, &mut |_, _, _| ())?;
     let aside = report.aside.map_or_else(String::new, |aside| format!("; the damaged one is kept as `{}`", aside.display()));
@@ -216,26 +216,26 @@ fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String>
 }
 
 impl Evidence {
-    fn start_carrier(&mut self, place: Box<dyn Place>, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
+    fn start_publisher(&mut self, place: Box<dyn CheckpointSink>, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
         let (board, metrics) = (Arc::clone(self.notary.board()), Arc::clone(metrics));
         let thread = std::thread::Builder::new().name("keyward-carrier".to_owned()).spawn(move || publish::run(place, &board, &metrics, every))?;
-        self.carriers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        self.publishers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 
     /// Signs what is durable by now, carries it away and ends. Call it when the journal is closed.
     pub fn close(&self) {
         self.notary.close();
-        let mut carriers = std::mem::take(&mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut publishers = std::mem::take(&mut *self.publishers.lock().unwrap_or_else(PoisonError::into_inner));
         let begun = Instant::now();
-        while carriers.iter().any(|carrier| !carrier.is_finished()) && begun.elapsed() < CARRY_LAST {
+        while publishers.iter().any(|publisher| !publisher.is_finished()) && begun.elapsed() < CARRY_LAST {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let away = carriers.extract_if(.., |carrier| !carrier.is_finished()).count();
+        let away = publishers.extract_if(.., |publisher| !publisher.is_finished()).count();
         if away > 0 {
             tracing::error!(places = away, "the last checkpoint did not get everywhere in time");
         }
-        join(carriers);
+        join(publishers);
     }
 }
 

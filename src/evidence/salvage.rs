@@ -2,11 +2,11 @@
 
 use keyward_record::LeafHash;
 use keyward_record::event::By;
-use keyward_tlog::kept::Kept;
+use keyward_tlog::checkpoint_store::CheckpointStore;
 use keyward_tlog::note::Signed;
 use keyward_tlog::tree::{Levels, Peaks, TILE_WIDTH, Tiles, inclusion};
 use keyward_trail::notary::TREE;
-use keyward_trail::notary::start::known::kept_largest;
+use keyward_trail::notary::continuity::known::kept_largest;
 use keyward_trail::recovery::{RecoveryError, SignedTree, recover};
 use std::fs::File;
 use std::ops::Range;
@@ -42,7 +42,7 @@ impl Hashes {
     /// # Errors
     /// When the system does not let the checkpoints be read.
     fn read(tree: &Path, notes: &mut Vec<String>) -> std::io::Result<Self> {
-        let kept = Kept::new(tree);
+        let kept = CheckpointStore::new(tree);
         let keys = kept.keys().unwrap_or_default();
         // Without keys nobody can tell a checkpoint from a damaged one.
         let signed = |note: &Vec<u8>| if keys.is_empty() { Signed::parse(note).ok() } else { Signed::open(note, &keys).ok() };
@@ -108,7 +108,7 @@ mod tests {
         tree.extend(&leaves).unwrap();
         let root = tree::root(&*tree.levels(), tree.size()).unwrap();
         let key = SigningKey::generate("a").unwrap().0;
-        Kept::new(dir.path()).put_newest(&Signed::sign(tree.size(), root, &[&key]).unwrap().bytes()).unwrap();
+        CheckpointStore::new(dir.path()).put_newest(&Signed::sign(tree.size(), root, &[&key]).unwrap().bytes()).unwrap();
         let sound = Hashes::read(dir.path(), &mut Vec::new()).unwrap();
         assert_eq!((sound.size(), sound.unproven(), sound.proven(70)), (300, &[][..], Some(leaves[70])));
 

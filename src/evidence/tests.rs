@@ -14,7 +14,7 @@ use keyward_tlog::verify::{Options, verify};
 use keyward_trail::filter::Filter;
 use keyward_trail::journal::{self, Journal};
 use keyward_trail::query::Reader;
-use keyward_trail::query::present;
+use keyward_trail::query::render;
 use keyward_trail::segment::SEGMENT_RECORDS;
 use keyward_trail::store::{Batch, Store};
 use keyward_trail::verify::Folder;
@@ -327,7 +327,7 @@ fn an_export_is_verified_by_a_checkpoint() {
     let site = Site::new();
     let reader = Reader::open(&site.audit()).unwrap();
     let page = reader.query(&Filter::default(), 1000, None).unwrap();
-    let text = present::page_ndjson(&page);
+    let text = render::page_ndjson(&page);
     drop(reader);
     let path = site.dir.path().join("export.ndjson");
     let note = std::fs::read(site.audit().join("tree/checkpoint")).unwrap();
@@ -354,7 +354,7 @@ fn an_export_is_verified_by_a_checkpoint() {
 fn a_rotated_key_is_believed_because_of_the_one_before_it() {
     let site = Site::new();
     let key_file = site.dir.path().join("evidence.key");
-    let old = keyward_trail::notary::start::old_key_file(&key_file);
+    let old = keyward_trail::notary::continuity::old_key_file(&key_file);
     std::fs::rename(&key_file, &old).unwrap();
     let new = Site::run(site.dir.path(), std::iter::empty);
     assert_ne!(new, site.key);

@@ -3,9 +3,9 @@
 
 use super::scenario::{GROUPS, REGIONS, Reply, SCENARIOS, Scenario, UNREACHABLE};
 use super::template::{Slot, Template, Values};
+use crate::builtin;
 use crate::record::compose::{Answer, Composer, Judged, Timings};
 use crate::record::redact::{Redactor, Shown};
-use crate::shipped;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keyward_core::clock::{AuditId, Timestamp};
@@ -127,9 +127,9 @@ impl Site {
     /// Never for this build's own parts, which a test joins.
     pub fn new() -> Result<Self, WorkloadError> {
         let key = DigestKey::new([0x6b; 32]);
-        let catalog = shipped::catalog().map_err(WorkloadError::Catalog)?;
+        let catalog = builtin::catalog().map_err(WorkloadError::Catalog)?;
         let directory = Directory::parse("callers.toml", &callers(&key))?;
-        let policies = shipped::policies(&catalog, &directory).map_err(WorkloadError::Policies)?;
+        let policies = builtin::policies(&catalog, &directory).map_err(WorkloadError::Policies)?;
         let composer = Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: 65_536, catalog: catalog.digest.clone() };
         let mut site = Self { catalog, policies, directory, composer, key, agents: Vec::new() };
         for (index, (group, member, weight)) in members().enumerate() {
@@ -304,7 +304,7 @@ fn host(scenario: &Scenario, index: usize) -> String {
 }
 
 fn callers(key: &DigestKey) -> String {
-    let mut text = format!("groups = {:?}\n", shipped::GROUPS);
+    let mut text = format!("groups = {:?}\n", builtin::GROUPS);
     for (group, member, _) in members().filter(|(group, ..)| !group.is_empty()) {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[callers.{}]\nkind = \"robot\"\ngroups = [{group:?}]\n", name(group, member));

@@ -7,14 +7,14 @@ const LINE_BYTES_MAX: usize = 8 * 1024;
 /// Reads along a body in chunks (RFC 9112, 7.1).
 #[derive(Debug)]
 pub struct Chunks {
-    place: Place,
+    place: ChunkState,
     /// The line that is being read.
     line: Vec<u8>,
 }
 
 /// Where in the body the next byte stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ChunkState {
     /// In the line of a size.
     Size,
     /// In data, of which so many bytes are still to come.
@@ -42,16 +42,16 @@ pub enum Ends {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { place: Place::Size, line: Vec::new() }
+        Self { place: ChunkState::Size, line: Vec::new() }
     }
 }
 
 impl Chunks {
     /// Reads the next bytes.
     pub fn see(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !matches!(self.place, Place::Behind | Place::Lost) {
+        while !bytes.is_empty() && !matches!(self.place, ChunkState::Behind | ChunkState::Lost) {
             bytes = match self.place {
-                Place::Data(left) => self.data(left, bytes),
+                ChunkState::Data(left) => self.data(left, bytes),
                 _ => self.rest_of_line(bytes),
             };
         }
@@ -60,8 +60,8 @@ impl Chunks {
     /// Where the body ends.
     pub fn ends(&self) -> Ends {
         match self.place {
-            Place::Behind => Ends::Plainly,
-            Place::Lost => Ends::Oddly,
+            ChunkState::Behind => Ends::Plainly,
+            ChunkState::Lost => Ends::Oddly,
             _ => Ends::NotYet,
         }
     }
@@ -69,7 +69,7 @@ impl Chunks {
     fn data<'b>(&mut self, left: u64, bytes: &'b [u8]) -> &'b [u8] {
         let (data, rest) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
         let left = left.saturating_sub(data.len() as u64);
-        self.place = if left == 0 { Place::DataEnd } else { Place::Data(left) };
+        self.place = if left == 0 { ChunkState::DataEnd } else { ChunkState::Data(left) };
         rest
     }
 
@@ -78,21 +78,21 @@ impl Chunks {
         let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         self.line.extend_from_slice(part);
         if self.line.len() > LINE_BYTES_MAX {
-            self.place = Place::Lost;
+            self.place = ChunkState::Lost;
         } else if end.is_some() {
             let line = std::mem::take(&mut self.line);
-            self.place = line.strip_suffix(b"\r\n").and_then(|line| self.behind(line)).unwrap_or(Place::Lost);
+            self.place = line.strip_suffix(b"\r\n").and_then(|line| self.behind(line)).unwrap_or(ChunkState::Lost);
         }
         rest
     }
 
     /// What comes behind a line. `None` when it is none that all readers take alike.
-    fn behind(&self, line: &[u8]) -> Option<Place> {
+    fn behind(&self, line: &[u8]) -> Option<ChunkState> {
         match self.place {
-            Place::Size => size(line).map(|size| if size == 0 { Place::Trailer } else { Place::Data(size) }),
-            Place::DataEnd => line.is_empty().then_some(Place::Size),
-            _ if line.is_empty() => Some(Place::Behind),
-            _ => is_field(line).then_some(Place::Trailer),
+            ChunkState::Size => size(line).map(|size| if size == 0 { ChunkState::Trailer } else { ChunkState::Data(size) }),
+            ChunkState::DataEnd => line.is_empty().then_some(ChunkState::Size),
+            _ if line.is_empty() => Some(ChunkState::Behind),
+            _ => is_field(line).then_some(ChunkState::Trailer),
         }
     }
 }

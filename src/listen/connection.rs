@@ -2,8 +2,8 @@
 //! pingora carries it to the hooks in the connection's digest.
 
 use super::chunks::{Chunks, Ends};
-use super::registry::Place;
-use super::turned_away::{Class, TurnedAway};
+use super::registry::ConnectionSlot;
+use super::rejected::{Class, TurnedAway};
 use bytes::{Bytes, BytesMut};
 use keyward_decision::request::Peer;
 use pingora::http::ResponseHeader;
@@ -19,7 +19,7 @@ const KEPT_BYTES_MAX: usize = super::watch::HEAD_BYTES_READ_MAX;
 pub struct Connection {
     /// Who is at the other end.
     pub peer: Peer,
-    place: Place,
+    place: ConnectionSlot,
     turned_away: Arc<TurnedAway>,
     state: Mutex<State>,
 }
@@ -53,7 +53,7 @@ pub enum Waits {
 
 impl Connection {
     /// A connection that waits for its first request.
-    pub fn new(peer: Peer, place: Place, turned_away: Arc<TurnedAway>) -> Arc<Self> {
+    pub fn new(peer: Peer, place: ConnectionSlot, turned_away: Arc<TurnedAway>) -> Arc<Self> {
         Arc::new(Self { peer, place, turned_away, state: Mutex::default() })
     }
 

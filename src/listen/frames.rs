@@ -2,7 +2,7 @@
 //! hook; the frames that they write tell it.
 
 use super::connection::Connection;
-use super::turned_away::Class;
+use super::rejected::Class;
 
 const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
@@ -12,14 +12,14 @@ const GOAWAY: u8 = 7;
 
 /// Reads along what is written, frame by frame.
 #[derive(Debug, Default)]
-pub struct Complaints {
+pub struct Http2ErrorSniffer {
     /// The head of the frame that is being written, and the first 8 bytes of its payload.
     frame: Vec<u8>,
     /// Bytes of its payload that are still to come.
     payload_left: usize,
 }
 
-impl Complaints {
+impl Http2ErrorSniffer {
     /// Counts complaints in the next bytes that are written.
     pub fn see(&mut self, mut bytes: &[u8], connection: &Connection) {
         while !bytes.is_empty() {

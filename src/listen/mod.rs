@@ -9,8 +9,8 @@ pub mod phase;
 pub mod registry;
 pub mod source;
 pub mod tls;
-pub mod turned_away;
-mod unread;
+pub mod rejected;
+mod unparsed;
 pub mod watch;
 
 use crate::gate::Gate;
@@ -21,7 +21,8 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
-use registry::{Full, Place, Registry};
+use registry::{ConnectionSlot, Full, Registry};
+use rejected::{Class, TurnedAway};
 use source::Peers;
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +33,6 @@ use tls::Tls;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use turned_away::{Class, TurnedAway};
 use watch::{Unread, Watched, Wire};
 
 /// The first byte of a TLS hello.
@@ -60,11 +60,11 @@ pub struct Shared {
 pub struct Listener<A> {
     socket: Mutex<Option<std::net::TcpListener>>,
     started: Sender<()>,
-    door: Arc<Door<A>>,
+    door: Arc<Acceptor<A>>,
 }
 
 /// What a connection goes through.
-struct Door<A> {
+struct Acceptor<A> {
     app: Arc<A>,
     shared: Shared,
     tls: Option<Arc<Tls>>,
@@ -75,7 +75,7 @@ struct Door<A> {
 impl<A> Listener<A> {
     /// A listener on a bound, non-blocking socket that gives its connections to `app`. It says so once it takes some.
     pub fn new(socket: std::net::TcpListener, app: A, shared: Shared, tls: Option<Arc<Tls>>, proxies: Peers, started: Sender<()>) -> Self {
-        Self { socket: Mutex::new(Some(socket)), started, door: Arc::new(Door { app: Arc::new(app), shared, tls, proxies }) }
+        Self { socket: Mutex::new(Some(socket)), started, door: Arc::new(Acceptor { app: Arc::new(app), shared, tls, proxies }) }
     }
 }
 
@@ -137,17 +137,17 @@ async fn stopping(mut shutdown: ShutdownWatch) {
 struct Opened {
     wire: Wire,
     peer: Peer,
-    place: Place,
+    place: ConnectionSlot,
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Door<A> {
+impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
     /// A place for a connection; `None` as long as only its PROXY header can tell for whom.
-    fn place(&self, address: SocketAddr) -> Option<Result<Place, Full>> {
+    fn place(&self, address: SocketAddr) -> Option<Result<ConnectionSlot, Full>> {
         (!self.proxies.hold(address.ip())).then(|| self.shared.registry.enter(address.ip()))
     }
 
     /// A connection's whole life.
-    async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, place: Option<Result<Place, Full>>, shutdown: ShutdownWatch) {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, place: Option<Result<ConnectionSlot, Full>>, shutdown: ShutdownWatch) {
         let address = source::plain(address);
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.shared.head_time, self.open(tcp, address, place)) => opened,
@@ -177,7 +177,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     }
 
     /// Everything before the first request: the source, a place, TLS. `None` when it came to nothing, which is counted.
-    async fn open(&self, mut tcp: TcpStream, address: SocketAddr, place: Option<Result<Place, Full>>) -> Option<Opened> {
+    async fn open(&self, mut tcp: TcpStream, address: SocketAddr, place: Option<Result<ConnectionSlot, Full>>) -> Option<Opened> {
         tcp.set_nodelay(true).ok();
         let mut peer = Peer { address, via: None, tls: None };
         if place.is_none() {
@@ -222,7 +222,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
             None if first == TLS_HELLO => Err(Some(Class::TlsOnPlain)),
             None => Ok((Wire::Plain(BufWriter::new(tcp)), None)),
             Some(_) if first.is_ascii_uppercase() => {
-                let answer = unread::answer(400, "plain-on-tls", "this port speaks TLS: call it by https://", None);
+                let answer = unparsed::answer(400, "plain-on-tls", "this port speaks TLS: call it by https://", None);
                 tcp.write_all(&answer).await.ok();
                 Err(Some(Class::PlainOnTls))
             }
@@ -251,7 +251,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         };
         if self.tls.is_none() {
             // Fits into the socket's buffer, so it does not wait for anybody.
-            tcp.try_write(&unread::answer(503, class.code(), message, None)).ok();
+            tcp.try_write(&unparsed::answer(503, class.code(), message, None)).ok();
             tcp.shutdown().await.ok();
         }
         self.turn_away(class, peer.address);
@@ -266,15 +266,15 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     async fn end(&self, connection: &Connection, unread: Unread) {
         let Unread { mut wire, ending } = unread;
         let raw = connection.take_head();
-        match unread::fault(ending, &raw) {
+        match unparsed::fault(ending, &raw) {
             Ok(fault) => {
-                let refusal = self.shared.gate.turn_away(unread::head(connection, raw, fault)).await;
+                let refusal = self.shared.gate.turn_away(unparsed::head(connection, raw, fault)).await;
                 let id = refusal.id.to_string();
-                let answer = unread::answer(refusal.reason.status(), refusal.reason.code(), &refusal.message, Some(&id));
+                let answer = unparsed::answer(refusal.reason.status(), refusal.reason.code(), &refusal.message, Some(&id));
                 let written = tokio::time::timeout(self.shared.head_time, wire.write(&answer)).await;
                 wire.shutdown().await;
                 if matches!(written, Ok(Ok(()))) {
-                    wire.linger(unread::LINGER).await;
+                    wire.linger(unparsed::LINGER).await;
                 }
             }
             Err(class) => {

@@ -59,7 +59,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the bound is reached and all connections are in calls.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, Full> {
         let source = source_of(address);
         let mut open = self.lock();
         let own = open.by_source.get(&source).copied().unwrap_or(0);
@@ -76,7 +76,7 @@ impl Registry {
         open.waiting.insert(ticket, (source, Arc::clone(&leave)));
         self.gauge.set(i64::try_from(open.count).unwrap_or(i64::MAX));
         drop(open);
-        Ok(Place { registry: Arc::clone(self), source, leave, held: Mutex::new(Held::Waiting(ticket)) })
+        Ok(ConnectionSlot { registry: Arc::clone(self), source, leave, held: Mutex::new(Held::Waiting(ticket)) })
     }
 }
 
@@ -103,7 +103,7 @@ impl Open {
 
 /// A connection's place among those that there may be; dropped, it is free.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     registry: Arc<Registry>,
     source: IpAddr,
     leave: Arc<Notify>,
@@ -119,7 +119,7 @@ enum Held {
     InCall,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Tells when the place has been given to another connection.
     pub fn leave(&self) -> Arc<Notify> {
         Arc::clone(&self.leave)
@@ -156,7 +156,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.registry.lock();
         if self.is_held(&mut open) {

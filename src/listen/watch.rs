@@ -3,7 +3,7 @@
 //! [`Unread`] says at the end what there is to be recorded and answered.
 
 use super::connection::{Connection, Waits};
-use super::frames::Complaints;
+use super::frames::Http2ErrorSniffer;
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
@@ -34,7 +34,7 @@ pub enum Wire {
 
 /// Why a head never became a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// pingora's parser refused it.
     Unreadable,
     /// It was not whole before the deadline.
@@ -50,7 +50,7 @@ pub struct Unread {
     /// Still open for an answer.
     pub wire: Wire,
     /// Why.
-    pub ending: Ending,
+    pub ending: CloseReason,
 }
 
 /// A connection's stream, as pingora gets it.
@@ -62,8 +62,8 @@ pub struct Watched {
     /// For a whole head, from its first byte, or from the connection's beginning for the first one.
     head_time: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
-    ending: Ending,
-    complaints: Complaints,
+    ending: CloseReason,
+    complaints: Http2ErrorSniffer,
     back: Option<oneshot::Sender<Unread>>,
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
@@ -86,8 +86,8 @@ impl Watched {
             http2,
             head_time,
             deadline,
-            ending: Ending::Gone,
-            complaints: Complaints::default(),
+            ending: CloseReason::Gone,
+            complaints: Http2ErrorSniffer::default(),
             back: Some(back),
             socket: Arc::new(socket),
             tls,
@@ -133,7 +133,7 @@ impl AsyncRead for Watched {
         let waits = this.connection.waits();
         let Poll::Ready(done) = polled else {
             if this.is_late(waits, cx) {
-                this.ending = Ending::TooSlow;
+                this.ending = CloseReason::TooSlow;
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             return Poll::Pending;
@@ -144,11 +144,11 @@ impl AsyncRead for Watched {
         }
         if done.is_ok() && waits != Waits::InCall && !this.http2 && !bytes.is_empty() {
             if this.connection.read(bytes) >= HEAD_BYTES_READ_MAX {
-                this.ending = Ending::TooLong;
+                this.ending = CloseReason::TooLong;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             if this.is_late(Waits::Rest, cx) {
-                this.ending = Ending::TooSlow;
+                this.ending = CloseReason::TooSlow;
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -160,8 +160,8 @@ impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.is_parsers_answer() {
-            if this.ending == Ending::Gone {
-                this.ending = Ending::Unreadable;
+            if this.ending == CloseReason::Gone {
+                this.ending = CloseReason::Unreadable;
             }
             return Poll::Ready(Ok(buf.len()));
         }

@@ -11,7 +11,7 @@ use keyward_delivery::settling::{Position, Settling};
 use keyward_delivery::syslog::{self, Message, Severity};
 use keyward_delivery::webhook::{Failure, Webhook};
 use keyward_record::Kind;
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use keyward_trail::export::{Export, Exporter, Line, Start, State};
 use keyward_trail::filter::Filter;
 use keyward_trail::query::Reader;
@@ -242,7 +242,7 @@ impl Follower {
                 }
             }
             Way::Syslog(sender) => {
-                let numbered = self.push.settings.form == RecordForm::Ndjson;
+                let numbered = self.push.settings.form == ExportFormat::Ndjson;
                 let data: Vec<_> = lines.iter().map(|line| data(line, numbered)).collect();
                 let messages = lines.iter().zip(&data).map(|(line, data)| message(line, data));
                 let sending = tokio::time::timeout(DEADLINE, sender.deliver(messages)).await;

@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use follower::{Board, Follower};
 use keyward_delivery::client::credential::Credential;
 use keyward_delivery::client::{Tls, Url};
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use keyward_trail::query::Reader;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct Settings {
     /// Where to: one of [`SCHEMES`].
     pub to: Url,
     /// In which form: one with a JSON document on each line.
-    pub form: RecordForm,
+    pub form: ExportFormat,
     /// CA certificates for the receiver, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// The certificate to show to the receiver, and its key.

@@ -1,8 +1,8 @@
 //! Composing records: from what was asked, decided and answered to canonical, redacted bytes.
 
-use super::bound;
 use super::outcome::{self, Success};
 use super::redact::{Redactor, Shown};
+use super::truncate;
 use bytes::Bytes;
 use http::HeaderMap;
 use keyward_core::clock::{AuditId, Timestamp};
@@ -202,7 +202,7 @@ impl Composer {
         let mut json = serde_json::to_value(&leaf).unwrap_or_default();
         let clean = if self.redactor.scrub(&mut json, &Shown::default()) { Leaf::deserialize(&json).ok() } else { Some(leaf) };
         // Were it no record any more, its secrets would be out of it all the same.
-        Record { id, kind, time, leaf: clean.map_or_else(|| canonical(&json), bound::shorten), content }
+        Record { id, kind, time, leaf: clean.map_or_else(|| canonical(&json), truncate::truncate), content }
     }
 
     /// Takes what was shown out of the parts of a leaf into which a cloud or a caller can write it. The rest is what the
@@ -315,14 +315,14 @@ fn call(target: &Target) -> Call {
     let out = Call { service: target.service().to_owned(), action: target.action().to_owned(), ..Call::default() };
     match target {
         Target::Operation(operation, _) => Call { operation: Some(operation.operation_id.clone()), groups: Some(operation.groups.clone()), ..out },
-        Target::Passing(passing) => Call { passing: Some(passing.template.clone()), ..out },
+        Target::Passthrough(passing) => Call { passing: Some(passing.template.clone()), ..out },
         Target::Unknown(..) => out,
     }
 }
 
 fn decided(decision: &Decision, catalog: &str) -> call::Decision {
     let verdict = match (decision.verdict, decision.reason) {
-        (Verdict::Allow, Reason::Passing) => call::Verdict::Pass,
+        (Verdict::Allow, Reason::Passthrough) => call::Verdict::Pass,
         (Verdict::Allow, _) => call::Verdict::Allow,
         (Verdict::Deny, _) => call::Verdict::Deny,
     };

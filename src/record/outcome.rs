@@ -143,7 +143,7 @@ fn by_body(spec: &OutcomeSpec, body: &Value, status: u16) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shipped;
+    use crate::builtin;
     use http::Method;
     use serde_json::json;
 
@@ -171,7 +171,7 @@ mod tests {
 
     /// Every route of the documents that ship.
     fn targets() -> Vec<Target> {
-        let catalog = shipped::catalog().unwrap();
+        let catalog = builtin::catalog().unwrap();
         let targets: Vec<Target> = catalog.operations().iter().map(|operation| Target::Operation(std::sync::Arc::clone(operation), Vec::new())).collect();
         assert!(targets.len() > 100, "{}", targets.len());
         targets

@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward::record::bound::LEAF_BYTES_MAX;
 use keyward::record::compose::{Answer, Composer, Judged, Timings};
 use keyward::record::redact::{Redactor, Shown};
+use keyward::record::truncate::LEAF_BYTES_MAX;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
 use keyward_core::secret::DigestKey;
@@ -168,7 +168,7 @@ fn expect<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
         if judged.reason() != wanted {
             wrong.push(format!("{name}: {} instead of {wanted} ({})", judged.reason(), judged.decision.message));
         }
-        let passes = matches!(judged.reason(), Reason::Permitted | Reason::Passing);
+        let passes = matches!(judged.reason(), Reason::Permitted | Reason::Passthrough);
         assert_eq!(judged.decision.verdict == Verdict::Allow, passes, "{name}");
         assert_eq!(judged.leaf.pointer("/decision/reason").and_then(Value::as_str), Some(judged.reason().code()), "{name}");
     }

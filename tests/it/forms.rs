@@ -7,7 +7,7 @@ use keyward_record::Entry;
 use keyward_record::Kind;
 use keyward_record::canonical;
 use keyward_trail::exchange::{Exchange, Part};
-use keyward_trail::export::form::{RecordForm, csv};
+use keyward_trail::export::format::{ExportFormat, csv};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -21,14 +21,14 @@ fn samples() -> Vec<Exchange> {
     lines.map(|line| Exchange::read(line).unwrap()).collect()
 }
 
-fn written(form: RecordForm, exchanges: &[Exchange]) -> String {
+fn written(form: ExportFormat, exchanges: &[Exchange]) -> String {
     let mut out = form.header().as_bytes().to_vec();
     exchanges.iter().for_each(|exchange| form.write(exchange, &mut out));
     String::from_utf8(out).unwrap()
 }
 
 /// An exchange as the one event of a form.
-fn event(form: RecordForm, exchange: &Exchange) -> Value {
+fn event(form: ExportFormat, exchange: &Exchange) -> Value {
     serde_json::from_str(&written(form, std::slice::from_ref(exchange))).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn check_schema(event: &Value) {
 
 #[test]
 fn golden_files_hold() {
-    for form in RecordForm::ALL {
+    for form in ExportFormat::ALL {
         let path = Path::new(GOLDEN).join(format!("trail.{}", form.name()));
         let now = written(form, &samples());
         if std::env::var("KEYWARD_GOLDEN").is_ok_and(|value| value == "write") {
@@ -64,20 +64,20 @@ fn golden_files_hold() {
 #[test]
 fn native_lines_are_the_records_byte_for_byte() {
     let samples = samples();
-    let lines = written(RecordForm::Ndjson, &samples);
+    let lines = written(ExportFormat::Ndjson, &samples);
     let leaves: Vec<_> =
         samples.iter().flat_map(|e| std::iter::once(&e.request).chain(&e.answer)).map(|part| std::str::from_utf8(&part.leaf).unwrap()).collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), leaves);
-    assert!(samples.iter().all(|sample| keyward_trail::query::present::exchange_json(sample).contains(std::str::from_utf8(&sample.request.leaf).unwrap())));
+    assert!(samples.iter().all(|sample| keyward_trail::query::render::exchange_json(sample).contains(std::str::from_utf8(&sample.request.leaf).unwrap())));
 }
 
 #[test]
 fn ocsf_events_fit_the_published_schema() {
     for exchange in samples() {
-        check_schema(&event(RecordForm::Ocsf, &exchange));
+        check_schema(&event(ExportFormat::Ocsf, &exchange));
     }
     // The schema is one that can say no.
-    let mut wrong = event(RecordForm::Ocsf, &samples()[0]);
+    let mut wrong = event(ExportFormat::Ocsf, &samples()[0]);
     wrong["actor"]["user"]["nmae"] = json!("x");
     assert!(!validator().is_valid(&wrong));
 }
@@ -88,7 +88,7 @@ fn a_refusal_is_a_control_that_names_its_policy() {
     let refused: Vec<_> = exchanges.iter().filter(|exchange| exchange.request.kind == Kind::Refused).collect();
     assert!(refused.len() > 3);
     for exchange in refused {
-        let (cadf, ocsf) = (event(RecordForm::Cadf, exchange), event(RecordForm::Ocsf, exchange));
+        let (cadf, ocsf) = (event(ExportFormat::Cadf, exchange), event(ExportFormat::Ocsf, exchange));
         let asked = exchange.request.asked();
         let policy = asked.policies().next();
         assert_eq!((&cadf["eventType"], &cadf["outcome"]), (&json!("control"), &json!("failure")));
@@ -96,7 +96,7 @@ fn a_refusal_is_a_control_that_names_its_policy() {
         assert_eq!((&ocsf["action"], &ocsf["status"], &ocsf["disposition"]), (&json!("Denied"), &json!("Failure"), &json!("Blocked")));
         assert_eq!(ocsf["policy"]["uid"].as_str(), policy);
     }
-    assert!(exchanges.iter().filter(|e| e.request.kind != Kind::Refused).all(|e| event(RecordForm::Cadf, e)["eventType"] == "activity"));
+    assert!(exchanges.iter().filter(|e| e.request.kind != Kind::Refused).all(|e| event(ExportFormat::Cadf, e)["eventType"] == "activity"));
 }
 
 /// A caller's name with all that readers end lines at.
@@ -107,7 +107,7 @@ fn an_event_is_one_line_for_every_reader() {
         let mut json = exchange.request.json.clone();
         json["caller"] = serde_json::json!({"name": said});
         let exchange = Exchange { request: Part { json, ..exchange.request }, ..exchange };
-        for form in [RecordForm::Ocsf, RecordForm::Cadf] {
+        for form in [ExportFormat::Ocsf, ExportFormat::Cadf] {
             let mut out = Vec::new();
             form.write(&exchange, &mut out);
             let line = String::from_utf8(out).unwrap();
@@ -120,8 +120,8 @@ fn an_event_is_one_line_for_every_reader() {
 
 #[test]
 fn a_table_says_that_it_is_utf_8() {
-    assert_eq!(RecordForm::Csv.header(), format!("\u{feff}{}", csv::HEADER));
-    assert!(RecordForm::Ndjson.header().is_empty());
+    assert_eq!(ExportFormat::Csv.header(), format!("\u{feff}{}", csv::HEADER));
+    assert!(ExportFormat::Ndjson.header().is_empty());
 }
 
 #[test]
@@ -224,7 +224,7 @@ proptest! {
         let kind = [Kind::Forwarded, Kind::Refused, Kind::Event][kind];
         let answer = answer.filter(|_| kind == Kind::Forwarded);
         let exchange = exchange_of(kind, &request, answer.as_ref());
-        let (ocsf, cadf) = (event(RecordForm::Ocsf, &exchange), event(RecordForm::Cadf, &exchange));
+        let (ocsf, cadf) = (event(ExportFormat::Ocsf, &exchange), event(ExportFormat::Cadf, &exchange));
         check_schema(&ocsf);
         // What the event says by what it is.
         let said = ["allow", "deny", "pass", "user", "robot", "anonymous", "request", "answer", "event"];

@@ -72,13 +72,13 @@ fn ssh_key(field: &str, key: &str) -> Value {
     json!({"title": "build agent", field: key, "keyScope": "READ", "expireTime": format!("{soon:.0}")})
 }
 
-struct Stage {
+struct Lifecycle {
     site: Site,
     gateway: Gateway,
     client: Client,
 }
 
-impl Stage {
+impl Lifecycle {
     fn new() -> Self {
         let upstream = Upstream::new(|_| vec![answer(200, br#"{"keypair":{"name":"lab-adb-2026"}}"#)]);
         let site = Site::shipped(upstream.address);
@@ -96,7 +96,7 @@ const KNOWN_AND_DENIED: [&str; 6] = ["good-ecdsa-256", "good-ecdsa-384", "good-e
 
 #[test]
 fn only_keys_that_their_owner_alone_can_sign_for_come_in() {
-    let mut stage = Stage::new();
+    let mut stage = Lifecycle::new();
     let few = ["good-ed25519", "good-rsa-3072", "weak-rsa-exponent-1", "weak-rsa-prime", "weak-ed25519-identity", "weak-ecdsa-384-off-curve", "form-rfc4716"];
     let mut faults = Vec::new();
     for (name, text) in keys() {
@@ -120,7 +120,7 @@ fn only_keys_that_their_owner_alone_can_sign_for_come_in() {
 /// The refusal and its record have the reason; neither has the key.
 #[test]
 fn why_a_key_is_none_stands_in_the_refusal_and_in_the_record() {
-    let mut stage = Stage::new();
+    let mut stage = Lifecycle::new();
     let one = stage.send(&DOORS[5], &key("weak-rsa-exponent-1"));
     let batch = stage.send(&DOORS[4], &key("form-certificate"));
     assert!(one.message().contains("`body.key` is not taken for a key: its RSA exponent is even or 1"), "{}", one.message());
@@ -140,7 +140,7 @@ fn why_a_key_is_none_stands_in_the_refusal_and_in_the_record() {
 /// A batch of the longest keys is refused before it costs much, and other calls do not wait for it.
 #[test]
 fn checking_keys_holds_nobody_up() {
-    let mut stage = Stage::new();
+    let mut stage = Lifecycle::new();
     let long = key("good-rsa-8192");
     let started = std::time::Instant::now();
     let answer = stage.send(&DOORS[0], &long);

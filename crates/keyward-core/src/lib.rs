@@ -1,7 +1,7 @@
 //! What every part of keyward stands on. Nothing here knows of calls, records or policies.
 
 pub mod alike;
-pub mod causes;
+pub mod error_chain;
 pub mod clock;
 pub mod durable;
 pub mod folder;

@@ -32,7 +32,7 @@ reasons! {
     /// A policy permits the call and none forbids it.
     Permitted = "permitted", 200;
     /// The path belongs to a family that the catalogue lists as passing unread, the caller is known, and a policy permits it.
-    Passing = "passing", 200;
+    Passthrough = "passing", 200;
     /// A policy forbids the call.
     Forbidden = "policy-forbids", 403;
     /// No policy permits the call to this caller.
@@ -198,7 +198,7 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            let allowed = matches!(reason, Reason::Permitted | Reason::Passing);
+            let allowed = matches!(reason, Reason::Permitted | Reason::Passthrough);
             assert_eq!(reason.status() == 200, allowed, "{reason}");
             assert!(allowed || reason.status() >= 400, "{reason}");
         }

@@ -120,7 +120,7 @@ impl Pack {
         spool.write("records.ndjson", b"")?;
         spool.write("bodies.ndjson", b"")?;
         spool.write("records.csv", b"line,record,exchange,kind,time,leaf_hash\r\n")?;
-        spool.write("exchanges.csv", keyward_trail::export::form::csv::HEADER.as_bytes())?;
+        spool.write("exchanges.csv", keyward_trail::export::format::csv::HEADER.as_bytes())?;
         Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0, answers_gone: Vec::new(), keyward })
     }
 
@@ -150,7 +150,7 @@ impl Pack {
         for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
             self.put(exchange.id, part)?;
         }
-        self.spool.write("exchanges.csv", keyward_trail::export::form::csv::row(exchange).as_bytes())?;
+        self.spool.write("exchanges.csv", keyward_trail::export::format::csv::row(exchange).as_bytes())?;
         self.summary.add(exchange);
         Ok(())
     }

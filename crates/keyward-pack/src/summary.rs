@@ -4,7 +4,7 @@ use keyward_core::terminal::clean;
 use keyward_record::Kind;
 use keyward_record::call::{DeterminingPolicy, Entry};
 use keyward_trail::exchange::Exchange;
-use keyward_trail::query::present;
+use keyward_trail::query::render;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a table in the report. The rest is in the CSV file.
@@ -51,7 +51,7 @@ pub(super) struct Row {
 
 impl Row {
     fn of(exchange: &Exchange) -> Self {
-        let [time, id, caller, action, resource, result] = present::summary(exchange);
+        let [time, id, caller, action, resource, result] = render::summary(exchange);
         let why = match &exchange.answer {
             Some(answer) => answer.answered().detail,
             None => exchange.request.asked().decision.message,

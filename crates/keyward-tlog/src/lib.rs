@@ -9,7 +9,7 @@
 pub mod tree;
 pub mod key;
 pub mod note;
-pub mod kept;
+pub mod checkpoint_store;
 pub mod layout;
 pub mod source;
 pub mod verify;

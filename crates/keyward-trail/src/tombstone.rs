@@ -4,7 +4,7 @@
 //! each, written before they went; whoever finds them missing without one has found a hole.
 
 use keyward_record::Event;
-pub use keyward_record::event::Removal as Why;
+pub use keyward_record::event::Removal;
 use std::ops::Range;
 
 /// Consecutive records that are gone.
@@ -14,15 +14,15 @@ pub struct Tombstone {
     pub first_seq: u64,
     /// The first behind them.
     pub end: u64,
-    /// Why they are gone.
-    pub why: Why,
-    /// The record that tells of it: of the event [`Why::event`].
+    /// Removal they are gone.
+    pub why: Removal,
+    /// The record that tells of it: of the event [`Removal::event`].
     pub told_by: u64,
 }
 
 /// What an event, which is record `seq`, says is gone. What it says of records that are not before it says nothing.
 pub fn told(seq: u64, event: &Event) -> impl Iterator<Item = Tombstone> + '_ {
-    let why = Why::of(event);
+    let why = Removal::of(event);
     let ranges = event.gone().filter(move |range| range.end <= seq);
     ranges.filter_map(move |range| Some(Tombstone { first_seq: range.start, end: range.end, why: why?, told_by: seq }))
 }
@@ -30,8 +30,8 @@ pub fn told(seq: u64, event: &Event) -> impl Iterator<Item = Tombstone> + '_ {
 impl std::fmt::Display for Tombstone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let how = match self.why {
-            Why::Pruned => "pruned by policy",
-            Why::Lost => "lost",
+            Removal::Pruned => "pruned by policy",
+            Removal::Lost => "lost",
         };
         write!(f, "records {} to {}, which were {how}: record {} tells of it", self.first_seq, self.end.saturating_sub(1), self.told_by)
     }
@@ -48,8 +48,8 @@ impl Tombstone {
     /// As the store keeps it, under its first record.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let why = match self.why {
-            Why::Pruned => 0,
-            Why::Lost => 1,
+            Removal::Pruned => 0,
+            Removal::Lost => 1,
         };
         [self.end.to_be_bytes().as_slice(), &[why], &self.told_by.to_be_bytes()].concat()
     }
@@ -58,8 +58,8 @@ impl Tombstone {
         let (end, rest) = bytes.split_first_chunk()?;
         let (why, told_by) = rest.split_first()?;
         let why = match why {
-            0 => Why::Pruned,
-            1 => Why::Lost,
+            0 => Removal::Pruned,
+            1 => Removal::Lost,
             _ => return None,
         };
         let absent = Self { first_seq, end: u64::from_be_bytes(*end), why, told_by: u64::from_be_bytes(*told_by.first_chunk()?) };
@@ -95,18 +95,18 @@ mod tests {
 
     #[test]
     fn gaps_that_touch_are_passed_as_one() {
-        let gap = |first_seq, end| Tombstone { first_seq, end, why: Why::Pruned, told_by: 99 };
+        let gap = |first_seq, end| Tombstone { first_seq, end, why: Removal::Pruned, told_by: 99 };
         let all = [gap(0, 10), gap(10, 20), gap(30, 40)];
         assert_eq!([0, 5, 19, 20, 30, 39, 40].map(|seq| skip_tombstones(&all, seq)), [20, 20, 20, 20, 40, 40, 40]);
         assert_eq!(joined(all), [gap(0, 20), gap(30, 40)]);
-        let lost = Tombstone { why: Why::Lost, ..gap(20, 30) };
+        let lost = Tombstone { why: Removal::Lost, ..gap(20, 30) };
         assert_eq!(joined([all[1], lost, all[2]]), [all[1], lost, all[2]]);
         assert_eq!(lost.to_string(), "records 20 to 29, which were lost: record 99 tells of it");
     }
 
     #[test]
     fn what_is_kept_reads_back_and_nothing_else_does() {
-        let absent = Tombstone { first_seq: 7, end: 9, why: Why::Lost, told_by: 12 };
+        let absent = Tombstone { first_seq: 7, end: 9, why: Removal::Lost, told_by: 12 };
         let bytes = absent.to_bytes();
         assert_eq!(Tombstone::from_bytes(7, &bytes), Some(absent));
         assert_eq!(Tombstone::from_bytes(9, &bytes), None);

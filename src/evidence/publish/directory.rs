@@ -6,12 +6,12 @@
 //! checkpoint.disowned.SIZE       one that the trail does not continue, as an operator has accepted
 //! ```
 
-use super::Place;
+use super::CheckpointSink;
 use anyhow::Context;
 use keyward_core::clock::Timestamp;
 use keyward_core::durable;
 use keyward_tlog::note::Signed;
-use keyward_trail::notary::start::Known;
+use keyward_trail::notary::continuity::KnownCheckpoint;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +31,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the folder cannot be read: one that is configured must be there.
-    pub fn known(dir: &Path) -> io::Result<Option<Known>> {
+    pub fn known(dir: &Path) -> io::Result<Option<KnownCheckpoint>> {
         let mut found: Vec<_> = match std::fs::read_dir(dir.join("checkpoints")) {
             Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -41,7 +41,7 @@ impl Directory {
         found.sort();
         let newest = dir.join("checkpoint");
         let path = if newest.exists() { Some(newest) } else { found.pop() };
-        let known = |path: PathBuf| Ok(Known { note: durable::read(&path)?, place: path.display().to_string() });
+        let known = |path: PathBuf| Ok(KnownCheckpoint { note: durable::read(&path)?, place: path.display().to_string() });
         path.map(known).transpose()
     }
 
@@ -87,12 +87,12 @@ fn for_everybody(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-impl Place for Directory {
+impl CheckpointSink for Directory {
     fn name(&self) -> &str {
         "directory"
     }
 
-    fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
+    fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
         let note = signed.bytes();
         let write = || {
             self.put_disowned_aside(signed)?;

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use keyward_delivery::client::busy::Busy;
 use keyward_delivery::retry::{Pauses, Status};
 use keyward_tlog::note::Signed;
-use keyward_trail::notary::board::{Board, Stage};
+use keyward_trail::notary::latest::{Latest, Lifecycle};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Somewhere that keeps checkpoints.
-pub trait Place: Send {
+pub trait CheckpointSink: Send {
     /// What it is called in metrics and logs.
     fn name(&self) -> &str;
 
@@ -42,11 +42,11 @@ pub trait Place: Send {
     ///
     /// # Errors
     /// When it was not taken, as far as is known.
-    fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()>;
+    fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()>;
 }
 
 /// Brings checkpoints to a place until the board is closed.
-pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, every: Duration) {
+pub(super) fn run(mut place: Box<dyn CheckpointSink>, board: &Latest, metrics: &Metrics, every: Duration) {
     let name = place.name().to_owned();
     let size = metrics.checkpoint_place_size.with_label_values(&[&name]);
     let behind = metrics.checkpoint_place_behind_seconds.with_label_values(&[&name]);
@@ -60,7 +60,7 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
         let is_due = again.is_some_and(|at| at <= Instant::now());
         if let Some(signed) = next.or_else(|| board.newest().filter(|_| is_due)) {
             let waited = *since.get_or_insert_with(Instant::now);
-            match place.bring(&signed) {
+            match place.publish(&signed) {
                 Ok(()) => {
                     if status.succeeded() {
                         tracing::info!(place = name, "the place takes checkpoints again");
@@ -71,7 +71,7 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
                     pauses.reset();
                     size.set(i64::try_from(signed.size()).unwrap_or(i64::MAX));
                     behind.set(0);
-                    board.sleep(every, Stage::Closed);
+                    board.sleep(every, Lifecycle::Closed);
                 }
                 Err(error) => {
                     let error_text = format!("{error:#}");
@@ -81,12 +81,12 @@ pub(super) fn run(mut place: Box<dyn Place>, board: &Board, metrics: &Metrics, e
                     metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc();
                     behind.set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
                     let asked = error.chain().find_map(|cause| cause.downcast_ref::<Busy>()).map(|busy| busy.0);
-                    board.sleep(pauses.after_failure(asked), Stage::Closed);
+                    board.sleep(pauses.after_failure(asked), Lifecycle::Closed);
                 }
             }
         }
         // The last checkpoint was up before this round: one attempt at it has been made.
-        if stage == Stage::Closed {
+        if stage == Lifecycle::Closed {
             return;
         }
     }

@@ -2,7 +2,7 @@
 //! TLS a checkpoint counts as brought when the server ends the connection in order, by which it has read it; over UDP when it
 //! is sent. What the server then does with it nobody tells, so the newest one is brought a second time after a minute.
 
-use super::{DEADLINE, Place, runtime};
+use super::{CheckpointSink, DEADLINE, runtime};
 use anyhow::Context;
 use keyward_core::clock::Timestamp;
 use keyward_delivery::client::{Tls, Url};
@@ -32,7 +32,7 @@ fn text(signed: &Signed) -> String {
     })
 }
 
-impl Place for Syslog {
+impl CheckpointSink for Syslog {
     fn name(&self) -> &str {
         "syslog"
     }
@@ -41,7 +41,7 @@ impl Place for Syslog {
         false
     }
 
-    fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
+    fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
         let text = text(signed);
         let message = Message { severity: Severity::Informational, id: "checkpoint", time: Timestamp::now(), data: "-", text: text.as_bytes() };
         let sending = async { tokio::time::timeout(DEADLINE, send(&self.url, self.tls.as_ref(), &message)).await };

@@ -49,7 +49,7 @@ fn a_folder_has_the_newest_one_of_each_hour_and_what_was_disowned() {
     let mut place = Directory::new(dir.path());
     assert!(Directory::known(dir.path()).unwrap().is_none());
     assert!(Directory::known(&dir.path().join("not-mounted")).is_err());
-    let notes: Vec<_> = [signed(5, 1), signed(9, 2), signed(7, 3), signed(7, 4)].into_iter().inspect(|signed| place.bring(signed).unwrap()).collect();
+    let notes: Vec<_> = [signed(5, 1), signed(9, 2), signed(7, 3), signed(7, 4)].into_iter().inspect(|signed| place.publish(signed).unwrap()).collect();
     assert_eq!(Directory::known(dir.path()).unwrap().unwrap().note, notes[3].bytes());
     assert_eq!(std::fs::read(dir.path().join("checkpoint.disowned.9")).unwrap(), notes[1].bytes());
     assert_eq!(std::fs::read(dir.path().join("checkpoint.disowned.7")).unwrap(), notes[2].bytes());
@@ -59,7 +59,7 @@ fn a_folder_has_the_newest_one_of_each_hour_and_what_was_disowned() {
     assert_eq!(std::fs::read(hours.iter().min().unwrap()).unwrap(), notes[0].bytes());
     std::fs::remove_file(dir.path().join("checkpoint")).unwrap();
     assert!(Directory::known(dir.path()).unwrap().unwrap().place.contains("checkpoints/"));
-    assert!(Directory::new(&dir.path().join("not-mounted")).bring(&notes[0]).is_err());
+    assert!(Directory::new(&dir.path().join("not-mounted")).publish(&notes[0]).is_err());
     assert!(!dir.path().join("not-mounted").exists());
 }
 
@@ -73,20 +73,20 @@ fn a_webhook_gets_the_note_and_the_token_and_must_say_yes() {
     let credential = Credential::read(Written { token_file: Some(token_file), ..Written::default() }).unwrap();
     let mut place = Webhook { url: url(&format!("http://127.0.0.1:{port}/a?b=c")), tls: None, credential, any_success: true };
     let note = signed(5, 1);
-    place.bring(&note).unwrap();
+    place.publish(&note).unwrap();
     let (head, body) = told.recv().unwrap();
     assert!(head.starts_with("POST /a?b=c HTTP/1.1\r\n") && head.to_ascii_lowercase().contains("authorization: bearer s3cret\r\n"), "{head}");
     assert_eq!(body, note.to_string());
-    let error = place.bring(&note).unwrap_err();
+    let error = place.publish(&note).unwrap_err();
     assert!(format!("{error:#}").contains("answered 500"), "{error:#}");
-    assert!(place.bring(&note).is_err(), "nobody listens any more");
+    assert!(place.publish(&note).is_err(), "nobody listens any more");
 }
 
 #[test]
 fn syslog_gets_one_line_over_udp_and_counted_octets_over_tcp() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let note = signed(5, 1);
-    Syslog { url: url(&format!("udp://{}", udp.local_addr().unwrap())), tls: None }.bring(&note).unwrap();
+    Syslog { url: url(&format!("udp://{}", udp.local_addr().unwrap())), tls: None }.publish(&note).unwrap();
     let mut buffer = [0; 4096];
     let length = udp.recv(&mut buffer).unwrap();
     check_syslog(&buffer[..length], &note);
@@ -98,7 +98,7 @@ fn syslog_gets_one_line_over_udp_and_counted_octets_over_tcp() {
         tcp.accept().unwrap().0.read_to_end(&mut text).unwrap();
         text
     });
-    Syslog { url: url(&format!("tcp://{address}")), tls: None }.bring(&note).unwrap();
+    Syslog { url: url(&format!("tcp://{address}")), tls: None }.publish(&note).unwrap();
     check_counted(&reader.join().unwrap(), &note);
 }
 
@@ -156,9 +156,9 @@ fn over_tls_only_to_whom_it_trusts() {
         std::fs::create_dir(&path).unwrap();
         path
     });
-    let error = Syslog { url: to.clone(), tls: Some(Tls::new(Some(&other)).unwrap()) }.bring(&note).unwrap_err();
+    let error = Syslog { url: to.clone(), tls: Some(Tls::new(Some(&other)).unwrap()) }.publish(&note).unwrap_err();
     assert!(format!("{error:#}").contains("no TLS with localhost"), "{error:#}");
-    Syslog { url: to, tls: Some(Tls::new(Some(&ca_file)).unwrap()) }.bring(&note).unwrap();
+    Syslog { url: to, tls: Some(Tls::new(Some(&ca_file)).unwrap()) }.publish(&note).unwrap();
     let texts = reader.join().unwrap();
     assert!(texts[0].is_empty());
     check_counted(&texts[1], &note);
@@ -170,12 +170,12 @@ struct Stubborn {
     brought: Arc<Mutex<Vec<u64>>>,
 }
 
-impl Place for Stubborn {
+impl CheckpointSink for Stubborn {
     fn name(&self) -> &str {
         "directory"
     }
 
-    fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
+    fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
         anyhow::ensure!(*self.open.lock().unwrap(), "closed");
         self.brought.lock().unwrap().push(signed.size());
         Ok(())
@@ -184,10 +184,10 @@ impl Place for Stubborn {
 
 #[test]
 fn a_place_that_is_away_gets_the_newest_when_it_is_back_and_the_last_one_at_the_end() {
-    let (board, metrics) = (Arc::new(Board::default()), Arc::new(Metrics::new().unwrap()));
+    let (board, metrics) = (Arc::new(Latest::default()), Arc::new(Metrics::new().unwrap()));
     let (open, brought) = (Arc::new(Mutex::new(false)), Arc::new(Mutex::new(Vec::new())));
     let place = Box::new(Stubborn { open: open.clone(), brought: brought.clone() });
-    let carrier = std::thread::spawn({
+    let publisher = std::thread::spawn({
         let (board, metrics) = (board.clone(), metrics.clone());
         move || run(place, &board, &metrics, Duration::from_millis(10))
     });
@@ -210,8 +210,8 @@ fn a_place_that_is_away_gets_the_newest_when_it_is_back_and_the_last_one_at_the_
     until("the newest is brought", &|| brought.lock().unwrap().last() == Some(&3));
     until("it is not behind", &|| behind() == 0);
     board.show(signed(4, 4));
-    board.advance(Stage::Closed);
-    carrier.join().unwrap();
+    board.advance(Lifecycle::Closed);
+    publisher.join().unwrap();
     assert_eq!(brought.lock().unwrap().last(), Some(&4));
     assert!(!brought.lock().unwrap().contains(&1));
 }

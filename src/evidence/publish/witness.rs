@@ -1,16 +1,16 @@
 //! A witness: C2SP's tlog-witness. It is shown that each tree grows from the one it has seen before, and says so with a
 //! cosignature and the time.
 
-use super::{DEADLINE, Place, runtime};
+use super::{CheckpointSink, DEADLINE, runtime};
 use anyhow::{Context, bail};
 use http::{HeaderMap, StatusCode};
 use keyward_delivery::client::{Tls, Url, post};
-use keyward_tlog::kept::Kept;
+use keyward_tlog::checkpoint_store::CheckpointStore;
 use keyward_tlog::key::WitnessKey;
 use keyward_tlog::note::Signed;
 use keyward_tlog::tree::{self, Levels};
 use keyward_trail::notary::Notary;
-use keyward_trail::notary::board::Board;
+use keyward_trail::notary::latest::Latest;
 use std::sync::Arc;
 
 /// The path below the witness' prefix.
@@ -23,8 +23,8 @@ pub struct Witness {
     key: WitnessKey,
     tls: Option<Tls>,
     levels: Arc<Levels>,
-    board: Arc<Board>,
-    kept: Kept,
+    board: Arc<Latest>,
+    kept: CheckpointStore,
     /// The size that it has seen, as far as we know.
     seen: u64,
 }
@@ -55,12 +55,12 @@ impl Witness {
     }
 }
 
-impl Place for Witness {
+impl CheckpointSink for Witness {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn bring(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
+    fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
         if self.seen > signed.size() {
             bail!("the witness has seen {} records, there are {}: this trail is not the one that it knows", self.seen, signed.size());
         }

@@ -5,7 +5,7 @@ use keyward_record::Entry;
 use keyward_record::{Event, EventName};
 use keyward_tlog::layout::{ABSENT, BUNDLE_RECORDS, CHECKPOINT, LEFT, Resource};
 use keyward_trail::export as exported;
-use keyward_trail::export::form::RecordForm;
+use keyward_trail::export::format::ExportFormat;
 use keyward_trail::notary::Served;
 use keyward_trail::tiered::TieredStore;
 use std::time::Instant;
@@ -225,7 +225,7 @@ fn an_outcome_may_be_among_what_was_pruned_and_nowhere_else() {
 
 /// An export of exchanges, of all that is there.
 fn exported(dir: &Path) -> Vec<u8> {
-    let export = exported::Export { form: RecordForm::Exchange, filter: Filter::default(), start: exported::Start::Oldest, follow: false };
+    let export = exported::Export { form: ExportFormat::Exchange, filter: Filter::default(), start: exported::Start::Oldest, follow: false };
     let mut exporter = exported::Exporter::new(Reader::open(dir).unwrap(), export).unwrap();
     let mut text = Vec::new();
     loop {

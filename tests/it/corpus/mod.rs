@@ -33,7 +33,7 @@ fn every_case_ends_as_it_says() {
     cases.retain(|case| case.name.contains(&only));
     let runs: Vec<Run> = cases.iter().flat_map(Run::all).collect();
     assert!(!runs.is_empty(), "no case has `{only}` in its name");
-    let stage = Stage::new();
+    let stage = Lifecycle::new();
     let sent = stage.send_all(&runs);
     let (trail, arrived) = stage.end();
     let by_id = by_id(&trail);
@@ -80,14 +80,14 @@ fn report(findings: &[Finding]) -> String {
 }
 
 /// The gateway, and a recording upstream behind it.
-struct Stage {
+struct Lifecycle {
     site: Site,
     upstream: Upstream,
     gateway: Gateway,
     doors: Doors,
 }
 
-impl Stage {
+impl Lifecycle {
     fn new() -> Self {
         let upstream = Upstream::ok();
         let site = Site::shipped(upstream.address);

@@ -50,14 +50,14 @@ impl Point {
 }
 
 /// What stands before each run: a trail with sealed segments, and a call that was under way when its gateway was killed.
-struct Stage {
+struct Lifecycle {
     upstream: Upstream,
     site: Site,
     before: tempfile::TempDir,
     told: Told,
 }
 
-impl Stage {
+impl Lifecycle {
     fn new() -> Self {
         let latch = Latch::default();
         let upstream = Upstream::new(
@@ -115,7 +115,7 @@ fn calls(gateway: &Gateway, tag: &str) -> Told {
 }
 
 /// A whole life of a gateway: start, calls, seal, index, checkpoint, close. What was told to callers, and what to the operator.
-fn life(stage: &Stage, fresh: bool, tag: &str, env: &[(String, String)]) -> (Told, String) {
+fn life(stage: &Lifecycle, fresh: bool, tag: &str, env: &[(String, String)]) -> (Told, String) {
     let mut told = Told::new();
     let mut said = String::new();
     if let Ok(gateway) = Gateway::try_start_watched(&stage.site, sets(fresh), env) {
@@ -138,7 +138,7 @@ fn life(stage: &Stage, fresh: bool, tag: &str, env: &[(String, String)]) -> (Tol
 }
 
 /// Lets one point of a run fail, and looks at what comes of it.
-fn fail(stage: &Stage, shim: &Shim, fresh: bool, point: &Point, errno: i32) {
+fn fail(stage: &Lifecycle, shim: &Shim, fresh: bool, point: &Point, errno: i32) {
     let when = format!("{errno} at {} {} of a {} trail", point.number, point.what, if fresh { "new" } else { "grown" });
     let tag = format!("p{}-{errno}-{fresh}-{}-", point.number, fastrand::u32(..));
     stage.set(fresh);
@@ -185,7 +185,7 @@ fn check_said(hit: &Point, errno: i32, said: &str, when: &str) {
 }
 
 /// The points of a whole run without a fault.
-fn points(stage: &Stage, shim: &Shim, fresh: bool) -> Vec<Point> {
+fn points(stage: &Lifecycle, shim: &Shim, fresh: bool) -> Vec<Point> {
     stage.set(fresh);
     let points = shim.file("points");
     std::fs::remove_file(&points).ok();
@@ -210,7 +210,7 @@ fn sample(points: Vec<Point>, count: usize) -> Vec<Point> {
 #[test]
 fn wherever_a_write_fails_nothing_is_lost_and_the_operator_is_told() {
     let Some(shim) = Shim::build("wherever_a_write_fails") else { return };
-    let stage = Stage::new();
+    let stage = Lifecycle::new();
     // All are tried, whatever one of them shows: the next run may sample others.
     let mut failed = Vec::new();
     for fresh in [false, true] {

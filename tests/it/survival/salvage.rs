@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A site, and its trail as it was when its gateway had stopped.
-struct Stage {
+struct Lifecycle {
     site: Site,
     sound: PathBuf,
     _upstream: Upstream,
 }
 
-impl Stage {
+impl Lifecycle {
     /// So many calls, two records each, sealed by so many.
     fn new(segment_records: u64, count: usize, sealed: u64) -> Self {
         let upstream = Upstream::ok();
@@ -113,7 +113,7 @@ fn lost(report: &Value) -> (Value, Value) {
 /// All that a damaged disk may do to a trail is done to one; what was pruned stays away.
 #[test]
 fn what_was_pruned_does_not_come_back() {
-    let stage = Stage::new(16, 60, 112);
+    let stage = Lifecycle::new(16, 60, 112);
     let gateway = stage.site.serve_with(&["retention.max_bytes=20000", "retention.every_seconds=1"]);
     eventually("something is pruned", || gateway.metric("keyward_pruned_records_total") >= 32);
     gateway.stop();
@@ -152,7 +152,7 @@ fn failing(shim: &Shim, watched: &Path, point: usize, all: bool) -> Vec<(String,
 #[test]
 fn wherever_a_salvage_is_cut_off_the_next_one_loses_what_it_would_have_lost() {
     let Some(shim) = Shim::build("wherever_a_salvage_is_cut_off") else { return };
-    let stage = Stage::new(64, 110, 192).rewritten();
+    let stage = Lifecycle::new(64, 110, 192).rewritten();
     flip(&stage.file(64, "records"), 50);
     flip(&stage.file(0, "bodies"), 50);
     stage.keep();
@@ -189,7 +189,7 @@ fn wherever_a_salvage_is_cut_off_the_next_one_loses_what_it_would_have_lost() {
 #[test]
 fn a_start_ends_what_a_salvage_has_begun() {
     let Some(shim) = Shim::build("a_start_ends_what_a_salvage_has_begun") else { return };
-    let stage = Stage::new(16, 30, 48);
+    let stage = Lifecycle::new(16, 30, 48);
     flip(&stage.file(16, "bodies"), 50);
     unreadable(&stage.site.audit);
     stage.keep();
@@ -205,7 +205,7 @@ fn a_start_ends_what_a_salvage_has_begun() {
 
 #[test]
 fn a_damaged_tree_costs_no_record_that_is_there() {
-    let stage = Stage::new(64, 70, 128);
+    let stage = Lifecycle::new(64, 70, 128);
     let level0 = stage.site.audit.join("tree/level0");
     let hashes = std::fs::read(&level0).unwrap();
     let before = stage.exchanges();
@@ -237,7 +237,7 @@ fn a_damaged_tree_costs_no_record_that_is_there() {
 
 #[test]
 fn what_was_signed_is_known_without_the_newest_checkpoint() {
-    let stage = Stage::new(64, 70, 128);
+    let stage = Lifecycle::new(64, 70, 128);
     let intact: Value = serde_json::from_slice(&audit(&["verify", "--json", "--dir", &stage.dir()], &[]).stdout).unwrap();
     std::fs::remove_file(stage.site.audit.join("tree/checkpoint")).unwrap();
     std::fs::remove_file(stage.site.audit.join("trail/db")).unwrap();
@@ -249,7 +249,7 @@ fn what_was_signed_is_known_without_the_newest_checkpoint() {
 
 #[test]
 fn a_file_that_the_system_does_not_open_is_no_damage() {
-    let stage = Stage::new(16, 30, 48);
+    let stage = Lifecycle::new(16, 30, 48);
     for kind in ["records", "bodies"] {
         let (file, away) = (stage.file(16, kind), stage.site.path("away"));
         std::fs::rename(&file, &away).unwrap();
@@ -266,7 +266,7 @@ fn a_file_that_the_system_does_not_open_is_no_damage() {
 /// A record in a segment is replaced by one of the same length, and every checksum made anew.
 #[test]
 fn a_segment_with_a_record_that_was_not_signed_does_not_go_on() {
-    let stage = Stage::new(16, 30, 48);
+    let stage = Lifecycle::new(16, 30, 48);
     let before = stage.exchanges();
     let file = stage.file(16, "records");
     let records = Records::open(&file, &Dictionaries::default()).unwrap();
@@ -288,7 +288,7 @@ fn a_segment_with_a_record_that_was_not_signed_does_not_go_on() {
 #[test]
 fn a_restore_that_was_cut_off_is_no_trail_and_says_so() {
     let Some(shim) = Shim::build("a_restore_that_was_cut_off") else { return };
-    let stage = Stage::new(16, 30, 48);
+    let stage = Lifecycle::new(16, 30, 48);
     let (archive, dir, watched) = (stage.site.path("backup.tar").display().to_string(), stage.dir(), stage.site.path(""));
     keyward(&["audit", "backup", "--dir", &dir, "--out", &archive]);
     let config = stage.site.path("keyward.toml").display().to_string();

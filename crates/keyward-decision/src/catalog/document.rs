@@ -3,7 +3,7 @@
 mod answers;
 
 use super::credential::Credentials;
-use super::operation::{BodySpec, ErrorShape, Operation, PASSING, Passing, ProjectHeader, ResourceSpec, Service};
+use super::operation::{BodySpec, ErrorShape, Operation, PASSING, Passthrough, ProjectHeader, ResourceSpec, Service};
 use super::promise;
 use super::route::{HostPattern, Template};
 use super::schema::{self, EMPTY_OBJECT, Field, NULL_FIELD, SchemaFault, escape};
@@ -23,7 +23,7 @@ pub struct Document {
     /// Its routes, with the alias that each names, if any, and its pointer.
     pub operations: Vec<Route>,
     /// Its passing families.
-    pub passing: Vec<Passing>,
+    pub passing: Vec<Passthrough>,
 }
 
 /// One operation of a document, with what is needed to join it.
@@ -180,7 +180,7 @@ impl Reader<'_> {
         Err(fault("/x-keyward-absent", &format!("must list `{NULL_FIELD}`, `{EMPTY_OBJECT}` or both")))
     }
 
-    fn passing(&self, service: &str) -> Result<Vec<Passing>, Fault> {
+    fn passing(&self, service: &str) -> Result<Vec<Passthrough>, Fault> {
         let mut passing = Vec::new();
         for (i, entry) in self.root.get("x-keyward-passing").and_then(Value::as_array).into_iter().flatten().enumerate() {
             let pointer = format!("/x-keyward-passing/{i}");
@@ -195,7 +195,7 @@ impl Reader<'_> {
             let (service, action) = (service.to_owned(), format!("{service}.{PASSING}"));
             let empty_object_is_absent = schema::says_absent(self.root, EMPTY_OBJECT);
             let why = self.text(&format!("{pointer}/reason"))?;
-            passing.push(Passing { service, action, pattern, project, methods, template, empty_object_is_absent, why });
+            passing.push(Passthrough { service, action, pattern, project, methods, template, empty_object_is_absent, why });
         }
         Ok(passing)
     }

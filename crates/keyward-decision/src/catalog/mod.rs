@@ -17,7 +17,7 @@ use keyward_core::alike;
 use keyward_core::folder;
 use keyward_core::reason::Reason;
 use keyward_core::texts::catalog_digest;
-use operation::{Operation, Passing, Service};
+use operation::{Operation, Passthrough, Service};
 use route::{HostPattern, Template};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,7 +43,7 @@ struct ServiceRoutes {
     service: Service,
     hosts: Vec<HostPattern>,
     routes: Vec<(Template, Arc<Operation>)>,
-    passing: Vec<Arc<Passing>>,
+    passing: Vec<Arc<Passthrough>>,
 }
 
 /// What a method and a path mean.
@@ -52,7 +52,7 @@ pub enum Target {
     /// An operation, with its decoded path parameters in order.
     Operation(Arc<Operation>, Vec<(String, String)>),
     /// A family that passes unread.
-    Passing(Arc<Passing>),
+    Passthrough(Arc<Passthrough>),
     /// Nothing that the catalogue knows.
     Unknown(Unknown),
 }
@@ -73,7 +73,7 @@ impl Target {
     pub fn action(&self) -> &str {
         match self {
             Self::Operation(operation, _) => &operation.action,
-            Self::Passing(_) => "passing",
+            Self::Passthrough(_) => "passing",
             Self::Unknown(..) => "unknown",
         }
     }
@@ -82,7 +82,7 @@ impl Target {
     pub fn service(&self) -> &str {
         match self {
             Self::Operation(operation, _) => &operation.service,
-            Self::Passing(passing) => &passing.service,
+            Self::Passthrough(passing) => &passing.service,
             Self::Unknown(unknown) => unknown.service.as_deref().unwrap_or("unknown"),
         }
     }
@@ -155,7 +155,7 @@ impl Catalog {
     }
 
     /// Every family that passes.
-    pub fn passing(&self) -> impl Iterator<Item = &Passing> {
+    pub fn passing(&self) -> impl Iterator<Item = &Passthrough> {
         self.services.iter().flat_map(|s| s.passing.iter().map(Arc::as_ref))
     }
 
@@ -213,8 +213,8 @@ impl ServiceRoutes {
                 None => Target::Unknown(Unknown { service: Some(self.service.name.clone()), reason: Reason::PathInvalid, hint: None }),
             });
         }
-        let passes = |p: &&Arc<Passing>| p.methods.contains(method) && p.pattern.capture(path).is_some();
-        self.passing.iter().find(passes).map(|p| Target::Passing(Arc::clone(p)))
+        let passes = |p: &&Arc<Passthrough>| p.methods.contains(method) && p.pattern.capture(path).is_some();
+        self.passing.iter().find(passes).map(|p| Target::Passthrough(Arc::clone(p)))
     }
 
     /// What a call to a path that is not known, or not with its method, may have meant.

@@ -130,7 +130,7 @@ pub struct OutcomeSpec {
 
 /// Calls that a document lets through unread, for known callers whom a policy permits it.
 #[derive(Debug)]
-pub struct Passing {
+pub struct Passthrough {
     /// `huawei.kps`.
     pub service: String,
     /// The action that policies judge, one for all families of a service: `huawei.kps.passing`.

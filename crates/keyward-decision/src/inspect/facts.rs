@@ -1,6 +1,6 @@
 //! Facts: what a call says, typed, as policies see it. Secrets are not among them.
 
-use super::place::Place;
+use super::place::FieldPath;
 use super::rsa::{Finding, RsaKey};
 use keyward_core::clock::Moment;
 use std::collections::BTreeMap;
@@ -119,11 +119,11 @@ impl CallFacts {
     pub fn unknown_keys(&self) -> Vec<String> {
         let mut told = Vec::new();
         for (name, facts) in [("path", &self.path), ("query", &self.query), ("body", &self.body)] {
-            facts.iter().for_each(|(field, fact)| fact.tell_unknown(Place::Field(&Place::Root(name), field), &mut told));
+            facts.iter().for_each(|(field, fact)| fact.tell_unknown(FieldPath::Field(&FieldPath::Root(name), field), &mut told));
         }
         for (index, item) in self.items.iter().enumerate() {
-            let place = Place::Root(&format!("item {index}"));
-            item.fields.iter().for_each(|(field, fact)| fact.tell_unknown(Place::Field(&place, field), &mut told));
+            let place = FieldPath::Root(&format!("item {index}"));
+            item.fields.iter().for_each(|(field, fact)| fact.tell_unknown(FieldPath::Field(&place, field), &mut told));
         }
         told
     }
@@ -139,11 +139,11 @@ impl Fact {
         }
     }
 
-    fn tell_unknown(&self, place: Place, told: &mut Vec<String>) {
+    fn tell_unknown(&self, place: FieldPath, told: &mut Vec<String>) {
         match self {
             Self::Key(key) if !key.why.is_empty() => told.push(format!("`{place}` is not taken for a key: {}.", key.why)),
-            Self::List(list) => list.iter().enumerate().for_each(|(i, fact)| fact.tell_unknown(Place::Element(&place, i), told)),
-            Self::Record(facts) => facts.iter().for_each(|(name, fact)| fact.tell_unknown(Place::Field(&place, name), told)),
+            Self::List(list) => list.iter().enumerate().for_each(|(i, fact)| fact.tell_unknown(FieldPath::Element(&place, i), told)),
+            Self::Record(facts) => facts.iter().for_each(|(name, fact)| fact.tell_unknown(FieldPath::Field(&place, name), told)),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Items: the things that one call acts on, each of which is decided alone.
 
 use super::facts::{CallFacts, Fact, Facts, Item, Resource, Unreadable};
-use super::place::Place;
+use super::place::FieldPath;
 use super::{text, value};
 use crate::catalog::operation::{Operation, ResourceSpec};
 use crate::catalog::schema::Shape;
@@ -77,7 +77,7 @@ impl Group<'_> {
                     Source::Body(steps) => {
                         let rest = steps.get(self.array.len()..)?;
                         let value = *select(element?, rest).first()?;
-                        value::check(shape?.at(steps)?, value, Place::Root(name)).ok()??
+                        value::check(shape?.at(steps)?, value, FieldPath::Root(name)).ok()??
                     }
                     other => Fact::Text(single(other, head, facts, body)?),
                 };

@@ -12,14 +12,14 @@ pub mod rsa;
 pub mod text;
 pub mod value;
 
-use crate::catalog::operation::{Operation, Passing, ProjectHeader};
+use crate::catalog::operation::{Operation, Passthrough, ProjectHeader};
 use crate::catalog::{Target, Unknown};
 use crate::request::{BodyFault, BodySource, RequestHead, printable};
 use bytes::Bytes;
 use facts::{CallFacts, Fact, Facts, Unreadable};
 use http::Method;
 use keyward_core::reason::Reason;
-use place::Place;
+use place::FieldPath;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
@@ -101,7 +101,7 @@ fn walk(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     let mut json = None;
     let facts = match target {
         Target::Operation(operation, path) => call_facts(operation, path, head, &body, &mut json),
-        Target::Passing(of) => passing(of, head, &body),
+        Target::Passthrough(of) => passing(of, head, &body),
         Target::Unknown(unknown) => Err(refuse(unknown.reason, said_of(unknown))),
     };
     (Inspected { body, json, read_whole: true }, facts)
@@ -117,7 +117,7 @@ fn said_of(unknown: &Unknown) -> String {
 }
 
 /// What passes unread is plain, or it passes not at all.
-fn passing(of: &Passing, head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
+fn passing(of: &Passthrough, head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
     let empty = body.is_empty() || (of.empty_object_is_absent && envelope::is_empty_object(head, body));
     if !empty && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
         return Err(refuse(Reason::BodyNotExpected, format!("a {} of this family takes no body: leave it out", head.method)));
@@ -148,7 +148,7 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
         ..CallFacts::default()
     };
     if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body)
-        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, Place::Root("body")).map_err(|wrong| as_documented(operation, wrong))?
+        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, FieldPath::Root("body")).map_err(|wrong| as_documented(operation, wrong))?
     {
         facts.body = fields;
     }
@@ -163,7 +163,7 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
         if text.chars().any(char::is_control) || text::unplain(text).is_some() {
             return Err(refuse(Reason::PathInvalid, format!("the path parameter `{name}` holds a character that readers cut at or drop: leave it out")));
         }
-        let fact = value::check_parameter(field, text, Place::Field(&Place::Root("path"), name));
+        let fact = value::check_parameter(field, text, FieldPath::Field(&FieldPath::Root("path"), name));
         let fact = fact.map_err(|wrong| as_documented(operation, refuse(Reason::PathInvalid, wrong.detail)))?;
         if let Some(fact) = fact {
             facts.insert(field.fact.clone(), fact);
@@ -179,7 +179,7 @@ fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unread
             return Err(refuse(Reason::HeaderInvalid, format!("the header {} is required", field.name)));
         }
         for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
-            let checked = value::check_parameter(field, text, Place::Field(&Place::Root("header"), &field.name));
+            let checked = value::check_parameter(field, text, FieldPath::Field(&FieldPath::Root("header"), &field.name));
             checked.map_err(|wrong| as_documented(operation, refuse(Reason::HeaderInvalid, wrong.detail)))?;
         }
     }

@@ -4,16 +4,16 @@ use std::fmt;
 
 /// A place in a call: `body.servers[2].server_id`.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
+pub enum FieldPath<'a> {
     /// The body, a parameter, or what else has a name of its own.
     Root(&'a str),
     /// A field of an object, or a parameter of a section.
-    Field(&'a Place<'a>, &'a str),
+    Field(&'a FieldPath<'a>, &'a str),
     /// An element of an array.
-    Element(&'a Place<'a>, usize),
+    Element(&'a FieldPath<'a>, usize),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(name) => f.write_str(name),
@@ -29,8 +29,8 @@ mod tests {
 
     #[test]
     fn a_place_reads_as_its_source_is_written() {
-        let body = Place::Root("body");
-        let servers = Place::Field(&body, "servers");
-        assert_eq!(Place::Field(&Place::Element(&servers, 2), "server_id").to_string(), "body.servers[2].server_id");
+        let body = FieldPath::Root("body");
+        let servers = FieldPath::Field(&body, "servers");
+        assert_eq!(FieldPath::Field(&FieldPath::Element(&servers, 2), "server_id").to_string(), "body.servers[2].server_id");
     }
 }

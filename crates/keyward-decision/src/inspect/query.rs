@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Unreadable};
 use super::name::{alike, lookalike, overrides};
-use super::place::Place;
+use super::place::FieldPath;
 use super::refuse;
 use super::value;
 use crate::catalog::operation::Operation;
@@ -116,9 +116,8 @@ pub fn facts(operation: &Operation, pairs: &[(String, String)]) -> Result<Facts,
     let mut facts = Facts::new();
     for field in &operation.query {
         let fact = match pairs.iter().find(|(name, _)| *name == field.name) {
-            Some((_, text)) => {
-                value::check_parameter(field, text, Place::Field(&Place::Root("query"), &field.name)).map_err(|u| refuse(Reason::QueryValue, u.detail))?
-            }
+            Some((_, text)) => value::check_parameter(field, text, FieldPath::Field(&FieldPath::Root("query"), &field.name))
+                .map_err(|u| refuse(Reason::QueryValue, u.detail))?,
             None if field.required => return Err(refuse(Reason::QueryMissing, format!("the query parameter `{}` is required", field.name))),
             None => value::default(field).filter(|_| !field.secret),
         };

@@ -3,7 +3,7 @@
 use super::facts::{Fact, Facts, Unreadable};
 use super::key;
 use super::name::lookalike;
-use super::place::Place;
+use super::place::FieldPath;
 use super::refuse;
 use super::text::{NAMED, is_identifier, is_uuid};
 use crate::catalog::schema::{Field, Shape, TextMeaning};
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// The first thing that does not fit, with its place; never with a value.
-pub fn check(shape: &Shape, value: &Value, place: Place) -> Result<Option<Fact>, Unreadable> {
+pub fn check(shape: &Shape, value: &Value, place: FieldPath) -> Result<Option<Fact>, Unreadable> {
     match (shape, value) {
         (Shape::Any, _) => Ok(None),
         (Shape::Either(shapes), _) if shapes.iter().any(|shape| check(shape, value, place).is_ok()) => Ok(None),
@@ -39,7 +39,7 @@ pub fn check(shape: &Shape, value: &Value, place: Place) -> Result<Option<Fact>,
         }
         (Shape::Array { element, min, max }, Value::Array(elements)) => {
             length(elements.len(), *min, *max, place, "elements")?;
-            let check = |(i, element_value)| check(element, element_value, Place::Element(&place, i));
+            let check = |(i, element_value)| check(element, element_value, FieldPath::Element(&place, i));
             let facts = elements.iter().enumerate().map(check).collect::<Result<Vec<_>, _>>()?;
             Ok(Some(Fact::List(facts.into_iter().flatten().collect())))
         }
@@ -50,13 +50,13 @@ pub fn check(shape: &Shape, value: &Value, place: Place) -> Result<Option<Fact>,
     }
 }
 
-fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>, place: Place) -> Result<Facts, Unreadable> {
+fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>, place: FieldPath) -> Result<Facts, Unreadable> {
     for name in object.keys().filter(|name| !fields.iter().any(|f| f.name == **name)) {
         unknown_field(fields, additional, name, place)?;
     }
     let mut facts = Facts::new();
     for field in fields {
-        let place = Place::Field(&place, &field.name);
+        let place = FieldPath::Field(&place, &field.name);
         let fact = match object.get(&field.name).filter(|value| !(field.null_is_absent && value.is_null())) {
             Some(value) => check(&field.shape, value, place).map_err(|wrong| if value.is_null() { null(wrong) } else { wrong })?,
             None if field.required => return Err(refuse(Reason::BodyMissingField, format!("`{place}` is required"))),
@@ -71,12 +71,12 @@ fn check_object(fields: &[Field], additional: bool, object: &Map<String, Value>,
 
 /// A field that the document does not name. One that a lenient binder would take for a documented one is
 /// refused even where others may occur.
-fn unknown_field(fields: &[Field], additional: bool, name: &str, place: Place) -> Result<(), Unreadable> {
+fn unknown_field(fields: &[Field], additional: bool, name: &str, place: FieldPath) -> Result<(), Unreadable> {
     let shown = printable(name);
     if let Some(near) = lookalike(fields.iter().map(|f| f.name.as_str()), name) {
         return Err(refuse(Reason::BodyLookalike, format!("`{place}.{shown}` can be taken for the documented `{near}`: write it exactly so, or leave it out")));
     }
-    if additional && matches!(place, Place::Root(_)) && names::is_credential_field(name) {
+    if additional && matches!(place, FieldPath::Root(_)) && names::is_credential_field(name) {
         let why = "can be taken for a credential, beside the one that was looked at: leave it out";
         return Err(refuse(Reason::BodyUnknownField, format!("`{place}.{shown}` {why}")));
     }
@@ -89,14 +89,14 @@ fn unknown_field(fields: &[Field], additional: bool, name: &str, place: Place) -
 
 /// The fact of the vendor's default for a field that the call leaves out.
 pub fn default(field: &Field) -> Option<Fact> {
-    check(&field.shape, field.default.as_ref()?, Place::Root(&field.name)).ok().flatten()
+    check(&field.shape, field.default.as_ref()?, FieldPath::Root(&field.name)).ok().flatten()
 }
 
 /// Checks the text of a parameter, which has no JSON type of its own.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_parameter(field: &Field, text: &str, place: Place) -> Result<Option<Fact>, Unreadable> {
+pub fn check_parameter(field: &Field, text: &str, place: FieldPath) -> Result<Option<Fact>, Unreadable> {
     let value = match field.shape {
         Shape::Integer { .. } => {
             // One spelling for one number: no sign, no leading zeros.
@@ -113,7 +113,7 @@ pub fn check_parameter(field: &Field, text: &str, place: Place) -> Result<Option
     check(&field.shape, &value, place).map(|fact| fact.filter(|_| !field.secret))
 }
 
-fn text_fact(meaning: &TextMeaning, text: &str, place: Place) -> Result<Fact, Unreadable> {
+fn text_fact(meaning: &TextMeaning, text: &str, place: FieldPath) -> Result<Fact, Unreadable> {
     match meaning {
         TextMeaning::Plain => Ok(Fact::Text(text.to_owned())),
         TextMeaning::Name if is_identifier(text) => Ok(Fact::Text(text.to_owned())),
@@ -138,7 +138,7 @@ fn range(min: i64, max: i64) -> String {
     }
 }
 
-fn length(count: usize, min: usize, max: usize, place: Place, unit: &str) -> Result<(), Unreadable> {
+fn length(count: usize, min: usize, max: usize, place: FieldPath, unit: &str) -> Result<(), Unreadable> {
     if count < min {
         return Err(refuse(Reason::BodyValue, format!("`{place}` must have at least {min} {unit}")));
     }
@@ -153,7 +153,7 @@ fn null(wrong: Unreadable) -> Unreadable {
     refuse(wrong.reason, format!("{}, and is null: leave it out", wrong.detail))
 }
 
-fn wrong_type(shape: &Shape, place: Place) -> Unreadable {
+fn wrong_type(shape: &Shape, place: FieldPath) -> Unreadable {
     refuse(Reason::BodyType, format!("`{place}` must be {}", wanted(shape)))
 }
 
@@ -187,14 +187,14 @@ mod tests {
     }
 
     fn reason(value: Value) -> (Reason, String) {
-        let fault = check(&shape(), &value, Place::Root("body")).unwrap_err();
+        let fault = check(&shape(), &value, FieldPath::Root("body")).unwrap_err();
         (fault.reason, fault.detail)
     }
 
     #[test]
     fn facts_have_defaults_and_no_secrets() {
         let value = json!({"keyScope": "READ", "title": "abc", "secret": "s", "at": "2026-12-31T00:00:00Z", "id": "0B2C9AD1-7f3e-4c5d-8e6f-a1b2c3d4e5f6"});
-        let Some(Fact::Record(facts)) = check(&shape(), &value, Place::Root("body")).unwrap() else { panic!("a record") };
+        let Some(Fact::Record(facts)) = check(&shape(), &value, FieldPath::Root("body")).unwrap() else { panic!("a record") };
         assert_eq!(facts.get("keyScope"), Some(&Fact::Choice { kind: "KeyScope".into(), value: "READ".into() }));
         assert_eq!(facts.get("force"), Some(&Fact::Flag(false)));
         assert!(matches!(facts.get("at"), Some(Fact::Time(_))));
@@ -241,7 +241,7 @@ mod tests {
             "list": {"type": "array", "items": {"type": "string"}}}});
         let read = |absent: &[&str], value: Value| {
             let doc = json!({"x-keyward-absent": absent, "s": schema});
-            check(&compile(&doc, "/s", "").unwrap(), &value, Place::Root("body")).map_err(|fault| (fault.reason, fault.detail))
+            check(&compile(&doc, "/s", "").unwrap(), &value, FieldPath::Root("body")).map_err(|fault| (fault.reason, fault.detail))
         };
         let all = json!({"name": "a", "force": null, "in": {"at": null}, "list": null});
         let Some(Fact::Record(facts)) = read(&["null-field"], all.clone()).unwrap() else { panic!("a record") };

@@ -10,10 +10,10 @@ use super::schema::{ANONYMOUS, SERVICE};
 use super::types::{self, Type};
 use crate::caller::{Caller, CallerKind};
 use crate::catalog::Target;
-use crate::catalog::operation::{Operation, Passing};
+use crate::catalog::operation::{Operation, Passthrough};
 use crate::inspect::facts::{CallFacts, Facts, Item, Resource};
 use cedar_policy::{AuthorizationError, Context, Entities, Entity, EntityId, EntityUid, PolicyId, PolicySet, Request, Response, RestrictedExpression};
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_core::reason::Reason;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,7 +65,7 @@ impl<'a> Asking<'a> {
         Self { action: &of.action, service: &of.service, acts: of.resource.is_some(), holder }
     }
 
-    fn passing(of: &'a Passing) -> Self {
+    fn passing(of: &'a Passthrough) -> Self {
         Self { action: &of.action, service: &of.service, acts: false, holder: None }
     }
 }
@@ -91,20 +91,20 @@ impl Bundle {
         };
         match &question.target {
             Target::Operation(operation, _) => self.judge_call(question, Asking::operation(operation), facts),
-            Target::Passing(passing) => self.judge_passing(question, passing, facts),
+            Target::Passthrough(passing) => self.judge_passing(question, passing, facts),
             Target::Unknown(unknown) => self.deny(unknown.reason, unknown.reason.meaning()),
         }
     }
 
     /// What passes is not read, so somebody known must answer for it, whatever the policies say.
-    fn judge_passing(&self, question: &Question, passing: &Passing, facts: &CallFacts) -> Decision {
+    fn judge_passing(&self, question: &Question, passing: &Passthrough, facts: &CallFacts) -> Decision {
         if question.caller.identity.is_none() {
             let (reason, message) = not_permitted(&question.caller, &passing.action);
             return self.deny(reason, &message);
         }
         let decision = self.judge_call(question, Asking::passing(passing), facts);
         match decision.verdict {
-            Verdict::Allow => Decision { reason: Reason::Passing, message: passing.why.clone(), ..decision },
+            Verdict::Allow => Decision { reason: Reason::Passthrough, message: passing.why.clone(), ..decision },
             Verdict::Deny => decision,
         }
     }
@@ -173,11 +173,11 @@ impl Bundle {
             return Err(format!("it acts on {resource}, but `{}` on {}", asking.action, action.resource));
         }
         let request = Request::new(principal.clone(), action.uid.clone(), resource.clone(), context, Some(&self.schema));
-        let request = request.map_err(|e| causes(&e))?;
+        let request = request.map_err(|e| error_chain(&e))?;
         let mut entities = vec![Entity::new_no_attrs(principal, groups), Entity::new_no_attrs(resource, holder.iter().cloned().collect())];
         entities.extend(holder.map(Entity::with_uid));
         // INVARIANT: always with the schema, and on top of the action's own entities: see `Action::entities`.
-        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| causes(&e))?;
+        let entities = action.entities.clone().add_entities(entities, Some(&self.schema)).map_err(|e| error_chain(&e))?;
         Ok(Asked { request, entities })
     }
 

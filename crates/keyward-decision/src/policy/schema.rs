@@ -6,7 +6,7 @@ use super::patterns::{Bound, Patterns};
 use super::types::{self, Attribute, Attributes, Names, Type};
 use crate::caller::{Assurance, Directory};
 use crate::catalog::Catalog;
-use crate::catalog::operation::{Operation, PASSING, Passing};
+use crate::catalog::operation::{Operation, PASSING, Passthrough};
 use crate::catalog::schema::{Field, Shape};
 use crate::catalog::source::{Source, Step};
 use crate::inspect::facts::KEY_ALGORITHMS;
@@ -125,7 +125,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A family of a service that passes: all of them are one action.
-    fn add_passing(&mut self, passing: &Passing) {
+    fn add_passing(&mut self, passing: &Passthrough) {
         let route = format!("{} (`x-keyward-passing`)", passing.template);
         let text = |name: &str| (name.to_owned(), Attribute { required: false, of: Type::Text });
         let path = Type::Record(passing.pattern.parameters().map(text).collect());

@@ -161,14 +161,14 @@ fn what_passes_needs_a_known_caller_and_a_policy_that_permits_it() {
     };
     let decide = |policies: &str, asked: &Question| outcome(&load(policies, "").unwrap().decide(asked));
     assert_eq!(decide(open, &ask("x", "", &[])), (Verdict::Deny, Reason::CallerUnknown));
-    assert_eq!(decide(open, &ask("x", "ci", &[])), (Verdict::Allow, Reason::Passing));
+    assert_eq!(decide(open, &ask("x", "ci", &[])), (Verdict::Allow, Reason::Passthrough));
     assert_eq!(decide(GRANT, &ask("x", "ci", &[])), (Verdict::Deny, Reason::NotPermitted));
     let passing = |more: &str| format!("@id(\"p\") @message(\"m\") permit (principal, action in Keyward::Action::\"passing\", resource);{more}");
-    assert_eq!(decide(&passing(""), &ask("x", "ci", &[])), (Verdict::Allow, Reason::Passing));
+    assert_eq!(decide(&passing(""), &ask("x", "ci", &[])), (Verdict::Allow, Reason::Passthrough));
     assert_eq!(decide(&passing(""), &ask("x", "", &[])), (Verdict::Deny, Reason::CallerUnknown));
     let forbid = r#"@id("f") @message("m") forbid (principal, action == Keyward::Action::"test.svc.passing", resource) when { context.path has thing && context.path.thing == "x" };"#;
     assert_eq!(decide(&passing(forbid), &ask("x/y", "ci", &[])), (Verdict::Deny, Reason::Forbidden));
-    assert_eq!(decide(&passing(forbid), &ask("z/y", "ci", &[])), (Verdict::Allow, Reason::Passing));
+    assert_eq!(decide(&passing(forbid), &ask("z/y", "ci", &[])), (Verdict::Allow, Reason::Passthrough));
     let decision = load(&passing(""), "").unwrap().decide(&ask("x", "ci", &[]));
     assert_eq!(decision.deciding.iter().map(|one| one.policy.as_str()).collect::<Vec<_>>(), ["p"]);
     for path in ["a%20b", "a.", "_a", "a%2Eb", "~a", "a+b", "a:b"] {

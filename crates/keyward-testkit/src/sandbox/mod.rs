@@ -157,7 +157,7 @@ impl Sandbox {
         let user = if discovery { String::new() } else { auth::authenticate(&self.settings, shape, &message, now)? };
         let (operation, path) = match target {
             Target::Operation(operation, path) => (operation, path),
-            Target::Passing(_) => return Ok(Success::Json(serde_json::json!({}))),
+            Target::Passthrough(_) => return Ok(Success::Json(serde_json::json!({}))),
             Target::Unknown(..) => return Err(Refused::at_front_door(404, "APIG.0101", "The API does not exist or has not been published in the environment")),
         };
         let body = match request.body() {

@@ -36,7 +36,7 @@ impl Reply {
     pub fn success(target: &Target, request_id: String, success: Success) -> Self {
         let answers = match target {
             Target::Operation(operation, _) => Some(&operation.answers),
-            Target::Passing(_) | Target::Unknown(..) => None,
+            Target::Passthrough(_) | Target::Unknown(..) => None,
         };
         let is_success = |status: &u16| (200..300).contains(status);
         let documented = answers.and_then(|answers| answers.iter().find_map(|(status, answer)| Some((status.parse().ok().filter(is_success)?, answer))));

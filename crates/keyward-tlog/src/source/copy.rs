@@ -1,7 +1,7 @@
 //! A copy of a tiled log: a folder in the layout in which its resources are served.
 
 use super::{Resources, Runs, Source, Tombstone, absent_of, bundles, tile_of};
-use crate::kept::Past;
+use crate::checkpoint_store::HistoricCheckpoint;
 use crate::key::LogKey;
 use crate::layout::{CHECKPOINT, Resource};
 use crate::note::Signed;
@@ -63,7 +63,7 @@ impl Source for Copy {
         Ok(None)
     }
 
-    fn history(&self) -> io::Result<Vec<Past>> {
+    fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {
         Ok(Vec::new())
     }
 

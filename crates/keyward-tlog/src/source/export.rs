@@ -1,7 +1,7 @@
 //! An export: exchanges as JSON lines, each record byte for byte beside its place in the trail.
 
 use super::{Recorded, Run, Runs, Source, Tombstone};
-use crate::kept::Past;
+use crate::checkpoint_store::HistoricCheckpoint;
 use crate::key::LogKey;
 use crate::tree::Tiles;
 use anyhow::{Context, bail};
@@ -116,7 +116,7 @@ impl Source for Export {
         Ok(None)
     }
 
-    fn history(&self) -> io::Result<Vec<Past>> {
+    fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {
         Ok(Vec::new())
     }
 

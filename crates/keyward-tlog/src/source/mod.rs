@@ -7,7 +7,7 @@ mod export;
 pub use copy::Copy;
 pub use export::{Export, records_of_line};
 
-use super::kept::Past;
+use super::checkpoint_store::HistoricCheckpoint;
 use super::key::LogKey;
 use super::layout::{ABSENT, AbsentLine, BUNDLE_RECORDS, LEFT, LeftLine, Resource, entries};
 use super::tree::{TILE_WIDTH, Tiles};
@@ -104,7 +104,7 @@ pub trait Source: Tiles {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn history(&self) -> io::Result<Vec<Past>>;
+    fn history(&self) -> io::Result<Vec<HistoricCheckpoint>>;
 
     /// The keys that it says have signed, in the order of their use.
     ///

@@ -9,12 +9,12 @@
 //! What is known to be gone from the trail is passed, unless a cursor points there: whoever holds it waits for just those
 //! records, and is told. The event that tells of them comes in its turn.
 
-pub mod form;
+pub mod format;
 
-use self::form::RecordForm;
+use self::format::ExportFormat;
 use crate::exchange::{Exchange, Part};
 use crate::filter::{Filter, FilterError, Question};
-use crate::query::present;
+use crate::query::render;
 use crate::query::{QueryError, Reader};
 use crate::tombstone::skip_tombstones;
 use keyward_core::clock::{AuditId, Timestamp};
@@ -47,7 +47,7 @@ struct Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// In which form.
-    pub form: RecordForm,
+    pub form: ExportFormat,
     /// Which exchanges. The empty filter takes everything, the gateway's own events too.
     pub filter: Filter,
     /// From where on.
@@ -116,13 +116,13 @@ impl Export {
     /// # Errors
     /// When a parameter is unknown or wrong.
     pub fn read(pairs: &[(String, String)]) -> Result<(Self, bool), ExportError> {
-        let mut export = Self { form: RecordForm::Ndjson, filter: Filter::default(), start: Start::Oldest, follow: false };
+        let mut export = Self { form: ExportFormat::Ndjson, filter: Filter::default(), start: Start::Oldest, follow: false };
         let mut numbered = false;
         let wrong = |name, value: &str, allowed| ExportError::Parameter { name, value: value.to_owned(), allowed };
         let flag = |name, value: &str| value.parse().map_err(|_| wrong(name, value, "`true` or `false`"));
         for (name, value) in pairs {
             match name.as_str() {
-                "form" => export.form = RecordForm::parse(value).ok_or_else(|| wrong("form", value, RecordForm::NAMES))?,
+                "form" => export.form = ExportFormat::parse(value).ok_or_else(|| wrong("form", value, ExportFormat::NAMES))?,
                 "cursor" if value == "end" => export.start = Start::End,
                 "cursor" => export.start = Start::At(value.parse().map_err(|_| wrong("cursor", value, "the number of a record, or `end`"))?),
                 "follow" => export.follow = flag("follow", value)?,
@@ -244,7 +244,7 @@ impl Exporter {
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
         let exporter = Self {
             question: export.filter.at(now),
-            records: all && export.form == RecordForm::Ndjson,
+            records: all && export.form == ExportFormat::Ndjson,
             all,
             since,
             until,
@@ -363,7 +363,7 @@ impl Exporter {
             Kind::Refused | Kind::Event => wanted.then(|| self.reader.exchange(Part::new(seq, entry), entry.id, None)),
             Kind::Answer => match self.open.take(&entry.id, &self.reader)? {
                 Some(request) => Some(self.reader.exchange(request, entry.id, Some(Part::new(seq, entry)))),
-                None if wanted && self.all && self.export.form == RecordForm::Exchange => return self.answer_alone(seq, entry).map(Some),
+                None if wanted && self.all && self.export.form == ExportFormat::Exchange => return self.answer_alone(seq, entry).map(Some),
                 None => None,
             },
         };
@@ -377,7 +377,7 @@ impl Exporter {
     fn answer_alone(&self, seq: u64, entry: &Entry) -> Result<Line, ExportError> {
         let mut answer = Part::new(seq, entry);
         answer.content = self.reader.store().content(seq).map_err(QueryError::from)?;
-        let bytes = present::answer_json(entry.id, &answer).into_bytes();
+        let bytes = render::answer_json(entry.id, &answer).into_bytes();
         Ok(Line { next: self.next, id: entry.id, kind: entry.kind, time: entry.time, bytes: [&bytes[..], b"\n"].concat() })
     }
 
@@ -399,7 +399,7 @@ impl Exporter {
         if !self.all && !self.question.matches(&mut exchange, |seq| store.content(seq)).map_err(QueryError::from)? {
             return Ok(None);
         }
-        if self.export.form == RecordForm::Exchange {
+        if self.export.form == ExportFormat::Exchange {
             self.reader.load_content(&mut exchange).map_err(QueryError::from)?;
         }
         let mut bytes = Vec::new();

@@ -76,7 +76,7 @@ impl Writer {
     }
 }
 
-fn export(form: RecordForm, filter: &[(&str, &str)]) -> Export {
+fn export(form: ExportFormat, filter: &[(&str, &str)]) -> Export {
     Export { form, filter: Filter::parse(filter.iter().copied()).unwrap(), start: Start::Oldest, follow: false }
 }
 
@@ -110,7 +110,7 @@ proptest! {
         let (reader, entries, _) = writer.reader();
         let wanted: Vec<_> = entries.iter().map(|entry| [entry.leaf.as_ref(), b"\n"].concat()).collect();
         for (bounds, cut) in [(BOUNDS, false), (SMALL, false), (SMALL, true)] {
-            let lines = lines(&reader, &export(RecordForm::Ndjson, &[]), bounds, cut);
+            let lines = lines(&reader, &export(ExportFormat::Ndjson, &[]), bounds, cut);
             prop_assert_eq!(lines.iter().map(|line| line.bytes.clone()).collect::<Vec<_>>(), wanted.clone());
             prop_assert_eq!(lines.iter().map(|line| line.next).collect::<Vec<_>>(), (1..=wanted.len() as u64).collect::<Vec<_>>());
         }
@@ -126,7 +126,7 @@ proptest! {
             &[("caller", "a")][..], &[("outcome", "failed")], &[("outcome", "open")], &[("decision", "deny")], &[("event", "started")],
             &[("caller", "a"), ("since", "1970-01-01T00:17:00Z"), ("until", "1970-01-01T00:17:40Z")],
         ] {
-            let export = export(RecordForm::Exchange, filter);
+            let export = export(ExportFormat::Exchange, filter);
             let mut wanted: Vec<_> = reader.query(&export.filter, PAGE_EXCHANGES_MAX, None).unwrap().exchanges.iter().map(|exchange| exchange.id).collect();
             wanted.sort();
             for bounds in [BOUNDS, SMALL] {
@@ -145,7 +145,7 @@ proptest! {
         writer.write(&steps, 4);
         let open = writer.open.clone();
         let (reader, entries, end) = writer.reader();
-        let follow = Export { follow: true, ..export(RecordForm::Exchange, &[]) };
+        let follow = Export { follow: true, ..export(ExportFormat::Exchange, &[]) };
         let (mut found, mut restarts): (Vec<Line>, _) = (vec![], restarts.into_iter());
         let (mut exporter, mut left) = (Exporter::new(reader.clone(), follow.clone()).unwrap(), restarts.next());
         loop {
@@ -189,7 +189,7 @@ fn trail_of(dir: &Path, records: Range<u64>) -> Reader {
 fn what_is_missing_is_said_and_never_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let reader = trail_of(dir.path(), 4..10);
-    let at = |start| Exporter::new(reader.clone(), Export { start, ..export(RecordForm::Ndjson, &[]) });
+    let at = |start| Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, &[]) });
     assert_eq!(at(Start::Oldest).unwrap().step().unwrap().lines.len(), 6);
     assert_eq!(at(Start::At(5)).unwrap().step().unwrap().lines.len(), 5);
     assert_eq!(at(Start::At(10)).unwrap().step().unwrap().state, State::Ended);
@@ -203,7 +203,7 @@ fn what_is_missing_is_said_and_never_passed_over() {
 #[test]
 fn an_export_survives_its_url() {
     for start in [Start::Oldest, Start::At(7), Start::End] {
-        let export = Export { start, follow: true, ..export(RecordForm::Cadf, &[("decision", "deny"), ("request.call.path", "/a b&c")]) };
+        let export = Export { start, follow: true, ..export(ExportFormat::Cadf, &[("decision", "deny"), ("request.call.path", "/a b&c")]) };
         let target = export.target();
         let (path, query) = target.split_once('?').unwrap();
         assert_eq!((path, Export::read(&serde_urlencoded::from_str::<Vec<_>>(query).unwrap()).unwrap()), (EXPORT, (export, true)));
@@ -223,7 +223,7 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     store.seal().unwrap();
     let store = Arc::new(store);
     let reader = Reader::over_shared(store.clone(), 300);
-    let at = |start, filter| Exporter::new(reader.clone(), Export { start, ..export(RecordForm::Ndjson, filter) }).unwrap();
+    let at = |start, filter| Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, filter) }).unwrap();
     let mut begun = at(Start::At(60), &[]);
     begun.bounds = Bounds { step_records: 4, ..BOUNDS };
     let mut waiting = at(Start::At(64), &[]);
@@ -231,13 +231,13 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     let numbers = |lines: Vec<Line>| lines.iter().map(|line| std::str::from_utf8(&line.bytes).unwrap().trim().parse().unwrap()).collect::<Vec<u64>>();
     let left: Vec<_> = (64..128).chain(256..300).collect();
     for (bounds, cut) in [(BOUNDS, false), (SMALL, false), (SMALL, true)] {
-        let lines = lines(&reader, &export(RecordForm::Ndjson, &[]), bounds, cut);
+        let lines = lines(&reader, &export(ExportFormat::Ndjson, &[]), bounds, cut);
         assert!(lines.iter().all(|line| !(128..256).contains(&line.next)));
         assert_eq!(numbers(lines), left);
     }
     assert_eq!(numbers(waiting.step().unwrap().lines), left, "what it stood before is there");
     let refused =
-        |start, filter: &[_]| Exporter::new(reader.clone(), Export { start, ..export(RecordForm::Ndjson, filter) }).err().map(|error| error.to_string());
+        |start, filter: &[_]| Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, filter) }).err().map(|error| error.to_string());
     for start in [Start::At(5), Start::At(128), Start::At(255)] {
         let gone = refused(start, &[]).unwrap();
         assert!(gone.contains("are in the trail no longer, record 299 tells why: to go on without them, begin at record"), "{gone}");
@@ -286,7 +286,7 @@ fn what_waits_for_its_answer_is_needed() {
     let mut writer = Writer::new(dir.path());
     writer.write(&[Step::Forwarded, Step::Refused, Step::Forwarded, Step::Answer(0), Step::Event], 2);
     let reader = writer.reader().0;
-    for (form, needed) in [(RecordForm::Exchange, 2), (RecordForm::Ndjson, 5)] {
+    for (form, needed) in [(ExportFormat::Exchange, 2), (ExportFormat::Ndjson, 5)] {
         let mut exporter = Exporter::new(reader.clone(), Export { follow: true, ..export(form, &[]) }).unwrap();
         exporter.step().unwrap();
         assert_eq!((exporter.next(), exporter.needed()), (5, needed), "{form:?}");

@@ -1,7 +1,7 @@
 //! One condition on an exchange: a name, a comparison and a value, read strictly. A name or a value that cannot match
 //! anything is an error that says what is allowed.
 
-use super::field::{Field, Place};
+use super::field::{Field, RecordPart};
 use super::moment::{Span, TIMES, When};
 use crate::exchange::{Exchange, Part};
 use keyward_core::alike;
@@ -169,7 +169,7 @@ impl Test {
         match self {
             Self::Field(field, Match::Exact(text) | Match::Prefix(text)) => {
                 let mut places = field.places().peekable();
-                (places.peek().is_some() && places.all(|place| place == Place::Request)).then(|| escaped(text))
+                (places.peek().is_some() && places.all(|place| place == RecordPart::Request)).then(|| escaped(text))
             }
             Self::Field(_, Match::Net(..) | Match::Number(_)) | Self::Since(_) | Self::Until(_) | Self::Seq(_) | Self::Id(_) | Self::Secret(_) => None,
         }

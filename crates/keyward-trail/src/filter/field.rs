@@ -44,20 +44,20 @@ enum Kind {
 /// array goes into each of its elements. A name that holds a dot cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Path {
-    place: Place,
+    place: RecordPart,
     steps: Vec<String>,
 }
 
 /// Where a path begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum RecordPart {
     Request,
     RequestContent,
     Answer,
     AnswerContent,
 }
 
-impl Place {
+impl RecordPart {
     /// How a path into it begins.
     pub(crate) fn prefix(self) -> &'static str {
         Self::ALL.iter().find(|(_, place)| *place == self).map_or("", |(prefix, _)| prefix)
@@ -100,21 +100,21 @@ impl Field {
 
     /// Whether bodies must be read to know its values.
     pub fn needs_content(&self) -> bool {
-        self.places().any(|place| matches!(place, Place::RequestContent | Place::AnswerContent))
+        self.places().any(|place| matches!(place, RecordPart::RequestContent | RecordPart::AnswerContent))
     }
 
     fn is_source(&self) -> bool {
-        matches!(&self.0, Kind::Paths(paths) if matches!(paths.as_slice(), [Path { place: Place::Request, steps }] if steps == &["source", "address"]))
+        matches!(&self.0, Kind::Paths(paths) if matches!(paths.as_slice(), [Path { place: RecordPart::Request, steps }] if steps == &["source", "address"]))
     }
 
     /// Where its values stand; none when they are computed.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = RecordPart> {
         let paths: &[Path] = if let Kind::Paths(paths) = &self.0 { paths } else { &[] };
         paths.iter().map(|path| path.place)
     }
 
     /// Where it begins and the path from there, when it is one path.
-    pub(crate) fn path(&self) -> Option<(Place, String)> {
+    pub(crate) fn path(&self) -> Option<(RecordPart, String)> {
         match &self.0 {
             Kind::Paths(paths) => match paths.as_slice() {
                 [only] => Some((only.place, only.steps.join("."))),
@@ -183,7 +183,7 @@ fn project(resource: &Value) -> Option<&str> {
 
 impl Path {
     fn parse(text: &str) -> Option<Self> {
-        let (prefix, place) = Place::ALL.into_iter().find(|(prefix, _)| text.starts_with(prefix))?;
+        let (prefix, place) = RecordPart::ALL.into_iter().find(|(prefix, _)| text.starts_with(prefix))?;
         let steps: Vec<_> = text.strip_prefix(prefix)?.split('.').map(str::to_owned).collect();
         let whole_body = steps == ["content"];
         (!whole_body && steps.iter().all(|step| !step.is_empty())).then_some(Self { place, steps })
@@ -192,10 +192,10 @@ impl Path {
     fn values(&self, exchange: &Exchange, values: &mut Vec<String>) {
         let answer = exchange.answer.as_ref();
         match self.place {
-            Place::Request => collect(&exchange.request.json, &self.steps, values),
-            Place::Answer => collect(answer.map_or(&Value::Null, |answer| &answer.json), &self.steps, values),
-            Place::RequestContent => collect(&exchange.request.content_json().unwrap_or_default(), &self.steps, values),
-            Place::AnswerContent => collect(&answer.and_then(|answer| answer.content_json()).unwrap_or_default(), &self.steps, values),
+            RecordPart::Request => collect(&exchange.request.json, &self.steps, values),
+            RecordPart::Answer => collect(answer.map_or(&Value::Null, |answer| &answer.json), &self.steps, values),
+            RecordPart::RequestContent => collect(&exchange.request.content_json().unwrap_or_default(), &self.steps, values),
+            RecordPart::AnswerContent => collect(&answer.and_then(|answer| answer.content_json()).unwrap_or_default(), &self.steps, values),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The notary: what makes of a running trail a transparency log. It signs the tree's head every second when it has grown, as a
 //! checkpoint over durable records only, and serves tiles and records in the layout of C2SP's tiled logs.
 //!
-//! A start is held to what was signed before ([`start`]); whoever carries checkpoints off the host takes them from the
-//! [`board`]. The modules stand from the newest checkpoint outwards; a module imports only from lines above its own.
+//! A start is held to what was signed before ([`continuity`]); whoever carries checkpoints off the host takes them from the
+//! [`latest`]. The modules stand from the newest checkpoint outwards; a module imports only from lines above its own.
 
-pub mod board;
-pub mod start;
+pub mod latest;
+pub mod continuity;
 mod signing;
 mod serve;
 
@@ -15,13 +15,13 @@ pub use serve::Served;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use board::{Board, Stage};
-use keyward_tlog::kept::Kept;
+use continuity::Opened;
+use keyward_tlog::checkpoint_store::CheckpointStore;
 use keyward_tlog::key::LogKey;
 use keyward_tlog::note::Signed;
 use keyward_tlog::tree::Levels;
+use latest::{Latest, Lifecycle};
 use signing::Signing;
-use start::Opened;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,9 +31,9 @@ use std::time::Duration;
 pub struct Notary {
     store: Arc<dyn Store>,
     levels: Arc<Levels>,
-    board: Arc<Board>,
+    board: Arc<Latest>,
     key: LogKey,
-    kept: Kept,
+    kept: CheckpointStore,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -86,7 +86,7 @@ impl Notary {
     }
 
     /// The newest checkpoint.
-    pub fn board(&self) -> &Arc<Board> {
+    pub fn board(&self) -> &Arc<Latest> {
         &self.board
     }
 
@@ -96,7 +96,7 @@ impl Notary {
     }
 
     /// The checkpoints on disk.
-    pub fn kept(&self) -> &Kept {
+    pub fn kept(&self) -> &CheckpointStore {
         &self.kept
     }
 
@@ -107,13 +107,13 @@ impl Notary {
 
     /// Signs what is durable by now, and ends. Call it when the journal is closed.
     pub fn close(&self) {
-        self.board.advance(Stage::Closing);
+        self.board.advance(Lifecycle::Closing);
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
             && thread.join().is_err()
         {
             tracing::error!("the notary did not end in order");
         }
-        self.board.advance(Stage::Closed);
+        self.board.advance(Lifecycle::Closed);
     }
 }
 
@@ -133,8 +133,8 @@ fn record(journal: &Journal, opened: &Opened) -> Result<u64, JournalError> {
 }
 
 /// The board, with what was signed before this run.
-fn shown(opened: &Opened) -> Arc<Board> {
-    let board = Board::default();
+fn shown(opened: &Opened) -> Arc<Latest> {
+    let board = Latest::default();
     let Some(newest) = &opened.newest else { return Arc::new(board) };
     let parse = |note: &[u8]| Signed::parse(note).ok().map(Arc::new);
     if let Some(newest) = parse(&newest.bytes()) {

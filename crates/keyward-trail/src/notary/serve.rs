@@ -108,7 +108,9 @@ impl Notary {
     /// # Errors
     /// When they cannot be read.
     pub fn history(&self) -> io::Result<String> {
-        let line = |past: keyward_tlog::kept::Past| serde_json::json!({"time": past.time, "why": past.why, "note": past.note}).to_string() + "\n";
+        let line = |past: keyward_tlog::checkpoint_store::HistoricCheckpoint| {
+            serde_json::json!({"time": past.time, "why": past.why, "note": past.note}).to_string() + "\n"
+        };
         Ok(self.kept.history()?.into_iter().map(line).collect())
     }
 

@@ -3,14 +3,14 @@
 //! It never holds up the journal's writer: it is handed hashes and reads the store. When the disk fails it, it opens its
 //! files anew at the last checkpoint, and metrics tell how far behind it is.
 
-use super::board::{Board, Stage};
-use super::start::{Gone, StartError, catch_up};
+use super::continuity::{Gone, StartError, catch_up};
+use super::latest::{Latest, Lifecycle};
 use crate::journal::feed::Feed;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
-use keyward_tlog::kept::{Kept, Why};
+use keyward_core::error_chain::error_chain;
+use keyward_tlog::checkpoint_store::{CheckpointStore, Why};
 use keyward_tlog::key::SigningKey;
 use keyward_tlog::note::Signed;
 use keyward_tlog::tree::{self, Levels, Tree};
@@ -28,11 +28,11 @@ pub(super) struct Signing {
     pub store: Arc<dyn Store>,
     pub durable: Arc<AtomicU64>,
     pub feed: Arc<Feed>,
-    pub kept: Kept,
+    pub kept: CheckpointStore,
     pub key: SigningKey,
     /// Signs together with `key` until a checkpoint covers this many records.
     pub endorsed_until: Option<(SigningKey, u64)>,
-    pub board: Arc<Board>,
+    pub board: Arc<Latest>,
     pub metrics: Arc<Metrics>,
     pub every: Duration,
     /// `None` after a failure, until it could be opened anew.
@@ -51,13 +51,13 @@ impl Signing {
     pub fn run(mut self) {
         let mut said = String::new();
         loop {
-            let closing = self.board.stage() >= Stage::Closing;
+            let closing = self.board.stage() >= Lifecycle::Closing;
             match self.tick(closing) {
                 Ok(()) => said.clear(),
                 Err(error) => {
                     self.tree = None;
                     self.metrics.checkpoint_failures.with_label_values(&["tree"]).inc();
-                    let words = causes(&error);
+                    let words = error_chain(&error);
                     if words != said {
                         tracing::error!(error = %words, "no checkpoint could be signed; the notary tries again, records are taken all the same");
                         said = words;
@@ -67,7 +67,7 @@ impl Signing {
             if closing {
                 return;
             }
-            self.board.sleep(self.every, Stage::Closing);
+            self.board.sleep(self.every, Lifecycle::Closing);
         }
     }
 
@@ -77,7 +77,7 @@ impl Signing {
             self.metrics.checkpoint_behind_records.set(0);
             return Ok(());
         }
-        let failed = |what: &str, error: &dyn std::error::Error| StartError::Io { what: what.to_owned(), source: std::io::Error::other(causes(error)) };
+        let failed = |what: &str, error: &dyn std::error::Error| StartError::Io { what: what.to_owned(), source: std::io::Error::other(error_chain(error)) };
         let root = tree::root(&*self.levels, size).map_err(|e| failed("the tree", &e))?;
         let endorsing = self.endorsed_until.as_ref().map(|(old, _)| old);
         let keys: Vec<_> = std::iter::once(&self.key).chain(endorsing).collect();

@@ -1,6 +1,6 @@
 //! Questions to the trail and their answers as text: the same from a running gateway and from a stopped one's folder.
 
-use super::present;
+use super::render;
 use crate::filter::{Filter, FilterError};
 use crate::query::{Cursor, PAGE_EXCHANGES_MAX, QueryError, Reader, no_exchange};
 use crate::tombstone::{Tombstone, joined};
@@ -219,28 +219,28 @@ impl Ask {
     }
 
     fn text(&self, reader: &Reader, form: Form, warnings: &[String]) -> Result<String, AskError> {
-        let beside = |gone: &[Tombstone]| present::warnings_table(warnings) + &present::gone_table(gone);
+        let beside = |gone: &[Tombstone]| render::warnings_table(warnings) + &render::gone_table(gone);
         match self {
             Self::Exchanges { filter, limit, cursor } => {
                 let (page, gone) = (reader.query(filter, *limit, *cursor)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::table(&page, width) + &beside(&gone),
-                    Form::Json => present::page_json(&page, &gone, warnings) + "\n",
-                    Form::Ndjson => present::page_ndjson(&page),
+                    Form::Table(width) => render::table(&page, width) + &beside(&gone),
+                    Form::Json => render::page_json(&page, &gone, warnings) + "\n",
+                    Form::Ndjson => render::page_ndjson(&page),
                 })
             }
             Self::Counts { filter, by } => {
                 let (counts, gone) = (reader.count(filter, by.as_deref())?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::counts_table(&counts, by.as_deref(), width) + &beside(&gone),
-                    Form::Json | Form::Ndjson => format!("{}\n", present::counts_json(&counts, &gone, warnings)),
+                    Form::Table(width) => render::counts_table(&counts, by.as_deref(), width) + &beside(&gone),
+                    Form::Json | Form::Ndjson => format!("{}\n", render::counts_json(&counts, &gone, warnings)),
                 })
             }
             Self::Histogram { filter, step } => {
                 let (histogram, gone) = (reader.histogram(filter, step)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => present::histogram_table(&histogram, width) + &beside(&gone),
-                    Form::Json | Form::Ndjson => format!("{}\n", present::histogram_json(&histogram, &gone, warnings)),
+                    Form::Table(width) => render::histogram_table(&histogram, width) + &beside(&gone),
+                    Form::Json | Form::Ndjson => format!("{}\n", render::histogram_json(&histogram, &gone, warnings)),
                 })
             }
             Self::Exchange(id) => {
@@ -248,8 +248,8 @@ impl Ask {
                     return Err(AskError::Missing { id: *id, gone: reader.gone_about(*id).map_err(QueryError::from)? });
                 };
                 Ok(match form {
-                    Form::Table(_) => present::show(&exchange),
-                    Form::Json | Form::Ndjson => present::exchange_json(&exchange) + "\n",
+                    Form::Table(_) => render::show(&exchange),
+                    Form::Json | Form::Ndjson => render::exchange_json(&exchange) + "\n",
                 })
             }
         }

@@ -6,7 +6,7 @@ use super::{QueryError, Reader};
 use crate::exchange::Exchange;
 use crate::filter::condition::{Match, Test};
 use crate::filter::expression::Expression;
-use crate::filter::field::{Field, Place};
+use crate::filter::field::{Field, RecordPart};
 use crate::filter::{Filter, Question};
 use crate::index;
 use crate::store::StoreError;
@@ -136,7 +136,7 @@ impl Reader {
                 self.load_content(&mut exchange)?;
             }
             values.extend(field.values(&exchange));
-            let part = if matches!(place, Place::Request | Place::RequestContent) { Some(&exchange.request) } else { exchange.answer.as_ref() };
+            let part = if matches!(place, RecordPart::Request | RecordPart::RequestContent) { Some(&exchange.request) } else { exchange.answer.as_ref() };
             if values.is_empty()
                 && let Some(part) = part
             {

@@ -11,7 +11,7 @@ mod gone;
 mod histogram;
 pub mod known;
 mod plan;
-pub mod present;
+pub mod render;
 mod scan;
 
 use self::known::Names;

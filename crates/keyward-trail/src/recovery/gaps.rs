@@ -2,7 +2,7 @@
 
 use super::candidates::Candidates;
 use crate::segment::Sealed;
-use crate::tombstone::{Tombstone, Why, told};
+use crate::tombstone::{Removal, Tombstone, told};
 use keyward_record::{Entry, Event, Kind};
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ impl Told {
 
     /// What was pruned.
     pub(super) fn pruned(&self) -> impl Iterator<Item = Range<u64>> {
-        self.absent.iter().filter(|absent| absent.why == Why::Pruned).map(Tombstone::range)
+        self.absent.iter().filter(|absent| absent.why == Removal::Pruned).map(Tombstone::range)
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn explained(gap: &Range<u64>, known: &[Tombstone], told_by: u64) -> 
             Some(absent) => Tombstone { first_seq: next, end: absent.end.min(gap.end), ..*absent },
             None => {
                 let end = known.iter().map(|absent| absent.first_seq).filter(|first| *first > next).min().unwrap_or(gap.end).min(gap.end);
-                Tombstone { first_seq: next, end, why: Why::Lost, told_by }
+                Tombstone { first_seq: next, end, why: Removal::Lost, told_by }
             }
         };
         next = part.end;

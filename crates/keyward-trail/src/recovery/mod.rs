@@ -14,7 +14,7 @@ mod survey;
 use self::commit::Decided;
 pub use self::commit::{Founding, Lock, restored};
 use crate::store::StoreError;
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_record::LeafHash;
 use keyward_record::event::By;
 use std::io;
@@ -130,8 +130,8 @@ pub fn recover<T: SignedTree>(
     accept: Accept,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Report, RecoveryError> {
-    let untouched = |error: &dyn std::error::Error| RecoveryError::Untouched(causes(error));
-    let unended = |error: StoreError| RecoveryError::Unended(causes(&error));
+    let untouched = |error: &dyn std::error::Error| RecoveryError::Untouched(error_chain(error));
+    let unended = |error: StoreError| RecoveryError::Unended(error_chain(&error));
     let lock = Lock::take(dir)?;
     if let Some(decided) = Decided::read(dir)? {
         // An earlier run has decided.

@@ -8,7 +8,7 @@ use super::{Report, SignedTree};
 use crate::segment::dictionary::Dictionaries;
 use crate::segment::{SEGMENT_RECORDS, Sealed};
 use crate::store::{Batch, StoreError};
-use crate::tombstone::{Tombstone, Why};
+use crate::tombstone::{Removal, Tombstone};
 use crate::wal;
 use keyward_record::event::{By, Salvaged, Span};
 use keyward_record::{Entry, Event, leaf_hash};
@@ -68,7 +68,7 @@ pub(super) fn examine(dir: &Path, tree: &dyn SignedTree, report: &mut Report, pr
     report.found_again = found.entries.len() as u64;
     let absent: Vec<_> = gaps(&sealed, &found, end).iter().flat_map(|gap| explained(gap, &told.absent, end)).collect();
     report.lost = absent.iter().filter(|absent| absent.told_by == end).map(Tombstone::range).collect();
-    report.lost_before = absent.iter().filter(|absent| absent.why == Why::Lost && absent.told_by != end).map(Tombstone::range).collect();
+    report.lost_before = absent.iter().filter(|absent| absent.why == Removal::Lost && absent.told_by != end).map(Tombstone::range).collect();
     report.bodies_lost = found.without_body();
     report.notes.extend(told.bodies_lost.iter().map(|(seq, count)| format!("record {seq} tells of an earlier salvage, which has lost {count} bodies")));
     let unusable = unusable.into_iter().map(|(number, _)| number).collect();

@@ -5,7 +5,7 @@ use super::candidates::{Candidates, Places};
 use super::gaps::{between, explained, gaps};
 use super::*;
 use crate::segment::{FileDigest, Sealed};
-use crate::tombstone::{Tombstone, Why, told};
+use crate::tombstone::{Removal, Tombstone, told};
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Entry, Event, Kind, leaf_hash};
 
@@ -61,8 +61,8 @@ fn a_gap_is_what_no_segment_has_and_was_not_found_again() {
 
 #[test]
 fn what_a_record_tells_of_is_not_lost_now() {
-    let pruned = Tombstone { first_seq: 0, end: 8, why: Why::Pruned, told_by: 40 };
-    let lost = |first_seq, end| Tombstone { first_seq, end, why: Why::Lost, told_by: 50 };
+    let pruned = Tombstone { first_seq: 0, end: 8, why: Removal::Pruned, told_by: 40 };
+    let lost = |first_seq, end| Tombstone { first_seq, end, why: Removal::Lost, told_by: 50 };
     assert_eq!(explained(&(2..12), &[pruned], 50), [Tombstone { first_seq: 2, ..pruned }, lost(8, 12)]);
     assert_eq!(explained(&(10..12), &[pruned], 50), [lost(10, 12)]);
     let later = Tombstone { first_seq: 14, end: 16, ..pruned };
@@ -73,7 +73,7 @@ fn what_a_record_tells_of_is_not_lost_now() {
 fn only_a_record_before_which_they_stood_tells_of_them() {
     let tells = |seq, leaf: &str| Event::of_leaf(leaf.as_bytes()).iter().flat_map(|event| told(seq, event)).collect::<Vec<_>>();
     let pruned = r#"{"event":"records-pruned","detail":{"records":[{"first":0,"last":9},{"first":90,"last":200},{"first":5,"last":4}]}}"#;
-    assert_eq!(tells(100, pruned), [Tombstone { first_seq: 0, end: 10, why: Why::Pruned, told_by: 100 }]);
+    assert_eq!(tells(100, pruned), [Tombstone { first_seq: 0, end: 10, why: Removal::Pruned, told_by: 100 }]);
     assert_eq!(tells(100, r#"{"event":"started","detail":{"records":[{"first":0,"last":9}]}}"#), []);
 }
 

@@ -6,8 +6,8 @@ use crate::query::{PAGE_EXCHANGES_MAX, QueryError, Reader, no_exchange};
 use crate::retention::{Holds, Retention};
 use crate::store::StoreError;
 use crate::tiered::TieredStore;
-use keyward_core::causes::causes;
 use keyward_core::clock::{AuditId, Timestamp};
+use keyward_core::error_chain::error_chain;
 use keyward_record::event::{By, Span};
 use keyward_record::{Event, EventName};
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,8 @@ impl Erasure {
 
 /// Ends the erasures that are on record and were not ended, because a gateway died meanwhile. For whoever starts it.
 pub fn end_begun(retention: &Retention) {
-    let failed = |error: ErasureError| tracing::error!(error = causes(&error), "an erasure that was recorded and not ended cannot be ended: ask for it again");
+    let failed =
+        |error: ErasureError| tracing::error!(error = error_chain(&error), "an erasure that was recorded and not ended cannot be ended: ask for it again");
     let journal = retention.journal();
     let begun = retention.holds().map_err(|error| ErasureError::Conflict(error.to_string())).and_then(|holds| Ok((holds, told(&Reader::of(journal))?)));
     match begun {

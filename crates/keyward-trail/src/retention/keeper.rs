@@ -1,8 +1,8 @@
 //! The thread that prunes, for as long as a gateway runs.
 
 use super::{Holds, Plan, Retention, RetentionError};
-use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
+use keyward_core::error_chain::error_chain;
 use keyward_record::Event;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,7 @@ fn look(retention: &Retention, known: &mut Option<Holds>) {
         Ok(_) => (),
         Err(error) => {
             retention.metrics.prune_failures.inc();
-            tracing::error!(error = causes(&error), "the trail was not pruned");
+            tracing::error!(error = error_chain(&error), "the trail was not pruned");
         }
     }
 }

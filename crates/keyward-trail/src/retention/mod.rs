@@ -18,9 +18,9 @@ use crate::metrics::Metrics;
 use crate::query::{PAGE_EXCHANGES_MAX, QueryError, Reader};
 use crate::store::{Store, StoreError};
 use crate::tiered::{About, TieredStore, retold};
-use crate::tombstone::{Tombstone, Why};
-use keyward_core::causes::causes;
+use crate::tombstone::{Removal, Tombstone};
 use keyward_core::clock::Timestamp;
+use keyward_core::error_chain::error_chain;
 use keyward_record::event::{RetentionPolicy, Span};
 use keyward_record::{Event, EventName};
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ pub struct Policy {
     pub every: Duration,
 }
 
-/// Why nothing, or no more, was pruned.
+/// Removal nothing, or no more, was pruned.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
     /// What is on hold is not known, so that everything is.
@@ -303,7 +303,7 @@ impl Retention {
     /// The policy, what is on hold, what would go now and what is gone, for people and programs.
     pub fn state(&self, now: Timestamp) -> State {
         let absent = self.store.tombstones();
-        let gone = |why: Why| joined(absent.iter().filter(|absent| absent.why == why).map(Tombstone::range)).iter().map(Span::of).collect();
+        let gone = |why: Removal| joined(absent.iter().filter(|absent| absent.why == why).map(Tombstone::range)).iter().map(Span::of).collect();
         let planned = self.holds().map_err(RetentionError::from).and_then(|holds| Ok((self.plan(&holds, now)?, holds)));
         let next = match planned {
             Ok((plan, holds)) => Next::Planned {
@@ -314,9 +314,9 @@ impl Retention {
                 held: plan.held.iter().map(|(hold, about)| Held { hold: hold.clone(), segment: Sealed::of(about) }).collect(),
                 holds: holds.recorded(),
             },
-            Err(error) => Next::Unknown { error: causes(&error) },
+            Err(error) => Next::Unknown { error: error_chain(&error) },
         };
-        State { policy: self.recorded_policy(), pruned: gone(Why::Pruned), lost: gone(Why::Lost), next }
+        State { policy: self.recorded_policy(), pruned: gone(Removal::Pruned), lost: gone(Removal::Lost), next }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::segment::output::Output;
 use crate::segment::{BLOCK_RECORDS, SEGMENT_RECORDS, SegmentError, path};
 use crate::store::{CONTENT_BYTES_MAX, StoreError};
 use crate::tombstone::Tombstone;
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_record::Entry;
 use keyward_record::{Content, Kind};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ impl Shared {
         output.write(&file::encode(index, digests, &sha256).map_err(failed)?)?;
         output.finish()?;
         let opened = IndexFile::open(&path, first_seq, count, &sha256, self.sets.clone());
-        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: causes(&error) })?;
+        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: error_chain(&error) })?;
         segment.index.store(Some(Arc::new(opened)));
         Ok(())
     }

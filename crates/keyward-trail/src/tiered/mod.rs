@@ -26,8 +26,8 @@ use crate::store::{Batch, CONTENT_BYTES_MAX, Frames, Store, StoreError};
 use crate::tombstone::{Tombstone, skip_tombstones};
 use crate::wal::{self, Manifest, Opened, Wal, gone};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
+use keyward_core::error_chain::error_chain;
 use keyward_record::Content;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -182,7 +182,7 @@ impl Shared {
                     unindexed += usize::from(segment.index.load().is_none());
                     segments.push(Arc::new(segment));
                 }
-                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), causes(&error))),
+                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), error_chain(&error))),
             }
         }
         if unindexed > 0 {

@@ -3,7 +3,7 @@
 use super::{Pace, Segment, Shared, TieredStore};
 use crate::segment::{KINDS, SegmentError, files, output, path};
 use crate::store::StoreError;
-use crate::tombstone::{Tombstone, Why, joined};
+use crate::tombstone::{Removal, Tombstone, joined};
 use crate::wal::Note;
 use keyward_core::clock::Timestamp;
 use keyward_record::Head;
@@ -101,7 +101,7 @@ impl Shared {
         let absent = self.absent.load();
         let failed = |source| SegmentError::Io { path: self.dir.clone(), source };
         let files = files(&self.dir).map_err(failed)?;
-        let gone = |seq: &u64| absent.iter().any(|absent| absent.why == Why::Pruned && absent.range().contains(seq));
+        let gone = |seq: &u64| absent.iter().any(|absent| absent.why == Removal::Pruned && absent.range().contains(seq));
         files.iter().map(|(first_seq, _)| *first_seq).filter(gone).try_for_each(|first_seq| self.remove_files(first_seq))?;
         if files.is_empty() { Ok(()) } else { Ok(output::sync(&self.dir)?) }
     }
@@ -119,8 +119,9 @@ impl Shared {
 /// the records that told of that may go too.
 pub fn retold(absent: &[Tombstone], ranges: &[Range<u64>], told_by: u64) -> Vec<Tombstone> {
     let until = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-    let new = ranges.iter().map(|range| Tombstone { first_seq: range.start, end: range.end, why: Why::Pruned, told_by });
-    let mut all: Vec<_> = absent.iter().map(|old| if old.end <= until { Tombstone { why: Why::Pruned, told_by, ..*old } } else { *old }).chain(new).collect();
+    let new = ranges.iter().map(|range| Tombstone { first_seq: range.start, end: range.end, why: Removal::Pruned, told_by });
+    let mut all: Vec<_> =
+        absent.iter().map(|old| if old.end <= until { Tombstone { why: Removal::Pruned, told_by, ..*old } } else { *old }).chain(new).collect();
     all.sort_unstable_by_key(|absent| absent.first_seq);
     joined(all)
 }

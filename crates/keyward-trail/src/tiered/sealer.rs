@@ -4,8 +4,8 @@ use super::{Pace, Shared};
 use crate::metrics::Metrics;
 use crate::segment::SegmentError;
 use crate::store::StoreError;
-use keyward_core::causes::causes;
 use keyward_core::clock::Timestamp;
+use keyward_core::error_chain::error_chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -71,7 +71,7 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
             Err(error) => {
                 metrics.seal_failures.inc();
-                tracing::error!(error = causes(&error), "a segment could not be sealed; its records stay in the store, and it is tried again");
+                tracing::error!(error = error_chain(&error), "a segment could not be sealed; its records stay in the store, and it is tried again");
                 AFTER_FAILURE
             }
         };

@@ -6,7 +6,7 @@ use crate::recovery::{Founding, Lock};
 use crate::segment::input::Input;
 use crate::segment::{Sealed, SegmentError, SegmentWriter, output, path};
 use crate::store::{Batch, StoreError};
-use crate::tombstone::{Tombstone, Why};
+use crate::tombstone::{Removal, Tombstone};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -119,13 +119,13 @@ fn check(segment: &Sealed, dir: &Path, why: &str) -> Result<(), StoreError> {
 
 impl From<&Tombstone> for AbsentContents {
     fn from(absent: &Tombstone) -> Self {
-        Self { first: absent.first_seq, last: absent.end.saturating_sub(1), pruned: absent.why == Why::Pruned, told_by: absent.told_by }
+        Self { first: absent.first_seq, last: absent.end.saturating_sub(1), pruned: absent.why == Removal::Pruned, told_by: absent.told_by }
     }
 }
 
 impl AbsentContents {
     fn absent(&self) -> Tombstone {
-        let why = if self.pruned { Why::Pruned } else { Why::Lost };
+        let why = if self.pruned { Removal::Pruned } else { Removal::Lost };
         Tombstone { first_seq: self.first, end: self.last.saturating_add(1), why, told_by: self.told_by }
     }
 }

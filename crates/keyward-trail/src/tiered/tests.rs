@@ -196,7 +196,7 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
             Some(bytes) => std::fs::write(file("records"), bytes).unwrap(),
             None => std::fs::remove_file(file("records")).unwrap(),
         }
-        let error = causes(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
+        let error = error_chain(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
         assert!(error.contains("records 64 to 127 are missing") && error.contains("restore the file"), "{error}");
         // Whoever examines it sees the rest.
         let (store, lost) = TieredStore::open_as_it_is(dir.path()).unwrap();

@@ -3,9 +3,9 @@
 use super::TREE;
 use crate::store::{Store, StoreError};
 use crate::tiered::TieredStore;
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_record::Content;
-use keyward_tlog::kept::{Kept, Past};
+use keyward_tlog::checkpoint_store::{CheckpointStore, HistoricCheckpoint};
 use keyward_tlog::key::LogKey;
 use keyward_tlog::source::{Head, Recorded, Run, Runs, Source, Tombstone, Unreadable};
 use keyward_tlog::tree::{Levels, Tiles};
@@ -17,7 +17,7 @@ pub struct Folder {
     dir: PathBuf,
     store: TieredStore,
     levels: Option<Levels>,
-    kept: Kept,
+    kept: CheckpointStore,
 }
 
 impl Folder {
@@ -30,7 +30,7 @@ impl Folder {
         // Segments that are lost are gaps: verification says so.
         let store = TieredStore::open_as_it_is(dir)?.0;
         let tree = dir.join(TREE);
-        let kept = Kept::new(&tree);
+        let kept = CheckpointStore::new(&tree);
         Ok(Self { dir: dir.to_owned(), store, levels: Levels::open(&tree).ok(), kept })
     }
 }
@@ -54,7 +54,7 @@ impl Source for Folder {
         self.kept.cosigned()
     }
 
-    fn history(&self) -> io::Result<Vec<Past>> {
+    fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {
         self.kept.history()
     }
 
@@ -78,7 +78,7 @@ impl Source for Folder {
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {
         Box::new(self.store.oldest_first(first).map(|frame| {
             let seq = |error: &StoreError| if let StoreError::Frame { seq, .. } | StoreError::Block { seq, .. } = error { Some(*seq) } else { None };
-            let frame = frame.map_err(|error| Unreadable { seq: seq(&error), why: causes(&error) })?;
+            let frame = frame.map_err(|error| Unreadable { seq: seq(&error), why: error_chain(&error) })?;
             let head = |entry: &keyward_record::Entry| Head { time: entry.time, kind: entry.kind, id: entry.id };
             let records = frame.entries.iter().map(|entry| Recorded { head: Some(head(entry)), leaf: entry.leaf.clone() }).collect();
             Ok(Run { first: frame.first_seq, records })

@@ -9,9 +9,9 @@ use crate::segment::records::Records;
 use crate::segment::{BLOCK_RECORDS, SegmentError, files, path};
 use crate::store::CONTENT_BYTES_MAX;
 use anyhow::{Context, ensure};
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_record::Content;
-use keyward_tlog::kept::{Kept, Past};
+use keyward_tlog::checkpoint_store::{CheckpointStore, HistoricCheckpoint};
 use keyward_tlog::key::LogKey;
 use keyward_tlog::source::{Head, Recorded, Run, Runs, Source, Tombstone, Unread, Unreadable};
 use keyward_tlog::tree::{Levels, Tiles};
@@ -23,7 +23,7 @@ pub struct Segments {
     dir: PathBuf,
     segments: Vec<Result<(Records, Bodies), Unreadable>>,
     levels: Option<Levels>,
-    kept: Kept,
+    kept: CheckpointStore,
     end: u64,
 }
 
@@ -43,10 +43,10 @@ impl Segments {
             let bodies = Bodies::open(&path(&folder, first, "bodies"), first, records.count(), &dictionaries)?;
             Ok((records, bodies))
         };
-        let segments: Vec<_> = firsts.into_iter().map(|first| open(first).map_err(|error| Unreadable { seq: Some(first), why: causes(&error) })).collect();
+        let segments: Vec<_> = firsts.into_iter().map(|first| open(first).map_err(|error| Unreadable { seq: Some(first), why: error_chain(&error) })).collect();
         let ends = segments.iter().flatten().map(|(records, _)| records.first_seq().saturating_add(records.count().into()));
         let (end, tree) = (ends.max().unwrap_or(0), dir.join(TREE));
-        Ok(Self { dir: dir.to_owned(), end, segments, levels: Levels::open(&tree).ok(), kept: Kept::new(&tree) })
+        Ok(Self { dir: dir.to_owned(), end, segments, levels: Levels::open(&tree).ok(), kept: CheckpointStore::new(&tree) })
     }
 
     /// The segment that has a record.
@@ -79,7 +79,7 @@ impl Source for Segments {
         self.kept.cosigned()
     }
 
-    fn history(&self) -> io::Result<Vec<Past>> {
+    fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {
         self.kept.history()
     }
 
@@ -121,7 +121,7 @@ impl Source for Segments {
     fn content(&self, seq: u64) -> io::Result<Option<Content>> {
         let Some((records, bodies)) = self.of(seq) else { return Ok(None) };
         let place = u32::try_from(seq - records.first_seq()).map_err(io::Error::other)?;
-        bodies.body(place, CONTENT_BYTES_MAX).map_err(|error| io::Error::other(causes(&error)))
+        bodies.body(place, CONTENT_BYTES_MAX).map_err(|error| io::Error::other(error_chain(&error)))
     }
 
     fn has_content(&self) -> bool {
@@ -132,7 +132,7 @@ impl Source for Segments {
 /// What is wrong with a segment's files as a whole.
 fn unsound(records: &Records, bodies: &Bodies) -> Option<Unreadable> {
     let whole = || Ok(records.real_digest()? == records.digest() && bodies.real_digest()? == bodies.digest() && records.times_hold()?);
-    let why = match whole().map_err(|error: SegmentError| causes(&error)) {
+    let why = match whole().map_err(|error: SegmentError| error_chain(&error)) {
         Ok(true) => return None,
         Ok(false) => "the files of its segment are not those that were written".to_owned(),
         Err(why) => why,
@@ -145,7 +145,7 @@ fn runs(records: &Records, first: u64) -> impl Iterator<Item = Result<Run, Unrea
     let begin = |block: usize| records.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
     (0..records.blocks()).filter(move |block| begin(block + 1) > first).map(move |block| {
         let seq = begin(block);
-        let entries = records.block(block).map_err(|error| Unreadable { seq: Some(seq), why: causes(&error) })?;
+        let entries = records.block(block).map_err(|error| Unreadable { seq: Some(seq), why: error_chain(&error) })?;
         let recorded = |entry: keyward_record::Entry| Recorded { head: Some(Head { time: entry.time, kind: entry.kind, id: entry.id }), leaf: entry.leaf };
         Ok(Run { first: seq, records: entries.into_iter().map(recorded).collect() })
     })

@@ -5,7 +5,7 @@ use super::{Examined, SALT_BYTES, SledStore, at};
 use crate::frame;
 use crate::store::{CONTENT_BYTES_MAX, Store, StoreError};
 use crate::zipped::unzip;
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_record::{Content, Entry};
 use memchr::memmem;
 use std::fs::File;
@@ -43,7 +43,7 @@ pub fn pieces(dir: &Path, examined: &Examined, visit: &mut dyn FnMut(Piece)) -> 
     }
     let damage = match examined.damage.as_ref().filter(|damage| damage.deadly) {
         Some(damage) => Some(damage.what.clone()),
-        None => by_engine(dir, visit)?.map(|damage| causes(&damage)),
+        None => by_engine(dir, visit)?.map(|damage| error_chain(&damage)),
     };
     carve(&db, visit).map_err(at(&db))?;
     Ok(damage.map(|damage| format!("the engine cannot read its file: {damage}")))

@@ -60,6 +60,6 @@ fn a_table_that_makes_records_old_lets_nothing_go() {
     let holds = site.holds("");
     assert_eq!(firsts(&site.retention.plan(&holds, at(200)).unwrap().prune), [0]);
     let error = site.retention.prune(&holds, at(200)).unwrap_err();
-    assert!(causes(&error).contains("salvage"), "{}", causes(&error));
+    assert!(error_chain(&error).contains("salvage"), "{}", error_chain(&error));
     assert_eq!(site.there().len(), 3 * SEGMENT as usize);
 }

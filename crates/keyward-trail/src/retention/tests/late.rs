@@ -55,7 +55,7 @@ fn a_hold_keeps_the_answer_wherever_it_stands() {
         assert_eq!(site.outcomes("open"), (0, vec![]));
         assert_eq!(site.outcomes("unknown"), (1, vec![lost]));
         assert_eq!(site.outcomes("succeeded"), (1, vec![held]));
-        let line = crate::query::present::exchange_json(&show(site, lost));
+        let line = crate::query::render::exchange_json(&show(site, lost));
         assert_eq!(crate::exchange::Exchange::read(&line).unwrap().outcome(), "unknown");
     };
     check(&site);

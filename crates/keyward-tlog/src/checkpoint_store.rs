@@ -48,7 +48,7 @@ impl Why {
 
 /// A checkpoint of the history.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Past {
+pub struct HistoricCheckpoint {
     /// When it was kept, by the gateway's clock.
     pub time: String,
     /// Why, as written.
@@ -57,7 +57,7 @@ pub struct Past {
     pub note: String,
 }
 
-impl Past {
+impl HistoricCheckpoint {
     /// Whether an operator has gone on with a trail that does not continue it.
     pub fn disowned(&self) -> bool {
         self.why == Why::Disowned.code()
@@ -66,13 +66,13 @@ impl Past {
 
 /// The folder.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct CheckpointStore {
     dir: PathBuf,
     /// Several witnesses may answer at one time.
     cosigning: Arc<Mutex<()>>,
 }
 
-impl Kept {
+impl CheckpointStore {
     /// What is kept in this folder, which must exist before anything is written.
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), cosigning: Arc::default() }
@@ -138,7 +138,7 @@ impl Kept {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn history(&self) -> io::Result<Vec<Past>> {
+    pub fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {
         let text = read(&self.dir.join(HISTORY))?.unwrap_or_default();
         Ok(history(&String::from_utf8_lossy(&text)))
     }
@@ -201,7 +201,7 @@ impl Kept {
 }
 
 /// The lines of a history. One that is none is left out.
-pub fn history(text: &str) -> Vec<Past> {
+pub fn history(text: &str) -> Vec<HistoricCheckpoint> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back_and_a_cut_line_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::new(dir.path());
+        let kept = CheckpointStore::new(dir.path());
         assert!(kept.newest().unwrap().is_none() && kept.history().unwrap().is_empty() && kept.keys().unwrap().is_empty());
         kept.put_newest(b"one").unwrap();
         kept.put_newest(b"two").unwrap();

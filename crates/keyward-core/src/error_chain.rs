@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// The error and what caused it, joined by colons.
-pub fn causes(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

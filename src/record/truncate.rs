@@ -17,7 +17,7 @@ pub const LEAF_BYTES_MAX: usize = 60 * 1024;
 const TEXT_CHARACTERS_MAX: usize = 1024;
 
 /// The record's canonical bytes, at most [`LEAF_BYTES_MAX`].
-pub fn shorten(mut leaf: Leaf) -> Bytes {
+pub fn truncate(mut leaf: Leaf) -> Bytes {
     let mut whole = json(&leaf);
     let mut bytes = canonical(&whole);
     if bytes.len() <= LEAF_BYTES_MAX && !cut_texts(&mut whole) {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn short(request: Request) -> (usize, Request) {
-        let bytes = shorten(Leaf::Request(Box::new(request)));
+        let bytes = truncate(Leaf::Request(Box::new(request)));
         match Leaf::read(&bytes) {
             Some(Leaf::Request(request)) => (bytes.len(), *request),
             other => panic!("{other:?}"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How far the evidence is from its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum Lifecycle {
     /// Checkpoints come.
     #[default]
     Open,
@@ -21,17 +21,17 @@ pub enum Stage {
 struct State {
     newest: Option<Arc<Signed>>,
     cosigned: Option<Arc<Signed>>,
-    stage: Stage,
+    stage: Lifecycle,
 }
 
 /// The board.
 #[derive(Default)]
-pub struct Board {
+pub struct Latest {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Board {
+impl Latest {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,18 +73,18 @@ impl Board {
     }
 
     /// Goes on towards the end.
-    pub fn advance(&self, stage: Stage) {
+    pub fn advance(&self, stage: Lifecycle) {
         self.state().stage = stage;
         self.changed.notify_all();
     }
 
     /// How far the end is.
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> Lifecycle {
         self.state().stage
     }
 
     /// Waits up to `time`, or until `stage` is reached.
-    pub fn sleep(&self, time: Duration, stage: Stage) {
+    pub fn sleep(&self, time: Duration, stage: Lifecycle) {
         let until = Instant::now() + time;
         let mut state = self.state();
         while state.stage < stage {
@@ -96,7 +96,7 @@ impl Board {
     /// Waits up to `time` for a checkpoint of another size than `size`.
     pub fn next(&self, size: Option<u64>, time: Duration) -> Option<Arc<Signed>> {
         let is_new = |state: &State| state.newest.as_ref().is_some_and(|newest| Some(newest.size()) != size);
-        let waits = |state: &mut State| !is_new(state) && state.stage < Stage::Closed;
+        let waits = |state: &mut State| !is_new(state) && state.stage < Lifecycle::Closed;
         let (state, _) = self.changed.wait_timeout_while(self.state(), time, waits).unwrap_or_else(PoisonError::into_inner);
         if is_new(&state) { state.newest.clone() } else { None }
     }

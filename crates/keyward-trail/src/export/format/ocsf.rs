@@ -3,7 +3,7 @@
 use super::rest::{filled, rest, take, text};
 use super::verb::Verb;
 use crate::exchange::{Exchange, Part};
-use crate::query::present;
+use crate::query::render;
 use keyward_core::clock::Timestamp;
 use keyward_record::EventName;
 use keyward_record::Kind;
@@ -87,7 +87,7 @@ fn occurrence<'a>(exchange: &Exchange, request: &mut Asked<'a>, answer: &mut Ans
     let (first, last, count) = counted.unwrap_or_default();
     json!({
         "time": part.time.millis(), "count": count, "start_time": first, "end_time": last,
-        "message": present::sentence(exchange),
+        "message": render::sentence(exchange),
         "metadata": {
             "version": VERSION, "profiles": ["security_control"],
             "product": {"name": "keyward", "vendor_name": "keyward"},

@@ -13,7 +13,7 @@ use keyward_delivery::client;
 use keyward_record::event::{By, Span};
 use keyward_tlog::verify::report::named;
 use keyward_trail::journal::{self, Journal};
-use keyward_trail::notary::start::is_whole;
+use keyward_trail::notary::continuity::is_whole;
 use keyward_trail::retention::erasure::{ERASURES, Erased, Erasure};
 use keyward_trail::retention::{Holds, Next, RETENTION, Sealed, State};
 use keyward_trail::store::{Store, StoreError};

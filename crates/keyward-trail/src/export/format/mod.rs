@@ -7,12 +7,12 @@ mod rest;
 mod verb;
 
 use crate::exchange::Exchange;
-use crate::query::present;
+use crate::query::render;
 use keyward_record::canonical;
 
 /// The form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordForm {
+pub enum ExportFormat {
     /// Records byte for byte, one on each line.
     Ndjson,
     /// Exchanges as `audit show` gives them as JSON, with the bodies beside their records, one on each line.
@@ -25,7 +25,7 @@ pub enum RecordForm {
     Csv,
 }
 
-impl RecordForm {
+impl ExportFormat {
     /// Every form.
     pub const ALL: [Self; 5] = [Self::Ndjson, Self::Exchange, Self::Ocsf, Self::Cadf, Self::Csv];
     /// Their names, for people.
@@ -71,7 +71,7 @@ impl RecordForm {
                     line(&part.leaf, out);
                 }
             }
-            Self::Exchange => line(present::exchange_json(exchange).as_bytes(), out),
+            Self::Exchange => line(render::exchange_json(exchange).as_bytes(), out),
             Self::Ocsf => line(&one_line(canonical(&ocsf::event(exchange)).into()), out),
             Self::Cadf => line(&one_line(canonical(&cadf::event(exchange)).into()), out),
             Self::Csv => out.extend_from_slice(csv::row(exchange).as_bytes()),

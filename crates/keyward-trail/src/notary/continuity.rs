@@ -9,11 +9,11 @@ pub mod known;
 use crate::store::{Store, StoreError};
 use crate::tombstone::skip_tombstones;
 use grow::{build, put_in_place};
-use keyward_core::causes::causes;
+use keyward_core::error_chain::error_chain;
 use keyward_record::Event;
 use keyward_record::event::{Span, TreeHead};
 use keyward_record::leaf_hash;
-use keyward_tlog::kept::{Kept, Why};
+use keyward_tlog::checkpoint_store::{CheckpointStore, Why};
 use keyward_tlog::key::{KeyError, LogKey, SigningKey};
 use keyward_tlog::note::Signed;
 use keyward_tlog::tree::{self, Levels, Tiles, Tree};
@@ -86,7 +86,7 @@ pub struct Opened {
     /// The tree over all that is stored.
     pub tree: Tree,
     /// What is kept of checkpoints.
-    pub kept: Kept,
+    pub kept: CheckpointStore,
     /// The key that signs.
     pub key: SigningKey,
     /// The key that signed before, when it endorses the new one.
@@ -101,7 +101,7 @@ pub struct Opened {
 
 /// A checkpoint that somebody has.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct KnownCheckpoint {
     /// Where it was found.
     pub place: String,
     /// The note.
@@ -126,9 +126,9 @@ impl Start {
     ///
     /// # Errors
     /// When the trail does not continue them, the key cannot be used, or the disk fails.
-    pub fn check(&self, store: &dyn Store, elsewhere: Vec<Known>) -> Result<Opened, StartError> {
+    pub fn check(&self, store: &dyn Store, elsewhere: Vec<KnownCheckpoint>) -> Result<Opened, StartError> {
         std::fs::create_dir_all(&self.dir).map_err(at("the tree's folder"))?;
-        let kept = Kept::new(&self.dir);
+        let kept = CheckpointStore::new(&self.dir);
         let (mut notes, mut events) = (Vec::new(), Vec::new());
         let orphaned = self.key_file.exists() && !kept.is_begun() && store.newest_first(u64::MAX).next().is_none() && store.tombstones().is_empty();
         let key = self.signing_key(&kept, &mut notes)?;
@@ -150,7 +150,7 @@ impl Start {
         let newest = kept.newest().map_err(at("the newest checkpoint"))?;
         let local = newest.is_some();
         if let Some(note) = newest {
-            known.insert(0, Known { place: self.dir.join("checkpoint").display().to_string(), note });
+            known.insert(0, KnownCheckpoint { place: self.dir.join("checkpoint").display().to_string(), note });
         }
         known.extend(kept_largest(&kept, &keys).map_err(at("the history of checkpoints"))?);
         let checked = continues(&self.dir, store, local, &known, &keys, &mut notes);
@@ -196,7 +196,7 @@ impl Start {
         Ok(Opened { tree, kept, key, old_key, newest, events, notes })
     }
 
-    fn signing_key(&self, kept: &Kept, notes: &mut Vec<String>) -> Result<SigningKey, StartError> {
+    fn signing_key(&self, kept: &CheckpointStore, notes: &mut Vec<String>) -> Result<SigningKey, StartError> {
         let key = if self.key_file.exists() {
             SigningKey::read(&self.key_file)?
         } else {
@@ -224,7 +224,7 @@ impl Start {
     }
 
     /// The key that signed last, when it is not the one that signs now, and all keys that have signed.
-    fn old_key(&self, kept: &Kept, key: &SigningKey) -> Result<(Option<SigningKey>, Vec<LogKey>), String> {
+    fn old_key(&self, kept: &CheckpointStore, key: &SigningKey) -> Result<(Option<SigningKey>, Vec<LogKey>), String> {
         let mut keys = kept.keys().map_err(|error| format!("the list of keys cannot be read: {error}"))?;
         let Some(last) = keys.last().filter(|last| *last != key.verifier()).cloned() else {
             if keys.is_empty() {
@@ -239,7 +239,7 @@ impl Start {
                 self.key_file.display()
             )
         };
-        let old = SigningKey::read(&file).map_err(|error| sentence(causes(&error)))?;
+        let old = SigningKey::read(&file).map_err(|error| sentence(error_chain(&error)))?;
         if *old.verifier() != last {
             return Err(sentence(format!("`{}` holds {}", file.display(), old.verifier())));
         }
@@ -271,7 +271,7 @@ fn continues(
     dir: &Path,
     store: &dyn Store,
     local: bool,
-    known: &[Known],
+    known: &[KnownCheckpoint],
     keys: &[LogKey],
     notes: &mut Vec<String>,
 ) -> Result<(Tree, Option<Signed>), StartError> {
@@ -353,7 +353,7 @@ fn proven(levels: &Levels, signed: &Signed, records: std::ops::Range<u64>) -> bo
 }
 
 /// Records that are gone and for whose hashes the newest checkpoint, stored with them, does not vouch.
-fn unproven(dir: &Path, store: &dyn Store, newest: Option<&Known>, keys: &[LogKey]) -> Vec<Span> {
+fn unproven(dir: &Path, store: &dyn Store, newest: Option<&KnownCheckpoint>, keys: &[LogKey]) -> Vec<Span> {
     let old = newest.and_then(|newest| Some((Signed::open(&newest.note, keys).ok()?, Levels::open(dir).ok()?)));
     let vouched = |range| old.as_ref().is_some_and(|(signed, levels)| proven(levels, signed, range));
     let gone = store.tombstones();
@@ -410,7 +410,7 @@ fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> R
 }
 
 /// Marks every checkpoint that this tree does not grow from; they stay in the history.
-fn disown(kept: &Kept, tree: &Tree, known: &[Known]) -> Result<(), StartError> {
+fn disown(kept: &CheckpointStore, tree: &Tree, known: &[KnownCheckpoint]) -> Result<(), StartError> {
     let levels = tree.levels();
     let grows = |note: &[u8]| {
         let signed = Signed::parse(note).ok().filter(|signed| signed.size() <= tree.size());
@@ -439,7 +439,7 @@ fn broken_tree(error: tlog_tiles::Error) -> StartError {
 /// Why there is no start, in one line, and what to do.
 pub fn refusal(error: &StartError) -> String {
     let remedy = if matches!(error, StartError::Io { .. } | StartError::Key(KeyError::Io { .. })) { "; see to the disk, then start again" } else { "" };
-    causes(error) + remedy
+    error_chain(error) + remedy
 }
 
 #[cfg(test)]

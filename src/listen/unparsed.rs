@@ -2,8 +2,8 @@
 
 use super::classify::classify;
 use super::connection::Connection;
-use super::turned_away::Class;
-use super::watch::Ending;
+use super::rejected::Class;
+use super::watch::CloseReason;
 use crate::answer;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -23,14 +23,14 @@ const NO_METHOD: &str = "UNREADABLE";
 ///
 /// # Errors
 /// When nobody waits for an answer: the class under which that is counted, if it is worth counting.
-pub fn fault(ending: Ending, raw: &[u8]) -> Result<HeadFault, Option<Class>> {
+pub fn fault(ending: CloseReason, raw: &[u8]) -> Result<HeadFault, Option<Class>> {
     match ending {
-        Ending::Unreadable => Ok(classify(raw)),
-        Ending::TooLong => Ok(HeadFault { reason: Reason::HeadTooLarge, detail: format!("the head is longer than {} bytes", head::HEAD_BYTES_MAX) }),
-        Ending::TooSlow if raw.is_empty() => Err(Some(Class::Silent)),
-        Ending::TooSlow => Ok(HeadFault { reason: Reason::HeadTooSlow, detail: "the request's head was not whole before the deadline".to_owned() }),
-        Ending::Gone if raw.is_empty() => Err(None),
-        Ending::Gone => Err(Some(Class::HeadCut)),
+        CloseReason::Unreadable => Ok(classify(raw)),
+        CloseReason::TooLong => Ok(HeadFault { reason: Reason::HeadTooLarge, detail: format!("the head is longer than {} bytes", head::HEAD_BYTES_MAX) }),
+        CloseReason::TooSlow if raw.is_empty() => Err(Some(Class::Silent)),
+        CloseReason::TooSlow => Ok(HeadFault { reason: Reason::HeadTooSlow, detail: "the request's head was not whole before the deadline".to_owned() }),
+        CloseReason::Gone if raw.is_empty() => Err(None),
+        CloseReason::Gone => Err(Some(Class::HeadCut)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::journal::{self, Journal};
-use crate::notary::board::{Board, Stage};
+use crate::notary::latest::{Latest, Lifecycle};
 use crate::notary::signing::Signing;
 use crate::store::{Batch, Store};
 use crate::tiered::TieredStore;
@@ -159,7 +159,7 @@ fn a_trail_that_is_set_back_with_its_newest_checkpoint_is_refused_by_a_kept_one(
     let early = site.sign(&store);
     fill(&store, 600..700, "n");
     let late = site.sign(&store);
-    let kept = Kept::new(&site.audit().join("tree"));
+    let kept = CheckpointStore::new(&site.audit().join("tree"));
     kept.remember(Why::Stop, &late).unwrap();
     drop(store);
     std::fs::remove_dir_all(site.audit().join("trail")).unwrap();
@@ -242,7 +242,7 @@ fn a_checkpoint_off_the_host_binds_too() {
     let site = Site::new();
     let store = site.fill(0..300);
     let note = site.sign(&store);
-    let known = |note: &[u8]| vec![Known { place: "/mnt/bucket/checkpoint".to_owned(), note: note.to_owned() }];
+    let known = |note: &[u8]| vec![KnownCheckpoint { place: "/mnt/bucket/checkpoint".to_owned(), note: note.to_owned() }];
     drop(store);
     // The trail and all that was kept beside it is set back to an earlier state.
     std::fs::remove_dir_all(site.audit()).unwrap();
@@ -381,7 +381,7 @@ fn an_operator_goes_on_over_gaps_with_what_the_tree_has_of_them() {
     let store = pruned(&site, GAPS);
     let key = SigningKey::read(&site.dir.path().join("evidence.key")).unwrap();
     let longer = Signed::sign(900, Hash([7; 32]), &[&key]).unwrap().bytes();
-    let elsewhere = || vec![Known { place: "/mnt/bucket/checkpoint".to_owned(), note: longer.clone() }];
+    let elsewhere = || vec![KnownCheckpoint { place: "/mnt/bucket/checkpoint".to_owned(), note: longer.clone() }];
     assert!(refusal(site.start().check(&store, elsewhere())).contains("the last 323 are missing"));
     site.accept = Some("the other host is gone".to_owned());
     let level0 = std::fs::read(site.audit().join("tree/level0")).unwrap();
@@ -419,8 +419,8 @@ fn a_notary_that_begins_anew_keeps_the_hashes_of_what_is_gone() {
     let opened = site.start().check(&*store, Vec::new()).unwrap();
     let before = opened.newest.unwrap();
     opened.kept.drop_newest().unwrap();
-    let board = Arc::new(Board::default());
-    board.advance(Stage::Closing);
+    let board = Arc::new(Latest::default());
+    board.advance(Lifecycle::Closing);
     let signing = Signing {
         dir: site.start().dir,
         durable: Arc::new(before.size().into()),

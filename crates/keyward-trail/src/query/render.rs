@@ -5,7 +5,7 @@
 
 use crate::exchange::{Exchange, Part};
 use crate::query::{CountedRefusals, Counts, Histogram, Page};
-use crate::tombstone::{Tombstone, Why};
+use crate::tombstone::{Removal, Tombstone};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use keyward_core::clock::AuditId;
@@ -90,8 +90,8 @@ pub fn gone_table(gone: &[Tombstone]) -> String {
 fn gone_json(gone: &[Tombstone]) -> Value {
     let range = |gone: &Tombstone| {
         let why = match gone.why {
-            Why::Pruned => "pruned",
-            Why::Lost => "lost",
+            Removal::Pruned => "pruned",
+            Removal::Lost => "lost",
         };
         json!({"first": gone.first_seq, "last": gone.end.saturating_sub(1), "why": why, "told_by": gone.told_by})
     };

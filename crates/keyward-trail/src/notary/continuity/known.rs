@@ -1,11 +1,11 @@
 //! What a start may believe: the folder alone says nothing that somebody who can write there could not have made up.
 
-use super::{Known, StartError, at};
+use super::{KnownCheckpoint, StartError, at};
 use crate::notary::TREE;
 use crate::store::Store;
-use crate::tombstone::Why;
+use crate::tombstone::Removal;
 use keyward_record::Event;
-use keyward_tlog::kept::Kept;
+use keyward_tlog::checkpoint_store::CheckpointStore;
 use keyward_tlog::key::{LogKey, SigningKey};
 use keyward_tlog::note::Signed;
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// The checkpoint over the most records that is kept for good and was not disowned. A line that no key has signed, as a damaged
 /// disk may leave it, is none.
-pub fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
+pub fn kept_largest(kept: &CheckpointStore, keys: &[LogKey]) -> io::Result<Option<KnownCheckpoint>> {
     let history = kept.history()?;
     let disowned: HashSet<&str> = history.iter().filter(|past| past.disowned()).map(|past| past.note.as_str()).collect();
     let mut all: Vec<_> = history
@@ -24,12 +24,12 @@ pub fn kept_largest(kept: &Kept, keys: &[LogKey]) -> io::Result<Option<Known>> {
         .collect();
     all.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     let largest = all.into_iter().find(|(_, past)| Signed::open(past.note.as_bytes(), keys).is_ok());
-    Ok(largest.map(|(_, past)| Known { place: kept.history_file().display().to_string(), note: past.note.clone().into_bytes() }))
+    Ok(largest.map(|(_, past)| KnownCheckpoint { place: kept.history_file().display().to_string(), note: past.note.clone().into_bytes() }))
 }
 
 /// Refuses a pruning that no gateway with this key can have done: one removes nothing before the record that tells of it is signed.
 pub(super) fn foreign_pruning(store: &dyn Store, signed: u64) -> Result<(), StartError> {
-    match store.tombstones().iter().find(|gone| gone.why == Why::Pruned && gone.told_by >= signed) {
+    match store.tombstones().iter().find(|gone| gone.why == Removal::Pruned && gone.told_by >= signed) {
         None => Ok(()),
         Some(gone) => Err(StartError::Broken(format!(
             "records {} to {} are gone, pruned as record {} says, but no checkpoint that is known here covers that record, and a gateway signs it before \
@@ -47,7 +47,7 @@ pub(super) fn foreign_pruning(store: &dyn Store, signed: u64) -> Result<(), Star
 /// # Errors
 /// When it has not, or the checkpoint cannot be read.
 pub fn is_whole(dir: &Path, end: u64) -> Result<(), StartError> {
-    let kept = Kept::new(&dir.join(TREE));
+    let kept = CheckpointStore::new(&dir.join(TREE));
     let newest = kept.newest().map_err(at("the newest checkpoint"))?;
     let largest = kept_largest(&kept, &kept.keys().unwrap_or_default()).map_err(at("the history of checkpoints"))?;
     let notes = newest.into_iter().chain(largest.map(|known| known.note));
