@@ -12,12 +12,12 @@ use bytes::Bytes;
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_core::reason::Reason;
 use keyward_core::secret::DigestKey;
-use keyward_decision::caller::{Caller, Directory};
+use keyward_decision::caller::Directory;
 use keyward_decision::catalog::operation::ErrorShape;
 use keyward_decision::catalog::{Catalog, Target};
 use keyward_decision::inspect;
 use keyward_decision::policy::{Bundle, Decision, Question, Verdict};
-use keyward_decision::request::{BodyFault, BodySource, HeadFault, RequestHead};
+use keyward_decision::request::{BodyFault, BodySource, RequestHead};
 use keyward_record::call::Outcome;
 use keyward_record::unknown_outcome;
 use keyward_trail::journal::{Journal, JournalError, Receipt};
@@ -90,23 +90,26 @@ impl Gate {
     ///
     /// # Errors
     /// The refusal, which is on record unless its reason is `journal-unavailable`: alone, or counted in a flood of equal ones.
-    pub async fn admit(self: &Arc<Self>, mut head: RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
+    pub async fn admit(self: &Arc<Self>, head: RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
         let mut stages = Stages::start(&self.metrics);
         let rules = self.rules.load_full();
         let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
         let caller = rules.directory.identify(&head, &self.key, &self.catalog, &target);
-        let retry_after = self.count_rate(&mut head, &caller);
-        body.asked_by(caller.identity.as_ref().map(|identity| identity.name.as_str()));
+        let exceeded = self.rates.count(&caller, head.client.ip()).err();
+        let retry_after = exceeded.map(|exceeded| exceeded.wait);
+        body.attribute_to(caller.identity.as_ref().map(|identity| identity.name.as_str()));
         stages.end("head");
-        let (inspected, facts) = inspect::read(&target, &head, body, self.body_bytes_max).await;
+        let (inspected, facts) = match exceeded.filter(|_| head.fault.is_none()) {
+            Some(exceeded) => inspect::unread(Reason::RateLimited, exceeded.detail()),
+            None => inspect::read(&target, &head, body, self.body_bytes_max).await,
+        };
         stages.end("body");
         let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
         let decision = rules.policies.decide(&question);
         stages.end("decide");
         if let Some(id) = self.floods.count(&question, &decision, || self.journal.health().is_ok()) {
             self.count(&question, &decision);
-            let errors = self.error_shape(&question.target);
-            return Err(Refusal { id, reason: decision.reason, message: decision.message, errors, read_whole: inspected.read_whole, retry_after });
+            return Err(self.refused(id, &question.target, decision, inspected.read_whole, retry_after));
         }
         let (record, shown) = self.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
         // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
@@ -118,15 +121,13 @@ impl Gate {
             Verdict::Allow => {
                 Ok(Permit { _receipt: receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true })
             }
-            Verdict::Deny => Err(Refusal {
-                id: head.id,
-                reason: decision.reason,
-                message: decision.message,
-                errors: self.error_shape(&question.target),
-                read_whole: inspected.read_whole,
-                retry_after,
-            }),
+            Verdict::Deny => Err(self.refused(head.id, &question.target, decision, inspected.read_whole, retry_after)),
         }
+    }
+
+    /// What the caller of a denied call is told.
+    fn refused(&self, id: AuditId, target: &Target, decision: Decision, read_whole: bool, retry_after: Option<Duration>) -> Refusal {
+        Refusal { id, reason: decision.reason, message: decision.message, errors: self.error_shape(target), read_whole, retry_after }
     }
 
     /// Records a request that never became a call, because its head could not be read whole or at all.
@@ -140,16 +141,6 @@ impl Gate {
                 Refusal { id, reason, message: String::new(), errors: None, read_whole: false, retry_after: None }
             }
         }
-    }
-
-    /// A caller that asks more often than it may: its call is not read any further.
-    fn count_rate(&self, head: &mut RequestHead, caller: &Caller) -> Option<Duration> {
-        let wait = self.rates.count(caller, head.client.ip()).err()?;
-        head.fault.get_or_insert_with(|| HeadFault {
-            reason: Reason::RateLimited,
-            detail: format!("this caller asks more often than it may; try again in {} s", wait.as_secs() + 1),
-        });
-        Some(wait)
     }
 
     /// No record, no call.

@@ -46,6 +46,20 @@ impl Starts {
     }
 }
 
+/// A caller asks more often than it may: its call is not read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The time after which the next call may come.
+    pub wait: Duration,
+}
+
+impl Exceeded {
+    /// What the caller is told.
+    pub fn detail(&self) -> String {
+        format!("this caller asks more often than it may; try again in {} s", self.wait.as_secs() + 1)
+    }
+}
+
 /// What each has used up.
 #[derive(Debug)]
 pub struct Rates {
@@ -68,14 +82,14 @@ impl Rates {
     /// Counts a call.
     ///
     /// # Errors
-    /// When it is one too many: the time after which the next one may come.
-    pub fn count(&self, caller: &Caller, source: IpAddr) -> Result<(), Duration> {
+    /// When it is one too many.
+    pub fn count(&self, caller: &Caller, source: IpAddr) -> Result<(), Exceeded> {
         let checked = match (&caller.identity, &self.callers, &self.sources) {
             (Some(identity), Some(callers), _) => callers.check_key(&identity.name),
             (None, _, Some(sources)) => sources.check_key(&source_of(source)),
             _ => return Ok(()),
         };
-        checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        checked.map_err(|not_until| Exceeded { wait: not_until.wait_time_from(self.clock.now()) })
     }
 
     /// Forgets those that have not asked for a while.

@@ -25,7 +25,7 @@ pub struct ClientBody<'a> {
 
 #[async_trait]
 impl BodySource for ClientBody<'_> {
-    fn asked_by(&mut self, caller: Option<&str>) {
+    fn attribute_to(&mut self, caller: Option<&str>) {
         self.held = self.held.room().of(caller).hold();
         if caller.is_none() {
             // Strangers in calls would take all connections; a call that is allowed takes its place again.

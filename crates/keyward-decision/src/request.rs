@@ -220,7 +220,7 @@ pub struct HeadFault {
 #[async_trait]
 pub trait BodySource: Send {
     /// Says who asks, when that is known of anybody; before anything is read.
-    fn asked_by(&mut self, _caller: Option<&str>) {}
+    fn attribute_to(&mut self, _caller: Option<&str>) {}
 
     /// Reads the body to its end, within the source's own deadline.
     ///

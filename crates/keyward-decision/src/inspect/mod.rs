@@ -42,7 +42,7 @@ pub type Reading = (Inspected, Result<CallFacts, Unreadable>);
 pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySource, limit_bytes: usize) -> Reading {
     if let Some(fault) = &head.fault {
         // Where the head can be read in two ways, so can the body's framing: not a byte of it is read.
-        return unreadable(fault.reason, fault.detail.clone());
+        return unread(fault.reason, fault.detail.clone());
     }
     match body.read(limit_bytes).await {
         Ok(bytes) => {
@@ -52,17 +52,16 @@ pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySourc
                 Err(unreadable) => (inspected, Err(unreadable)),
             }
         }
-        Err(BodyFault::TooLarge) => unreadable(Reason::BodyTooLarge, format!("the body is longer than the limit of {limit_bytes} bytes")),
-        Err(BodyFault::TooSlow) => unreadable(Reason::BodyTooSlow, "the body did not arrive before the deadline".to_owned()),
-        Err(BodyFault::NoRoom) => unreadable(
-            Reason::BuffersFull,
-            "this caller, its address or all together hold as much of the gateway's memory as they may; try again later".to_owned(),
-        ),
-        Err(BodyFault::Framing) => unreadable(
+        Err(BodyFault::TooLarge) => unread(Reason::BodyTooLarge, format!("the body is longer than the limit of {limit_bytes} bytes")),
+        Err(BodyFault::TooSlow) => unread(Reason::BodyTooSlow, "the body did not arrive before the deadline".to_owned()),
+        Err(BodyFault::NoRoom) => {
+            unread(Reason::BuffersFull, "this caller, its address or all together hold as much of the gateway's memory as they may; try again later".to_owned())
+        }
+        Err(BodyFault::Framing) => unread(
             Reason::BodyFraming,
             "a chunk of the body is not its size in hexadecimal digits, CR LF, so many bytes, CR LF: send it so, or send Content-Length".to_owned(),
         ),
-        Err(BodyFault::Cut(why)) => unreadable(Reason::BodyCut, format!("the body did not come whole: it ended early ({why})")),
+        Err(BodyFault::Cut(why)) => unread(Reason::BodyCut, format!("the body did not come whole: it ended early ({why})")),
     }
 }
 
@@ -107,7 +106,8 @@ fn walk(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     (Inspected { body, json, read_whole: true }, facts)
 }
 
-fn unreadable(reason: Reason, detail: String) -> Reading {
+/// A call of which nothing is read, and why.
+pub fn unread(reason: Reason, detail: String) -> Reading {
     (Inspected { body: Bytes::new(), json: None, read_whole: false }, Err(refuse(reason, detail)))
 }
 
