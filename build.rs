@@ -1,13 +1,27 @@
-//! Says which commit a build is of, for `keyward --version`: by git, where this folder is a work tree of its own.
+//! Says which commit a build is of, for `keyward --version`: by git, where this folder is a work
+//! tree of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a build is made of. Changes here that are not committed are told.
-const SOURCES: &[&str] = &["build.rs", "Cargo.toml", "Cargo.lock", "crates", "config/apis", "policies", "src", "templates", "vendor"];
+const SOURCES: &[&str] = &[
+    "build.rs",
+    "Cargo.toml",
+    "Cargo.lock",
+    "crates",
+    "config/apis",
+    "policies",
+    "src",
+    "templates",
+    "vendor",
+];
 
 fn main() {
-    println!("cargo::rustc-env=KEYWARD_COMMIT={}", commit().unwrap_or_else(|| "commit unknown".to_owned()));
+    println!(
+        "cargo::rustc-env=KEYWARD_COMMIT={}",
+        commit().unwrap_or_else(|| "commit unknown".to_owned())
+    );
     SOURCES.iter().for_each(|source| rerun_if_changed(Path::new(source)));
 }
 
@@ -22,7 +36,11 @@ fn commit() -> Option<String> {
         rerun_if_changed(Path::new(&git(&["rev-parse", "--git-path", place])?));
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(&[&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--"], SOURCES].concat())?;
+    let changed = git(&[
+        &["--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--"],
+        SOURCES,
+    ]
+    .concat())?;
     Some(if changed.is_empty() { commit } else { format!("{commit}, changed") })
 }
 
@@ -34,6 +52,10 @@ fn rerun_if_changed(path: &Path) {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new("git")
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

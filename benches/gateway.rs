@@ -1,10 +1,16 @@
 //! `make bench`: the gateway with durable records beside bare pingora, in one run, on this machine.
 //!
-//! Everything is on loopback: an upstream that answers at once, a pingora proxy that only forwards, and `keyward
-//! serve` with the shipped catalogue and policies. The same allowed call (a Codeup SSH key, READ) goes to each in turn,
-//! at several concurrencies, round by round, so that a noisy machine is noisy for both. Ratios mean something,
-//! single figures little.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a mistake here should end the run")]
+//! Everything is on loopback: an upstream that answers at once, a pingora proxy that only forwards,
+//! and `keyward serve` with the shipped catalogue and policies. The same allowed call (a Codeup SSH
+//! key, READ) goes to each in turn, at several concurrencies, round by round, so that a noisy
+//! machine is noisy for both. Ratios mean something, single figures little.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a mistake here should end the run"
+)]
 
 use async_trait::async_trait;
 use pingora::prelude::*;
@@ -57,7 +63,11 @@ fn upstream(address: &str) {
 fn whole(held: &[u8]) -> Option<usize> {
     let head = held.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&held[..head]).to_ascii_lowercase();
-    let length = text.split("content-length:").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok()).unwrap_or(0);
+    let length = text
+        .split("content-length:")
+        .nth(1)
+        .and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok())
+        .unwrap_or(0);
     (held.len() >= head + length).then_some(head + length)
 }
 
@@ -69,7 +79,11 @@ impl ProxyHttp for Forward {
 
     fn new_ctx(&self) {}
 
-    async fn upstream_peer(&self, _session: &mut Session, _context: &mut ()) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _context: &mut (),
+    ) -> Result<Box<HttpPeer>> {
         Ok(Box::new(HttpPeer::new(self.0, false, String::new())))
     }
 }
@@ -77,7 +91,10 @@ impl ProxyHttp for Forward {
 /// pingora that only forwards: the floor.
 fn bare(address: &str) {
     let target = std::env::var("KEYWARD_BENCH_UPSTREAM").unwrap().parse().unwrap();
-    let conf = ServerConf { threads: std::thread::available_parallelism().map_or(2, usize::from), ..ServerConf::default() };
+    let conf = ServerConf {
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+        ..ServerConf::default()
+    };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Forward(target));
@@ -139,14 +156,26 @@ fn keyward(dir: &Path, listen: SocketAddr, upstream: SocketAddr) -> Running {
         root.join("policies").display()
     );
     std::fs::write(dir.join("keyward.toml"), config).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_keyward")).args(["serve", "--config"]).arg(dir.join("keyward.toml")).stderr(Stdio::null()).spawn().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_keyward"))
+        .args(["serve", "--config"])
+        .arg(dir.join("keyward.toml"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     until_open(listen);
     Running(child)
 }
 
 fn request() -> Vec<u8> {
-    let expires = keyward_core::clock::Timestamp(keyward_core::clock::Timestamp::now().0 / 1_000_000_000 * 1_000_000_000 + 30 * 86_400_000_000_000).rfc3339();
-    let body = format!("{{\"title\":\"bench\",\"key\":\"{}\",\"keyScope\":\"READ\",\"expireTime\":\"{expires}\"}}", keyward::demo::calls::ED25519);
+    let expires = keyward_core::clock::Timestamp(
+        keyward_core::clock::Timestamp::now().0 / 1_000_000_000 * 1_000_000_000
+            + 30 * 86_400_000_000_000,
+    )
+    .rfc3339();
+    let body = format!(
+        "{{\"title\":\"bench\",\"key\":\"{}\",\"keyScope\":\"READ\",\"expireTime\":\"{expires}\"}}",
+        keyward::demo::calls::ED25519
+    );
     format!(
         "POST /oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys HTTP/1.1\r\nHost: openapi-rdc.aliyuncs.com\r\nContent-Type: application/json\r\nx-yunxiao-token: {TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -161,7 +190,8 @@ fn load(address: SocketAddr, connections: usize, request: &[u8]) -> Vec<u64> {
         let client = || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_nodelay(true).unwrap();
-            let (mut latencies, mut buffer, mut held) = (Vec::new(), vec![0; 16 * 1024], Vec::new());
+            let (mut latencies, mut buffer, mut held) =
+                (Vec::new(), vec![0; 16 * 1024], Vec::new());
             while !stop.load(Ordering::Relaxed) {
                 let begun = Instant::now();
                 stream.write_all(request).unwrap();
@@ -215,9 +245,18 @@ fn compare() {
     for address in [plain, guarded] {
         load(address, 8, &request);
     }
-    println!("POST of {} bytes, {ROUNDS} rounds of {SECONDS} s each, medians; every answer of keyward has two records on disk\n", request.len());
-    println!("{:>11}  {:>23}  {:>27}  {:>8}", "connections", "bare pingora", "keyward, durable", "ratio");
-    println!("{:>11}  {:>9} {:>6} {:>6}  {:>9} {:>8} {:>8}", "", "req/s", "p50 us", "p99 us", "req/s", "p50 us", "p99 us");
+    println!(
+        "POST of {} bytes, {ROUNDS} rounds of {SECONDS} s each, medians; every answer of keyward has two records on disk\n",
+        request.len()
+    );
+    println!(
+        "{:>11}  {:>23}  {:>27}  {:>8}",
+        "connections", "bare pingora", "keyward, durable", "ratio"
+    );
+    println!(
+        "{:>11}  {:>9} {:>6} {:>6}  {:>9} {:>8} {:>8}",
+        "", "req/s", "p50 us", "p99 us", "req/s", "p50 us", "p99 us"
+    );
     for connections in [1, 16, 64, 256] {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -226,9 +265,13 @@ fn compare() {
         }
         let ratio = median(a.iter().zip(&b).map(|(a, b)| b.per_second / a.per_second).collect());
         let of = |m: &[Measured], f: fn(&Measured) -> f64| median(m.iter().map(f).collect());
-        let row = |m: &[Measured]| (of(m, |m| m.per_second), of(m, |m| m.p50 as f64), of(m, |m| m.p99 as f64));
+        let row = |m: &[Measured]| {
+            (of(m, |m| m.per_second), of(m, |m| m.p50 as f64), of(m, |m| m.p99 as f64))
+        };
         let ((r, p, q), (s, t, u)) = (row(&a), row(&b));
-        println!("{connections:>11}  {r:>9.0} {p:>6.0} {q:>6.0}  {s:>9.0} {t:>8.0} {u:>8.0}  {ratio:>8.2}");
+        println!(
+            "{connections:>11}  {r:>9.0} {p:>6.0} {q:>6.0}  {s:>9.0} {t:>8.0} {u:>8.0}  {ratio:>8.2}"
+        );
     }
     drop(gateway);
     std::fs::remove_dir_all(&dir).ok();

@@ -1,9 +1,9 @@
-//! The trail beside SQLite with equivalent indexes and beside a plain file: the same generated records, commit by commit, in
-//! one run. Each engine makes every commit durable before the next one begins. Ratios mean something; figures depend on
-//! the machine and on what else it does.
+//! The trail beside SQLite with equivalent indexes and beside a plain file: the same generated
+//! records, commit by commit, in one run. Each engine makes every commit durable before the next
+//! one begins. Ratios mean something; figures depend on the machine and on what else it does.
 //!
-//! `KEYWARD_BENCH_RECORDS` says how many records, 400,000 by default. `KEYWARD_BENCH_TRAIL` names a trail that
-//! `keyward audit generate` has made: then only that one is opened and asked.
+//! `KEYWARD_BENCH_RECORDS` says how many records, 400,000 by default. `KEYWARD_BENCH_TRAIL` names a
+//! trail that `keyward audit generate` has made: then only that one is opened and asked.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -40,8 +40,10 @@ fn main() {
     if let Some(dir) = std::env::var_os("KEYWARD_BENCH_TRAIL") {
         return ask(Path::new(&dir));
     }
-    let records = std::env::var("KEYWARD_BENCH_RECORDS").ok().and_then(|n| n.parse().ok()).unwrap_or(400_000);
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-trail-{}", std::process::id()));
+    let records =
+        std::env::var("KEYWARD_BENCH_RECORDS").ok().and_then(|n| n.parse().ok()).unwrap_or(400_000);
+    let dir =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-trail-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let site = Site::new().unwrap();
     let end = Timestamp::parse("2026-11-01T00:00:00Z").unwrap();
@@ -51,7 +53,8 @@ fn main() {
     std::fs::remove_dir_all(&dir).ok();
 }
 
-/// Every commit goes to each engine in turn, so that whatever else the machine does meets all of them.
+/// Every commit goes to each engine in turn, so that whatever else the machine does meets all of
+/// them.
 struct Engines {
     trail: TieredStore,
     sqlite: Mutex<Connection>,
@@ -70,7 +73,8 @@ impl Store for Engines {
             while let Some(content) = contents.next_if(|(seq, _)| *seq < end) {
                 part.contents.push(content.clone());
             }
-            part.open_floor = batch.open_floor.filter(|_| end == batch.first_seq + batch.entries.len() as u64);
+            part.open_floor =
+                batch.open_floor.filter(|_| end == batch.first_seq + batch.entries.len() as u64);
             let rows = rows(&part);
             let mut took = [0.0; 4];
             let timed = |slot: &mut f64, work: &mut dyn FnMut()| {
@@ -122,7 +126,8 @@ fn rows(batch: &Batch) -> Vec<Row> {
         .zip(&batch.entries)
         .map(|(seq, entry)| {
             let json: Value = serde_json::from_slice(&entry.leaf).unwrap();
-            let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+            let text =
+                |pointer: &str| json.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
             let project = text("/resource/parent/id").or_else(|| text("/resource/id"));
             let fields = [
                 text("/caller/name"),
@@ -133,11 +138,22 @@ fn rows(batch: &Batch) -> Vec<Row> {
                 text("/decision/verdict"),
                 text("/decision/reason"),
                 text("/source/address"),
-                text("/outcome").or_else(|| (entry.kind == Kind::Refused).then(|| "refused".to_owned())),
+                text("/outcome")
+                    .or_else(|| (entry.kind == Kind::Refused).then(|| "refused".to_owned())),
             ];
-            let body = contents.next_if(|(at, _)| *at == seq).map(|(_, content)| content.bytes.to_vec());
+            let body =
+                contents.next_if(|(at, _)| *at == seq).map(|(_, content)| content.bytes.to_vec());
             let status = json.get("status").and_then(Value::as_i64);
-            Row { seq: seq as i64, time: entry.time.0 as i64, kind: entry.kind, id: entry.id.to_string(), leaf: entry.leaf.to_vec(), body, fields, status }
+            Row {
+                seq: seq as i64,
+                time: entry.time.0 as i64,
+                kind: entry.kind,
+                id: entry.id.to_string(),
+                leaf: entry.leaf.to_vec(),
+                body,
+                fields,
+                status,
+            }
         })
         .collect()
 }
@@ -166,8 +182,13 @@ fn insert(connection: &mut Connection, rows: &[Row]) {
     {
         let mut request =
             transaction.prepare_cached("INSERT INTO exchanges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, NULL, ?14, ?15)").unwrap();
-        let mut answer = transaction.prepare_cached("INSERT INTO answers VALUES (?1, ?2, ?3, ?4)").unwrap();
-        let mut settle = transaction.prepare_cached("UPDATE exchanges SET outcome = ?2, status = ?3, answer = ?4 WHERE id = ?1").unwrap();
+        let mut answer =
+            transaction.prepare_cached("INSERT INTO answers VALUES (?1, ?2, ?3, ?4)").unwrap();
+        let mut settle = transaction
+            .prepare_cached(
+                "UPDATE exchanges SET outcome = ?2, status = ?3, answer = ?4 WHERE id = ?1",
+            )
+            .unwrap();
         for row in rows {
             let f = &row.fields;
             if row.kind == Kind::Answer {
@@ -175,7 +196,10 @@ fn insert(connection: &mut Connection, rows: &[Row]) {
                 settle.execute(params![row.id, f[8], row.status, row.seq]).unwrap();
             } else if row.kind != Kind::Event {
                 request
-                    .execute(params![row.seq, row.time, row.id, f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], row.status, row.leaf, row.body])
+                    .execute(params![
+                        row.seq, row.time, row.id, f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7],
+                        f[8], row.status, row.leaf, row.body
+                    ])
                     .unwrap();
             }
         }
@@ -209,22 +233,37 @@ fn appends(dir: &Path, site: &Site, records: u64, end: Timestamp) {
     let spent = *engines.spent.lock().unwrap();
     drop(engines);
     let rate = |seconds: f64| records as f64 / seconds;
-    println!("{records} records, {} MB before compression; commits of {COMMIT_RECORDS}, each durable\n", made.bytes / 1_000_000);
+    println!(
+        "{records} records, {} MB before compression; commits of {COMMIT_RECORDS}, each durable\n",
+        made.bytes / 1_000_000
+    );
     println!("{:34}  {:>10}  {:>7}  {:>9}  {:>8}", "", "records/s", "ratio", "disk MB", "of raw");
-    let disk = [size(&dir.join("trail")), size(&dir.join("trail.sqlite")) + size(&dir.join("trail.sqlite-wal")), size(&dir.join("trail.ndjson"))];
+    let disk = [
+        size(&dir.join("trail")),
+        size(&dir.join("trail.sqlite")) + size(&dir.join("trail.sqlite-wal")),
+        size(&dir.join("trail.ndjson")),
+    ];
     for (name, seconds, disk) in [
         ("plain file, fdatasync", spent[3], disk[2]),
         ("keyward", spent[0], disk[0]),
         ("keyward, its sealing added", spent[0] + spent[1], disk[0]),
         ("SQLite, WAL, synchronous = FULL", spent[2], disk[1]),
     ] {
-        println!("{name:34}  {:>10.0}  {:>7.2}  {:>9}  {:>8.2}", rate(seconds), spent[3] / seconds, disk / 1_000_000, disk as f64 / made.bytes as f64);
+        println!(
+            "{name:34}  {:>10.0}  {:>7.2}  {:>9}  {:>8.2}",
+            rate(seconds),
+            spent[3] / seconds,
+            disk / 1_000_000,
+            disk as f64 / made.bytes as f64
+        );
     }
 }
 
 fn size(path: &Path) -> u64 {
     match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => std::fs::read_dir(path).unwrap().map(|entry| size(&entry.unwrap().path())).sum(),
+        Ok(meta) if meta.is_dir() => {
+            std::fs::read_dir(path).unwrap().map(|entry| size(&entry.unwrap().path())).sum()
+        }
         Ok(meta) => meta.len(),
         Err(_) => 0,
     }
@@ -248,7 +287,8 @@ fn asked(reader: &Reader) -> Vec<(String, String)> {
         let groups = reader.count(&Filter::default(), Some(by)).unwrap().groups;
         groups[((groups.len() - 1) as f64 * share) as usize].0.clone()
     };
-    let (caller, project, resource) = (middle("caller", 0.3), middle("project", 0.2), middle("resource", 0.05));
+    let (caller, project, resource) =
+        (middle("caller", 0.3), middle("project", 0.2), middle("resource", 0.05));
     let month = |text: &str| format!("{text} and time >= 2026-10-01");
     let since = Timestamp::parse("2026-10-01T00:00:00Z").unwrap().0;
     let sql_month = |text: &str| format!("{text} AND time >= {since}");
@@ -257,12 +297,17 @@ fn asked(reader: &Reader) -> Vec<(String, String)> {
         (month(&format!("caller = {caller}")), sql_month(&format!("caller = '{caller}'"))),
         ("decision = deny".to_owned(), "decision = 'deny'".to_owned()),
         (month("reason = policy-forbids"), sql_month("reason = 'policy-forbids'")),
-        (format!("action = huawei.kps.CreateKeypair and project = {project}"), format!("action = 'huawei.kps.CreateKeypair' AND project = '{project}'")),
+        (
+            format!("action = huawei.kps.CreateKeypair and project = {project}"),
+            format!("action = 'huawei.kps.CreateKeypair' AND project = '{project}'"),
+        ),
         ("status = 500".to_owned(), "status = 500".to_owned()),
         (format!("resource = {resource}"), format!("resource = '{resource}'")),
         ("outcome = unknown".to_owned(), "outcome = 'unknown'".to_owned()),
         (
-            format!("decision = deny and (action = huawei.ims.* or caller in ({caller}, atlas-keys)) and not reason = caller-unknown"),
+            format!(
+                "decision = deny and (action = huawei.ims.* or caller in ({caller}, atlas-keys)) and not reason = caller-unknown"
+            ),
             format!(
                 "decision = 'deny' AND (action >= 'huawei.ims.' AND action < 'huawei.ims/' OR caller IN ('{caller}', 'atlas-keys')) AND reason <> 'caller-unknown'"
             ),
@@ -278,8 +323,16 @@ fn ask(dir: &Path) {
     let opened = begun.elapsed();
     let begun = Instant::now();
     let total = reader.count(&Filter::default(), None).unwrap().total;
-    println!("opened in {:.2} s, {total} exchanges counted first in {:.2} s; resident {} MB", opened.as_secs_f64(), begun.elapsed().as_secs_f64(), resident());
-    println!("\n{:>9}  {:>11} {:>9}  {:>11} {:>9}  question; microseconds, medians of {ROUNDS}", "matches", "count first", "again", "page first", "again");
+    println!(
+        "opened in {:.2} s, {total} exchanges counted first in {:.2} s; resident {} MB",
+        opened.as_secs_f64(),
+        begun.elapsed().as_secs_f64(),
+        resident()
+    );
+    println!(
+        "\n{:>9}  {:>11} {:>9}  {:>11} {:>9}  question; microseconds, medians of {ROUNDS}",
+        "matches", "count first", "again", "page first", "again"
+    );
     for (expression, _) in asked(&reader) {
         let filter = Filter::parse([("where", &expression)]).unwrap();
         let begun = Instant::now();
@@ -291,17 +344,36 @@ fn ask(dir: &Path) {
         let count = median(|| assert_eq!(reader.count(&filter, None).unwrap().total, matches));
         let page = median(|| drop(reader.query(&filter, PAGE, None).unwrap()));
         let micros = |duration: Duration| duration.as_micros();
-        println!("{matches:>9}  {:>11} {:>9}  {:>11} {:>9}  {expression}", micros(first_count), micros(count), micros(first_page), micros(page));
+        println!(
+            "{matches:>9}  {:>11} {:>9}  {:>11} {:>9}  {expression}",
+            micros(first_count),
+            micros(count),
+            micros(first_page),
+            micros(page)
+        );
     }
     let show = reader.query(&Filter::default(), 1000, None).unwrap().exchanges.last().unwrap().id;
-    println!("one exchange by its id: {} us", median(|| assert!(reader.show(show).unwrap().is_some())).as_micros());
-    println!("an id that is not there: {} us", median(|| assert!(reader.show(keyward_core::clock::AuditId::new()).unwrap().is_none())).as_micros());
+    println!(
+        "one exchange by its id: {} us",
+        median(|| assert!(reader.show(show).unwrap().is_some())).as_micros()
+    );
+    println!(
+        "an id that is not there: {} us",
+        median(|| assert!(reader.show(keyward_core::clock::AuditId::new()).unwrap().is_none()))
+            .as_micros()
+    );
     for by in ["caller", "reason", "policy", "resource"] {
-        println!("counts of all by {by}: {} us", median(|| drop(reader.count(&Filter::default(), Some(by)).unwrap())).as_micros());
+        println!(
+            "counts of all by {by}: {} us",
+            median(|| drop(reader.count(&Filter::default(), Some(by)).unwrap())).as_micros()
+        );
     }
     for step in ["1d", "1h"] {
         let filter = Filter::parse([("decision", "deny")]).unwrap();
-        println!("denials by {step}: {} us", median(|| drop(reader.histogram(&filter, step).unwrap())).as_micros());
+        println!(
+            "denials by {step}: {} us",
+            median(|| drop(reader.histogram(&filter, step).unwrap())).as_micros()
+        );
     }
     println!("resident {} MB", resident());
 }
@@ -318,10 +390,14 @@ fn questions(dir: &Path) {
     let opened = begun.elapsed();
     let connection = open_sqlite(dir);
     println!("\nopened in {:.2} s; medians of {ROUNDS}, in microseconds\n", opened.as_secs_f64());
-    println!("{:>9}  {:>9} {:>9} {:>7}  {:>9} {:>9} {:>7}  question", "matches", "count", "SQLite", "times", "page", "SQLite", "times");
+    println!(
+        "{:>9}  {:>9} {:>9} {:>7}  {:>9} {:>9} {:>7}  question",
+        "matches", "count", "SQLite", "times", "page", "SQLite", "times"
+    );
     for (expression, sql) in asked(&reader) {
         let filter = Filter::parse([("where", &expression)]).unwrap();
-        let mut count = connection.prepare(&format!("SELECT count(*) FROM exchanges WHERE {sql}")).unwrap();
+        let mut count =
+            connection.prepare(&format!("SELECT count(*) FROM exchanges WHERE {sql}")).unwrap();
         let mut page = connection
             .prepare(
                 &format!("SELECT e.leaf, a.leaf FROM exchanges e LEFT JOIN answers a ON a.seq = e.answer WHERE {sql} ORDER BY e.seq DESC LIMIT {PAGE}")
@@ -332,8 +408,14 @@ fn questions(dir: &Path) {
         let wanted: i64 = count.query_row([], |row| row.get(0)).unwrap();
         assert_eq!(matches as i64, wanted, "{expression}");
         let counted = median(|| assert_eq!(reader.count(&filter, None).unwrap().total, matches));
-        let counted_sql = median(|| assert_eq!(count.query_row([], |row| row.get::<_, i64>(0)).unwrap(), wanted));
-        let shown = median(|| assert_eq!(reader.query(&filter, PAGE, None).unwrap().exchanges.len() as u64, matches.min(PAGE as u64)));
+        let counted_sql =
+            median(|| assert_eq!(count.query_row([], |row| row.get::<_, i64>(0)).unwrap(), wanted));
+        let shown = median(|| {
+            assert_eq!(
+                reader.query(&filter, PAGE, None).unwrap().exchanges.len() as u64,
+                matches.min(PAGE as u64)
+            )
+        });
         // Both give parsed records.
         let shown_sql = median(|| {
             let mut rows = page.query([]).unwrap();
@@ -361,8 +443,14 @@ fn questions(dir: &Path) {
     }
     let begun = Instant::now();
     let lines = std::fs::read(dir.join("trail.ndjson")).unwrap();
-    let found = lines.split(|b| *b == b'\n').filter(|line| line.windows(16).any(|w| w == b"\"verdict\":\"deny\"")).count();
-    println!("\nreading the plain file for `decision = deny`: {found} found in {:.2} s", begun.elapsed().as_secs_f64());
+    let found = lines
+        .split(|b| *b == b'\n')
+        .filter(|line| line.windows(16).any(|w| w == b"\"verdict\":\"deny\""))
+        .count();
+    println!(
+        "\nreading the plain file for `decision = deny`: {found} found in {:.2} s",
+        begun.elapsed().as_secs_f64()
+    );
 }
 
 /// Commits without and with a sealer at work beside them, in turn.
@@ -373,7 +461,12 @@ fn beside_sealing(dir: &Path, site: &Site, end: Timestamp) {
         fn append(&self, batch: &Batch) -> Result<(), StoreError> {
             for (n, entries) in batch.entries.chunks(COMMIT_RECORDS).enumerate() {
                 let first_seq = batch.first_seq + (n * COMMIT_RECORDS) as u64;
-                self.0.lock().unwrap().push(Batch { first_seq, entries: entries.to_vec(), open_floor: Some(first_seq), ..Batch::default() });
+                self.0.lock().unwrap().push(Batch {
+                    first_seq,
+                    entries: entries.to_vec(),
+                    open_floor: Some(first_seq),
+                    ..Batch::default()
+                });
             }
             Ok(())
         }
@@ -392,7 +485,10 @@ fn beside_sealing(dir: &Path, site: &Site, end: Timestamp) {
     }
     generate(&Kept(&batches), site, Options { records: 220_000, seed: 2, end }, |_| ()).unwrap();
     let batches = batches.into_inner().unwrap();
-    println!("\n{:24}  {:>10}  {:>8}  {:>8}  {:>14}", "commits of 64 records", "records/s", "p50 us", "p99 us", "sealed meanwhile");
+    println!(
+        "\n{:24}  {:>10}  {:>8}  {:>8}  {:>14}",
+        "commits of 64 records", "records/s", "p50 us", "p99 us", "sealed meanwhile"
+    );
     for round in 0..3 {
         for sealing in [false, true] {
             let dir = dir.join(format!("beside-{round}-{sealing}"));

@@ -1,7 +1,7 @@
 //! Writes the bytes of the corpus as seeds for fuzzers: `cargo run --example corpus-seeds -- DIR`.
 //!
-//! `DIR/request` gets whole HTTP/1.1 requests, `DIR/target` request targets, `DIR/body` bodies; a file for each case
-//! that has one.
+//! `DIR/request` gets whole HTTP/1.1 requests, `DIR/target` request targets, `DIR/body` bodies; a
+//! file for each case that has one.
 
 #[path = "../tests/it/corpus/case.rs"]
 #[allow(dead_code, reason = "seeds need what is sent, not what is expected")]
@@ -36,7 +36,9 @@ fn write_all(dir: &Path) -> Result<usize, String> {
         for (kind, bytes) in seeds(case) {
             let folder = dir.join(kind);
             let file = folder.join(case.name.replace('/', "-"));
-            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, bytes)).map_err(|e| format!("{}: {e}", file.display()))?;
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| std::fs::write(&file, bytes))
+                .map_err(|e| format!("{}: {e}", file.display()))?;
             written += 1;
         }
     }
@@ -46,10 +48,21 @@ fn write_all(dir: &Path) -> Result<usize, String> {
 fn seeds(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = match &case.request {
         Request::Raw(bytes) => vec![("request", bytes.clone())],
-        Request::Described(request) => vec![("request", request.bytes()), ("target", request.target.clone().into_bytes()), ("body", request.body.clone())],
+        Request::Described(request) => vec![
+            ("request", request.bytes()),
+            ("target", request.target.clone().into_bytes()),
+            ("body", request.body.clone()),
+        ],
         Request::Frames(frames) => {
-            let path = frames.headers.iter().find(|(name, _)| name == b":path").map(|(_, value)| value.clone());
-            vec![("target", path.unwrap_or_default()), ("body", frames.body.clone().unwrap_or_default())]
+            let path = frames
+                .headers
+                .iter()
+                .find(|(name, _)| name == b":path")
+                .map(|(_, value)| value.clone());
+            vec![
+                ("target", path.unwrap_or_default()),
+                ("body", frames.body.clone().unwrap_or_default()),
+            ]
         }
     };
     seeds.retain(|(_, bytes)| !bytes.is_empty());

@@ -1,8 +1,10 @@
-//! What the gate reads of calls whose heads are plain, for programs that compare it with what others read.
+//! What the gate reads of calls whose heads are plain, for programs that compare it with what
+//! others read.
 //!
-//! `judge APIS` takes calls from standard input, a JSON object on each line (`method`, `target`, `host`, `headers` as
-//! pairs, `body` in hexadecimal), and answers each with a line: what was found wrong, or the action, the body as JSON
-//! and the facts. `judge APIS --operations` lists the operations of the catalogue, with the shapes of their bodies.
+//! `judge APIS` takes calls from standard input, a JSON object on each line (`method`, `target`,
+//! `host`, `headers` as pairs, `body` in hexadecimal), and answers each with a line: what was found
+//! wrong, or the action, the body as JSON and the facts. `judge APIS --operations` lists the
+//! operations of the catalogue, with the shapes of their bodies.
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -59,15 +61,23 @@ fn judge(catalog: &Catalog, call: Call) -> anyhow::Result<Value> {
 fn head(call: Call) -> anyhow::Result<RequestHead> {
     let mut headers = HeaderMap::new();
     for (name, value) in &call.headers {
-        headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes())?,
+            HeaderValue::from_bytes(value.as_bytes())?,
+        );
     }
     Ok(RequestHead::plain(call.method.parse()?, call.target, call.host, headers))
 }
 
 fn operations(catalog: &Catalog) -> Value {
     let operation = |op: &std::sync::Arc<keyward_decision::catalog::operation::Operation>| {
-        let hosts = catalog.services().find(|(s, _)| s.name == op.service).map(|(_, hosts)| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let body = op.body.as_ref().map(|b| json!({"media_type": b.media_type, "shape": shape(&b.shape), "example": b.example}));
+        let hosts = catalog
+            .services()
+            .find(|(s, _)| s.name == op.service)
+            .map(|(_, hosts)| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let body = op.body.as_ref().map(
+            |b| json!({"media_type": b.media_type, "shape": shape(&b.shape), "example": b.example}),
+        );
         json!({
             "service": op.service, "id": op.operation_id, "hosts": hosts, "method": op.method.as_str(), "template": op.template, "write": op.is_write(),
             "raw_segments": op.raw_segments, "path": fields(&op.path), "query": fields(&op.query), "body": body,
@@ -80,7 +90,11 @@ fn fields(fields: &[Field]) -> Value {
     let field = |f: &Field| {
         let mut inner = shape(&f.shape);
         if let Value::Object(inner) = &mut inner {
-            inner.extend([("required".to_owned(), f.required.into()), ("secret".to_owned(), f.secret.into()), ("fact".to_owned(), f.fact.clone().into())]);
+            inner.extend([
+                ("required".to_owned(), f.required.into()),
+                ("secret".to_owned(), f.secret.into()),
+                ("fact".to_owned(), f.fact.clone().into()),
+            ]);
         }
         (f.name.clone(), inner)
     };
@@ -89,9 +103,15 @@ fn fields(fields: &[Field]) -> Value {
 
 fn shape(of: &Shape) -> Value {
     match of {
-        Shape::Object { fields: inner, additional } => json!({"type": "object", "additional": additional, "fields": fields(inner)}),
-        Shape::Array { element, max, .. } => json!({"type": "array", "element": shape(element), "max": max}),
-        Shape::Text { meaning, max, .. } => json!({"type": "text", "meaning": format!("{meaning:?}"), "max": max}),
+        Shape::Object { fields: inner, additional } => {
+            json!({"type": "object", "additional": additional, "fields": fields(inner)})
+        }
+        Shape::Array { element, max, .. } => {
+            json!({"type": "array", "element": shape(element), "max": max})
+        }
+        Shape::Text { meaning, max, .. } => {
+            json!({"type": "text", "meaning": format!("{meaning:?}"), "max": max})
+        }
         Shape::Integer { min, max } => json!({"type": "integer", "min": min, "max": max}),
         Shape::Boolean => json!({"type": "boolean"}),
         Shape::Either(_) | Shape::Any => json!({"type": "any"}),

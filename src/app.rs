@@ -53,14 +53,16 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
-/// Connections that wait in the system until one is taken: while many come at once, those of honest callers are among them.
+/// Connections that wait in the system until one is taken: while many come at once, those of honest
+/// callers are among them.
 const BACKLOG: i32 = 1024;
 
 /// By which other programs are told of a proxy.
-const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Threads of every gateway that takes calls: the engine's nine, the journal's, those that seal, prune, sign and answer auditors, the
-/// four of pingora, and two that come and go.
+/// Threads of every gateway that takes calls: the engine's nine, the journal's, those that seal,
+/// prune, sign and answer auditors, the four of pingora, and two that come and go.
 const THREADS: usize = 20;
 
 /// Time for the listeners to start, on a machine that is busy.
@@ -117,7 +119,8 @@ impl Gateway {
             return Err(Problems(unfit).into());
         }
         let metrics = Arc::new(Metrics::new()?);
-        let admin = TcpListener::bind(settings.admin).with_context(|| format!("admin listener {}", settings.admin))?;
+        let admin = TcpListener::bind(settings.admin)
+            .with_context(|| format!("admin listener {}", settings.admin))?;
         if !settings.admin.ip().to_canonical().is_loopback() {
             tracing::warn!(address = %settings.admin, "the admin listener has no login, and shows the trail to whoever reaches it: let nobody but auditors and Prometheus do so");
         }
@@ -127,11 +130,17 @@ impl Gateway {
             tracing::warn!("{warning}");
         }
         if let Some(name) = PROXY_VARIABLES.iter().find(|name| std::env::var_os(name).is_some()) {
-            tracing::warn!("the environment has {name}, which is not used: calls go to clouds, and pushes to receivers, without a proxy (docs/listeners.md)");
+            tracing::warn!(
+                "the environment has {name}, which is not used: calls go to clouds, and pushes to receivers, without a proxy (docs/listeners.md)"
+            );
         }
         keyward_core::threads::probe(threads_of(&settings))?;
-        let doors = settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
-        let listeners = doors.iter().map(|door| Ok(door.socket.local_addr()?)).collect::<anyhow::Result<Vec<_>>>()?;
+        let doors =
+            settings.listeners.iter().map(Door::bind).collect::<anyhow::Result<Vec<_>>>()?;
+        let listeners = doors
+            .iter()
+            .map(|door| Ok(door.socket.local_addr()?))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         paths::make(&settings.audit_dir).map_err(anyhow::Error::msg)?;
         let key = DigestKey::open_or_create(&settings.digest_key_file)?;
         let journal = journal::Settings {
@@ -142,21 +151,31 @@ impl Gateway {
             ballast_bytes: settings.ballast_bytes,
             ..journal::Settings::new(&settings.audit_dir)
         };
-        let (journal, recovery, evidence) = evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
+        let (journal, recovery, evidence) =
+            evidence::open(journal, &settings.evidence, Arc::clone(&metrics))?;
         // The folder is ours by now.
         backup::remove_left_over(&settings.audit_dir);
         for note in &recovery.notes {
             tracing::warn!("{note}");
         }
-        // Only now: another process could have had the folder, and on a full disk there was no room.
-        texts::keep(&settings.audit_dir, &catalog.documents, &rules.policies.source)
-            .context("the texts of policies and catalogue cannot be kept: see to the disk, then start again")?;
+        // Only now: another process could have had the folder, and on a full disk there was no
+        // room.
+        texts::keep(&settings.audit_dir, &catalog.documents, &rules.policies.source).context(
+            "the texts of policies and catalogue cannot be kept: see to the disk, then start again",
+        )?;
         if recovery.closed_unknown > 0 {
-            tracing::warn!(exchanges = recovery.closed_unknown, "the last run left exchanges open; their outcome is on record as unknown");
+            tracing::warn!(
+                exchanges = recovery.closed_unknown,
+                "the last run left exchanges open; their outcome is on record as unknown"
+            );
         }
         signals::show_policies(&metrics, &rules.policies);
         let gate = Arc::new(Gate {
-            composer: Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: settings.kept_body_bytes_max, catalog: catalog.digest.clone() },
+            composer: Composer {
+                redactor: Redactor::new(key.clone())?,
+                body_bytes_max: settings.kept_body_bytes_max,
+                catalog: catalog.digest.clone(),
+            },
             catalog,
             rules: ArcSwap::from_pointee(rules),
             key,
@@ -169,8 +188,13 @@ impl Gateway {
         announce(&gate);
         let phase = Arc::new(Phase::default());
         let pushes = Arc::new(
-            Pushes::start(pushes, &Reader::of(&gate.journal), &gate.metrics, &settings.audit_dir.join("push"))
-                .context("pushes cannot be started: see to the disk, then start again")?,
+            Pushes::start(
+                pushes,
+                &Reader::of(&gate.journal),
+                &gate.metrics,
+                &settings.audit_dir.join("push"),
+            )
+            .context("pushes cannot be started: see to the disk, then start again")?,
         );
         let turned_away = TurnedAway::new(Arc::clone(&gate.metrics));
         let certificates = doors.iter().filter_map(|door| door.tls.clone()).collect();
@@ -178,7 +202,12 @@ impl Gateway {
         let keeper = Arc::new(keeper(&settings, &gate, &evidence, &pushes)?);
         let admin_address = admin.local_addr()?;
         let own = listeners.iter().copied().chain([admin_address]).collect();
-        let upstreams = Upstreams::new(settings.upstreams.clone(), settings.timeouts, own, settings.ca_file.as_deref());
+        let upstreams = Upstreams::new(
+            settings.upstreams.clone(),
+            settings.timeouts,
+            own,
+            settings.ca_file.as_deref(),
+        );
         let running = Arc::new(Running {
             gate,
             listeners,
@@ -193,7 +222,15 @@ impl Gateway {
         });
         let (starting, started) = std::sync::mpsc::channel();
         let end = watch::Sender::new(false);
-        let server = build_server(&settings, files, &running, doors, &starting, (admin, end.subscribe()), &phase)?;
+        let server = build_server(
+            &settings,
+            files,
+            &running,
+            doors,
+            &starting,
+            (admin, end.subscribe()),
+            &phase,
+        )?;
         Ok(Self { server, starting, started, running, settings, phase, end })
     }
 
@@ -218,9 +255,18 @@ impl Gateway {
         running.gate.journal.append_detached(event.record());
         let (stopped, status) = std::sync::mpsc::channel();
         let drain = settings.drain;
-        let watch = Signals { running: Arc::clone(&running), settings, phase: Arc::clone(&phase), supervisor: Arc::clone(&supervisor), starting, stopped };
+        let watch = Signals {
+            running: Arc::clone(&running),
+            settings,
+            phase: Arc::clone(&phase),
+            supervisor: Arc::clone(&supervisor),
+            starting,
+            stopped,
+        };
         // pingora sleeps its whole grace out, busy or not; the process ends as soon as all is done.
-        std::thread::Builder::new().name("pingora".to_owned()).spawn(move || server.run(RunArgs { shutdown_signal: Box::new(watch) }))?;
+        std::thread::Builder::new()
+            .name("pingora".to_owned())
+            .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(watch) }))?;
         // One more: the watch for signals.
         wait_for_start(&started, running.listeners.len() + 1)?;
         phase.serving();
@@ -235,27 +281,44 @@ impl Gateway {
     }
 }
 
-/// Threads that there are when calls are taken. They are seen to be there before anything is opened: in the midst of it some parts
-/// would end the process without a word, and others wait for ever.
+/// Threads that there are when calls are taken. They are seen to be there before anything is
+/// opened: in the midst of it some parts would end the process without a word, and others wait for
+/// ever.
 fn threads_of(settings: &Settings) -> usize {
     let off_host = &settings.evidence.off_host;
-    let places = [off_host.directory.is_some(), off_host.webhook.is_some(), off_host.syslog.is_some()];
+    let places =
+        [off_host.directory.is_some(), off_host.webhook.is_some(), off_host.syslog.is_some()];
     let carriers = places.into_iter().filter(|there| *there).count() + off_host.witnesses.len();
-    THREADS + settings.threads.saturating_mul(settings.listeners.len()) + carriers + settings.pushes.len()
+    THREADS
+        + settings.threads.saturating_mul(settings.listeners.len())
+        + carriers
+        + settings.pushes.len()
 }
 
 /// Starts what prunes the trail.
-fn keeper(settings: &Settings, gate: &Arc<Gate>, evidence: &Arc<Evidence>, pushes: &Arc<Pushes>) -> anyhow::Result<Keeper> {
+fn keeper(
+    settings: &Settings,
+    gate: &Arc<Gate>,
+    evidence: &Arc<Evidence>,
+    pushes: &Arc<Pushes>,
+) -> anyhow::Result<Keeper> {
     let store = gate.journal.tiered().context("the journal has no sealed segments")?;
     if let Some(file) = &settings.retention.holds_file {
         Holds::read(file)?;
     }
     let (evidence, pushes) = (Arc::clone(evidence), Arc::clone(pushes));
-    let retention = Retention::new(settings.retention.clone(), Arc::clone(&gate.journal), store, Arc::clone(&gate.metrics.trail), move || pushes.sent());
+    let retention = Retention::new(
+        settings.retention.clone(),
+        Arc::clone(&gate.journal),
+        store,
+        Arc::clone(&gate.metrics.trail),
+        move || pushes.sent(),
+    );
     Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())), erasure::end_begun)?)
 }
 
-/// Lets each series be there before anything happens that it counts: one that appears with its first 1 shows no rise.
+/// Lets each series be there before anything happens that it counts: one that appears with its
+/// first 1 shows no rise.
 fn announce(gate: &Gate) {
     let metrics = &gate.metrics;
     for (service, _) in gate.catalog.services() {
@@ -274,10 +337,16 @@ struct Door {
 impl Door {
     /// Binds it; with port 0 to a free port.
     fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
-        let socket = TcpListener::bind(listener.address).with_context(|| format!("gateway listener {}", listener.address))?;
+        let socket = TcpListener::bind(listener.address)
+            .with_context(|| format!("gateway listener {}", listener.address))?;
         socket.set_nonblocking(true)?;
         rustix::net::listen(&socket, BACKLOG)?;
-        let tls = listener.tls.clone().map(Tls::load).transpose().with_context(|| format!("gateway listener {}", listener.address))?;
+        let tls = listener
+            .tls
+            .clone()
+            .map(Tls::load)
+            .transpose()
+            .with_context(|| format!("gateway listener {}", listener.address))?;
         Ok(Self { socket, tls: tls.map(Arc::new) })
     }
 }
@@ -293,7 +362,8 @@ fn build_server(
 ) -> anyhow::Result<Server> {
     let conf = ServerConf {
         threads: settings.threads,
-        // Counts attempts, the first included, and so the addresses of one name. None is repeated that may have sent.
+        // Counts attempts, the first included, and so the addresses of one name. None is repeated
+        // that may have sent.
         max_retries: upstream::ATTEMPTS_MAX,
         // The drain ends the process earlier; this is its bound. It begins when the delay is over.
         grace_period_seconds: Some(settings.drain.as_secs() + 5),
@@ -308,7 +378,12 @@ fn build_server(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let metrics = &running.gate.metrics;
-    let budget = Budget::new(settings.buffered_bytes_max, settings.body_bytes_max, files.calls, Arc::clone(metrics));
+    let budget = Budget::new(
+        settings.buffered_bytes_max,
+        settings.body_bytes_max,
+        files.calls,
+        Arc::clone(metrics),
+    );
     let shared = Shared {
         gate: Arc::clone(&running.gate),
         registry: Registry::new(files.connections, metrics.connections_open.clone()),
@@ -328,7 +403,14 @@ fn build_server(
             health: listener.health.clone(),
         };
         let app = proxy.into_app(&server.configuration);
-        server.add_service(listen::Listener::new(door.socket, app, shared.clone(), door.tls, listener.proxies.clone(), starting.clone()));
+        server.add_service(listen::Listener::new(
+            door.socket,
+            app,
+            shared.clone(),
+            door.tls,
+            listener.proxies.clone(),
+            starting.clone(),
+        ));
     }
     admin.set_nonblocking(true)?;
     let parts = admin::Parts {
@@ -339,22 +421,27 @@ fn build_server(
         pushes: Arc::clone(&running.pushes),
         keeper: Arc::clone(&running.keeper),
         audit_dir: settings.audit_dir.clone(),
-        token: Token::create(&settings.audit_dir).context("the operator's token cannot be written: see to the disk, then start again")?,
+        token: Token::create(&settings.audit_dir)
+            .context("the operator's token cannot be written: see to the disk, then start again")?,
     };
     let bounds = admin::door::Bounds {
-        places: Registry::new(Bounds { all: files.admin, per_source: files.admin }, metrics.admin_connections_open.clone()),
+        places: Registry::new(
+            Bounds { all: files.admin, per_source: files.admin },
+            metrics.admin_connections_open.clone(),
+        ),
         open: files.admin + files.arriving,
         idle: settings.limits.idle,
     };
-    let admin = admin::Admin::new(admin, parts, bounds, &settings.admin_hosts).context("the admin listener")?;
+    let admin = admin::Admin::new(admin, parts, bounds, &settings.admin_hosts)
+        .context("the admin listener")?;
     let mut admin = background_service("admin", admin);
     admin.threads = Some(1);
     server.add_service(admin);
     Ok(server)
 }
 
-/// Starts the thread that ends pingora's timeouts. By itself it starts with the first of them, and were there no thread to be had
-/// then, no call would ever be taken again.
+/// Starts the thread that ends pingora's timeouts. By itself it starts with the first of them, and
+/// were there no thread to be had then, no call would ever be taken again.
 fn start_clock() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(fast_timeout::fast_sleep(Duration::from_millis(1)));
@@ -365,7 +452,9 @@ fn start_clock() -> anyhow::Result<()> {
 fn wait_for_start(started: &Receiver<()>, parts: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + START_PATIENCE;
     for _ in 0..parts {
-        started.recv_timeout(deadline.saturating_duration_since(Instant::now())).context("a listener, or the watch for signals, did not start")?;
+        started
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            .context("a listener, or the watch for signals, did not start")?;
     }
     Ok(())
 }
@@ -380,16 +469,22 @@ fn wait_for_open(gate: &Gate, drain: Duration) -> bool {
     }
     let left = gate.metrics.open_exchanges.get();
     if left > 0 {
-        tracing::warn!(exchanges = left, "the drain's deadline has passed; the next start records their outcome as unknown");
+        tracing::warn!(
+            exchanges = left,
+            "the drain's deadline has passed; the next start records their outcome as unknown"
+        );
     }
     left == 0
 }
 
-/// Closes the journal, and signs what it holds. The exit status: the given one, or 1 when the last records could not be made durable.
+/// Closes the journal, and signs what it holds. The exit status: the given one, or 1 when the last
+/// records could not be made durable.
 fn finish(running: &Running, status: u8) -> u8 {
     let gate = &running.gate;
     running.keeper.close();
-    gate.journal.append_detached(Event::Stopped { open_exchanges: gate.metrics.open_exchanges.get() }.record());
+    gate.journal.append_detached(
+        Event::Stopped { open_exchanges: gate.metrics.open_exchanges.get() }.record(),
+    );
     let closed = gate.journal.close();
     running.evidence.close();
     match closed {

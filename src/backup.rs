@@ -7,7 +7,8 @@
 //! manifest.json   what all this is, with the SHA-256 of each segment's files; the last file, so that a cut archive shows
 //! ```
 //!
-//! The keys by which checkpoints are signed and secrets digested are not in it: they are kept apart.
+//! The keys by which checkpoints are signed and secrets digested are not in it: they are kept
+//! apart.
 
 use anyhow::{Context, ensure};
 use keyward_core::clock::Timestamp;
@@ -31,8 +32,8 @@ use tempfile::TempDir;
 pub const BACKUP: &str = "/api/v1/backup";
 const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "keyward-backup-1";
-/// What the folder of a snapshot under way begins with, in the trail's: nothing that somebody would name a folder of their own,
-/// because what is left of it is removed.
+/// What the folder of a snapshot under way begins with, in the trail's: nothing that somebody would
+/// name a folder of their own, because what is left of it is removed.
 const UNDER_WAY: &str = ".keyward-snapshot-";
 const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -62,14 +63,21 @@ impl Snapshot {
     /// # Errors
     /// When the trail or the disk fails.
     pub fn make(store: &TieredStore, audit_dir: &Path) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix(UNDER_WAY).tempdir_in(audit_dir).context("the folder of the snapshot")?;
+        let dir = tempfile::Builder::new()
+            .prefix(UNDER_WAY)
+            .tempdir_in(audit_dir)
+            .context("the folder of the snapshot")?;
         // The tree first: what is stored is at least as long as what is signed.
         copy_tree(&audit_dir.join(TREE), &dir.path().join(TREE)).context("the tree")?;
         let trail = store.snapshot(dir.path())?;
         trail.check(dir.path())?;
         texts::copy(audit_dir, dir.path()).context("the texts of policies and catalogues")?;
-        let manifest =
-            Manifest { format: FORMAT.to_owned(), made: Timestamp::now().rfc3339(), by: concat!("keyward ", env!("CARGO_PKG_VERSION")).to_owned(), trail };
+        let manifest = Manifest {
+            format: FORMAT.to_owned(),
+            made: Timestamp::now().rfc3339(),
+            by: concat!("keyward ", env!("CARGO_PKG_VERSION")).to_owned(),
+            trail,
+        };
         Ok(Self { dir, manifest })
     }
 
@@ -98,7 +106,15 @@ impl Snapshot {
     pub fn bytes(&self) -> u64 {
         fn of(dir: &Path) -> u64 {
             let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            files.map(|file| if file.path().is_dir() { of(&file.path()) } else { file.metadata().map_or(0, |about| about.len()) }).sum()
+            files
+                .map(|file| {
+                    if file.path().is_dir() {
+                        of(&file.path())
+                    } else {
+                        file.metadata().map_or(0, |about| about.len())
+                    }
+                })
+                .sum()
         }
         of(self.dir.path())
     }
@@ -143,19 +159,35 @@ pub struct Restored {
     pub told_by: u64,
 }
 
-/// Makes a trail of a backup, in a folder that must be new or empty. `progress` is told how much is done, and of how much.
+/// Makes a trail of a backup, in a folder that must be new or empty. `progress` is told how much is
+/// done, and of how much.
 ///
 /// # Errors
 /// When the archive is cut, damaged or something else, or the folder holds something.
-pub fn restore(archive: &mut dyn Read, dir: &Path, by: &By, progress: &mut dyn FnMut(usize, usize)) -> anyhow::Result<Restored> {
-    let empty = !dir.exists() || std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_none();
-    ensure!(empty, "`{}` is not empty: a backup is restored into a new folder, so that nothing is lost", dir.display());
+pub fn restore(
+    archive: &mut dyn Read,
+    dir: &Path,
+    by: &By,
+    progress: &mut dyn FnMut(usize, usize),
+) -> anyhow::Result<Restored> {
+    let empty = !dir.exists()
+        || std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_none();
+    ensure!(
+        empty,
+        "`{}` is not empty: a backup is restored into a new folder, so that nothing is lost",
+        dir.display()
+    );
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let lock = Lock::take_to_restore(dir)?;
     unpack(archive, dir)?;
     let manifest = read_manifest(dir)?;
     let contents = &manifest.trail;
-    let event = Event::TrailRestored { backup_made: manifest.made.clone(), records: contents.end, by: by.clone() }.record();
+    let event = Event::TrailRestored {
+        backup_made: manifest.made.clone(),
+        records: contents.end,
+        by: by.clone(),
+    }
+    .record();
     let founding = contents.found(dir, lock, progress)?;
     founding.append(&batch(contents.end, event))?;
     founding.finish(&[], Value::Null)?;
@@ -177,8 +209,17 @@ fn unpack(archive: &mut dyn Read, dir: &Path) -> anyhow::Result<()> {
         let mut entry = entry.context("this is no backup, or it is cut")?;
         let path = entry.path()?.into_owned();
         let kind = entry.header().entry_type();
-        ensure!(kind.is_file() || kind.is_dir(), "`{}` in the archive is neither a file nor a folder", path.display());
-        let inside = entry.unpack_in(dir).with_context(|| format!("`{}` cannot be unpacked: the archive is cut, or the disk is full", path.display()))?;
+        ensure!(
+            kind.is_file() || kind.is_dir(),
+            "`{}` in the archive is neither a file nor a folder",
+            path.display()
+        );
+        let inside = entry.unpack_in(dir).with_context(|| {
+            format!(
+                "`{}` cannot be unpacked: the archive is cut, or the disk is full",
+                path.display()
+            )
+        })?;
         ensure!(inside, "`{}` in the archive would leave the folder", path.display());
     }
     Ok(())
@@ -186,8 +227,14 @@ fn unpack(archive: &mut dyn Read, dir: &Path) -> anyhow::Result<()> {
 
 fn read_manifest(dir: &Path) -> anyhow::Result<Manifest> {
     let path: PathBuf = dir.join(MANIFEST);
-    let file = File::open(&path).context("the archive has no manifest at its end: it is cut, or no backup")?;
-    let manifest: Manifest = serde_json::from_reader(file.take(MANIFEST_BYTES_MAX)).context("the archive's manifest")?;
-    ensure!(manifest.format == FORMAT, "this backup is of the format `{}`, this program reads `{FORMAT}`", manifest.format);
+    let file = File::open(&path)
+        .context("the archive has no manifest at its end: it is cut, or no backup")?;
+    let manifest: Manifest =
+        serde_json::from_reader(file.take(MANIFEST_BYTES_MAX)).context("the archive's manifest")?;
+    ensure!(
+        manifest.format == FORMAT,
+        "this backup is of the format `{}`, this program reads `{FORMAT}`",
+        manifest.format
+    );
     Ok(manifest)
 }

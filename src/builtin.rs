@@ -1,4 +1,5 @@
-//! The catalogue and the policies that come with keyward, inside the program: for whoever has no configuration yet.
+//! The catalogue and the policies that come with keyward, inside the program: for whoever has no
+//! configuration yet.
 
 use include_dir::{Dir, include_dir};
 use keyward_decision::caller::Directory;
@@ -11,7 +12,14 @@ static APIS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config/apis");
 static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
 
 /// The groups that the shipped policies name.
-pub const GROUPS: &[&str] = &["platform-admins", "key-admins", "image-admins", "phone-ops", "codeup-developers", "auditors"];
+pub const GROUPS: &[&str] = &[
+    "platform-admins",
+    "key-admins",
+    "image-admins",
+    "phone-ops",
+    "codeup-developers",
+    "auditors",
+];
 
 /// The catalogue.
 ///
@@ -26,10 +34,16 @@ pub fn catalog() -> Result<Catalog, Vec<DocumentError>> {
 /// # Errors
 /// When the directory lacks a group, or the catalogue an action.
 pub fn policies(catalog: &Catalog, directory: &Directory) -> Result<Bundle, Vec<PolicyError>> {
-    Bundle::from_texts(&texts(&POLICIES, "cedar"), texts(&POLICIES, "toml").first(), catalog, directory)
+    Bundle::from_texts(
+        &texts(&POLICIES, "cedar"),
+        texts(&POLICIES, "toml").first(),
+        catalog,
+        directory,
+    )
 }
 
-/// Writes both into `dir`, as `apis` and `policies`. A folder that is there is left as it is: it may have been changed.
+/// Writes both into `dir`, as `apis` and `policies`. A folder that is there is left as it is: it
+/// may have been changed.
 ///
 /// # Errors
 /// When the files cannot be written.
@@ -50,7 +64,9 @@ fn texts(dir: &Dir<'_>, extension: &str) -> Vec<(String, String)> {
     let mut texts: Vec<_> = dir
         .files()
         .filter(|file| file.path().extension().is_some_and(|e| e == extension))
-        .filter_map(|file| Some((file.path().display().to_string(), file.contents_utf8()?.to_owned())))
+        .filter_map(|file| {
+            Some((file.path().display().to_string(), file.contents_utf8()?.to_owned()))
+        })
         .collect();
     texts.sort();
     texts

@@ -1,5 +1,6 @@
-//! Floods of refusals: what says the same again and again is counted, and each minute one record tells of it with the exact
-//! number, so that neither a runaway script nor a stranger fills the disk or buries what else is on record.
+//! Floods of refusals: what says the same again and again is counted, and each minute one record
+//! tells of it with the exact number, so that neither a runaway script nor a stranger fills the
+//! disk or buries what else is on record.
 //!
 //! What was allowed, or what a policy has judged, always has a record of its own.
 
@@ -19,8 +20,8 @@ use std::time::{Duration, Instant};
 /// How long is counted before it goes on record: what a crash can lose.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Triples of caller, source and reason that are told apart in a minute, of all known callers and of all strangers. Those
-/// beyond are told apart by caller and reason alone.
+/// Triples of caller, source and reason that are told apart in a minute, of all known callers and
+/// of all strangers. Those beyond are told apart by caller and reason alone.
 const KNOWN_MAX: usize = 4096;
 const STRANGE_MAX: usize = 1024;
 
@@ -77,9 +78,14 @@ impl Floods {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a refusal that is one too many to have a record of its own, if records are taken. The id that its caller is
-    /// given leads to the record that will tell of it.
-    pub fn count(&self, question: &Question, decision: &Decision, records_are_taken: impl FnOnce() -> bool) -> Option<AuditId> {
+    /// Counts a refusal that is one too many to have a record of its own, if records are taken. The
+    /// id that its caller is given leads to the record that will tell of it.
+    pub fn count(
+        &self,
+        question: &Question,
+        decision: &Decision,
+        records_are_taken: impl FnOnce() -> bool,
+    ) -> Option<AuditId> {
         if !may_be_counted(decision) {
             return None;
         }
@@ -92,8 +98,11 @@ impl Floods {
         let key = minute.key(caller, source_of(question.source), decision.reason);
         let own_of_all = minute.own.get(&key.caller).copied().unwrap_or(0);
         let tally = minute.tallies.entry(key.clone()).or_default();
-        let below = |own: u32, bound: Option<NonZeroU32>| bound.is_none_or(|bound| own < bound.get());
-        let own = tally.counted.is_none() && below(tally.own, self.bounds.equal) && below(own_of_all, self.bounds.all);
+        let below =
+            |own: u32, bound: Option<NonZeroU32>| bound.is_none_or(|bound| own < bound.get());
+        let own = tally.counted.is_none()
+            && below(tally.own, self.bounds.equal)
+            && below(own_of_all, self.bounds.all);
         if own || !records_are_taken() {
             tally.own = tally.own.saturating_add(1);
             minute.own.insert(key.caller, own_of_all.saturating_add(1));
@@ -103,7 +112,13 @@ impl Floods {
         Some(match &mut tally.counted {
             Some(counted) => counted.add(question.now),
             None => {
-                let counted = Counted::begin(AuditId::new(), key.caller, key.source, key.reason, question.now);
+                let counted = Counted::begin(
+                    AuditId::new(),
+                    key.caller,
+                    key.source,
+                    key.reason,
+                    question.now,
+                );
                 let id = counted.first.1;
                 tally.counted = Some(counted);
                 id
@@ -129,16 +144,25 @@ impl Floods {
 
     /// Whether the record that will tell of the refusal with this id is still to come.
     pub fn is_pending(&self, id: AuditId) -> bool {
-        self.lock().tallies.values().filter_map(|tally| tally.counted.as_ref()).any(|counted| counted.id.counts(id))
+        self.lock()
+            .tallies
+            .values()
+            .filter_map(|tally| tally.counted.as_ref())
+            .any(|counted| counted.id.counts(id))
     }
 }
 
 impl Minute {
-    /// What is told apart, in bounded memory: a source that varies everything is not told apart from others in the end.
+    /// What is told apart, in bounded memory: a source that varies everything is not told apart
+    /// from others in the end.
     fn key(&mut self, caller: Option<String>, source: IpAddr, reason: Reason) -> Key {
         let (kind, max) = if caller.is_some() { (0, KNOWN_MAX) } else { (1, STRANGE_MAX) };
         let key = Key { caller, source: Some(source), reason };
-        let Some(told_apart) = self.told_apart.get_mut(kind).filter(|_| !self.tallies.contains_key(&key)) else { return key };
+        let Some(told_apart) =
+            self.told_apart.get_mut(kind).filter(|_| !self.tallies.contains_key(&key))
+        else {
+            return key;
+        };
         if *told_apart >= max {
             return Key { source: None, ..key };
         }
@@ -156,6 +180,10 @@ impl Minute {
 
 /// Whether a refusal may be counted: no policy has judged the call.
 fn may_be_counted(decision: &Decision) -> bool {
-    let by_policy = matches!(decision.reason, Reason::Forbidden | Reason::NotPermitted | Reason::PolicyError);
-    decision.verdict == Verdict::Deny && !by_policy && decision.deciding.is_empty() && decision.errors.is_empty()
+    let by_policy =
+        matches!(decision.reason, Reason::Forbidden | Reason::NotPermitted | Reason::PolicyError);
+    decision.verdict == Verdict::Deny
+        && !by_policy
+        && decision.deciding.is_empty()
+        && decision.errors.is_empty()
 }

@@ -1,5 +1,6 @@
-//! The gate: the one road that every call takes. Unknown operation, anonymous caller and unreadable body are
-//! values that are denied with a reason and recorded like the rest; only the journal can fail.
+//! The gate: the one road that every call takes. Unknown operation, anonymous caller and unreadable
+//! body are values that are denied with a reason and recorded like the rest; only the journal can
+//! fail.
 
 use crate::flood::Floods;
 use crate::metrics::Metrics;
@@ -46,7 +47,8 @@ pub struct Gate {
     pub floods: Floods,
 }
 
-/// The callers and the policies in force. One call is judged by one of these from its beginning to its end.
+/// The callers and the policies in force. One call is judged by one of these from its beginning to
+/// its end.
 pub struct RuleSet {
     /// Who is known.
     pub directory: Directory,
@@ -71,9 +73,9 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
-/// Leave to forward one call, once. Only the gate makes one, and only from a receipt of the journal: whoever holds
-/// a permit knows that the call's record is on disk. Dropped without [`Permit::close`], it records that the
-/// outcome is unknown.
+/// Leave to forward one call, once. Only the gate makes one, and only from a receipt of the
+/// journal: whoever holds a permit knows that the call's record is on disk. Dropped without
+/// [`Permit::close`], it records that the outcome is unknown.
 pub struct Permit {
     /// Held as the proof that it is.
     _receipt: Receipt,
@@ -89,48 +91,76 @@ impl Gate {
     /// Judges one call: the request's whole road.
     ///
     /// # Errors
-    /// The refusal, which is on record unless its reason is `journal-unavailable`: alone, or counted in a flood of equal ones.
-    pub async fn admit(self: &Arc<Self>, head: RequestHead, body: &mut impl BodySource) -> Result<Permit, Refusal> {
+    /// The refusal, which is on record unless its reason is `journal-unavailable`: alone, or
+    /// counted in a flood of equal ones.
+    pub async fn admit(
+        self: &Arc<Self>,
+        head: RequestHead,
+        body: &mut impl BodySource,
+    ) -> Result<Permit, Refusal> {
         let mut stages = Stages::start(&self.metrics);
         let rules = self.rules.load_full();
-        let target = self.catalog.classify(head.bound_service.as_deref(), &head.host_name(), &head.method, head.path());
+        let target = self.catalog.target(&head);
         let caller = rules.directory.identify(&head, &self.key, &self.catalog, &target);
         let exceeded = self.rates.count(&caller, head.client.ip()).err();
         let retry_after = exceeded.map(|exceeded| exceeded.wait);
-        body.attribute_to(caller.identity.as_ref().map(|identity| identity.name.as_str()));
+        body.attribute_to(caller.name());
         stages.end("head");
         let (inspected, facts) = match exceeded.filter(|_| head.fault.is_none()) {
             Some(exceeded) => inspect::unread(Reason::RateLimited, exceeded.detail()),
             None => inspect::read(&target, &head, body, self.body_bytes_max).await,
         };
+        let (read_whole, source, now) = (inspected.read_whole, head.client.ip(), Timestamp::now());
         stages.end("body");
-        let question = Question { target, caller, facts, source: head.client.ip(), now: Timestamp::now() };
+        let question = Question { target, caller, facts, source, now };
         let decision = rules.policies.decide(&question);
         stages.end("decide");
-        if let Some(id) = self.floods.count(&question, &decision, || self.journal.health().is_ok()) {
+        if let Some(id) = self.floods.count(&question, &decision, || self.journal.health().is_ok())
+        {
             self.count(&question, &decision);
-            return Err(self.refused(id, &question.target, decision, inspected.read_whole, retry_after));
+            return Err(self.refused(id, &question, decision, read_whole, retry_after));
         }
-        let (record, shown) = self.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &stages.timings);
-        // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a request
-        // without an outcome: the next start closes it as unknown.
-        let receipt = self.journal.append(record).await.map_err(|e| self.unrecorded(&head, &question, inspected.read_whole, &e))?;
+        let judged =
+            Judged { head: &head, inspected: &inspected, question: &question, decision: &decision };
+        let (record, shown) = self.composer.request(judged, &stages.timings);
+        // A crash before this line leaves nothing, and nothing was sent. A crash behind it leaves a
+        // request without an outcome: the next start closes it as unknown.
+        let appended = self.journal.append(record).await;
+        let receipt = appended.map_err(|e| self.unrecorded(&head, &question, read_whole, &e))?;
         stages.end("record");
         self.count(&question, &decision);
         match decision.verdict {
-            Verdict::Allow => {
-                Ok(Permit { _receipt: receipt, gate: Arc::clone(self), id: head.id, target: question.target, body: inspected.body, shown, open: true })
+            Verdict::Allow => Ok(Permit {
+                _receipt: receipt,
+                gate: Arc::clone(self),
+                id: head.id,
+                target: question.target,
+                body: inspected.body,
+                shown,
+                open: true,
+            }),
+            Verdict::Deny => {
+                Err(self.refused(head.id, &question, decision, read_whole, retry_after))
             }
-            Verdict::Deny => Err(self.refused(head.id, &question.target, decision, inspected.read_whole, retry_after)),
         }
     }
 
     /// What the caller of a denied call is told.
-    fn refused(&self, id: AuditId, target: &Target, decision: Decision, read_whole: bool, retry_after: Option<Duration>) -> Refusal {
-        Refusal { id, reason: decision.reason, message: decision.message, errors: self.error_shape(target), read_whole, retry_after }
+    fn refused(
+        &self,
+        id: AuditId,
+        question: &Question,
+        decision: Decision,
+        read_whole: bool,
+        retry_after: Option<Duration>,
+    ) -> Refusal {
+        let errors = self.error_shape(&question.target);
+        let Decision { reason, message, .. } = decision;
+        Refusal { id, reason, message, errors, read_whole, retry_after }
     }
 
-    /// Records a request that never became a call, because its head could not be read whole or at all.
+    /// Records a request that never became a call, because its head could not be read whole or at
+    /// all.
     pub async fn turn_away(self: &Arc<Self>, head: RequestHead) -> Refusal {
         let (id, fault) = (head.id, head.fault.clone());
         match self.admit(head, &mut Nothing).await {
@@ -138,21 +168,44 @@ impl Gate {
             // A head with a fault is never admitted; a permit that is dropped is on record as one.
             Ok(_) => {
                 let reason = fault.map_or(Reason::HeadUnreadable, |fault| fault.reason);
-                Refusal { id, reason, message: String::new(), errors: None, read_whole: false, retry_after: None }
+                Refusal {
+                    id,
+                    reason,
+                    message: String::new(),
+                    errors: None,
+                    read_whole: false,
+                    retry_after: None,
+                }
             }
         }
     }
 
     /// No record, no call.
-    fn unrecorded(&self, head: &RequestHead, question: &Question, read_whole: bool, error: &JournalError) -> Refusal {
+    fn unrecorded(
+        &self,
+        head: &RequestHead,
+        question: &Question,
+        read_whole: bool,
+        error: &JournalError,
+    ) -> Refusal {
         tracing::error!(id = %head.id, %error, "the call is refused because its record could not be made durable");
         let reason = Reason::JournalUnavailable;
-        self.metrics.requests.with_label_values(&[question.target.service(), question.target.action(), "deny", reason.code()]).inc();
+        self.metrics
+            .requests
+            .with_label_values(&[
+                question.target.service(),
+                question.target.action(),
+                "deny",
+                reason.code(),
+            ])
+            .inc();
         self.metrics.refusals.with_label_values(&[reason.code()]).inc();
         Refusal {
             id: head.id,
             reason,
-            message: "the audit record could not be written, so nothing was forwarded; try again later".to_owned(),
+            message:
+                "the audit record could not be written, so nothing was forwarded; try again later"
+                    .to_owned(),
             errors: self.error_shape(&question.target),
             read_whole,
             retry_after: None,
@@ -165,7 +218,8 @@ impl Gate {
 
     fn count(&self, question: &Question, decision: &Decision) {
         let verdict = if decision.verdict == Verdict::Allow { "allow" } else { "deny" };
-        let labels = [question.target.service(), question.target.action(), verdict, decision.reason.code()];
+        let labels =
+            [question.target.service(), question.target.action(), verdict, decision.reason.code()];
         self.metrics.requests.with_label_values(&labels).inc();
         if decision.verdict == Verdict::Deny {
             self.metrics.refusals.with_label_values(&[decision.reason.code()]).inc();
@@ -200,7 +254,8 @@ impl Permit {
         self.gate.error_shape(&self.target)
     }
 
-    /// Records what became of the call. The caller may have the end of the answer only after this has returned.
+    /// Records what became of the call. The caller may have the end of the answer only after this
+    /// has returned.
     ///
     /// # Errors
     /// When the record could not be made durable: the end of the answer must be withheld.
@@ -209,12 +264,22 @@ impl Permit {
         let gate = Arc::clone(&self.gate);
         let started = Instant::now();
         if let Some(micros) = answer.timings.get("upstream") {
-            gate.metrics.stage_seconds.with_label_values(&["upstream"]).observe(Duration::from_micros(*micros).as_secs_f64());
+            gate.metrics
+                .stage_seconds
+                .with_label_values(&["upstream"])
+                .observe(Duration::from_micros(*micros).as_secs_f64());
         }
-        let (record, outcome) = gate.composer.answer(self.id, &self.target, &mut self.shown, answer);
+        let (record, outcome) =
+            gate.composer.answer(self.id, &self.target, &mut self.shown, answer);
         gate.journal.append(record).await?;
-        gate.metrics.stage_seconds.with_label_values(&["answer_record"]).observe(started.elapsed().as_secs_f64());
-        gate.metrics.outcomes.with_label_values(&[self.target.service(), self.target.action(), outcome.code()]).inc();
+        gate.metrics
+            .stage_seconds
+            .with_label_values(&["answer_record"])
+            .observe(started.elapsed().as_secs_f64());
+        gate.metrics
+            .outcomes
+            .with_label_values(&[self.target.service(), self.target.action(), outcome.code()])
+            .inc();
         if outcome == Outcome::Unknown {
             gate.metrics.trail.unknown_outcomes.inc();
         }
@@ -227,7 +292,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if self.open {
             self.gate.metrics.trail.unknown_outcomes.inc();
-            self.gate.journal.append_detached(unknown_outcome(self.id, "the exchange broke off inside the gateway after its request was recorded"));
+            self.gate.journal.append_detached(unknown_outcome(
+                self.id,
+                "the exchange broke off inside the gateway after its request was recorded",
+            ));
         }
     }
 }
@@ -289,7 +357,8 @@ paths:
       responses: {'200': {description: ok}}
 ";
 
-    const POLICIES: &str = r#"@id("all") @owner("tests") @message("All may.") permit (principal, action, resource);"#;
+    const POLICIES: &str =
+        r#"@id("all") @owner("tests") @message("All may.") permit (principal, action, resource);"#;
 
     struct NoBody;
 
@@ -303,12 +372,22 @@ paths:
     fn gate(dir: &Path) -> Arc<Gate> {
         let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.to_owned())]).unwrap();
         let directory = Directory::of_groups(&[]);
-        let policies = Bundle::from_texts(&[("x.cedar".to_owned(), POLICIES.to_owned())], None, &catalog, &directory).unwrap();
+        let policies = Bundle::from_texts(
+            &[("x.cedar".to_owned(), POLICIES.to_owned())],
+            None,
+            &catalog,
+            &directory,
+        )
+        .unwrap();
         let (metrics, key) = (Arc::new(Metrics::new().unwrap()), DigestKey::new([1; 32]));
         let settings = Settings { free_bytes_min: 1, ..Settings::new(dir) };
         let bounds = crate::flood::Bounds { equal: None, all: None };
         Arc::new(Gate {
-            composer: Composer { redactor: Redactor::new(key.clone()).unwrap(), body_bytes_max: 1000, catalog: catalog.digest.clone() },
+            composer: Composer {
+                redactor: Redactor::new(key.clone()).unwrap(),
+                body_bytes_max: 1000,
+                catalog: catalog.digest.clone(),
+            },
             catalog: Arc::new(catalog),
             rules: ArcSwap::from_pointee(RuleSet { directory, policies }),
             key,
@@ -321,15 +400,22 @@ paths:
     }
 
     async fn admit(gate: &Arc<Gate>) -> Permit {
-        let head = RequestHead { id: AuditId::new(), ..RequestHead::plain(Method::DELETE, "/things/a", "svc.test", HeaderMap::new()) };
+        let head = RequestHead {
+            id: AuditId::new(),
+            ..RequestHead::plain(Method::DELETE, "/things/a", "svc.test", HeaderMap::new())
+        };
         gate.admit(head, &mut NoBody).await.map_err(|refusal| refusal.message).unwrap()
     }
 
     /// The kinds of all records, and the text of the last.
     fn trail(dir: &Path) -> (Vec<Kind>, String) {
         let (store, _) = SledStore::open(dir).unwrap();
-        let entries: Vec<_> = store.oldest_first(0).flat_map(|frame| frame.unwrap().entries).collect();
-        (entries.iter().map(|entry| entry.kind).collect(), String::from_utf8(entries.last().unwrap().leaf.to_vec()).unwrap())
+        let entries: Vec<_> =
+            store.oldest_first(0).flat_map(|frame| frame.unwrap().entries).collect();
+        (
+            entries.iter().map(|entry| entry.kind).collect(),
+            String::from_utf8(entries.last().unwrap().leaf.to_vec()).unwrap(),
+        )
     }
 
     /// What a panic in a hook comes to: the exchange is dropped with its permit open.
@@ -348,7 +434,11 @@ paths:
         drop(gate);
         let (kinds, last) = trail(dir.path());
         assert_eq!(kinds, [Kind::Forwarded, Kind::Answer]);
-        assert!(last.contains(r#""outcome":"unknown""#) && last.contains("broke off inside the gateway"), "{last}");
+        assert!(
+            last.contains(r#""outcome":"unknown""#)
+                && last.contains("broke off inside the gateway"),
+            "{last}"
+        );
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
-//! keyward: an audit-logging reverse proxy and policy gateway for cloud calls that move keys and images.
+//! keyward: an audit-logging reverse proxy and policy gateway for cloud calls that move keys and
+//! images.
 //!
-//! The modules stand in the order of a request's road. A module imports only from lines above its own;
-//! `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
+//! The modules stand in the order of a request's road. A module imports only from lines above its
+//! own; `tests/tidy.rs` enforces it. `ARCHITECTURE.md` is the map.
 
 pub mod log;
 pub mod metrics;

@@ -1,7 +1,8 @@
 //! The process' log: lines to standard error, from a thread of its own.
 //!
-//! Standard error may be closed, a full disk, or a pipe that nobody reads: then lines are lost, and counted. The next line
-//! that gets through says how many there were. Nobody who logs waits for whoever reads.
+//! Standard error may be closed, a full disk, or a pipe that nobody reads: then lines are lost, and
+//! counted. The next line that gets through says how many there were. Nobody who logs waits for
+//! whoever reads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -40,7 +41,8 @@ pub fn say(text: std::fmt::Arguments<'_>) {
     LOG.put(format!("{text}\n").into_bytes());
 }
 
-/// Writes what a panic says as one line of the log, in place of the standard library's way, which waits for the reader.
+/// Writes what a panic says as one line of the log, in place of the standard library's way, which
+/// waits for the reader.
 pub fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let what = panic.payload_as_str().unwrap_or("a panic");
@@ -62,16 +64,22 @@ struct State {
     bytes: usize,
     /// A line is being written.
     writing: bool,
-    /// No thread writes: there was none to be had. Then whoever logs does, for no gateway serves that has none.
+    /// No thread writes: there was none to be had. Then whoever logs does, for no gateway serves
+    /// that has none.
     threadless: bool,
 }
 
 impl Log {
     /// Starts the thread that writes.
     fn start<W: Write>(out: impl Fn() -> W + Send + 'static) -> Arc<Self> {
-        let log = Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), lost: AtomicU64::new(0) });
+        let log = Arc::new(Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            lost: AtomicU64::new(0),
+        });
         let own = Arc::clone(&log);
-        let started = std::thread::Builder::new().name("keyward-log".to_owned()).spawn(move || own.run(&out));
+        let started =
+            std::thread::Builder::new().name("keyward-log".to_owned()).spawn(move || own.run(&out));
         log.state().threadless = started.is_err();
         log
     }
@@ -141,14 +149,17 @@ impl Log {
             if left.is_zero() {
                 return;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
 /// That lines are missing here, in the form of the line behind it.
 fn says(lost: u64, line: &[u8]) -> String {
-    let what = format!("{lost} lines of this log were lost: they were not taken in time, or could not be written");
+    let what = format!(
+        "{lost} lines of this log were lost: they were not taken in time, or could not be written"
+    );
     if line.starts_with(b"{") {
         let time = keyward_core::clock::Timestamp::now().rfc3339();
         return serde_json::json!({"timestamp": time, "level": "WARN", "fields": {"message": what, "lost": lost}, "target": "keyward::log"}).to_string() + "\n";
@@ -168,7 +179,9 @@ fn write(out: &mut impl Write, piece: &[u8]) -> Result<(), usize> {
             Ok(written) => at += written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             // The pipe was made so by somebody who shares it.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
             Err(_) => return Err(at),
         }
     }
@@ -268,7 +281,11 @@ mod tests {
         log.flush(Duration::from_secs(5));
         let text = reader.text();
         assert!(text.starts_with("first\n") && text.ends_with("\nsecond\nthird\n"), "{text}");
-        assert_eq!((text.matches("3 lines of this log were lost").count(), text.matches("lost\n").count()), (1, 0), "{text}");
+        assert_eq!(
+            (text.matches("3 lines of this log were lost").count(), text.matches("lost\n").count()),
+            (1, 0),
+            "{text}"
+        );
         reader.set(Some(io::ErrorKind::BrokenPipe));
         put(&log, "{\"lost\":1}");
         log.flush(Duration::from_secs(5));
@@ -276,7 +293,8 @@ mod tests {
         put(&log, "{\"json\":1}");
         log.flush(Duration::from_secs(5));
         let text = reader.text();
-        let told: serde_json::Value = serde_json::from_str(text.lines().rev().nth(1).unwrap()).unwrap();
+        let told: serde_json::Value =
+            serde_json::from_str(text.lines().rev().nth(1).unwrap()).unwrap();
         assert_eq!(told["fields"]["lost"], 1, "{text}");
     }
 

@@ -1,6 +1,7 @@
 //! The `keyward` program.
 
-/// Records, facts and Cedar's requests are many small allocations; see `docs/decisions/0007-allocator.md`.
+/// Records, facts and Cedar's requests are many small allocations; see
+/// `docs/decisions/0007-allocator.md`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -2,14 +2,18 @@
 
 use keyward_core::reason::Reason;
 use keyward_trail::metrics::Families;
-use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 use std::sync::Arc;
 
 /// A number of what there is now.
 pub use prometheus::IntGauge as Gauge;
 
-/// The stages of an exchange. `upstream` is from the permit to the end of the cloud's answer, `total` all of it.
-pub const STAGES: [&str; 7] = ["head", "body", "decide", "record", "upstream", "answer_record", "total"];
+/// The stages of an exchange. `upstream` is from the permit to the end of the cloud's answer,
+/// `total` all of it.
+pub const STAGES: [&str; 7] =
+    ["head", "body", "decide", "record", "upstream", "answer_record", "total"];
 
 /// The gateway's metrics, prefix `keyward_`.
 #[derive(Debug)]
@@ -121,7 +125,8 @@ impl Metrics {
             metrics.stage_seconds.with_label_values(&[stage]);
         }
         #[cfg(target_os = "linux")]
-        prometheus::register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).ok();
+        prometheus::register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .ok();
         Ok(metrics)
     }
 
@@ -139,7 +144,10 @@ impl Metrics {
     }
 }
 
-const SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0,
+];
 
 /// Behind [`SECONDS`]: as long as a cloud, or a client, may take at all.
 const WAITS: &[f64] = &[20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
@@ -151,7 +159,15 @@ mod tests {
     #[test]
     fn every_family_registers_and_renders() {
         let metrics = Metrics::new().unwrap();
-        metrics.requests.with_label_values(&["huawei.ims", "huawei.ims.CopyImageInRegion", "allow", "permitted"]).inc();
+        metrics
+            .requests
+            .with_label_values(&[
+                "huawei.ims",
+                "huawei.ims.CopyImageInRegion",
+                "allow",
+                "permitted",
+            ])
+            .inc();
         let text = metrics.render().unwrap();
         assert!(
             text.contains("keyward_requests_total{action=\"huawei.ims.CopyImageInRegion\",decision=\"allow\",reason=\"permitted\",service=\"huawei.ims\"} 1"),

@@ -1,5 +1,5 @@
-//! How often a caller may ask: a bound for each known caller, and one for each source of calls that nobody is known
-//! to have made, so that neither a runaway script nor a stranger fills the trail.
+//! How often a caller may ask: a bound for each known caller, and one for each source of calls that
+//! nobody is known to have made, so that neither a runaway script nor a stranger fills the trail.
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -14,7 +14,8 @@ use std::time::Duration;
 pub struct Bounds {
     /// For each known caller.
     pub caller: Option<NonZeroU32>,
-    /// For each source (an IPv4 address, a /64 of IPv6) from which calls come that no known caller has made.
+    /// For each source (an IPv4 address, a /64 of IPv6) from which calls come that no known caller
+    /// has made.
     pub source: Option<NonZeroU32>,
 }
 
@@ -28,7 +29,10 @@ pub struct Starts {
 impl Starts {
     /// So many at once, and one more each second.
     pub fn new(at_once: NonZeroU32) -> Self {
-        Self { sources: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(at_once)), clock: DefaultClock::default() }
+        Self {
+            sources: RateLimiter::keyed(Quota::per_second(NonZeroU32::MIN).allow_burst(at_once)),
+            clock: DefaultClock::default(),
+        }
     }
 
     /// Counts one.
@@ -36,7 +40,9 @@ impl Starts {
     /// # Errors
     /// When it is one too many: the time after which the next one may come.
     pub fn count(&self, source: IpAddr) -> Result<(), Duration> {
-        self.sources.check_key(&source_of(source)).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        self.sources
+            .check_key(&source_of(source))
+            .map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
     /// Forgets those that have not begun any for a while.
@@ -56,7 +62,10 @@ pub struct Exceeded {
 impl Exceeded {
     /// What the caller is told.
     pub fn detail(&self) -> String {
-        format!("this caller asks more often than it may; try again in {} s", self.wait.as_secs() + 1)
+        format!(
+            "this caller asks more often than it may; try again in {} s",
+            self.wait.as_secs() + 1
+        )
     }
 }
 
@@ -71,7 +80,10 @@ pub struct Rates {
 impl Rates {
     /// Nothing used yet.
     pub fn new(bounds: Bounds) -> Self {
-        let quota = |each: NonZeroU32| Quota::per_second(each).allow_burst(each.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
+        let quota = |each: NonZeroU32| {
+            Quota::per_second(each)
+                .allow_burst(each.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
+        };
         Self {
             callers: bounds.caller.map(|each| RateLimiter::keyed(quota(each))),
             sources: bounds.source.map(|each| RateLimiter::keyed(quota(each))),

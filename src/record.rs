@@ -1,6 +1,7 @@
 //! Composing records: from what was asked, decided and answered to canonical bytes without secrets.
 //!
-//! The modules stand from what a secret looks like outwards; a module imports only from lines above its own.
+//! The modules stand from what a secret looks like outwards; a module imports only from lines above
+//! its own.
 
 mod disguise;
 mod echo;

@@ -1,4 +1,5 @@
-//! The stored form of records: any bytes are survived, what decodes encodes again, and what is changed is noticed.
+//! The stored form of records: any bytes are survived, what decodes encodes again, and what is
+//! changed is noticed.
 
 use bytes::Bytes;
 use keyward_core::clock::{AuditId, Timestamp};
@@ -10,13 +11,19 @@ use keyward_trail::frame::{Encoder, FRAME_RECORDS_MAX, decode};
 const VERSION: u8 = 2;
 const KINDS: [Kind; 4] = [Kind::Forwarded, Kind::Refused, Kind::Answer, Kind::Event];
 
-/// The input is a frame; then one but for its checksum; then what a frame holds, uncompressed behind the number of its
-/// records; then the leaves of records.
+/// The input is a frame; then one but for its checksum; then what a frame holds, uncompressed
+/// behind the number of its records; then the leaves of records.
 pub fn fuzz(data: &[u8]) {
     let _ = decode(data);
-    let held = data
-        .split_first()
-        .and_then(|(count, plain)| Some([&[VERSION, *count, 0, 0, 0, 0, 0, 0, 0, 7][..], &Encoder::new().ok()?.compress(plain).ok()?].concat()));
+    let held = data.split_first().and_then(|(count, plain)| {
+        Some(
+            [
+                &[VERSION, *count, 0, 0, 0, 0, 0, 0, 0, 7][..],
+                &Encoder::new().ok()?.compress(plain).ok()?,
+            ]
+            .concat(),
+        )
+    });
     for frame in [Some(data.to_vec()), held].into_iter().flatten() {
         if let Ok((_, entries)) = decode(&sealed(frame)) {
             round_trip(&entries);
@@ -36,11 +43,18 @@ fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
 
 fn entry(n: usize, leaf: &[u8]) -> Entry {
     let id = AuditId(uuid::Uuid::from_u128(n as u128));
-    Entry { time: Timestamp(n as u64), kind: KINDS[n % KINDS.len()], id, leaf: Bytes::copy_from_slice(leaf) }
+    Entry {
+        time: Timestamp(n as u64),
+        kind: KINDS[n % KINDS.len()],
+        id,
+        leaf: Bytes::copy_from_slice(leaf),
+    }
 }
 
 fn round_trip(entries: &[Entry]) {
-    let Ok(frame) = Encoder::new().and_then(|mut encoder| encoder.encode(7, entries)) else { return };
+    let Ok(frame) = Encoder::new().and_then(|mut encoder| encoder.encode(7, entries)) else {
+        return;
+    };
     assert_eq!(decode(&frame).ok(), Some((7, entries.to_vec())));
     let mut changed = frame;
     let at = entries.len() % changed.len();

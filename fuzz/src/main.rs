@@ -1,5 +1,5 @@
-//! Fuzz targets: what must hold of every input, for libFuzzer to disprove. `KEYWARD_FUZZ_TARGET` names the target, so
-//! that one program holds them all; `fuzz/run` builds and runs it.
+//! Fuzz targets: what must hold of every input, for libFuzzer to disprove. `KEYWARD_FUZZ_TARGET`
+//! names the target, so that one program holds them all; `fuzz/run` builds and runs it.
 
 #![no_main]
 
@@ -16,13 +16,24 @@ use std::sync::LazyLock;
 /// A target's name, and what it does with an input.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: &[Target] =
-    &[("call", call::fuzz), ("route", route::fuzz), ("body", body::fuzz), ("document", load::document), ("config", load::config), ("frame", frame::fuzz)];
+const TARGETS: &[Target] = &[
+    ("call", call::fuzz),
+    ("route", route::fuzz),
+    ("body", body::fuzz),
+    ("document", load::document),
+    ("config", load::config),
+    ("frame", frame::fuzz),
+];
 
 static CHOSEN: LazyLock<Target> = LazyLock::new(|| {
     let wanted = std::env::var("KEYWARD_FUZZ_TARGET").unwrap_or_default();
     let found = TARGETS.iter().find(|(name, _)| *name == wanted);
-    *found.unwrap_or_else(|| panic!("KEYWARD_FUZZ_TARGET must be one of {}", TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")))
+    *found.unwrap_or_else(|| {
+        panic!(
+            "KEYWARD_FUZZ_TARGET must be one of {}",
+            TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        )
+    })
 });
 
 /// The shipped catalogue.

@@ -1,4 +1,5 @@
-//! A backup on the admin listener: an archive of all that the trail is, while it grows. On record, as exports are.
+//! A backup on the admin listener: an archive of all that the trail is, while it grows. On record,
+//! as exports are.
 
 use super::AdminState;
 use super::export::who;
@@ -20,7 +21,11 @@ const PIECE_BYTES: usize = 256 * 1024;
 const PIECES: usize = 8;
 
 /// Makes a snapshot and sends it.
-pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
+pub async fn backup(
+    State(state): State<Arc<AdminState>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     let Some(store) = state.gate.journal.tiered() else {
         return problem(409, "this trail has no sealed segments");
     };
@@ -47,19 +52,24 @@ pub async fn backup(State(state): State<Arc<AdminState>>, ConnectInfo(from): Con
             // The connection breaks, so that nobody takes it for whole.
             pieces.blocking_send(Err(io::Error::other(error.to_string()))).ok();
         }
-        gate.journal.append_detached(Event::BackupEnded { backup: id, whole: sent.is_ok() }.record());
+        gate.journal
+            .append_detached(Event::BackupEnded { backup: id, whole: sent.is_ok() }.record());
         drop(snapshot);
     };
     tokio::spawn(async move { state.workers.run(write).await });
     let stream = futures::stream::poll_fn(move |context| taken.poll_recv(context));
     (
-        [(header::CONTENT_TYPE, "application/x-tar".to_owned()), (header::HeaderName::from_static("x-keyward-bytes"), bytes.to_string())],
+        [
+            (header::CONTENT_TYPE, "application/x-tar".to_owned()),
+            (header::HeaderName::from_static("x-keyward-bytes"), bytes.to_string()),
+        ],
         Body::from_stream(stream),
     )
         .into_response()
 }
 
-/// What is written goes to whoever asked; it waits when they are slow, and fails when they have left.
+/// What is written goes to whoever asked; it waits when they are slow, and fails when they have
+/// left.
 struct Pieces(Sender<io::Result<Bytes>>);
 
 impl Write for Pieces {

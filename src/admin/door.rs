@@ -1,6 +1,8 @@
-//! The admin's door: how many connections there may be, and for how long one may say nothing, or take nothing.
+//! The admin's door: how many connections there may be, and for how long one may say nothing, or
+//! take nothing.
 //!
-//! At the bound the connection that has waited longest without a question makes room, as on the gateway's own listeners.
+//! At the bound the connection that has waited longest without a question makes room, as on the
+//! gateway's own listeners.
 
 use super::places::Leave;
 use crate::listen::registry::{ConnectionSlot, Registry};
@@ -29,7 +31,8 @@ use tokio::time::Sleep;
 /// Pause when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const FULL: &str = "as many questions are being answered as the admin may have connections: try again later\n";
+const FULL: &str =
+    "as many questions are being answered as the admin may have connections: try again later\n";
 
 /// Bounds of the door.
 #[derive(Debug)]
@@ -43,7 +46,12 @@ pub struct Bounds {
 }
 
 /// Takes connections until the gateway stops, and sees those that are there to their end.
-pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let open = Arc::new(Semaphore::new(bounds.open));
     let mut connections = JoinSet::new();
     let stop = shutdown.clone();
@@ -87,7 +95,14 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut sh
 }
 
 /// One connection's whole life.
-async fn visit(tcp: TcpStream, address: SocketAddr, place: ConnectionSlot, router: Router, mut stop: watch::Receiver<bool>, idle: Duration) {
+async fn visit(
+    tcp: TcpStream,
+    address: SocketAddr,
+    place: ConnectionSlot,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    idle: Duration,
+) {
     tcp.set_nodelay(true).ok();
     let leave = place.leave();
     let (place, cut_off) = (Arc::new(place), Leave(Arc::clone(&leave)));
@@ -98,13 +113,19 @@ async fn visit(tcp: TcpStream, address: SocketAddr, place: ConnectionSlot, route
         request.extensions_mut().insert(cut_off.clone());
         let answer = routes.call(request);
         async move {
-            let question = question.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+            let question =
+                question.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
             let response: Response = answer.await.map_err(io::Error::other)?;
             Ok::<_, io::Error>(response.map(|body| Answer { body, _question: question }))
         }
     });
     let io = TokioIo::new(Impatient { tcp, idle, stalled: None });
-    let mut connection = pin!(http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(idle).serve_connection(io, answer));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle)
+            .serve_connection(io, answer)
+    );
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -142,7 +163,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -164,7 +188,11 @@ struct Impatient {
 }
 
 impl Impatient {
-    fn wait<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn wait<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -177,18 +205,30 @@ impl Impatient {
 }
 
 impl AsyncRead for Impatient {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Impatient {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
         self.wait(written, context)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
         self.wait(written, context)
     }

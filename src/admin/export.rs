@@ -1,6 +1,8 @@
-//! Exports on the admin listener: a stream of lines, as long as the trail, or without end for whoever follows it.
+//! Exports on the admin listener: a stream of lines, as long as the trail, or without end for
+//! whoever follows it.
 //!
-//! What leaves the trail is itself on record: who asked for what, before the first byte; how much it was, at the end.
+//! What leaves the trail is itself on record: who asked for what, before the first byte; how much
+//! it was, at the end.
 
 use super::AdminState;
 use super::pack::GivenOut;
@@ -46,23 +48,52 @@ pub async fn export(
     let asked = export.clone();
     let exporter = match state.workers.run(move || Exporter::new(reader, asked)).await {
         Ok(Ok(exporter)) => exporter,
-        Ok(Err(ExportError::Query(error @ (QueryError::Unknown(_) | QueryError::Times(_))))) => return problem(400, &error.to_string()),
+        Ok(Err(ExportError::Query(error @ (QueryError::Unknown(_) | QueryError::Times(_))))) => {
+            return problem(400, &error.to_string());
+        }
         Ok(Err(error)) => return problem(409, &error.to_string()),
         Err(error) => return problem(500, &error.to_string()),
     };
     let begun = begun(&export, &exporter, who(from, &headers)).record();
     let id = begun.id.to_string();
     if let Err(error) = state.gate.journal.append(begun).await {
-        return problem(503, &format!("the export cannot be recorded, so it is not made: {error}; a stopped gateway's trail can be read with --dir"));
+        return problem(
+            503,
+            &format!(
+                "the export cannot be recorded, so it is not made: {error}; a stopped gateway's trail can be read with --dir"
+            ),
+        );
     }
     let end = exporter.end();
     let warnings = warnings_header(exporter.warnings());
-    let for_a_pack = export.form == ExportFormat::Exchange && !export.follow && headers.get(PURPOSE).is_some_and(|purpose| purpose == FOR_A_PACK);
+    let for_a_pack = export.form == ExportFormat::Exchange
+        && !export.follow
+        && headers.get(PURPOSE).is_some_and(|purpose| purpose == FOR_A_PACK);
     let given = for_a_pack.then(Given::default);
-    let account = Account { gate: Arc::clone(&state.gate), export: id.clone(), lines: 0, bytes: 0, next: exporter.next(), whole: false };
-    let header = if numbered || matches!(export.start, Start::At(_)) { "" } else { export.form.header() };
-    let stream = Stream { exporter: Some(exporter), state, numbered, header, told: None, account, given, filter: export.filter, end };
-    let body = Body::from_stream(futures::stream::unfold(stream, |mut stream| async { stream.next().await.map(|piece| (piece, stream)) }));
+    let account = Account {
+        gate: Arc::clone(&state.gate),
+        export: id.clone(),
+        lines: 0,
+        bytes: 0,
+        next: exporter.next(),
+        whole: false,
+    };
+    let header =
+        if numbered || matches!(export.start, Start::At(_)) { "" } else { export.form.header() };
+    let stream = Stream {
+        exporter: Some(exporter),
+        state,
+        numbered,
+        header,
+        told: None,
+        account,
+        given,
+        filter: export.filter,
+        end,
+    };
+    let body = Body::from_stream(futures::stream::unfold(stream, |mut stream| async {
+        stream.next().await.map(|piece| (piece, stream))
+    }));
     let media_type = if numbered { "text/plain; charset=utf-8" } else { export.form.media_type() };
     let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
     if let Some(end) = end {
@@ -79,13 +110,31 @@ pub async fn export(
 
 /// Who asks. There is no login here, so the name is what the caller says.
 pub(super) fn who(from: SocketAddr, headers: &HeaderMap) -> By {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect::<String>());
-    By { address: Some(from.ip().to_string()), name_claimed: text(AUDITOR), agent: text("user-agent"), purpose_claimed: text(PURPOSE), uid: None }
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(|text| text.chars().take(128).collect::<String>())
+    };
+    By {
+        address: Some(from.ip().to_string()),
+        name_claimed: text(AUDITOR),
+        agent: text("user-agent"),
+        purpose_claimed: text(PURPOSE),
+        uid: None,
+    }
 }
 
 fn begun(export: &Export, exporter: &Exporter, by: By) -> Event {
     let filter = export.filter.terms();
-    Event::ExportBegun { by, form: export.form.name().to_owned(), filter, follow: export.follow, cursor: exporter.next(), end: exporter.end() }
+    Event::ExportBegun {
+        by,
+        form: export.form.name().to_owned(),
+        filter,
+        follow: export.follow,
+        cursor: exporter.next(),
+        end: exporter.end(),
+    }
 }
 
 /// An export on its way to whoever asked.
@@ -132,7 +181,10 @@ impl Stream {
                 Progress::Ended => {
                     self.account.whole = true;
                     if let Some(given) = self.given.take() {
-                        self.state.given.keep(&self.account.export, GivenOut { given, filter: self.filter.clone(), end: self.end });
+                        self.state.given.keep(
+                            &self.account.export,
+                            GivenOut { given, filter: self.filter.clone(), end: self.end },
+                        );
                     }
                     if self.numbered {
                         piece.extend_from_slice(format!("{WHOLE}\n").as_bytes());
@@ -161,8 +213,10 @@ impl Stream {
             self.account.bytes += line.bytes.len() as u64;
         }
         self.account.next = step.next;
-        // A cursor that goes on without lines is worth telling, and so is that the connection lives.
-        let due = self.told.is_none_or(|told| told.elapsed() >= HEARTBEAT) || step.state == Progress::Ended;
+        // A cursor that goes on without lines is worth telling, and so is that the connection
+        // lives.
+        let due = self.told.is_none_or(|told| told.elapsed() >= HEARTBEAT)
+            || step.state == Progress::Ended;
         if self.numbered && (due || !piece.is_empty()) {
             piece.extend_from_slice(format!("{}\t\n", step.next).as_bytes());
             self.told = Some(Instant::now());
@@ -188,7 +242,13 @@ struct Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let Self { export, lines, bytes, next, whole, .. } = self;
-        let event = Event::ExportEnded { export: std::mem::take(export), lines: *lines, bytes: *bytes, cursor: *next, whole: *whole };
+        let event = Event::ExportEnded {
+            export: std::mem::take(export),
+            lines: *lines,
+            bytes: *bytes,
+            cursor: *next,
+            whole: *whole,
+        };
         self.gate.journal.append_detached(event.record());
     }
 }

@@ -1,4 +1,5 @@
-//! The trail as a tiled transparency log, for anybody's verifier: checkpoint, tiles and records in C2SP's layout.
+//! The trail as a tiled transparency log, for anybody's verifier: checkpoint, tiles and records in
+//! C2SP's layout.
 
 use super::AdminState;
 use axum::Router;
@@ -29,14 +30,18 @@ pub fn routes() -> Router<Arc<AdminState>> {
 
 fn note(note: Option<Vec<u8>>) -> Response {
     match note {
-        Some(note) => ([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], note).into_response(),
+        Some(note) => ([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")], note)
+            .into_response(),
         None => (StatusCode::NOT_FOUND, "there is no such checkpoint yet\n").into_response(),
     }
 }
 
 fn text(text: std::io::Result<String>, media_type: &'static str) -> Response {
     match text {
-        Ok(text) => ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache")], text).into_response(),
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache")], text)
+                .into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -47,7 +52,11 @@ async fn tile(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
     };
     let evidence = Arc::clone(&state.evidence);
     match state.workers.run(move || evidence.resource(resource)).await {
-        Ok(Ok(Served::Bytes(bytes))) => ([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)], bytes).into_response(),
+        Ok(Ok(Served::Bytes(bytes))) => (
+            [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)],
+            bytes,
+        )
+            .into_response(),
         Ok(Ok(Served::NotCovered)) => (StatusCode::NOT_FOUND, NOT_COVERED).into_response(),
         Ok(Ok(Served::Gone(why))) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

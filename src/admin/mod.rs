@@ -1,5 +1,6 @@
-//! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and writes nothing but the
-//! records of what it gave out; whoever holds the operator's token may erase bodies.
+//! The admin listener: metrics, health and the trail, for auditors and Prometheus. Reads, and
+//! writes nothing but the records of what it gave out; whoever holds the operator's token may erase
+//! bodies.
 
 mod backup;
 pub mod door;
@@ -41,7 +42,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Questions under way at one time, in all and of one source. Each has a thread while it reads, and some tens of MiB at most.
+/// Questions under way at one time, in all and of one source. Each has a thread while it reads, and
+/// some tens of MiB at most.
 const QUESTIONS: (usize, usize) = (12, 4);
 /// Exports. Each holds some MiB, and a thread while there is something to read.
 const EXPORTS: (usize, usize) = (16, 6);
@@ -96,11 +98,17 @@ pub struct AdminState {
 }
 
 impl Admin {
-    /// A service on a bound, non-blocking listener, with bounds of its connections. `hosts` are the names, beside its address, by which it may be asked.
+    /// A service on a bound, non-blocking listener, with bounds of its connections. `hosts` are the
+    /// names, beside its address, by which it may be asked.
     ///
     /// # Errors
     /// When the system has nothing to make threads of.
-    pub fn new(listener: TcpListener, parts: Parts, bounds: door::Bounds, hosts: &[String]) -> std::io::Result<Self> {
+    pub fn new(
+        listener: TcpListener,
+        parts: Parts,
+        bounds: door::Bounds,
+        hosts: &[String],
+    ) -> std::io::Result<Self> {
         let hosts = hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
         let Parts { gate, evidence, phase, end, pushes, keeper, audit_dir, token } = parts;
         let places = [
@@ -113,19 +121,37 @@ impl Admin {
         Ok(Self {
             listener: Mutex::new(Some((listener, bounds))),
             end,
-            state: Arc::new(AdminState { gate, evidence, phase, pushes, keeper, audit_dir, token, hosts, workers, places, given: pack::Awaited::default() }),
+            state: Arc::new(AdminState {
+                gate,
+                evidence,
+                phase,
+                pushes,
+                keeper,
+                audit_dir,
+                token,
+                hosts,
+                workers,
+                places,
+                given: pack::Awaited::default(),
+            }),
         })
     }
 }
 
 impl AdminState {
-    /// Reads the trail; names that no record has are looked up in the rules that were ever in force, and in the callers' list.
+    /// Reads the trail; names that no record has are looked up in the rules that were ever in
+    /// force, and in the callers' list.
     fn reader(&self) -> Reader {
         let (gate, dir) = (Arc::clone(&self.gate), self.audit_dir.clone());
         Reader::of(&self.gate.journal).knowing(move || {
             let mut names = known::of_texts(&dir);
             names.add("caller", "anonymous");
-            gate.rules.load().directory.callers.iter().for_each(|caller| names.add("caller", &caller.name));
+            gate.rules
+                .load()
+                .directory
+                .callers
+                .iter()
+                .for_each(|caller| names.add("caller", &caller.name));
             names
         })
     }
@@ -134,7 +160,9 @@ impl AdminState {
 /// All routes.
 pub fn router(state: Arc<AdminState>) -> Router {
     let [questions, exports, backups] = &state.places;
-    let enter = |places: &Arc<Places>| axum::middleware::from_fn_with_state(Arc::clone(places), places::enter);
+    let enter = |places: &Arc<Places>| {
+        axum::middleware::from_fn_with_state(Arc::clone(places), places::enter)
+    };
     let asked = Router::new()
         .route(ask::EXCHANGES, get(trail::answer))
         .route(&format!("{}/{{id}}", ask::EXCHANGES), get(trail::answer))
@@ -160,10 +188,16 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .with_state(state)
 }
 
-/// A page in an auditor's browser could be made to ask this listener under a name that its owner points here; the
-/// browser then sends that name. Addresses and `localhost` are nobody else's, and further names are listed.
+/// A page in an auditor's browser could be made to ask this listener under a name that its owner
+/// points here; the browser then sends that name. Addresses and `localhost` are nobody else's, and
+/// further names are listed.
 async fn own_host(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host.as_str(),
@@ -172,14 +206,20 @@ async fn own_host(State(state): State<Arc<AdminState>>, request: Request, next: 
     if address || name == "localhost" || state.hosts.iter().any(|own| own == name) {
         return next.run(request).await;
     }
-    (StatusCode::MISDIRECTED_REQUEST, "this Host is not the admin's own: ask by address, or list the name in `admin.hosts`\n").into_response()
+    (
+        StatusCode::MISDIRECTED_REQUEST,
+        "this Host is not the admin's own: ask by address, or list the name in `admin.hosts`\n",
+    )
+        .into_response()
 }
 
 #[async_trait]
 impl BackgroundService for Admin {
     async fn start(&self, _listeners_close: ShutdownWatch) {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((listener, bounds)) = listener.and_then(|(l, bounds)| Some((tokio::net::TcpListener::from_std(l).ok()?, bounds))) else {
+        let Some((listener, bounds)) = listener
+            .and_then(|(l, bounds)| Some((tokio::net::TcpListener::from_std(l).ok()?, bounds)))
+        else {
             tracing::error!("the admin listener cannot be used");
             return;
         };
@@ -211,7 +251,8 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
 
 /// How far each push has come, and why one fails.
 async fn pushes(State(state): State<Arc<AdminState>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], state.pushes.state().to_string() + "\n").into_response()
+    ([(header::CONTENT_TYPE, "application/json")], state.pushes.state().to_string() + "\n")
+        .into_response()
 }
 
 /// How long the trail is kept, what is on hold, what goes next.
@@ -228,7 +269,8 @@ async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }
 
-/// Alive means: whatever is wrong, the gateway may get over it by itself. Whoever supervises it restarts it when it is not.
+/// Alive means: whatever is wrong, the gateway may get over it by itself. Whoever supervises it
+/// restarts it when it is not.
 async fn healthz(State(state): State<Arc<AdminState>>) -> Response {
     match state.gate.journal.alive() {
         Ok(()) => "ok\n".into_response(),
@@ -241,7 +283,11 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
     match (state.phase.now(), state.gate.journal.health()) {
         (Stage::Starting, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
         (Stage::Serving, Ok(())) => "ready\n".into_response(),
-        (Stage::Leaving | Stage::Stopping, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
-        (Stage::Serving, Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+        (Stage::Leaving | Stage::Stopping, _) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
+        }
+        (Stage::Serving, Err(why)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+        }
     }
 }

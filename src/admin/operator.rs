@@ -1,5 +1,5 @@
-//! What changes the trail, for whoever holds the operator's token: a file in the trail's folder that is made at each
-//! start, so that who may ask is who may read that folder.
+//! What changes the trail, for whoever holds the operator's token: a file in the trail's folder
+//! that is made at each start, so that who may ask is who may read that folder.
 
 use super::AdminState;
 use super::trail::problem;
@@ -38,8 +38,11 @@ impl Token {
         getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
         let token = hex::encode(random);
         let (path, new) = (audit_dir.join(TOKEN_FILE), audit_dir.join(".operator.token.new"));
-        std::fs::remove_file(&new).or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+        std::fs::remove_file(&new).or_else(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+        })?;
+        let mut file =
+            std::fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
         std::io::Write::write_all(&mut file, token.as_bytes())?;
         std::fs::rename(&new, path)?;
         Ok(Self(token))
@@ -54,17 +57,34 @@ impl Token {
     }
 
     fn is_shown(&self, headers: &HeaderMap) -> bool {
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
         // Whoever guesses learns nothing from the time that it takes.
-        shown.is_some_and(|shown| shown.len() == self.0.len() && shown.bytes().zip(self.0.bytes()).fold(0, |wrong, (a, b)| wrong | (a ^ b)) == 0)
+        shown.is_some_and(|shown| {
+            shown.len() == self.0.len()
+                && shown.bytes().zip(self.0.bytes()).fold(0, |wrong, (a, b)| wrong | (a ^ b)) == 0
+        })
     }
 }
 
 /// Erases the bodies of one exchange.
-pub async fn erase(State(state): State<Arc<AdminState>>, ConnectInfo(from): ConnectInfo<SocketAddr>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn erase(
+    State(state): State<Arc<AdminState>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if !state.token.is_shown(&headers) {
         let file = state.audit_dir.join(TOKEN_FILE);
-        return problem(401, &format!("this changes the trail: show the token of `{}` as Authorization: Bearer", file.display()));
+        return problem(
+            401,
+            &format!(
+                "this changes the trail: show the token of `{}` as Authorization: Bearer",
+                file.display()
+            ),
+        );
     }
     let erasure: Erasure = match serde_json::from_slice(&body) {
         Ok(erasure) => erasure,
@@ -73,7 +93,10 @@ pub async fn erase(State(state): State<Arc<AdminState>>, ConnectInfo(from): Conn
     let by = super::export::who(from, &headers);
     let (keeper, gate) = (Arc::clone(&state.keeper), Arc::clone(&state.gate));
     let done = state.workers.run(move || {
-        let holds = keeper.retention().holds().map_err(|error| ErasureError::Conflict(error.to_string()))?;
+        let holds = keeper
+            .retention()
+            .holds()
+            .map_err(|error| ErasureError::Conflict(error.to_string()))?;
         erasure.run(&gate.journal, &holds, by)
     });
     match done.await {

@@ -1,5 +1,5 @@
-//! The making of evidence packs, on record. What a pack holds is told by whoever makes it; what was given out for it, by the
-//! gateway's own count of the export behind it.
+//! The making of evidence packs, on record. What a pack holds is told by whoever makes it; what was
+//! given out for it, by the gateway's own count of the export behind it.
 
 use super::AdminState;
 use super::trail::problem;
@@ -48,21 +48,38 @@ impl Awaited {
 }
 
 /// Records that a pack was made.
-pub async fn made(State(state): State<Arc<AdminState>>, ConnectInfo(from): ConnectInfo<SocketAddr>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn made(
+    State(state): State<Arc<AdminState>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let making: Making = match serde_json::from_slice(&body) {
         Ok(making) => making,
-        Err(error) => return problem(400, &format!("send {{\"export\": …, \"sums\": …}}: {error}")),
+        Err(error) => {
+            return problem(400, &format!("send {{\"export\": …, \"sums\": …}}: {error}"));
+        }
     };
     if !making.is_sound() {
-        return problem(400, "`sums` takes `sha256:` and 64 hexadecimal digits: the digest of the pack's SHA256SUMS");
+        return problem(
+            400,
+            "`sums` takes `sha256:` and 64 hexadecimal digits: the digest of the pack's SHA256SUMS",
+        );
     }
     let Some(out) = state.given.take(&making.export) else {
-        return problem(409, "no export for an evidence pack has ended under this id, or its pack is on record already: make the pack anew");
+        return problem(
+            409,
+            "no export for an evidence pack has ended under this id, or its pack is on record already: make the pack anew",
+        );
     };
     if !out.given.is_whole() {
-        return problem(409, "records of that export could not be read as JSON: no pack of them can be recorded; see what `keyward audit verify` says");
+        return problem(
+            409,
+            "records of that export could not be read as JSON: no pack of them can be recorded; see what `keyward audit verify` says",
+        );
     }
-    let record = out.given.event(&making, &out.filter, out.end, super::export::who(from, &headers)).record();
+    let record =
+        out.given.event(&making, &out.filter, out.end, super::export::who(from, &headers)).record();
     let id = record.id.to_string();
     match state.gate.journal.append(record).await {
         Ok(receipt) => Json(json!({"id": id, "record": receipt.seq()})).into_response(),

@@ -1,6 +1,7 @@
-//! Places for what auditors ask, so that none of them takes the gate's time and memory, or all the places of the others:
-//! bounds in all and for each source, and threads of low priority. A place is held until the answer has been taken. At the
-//! bound whoever has let an answer wait for longest makes room; who takes nothing of it for too long is cut off.
+//! Places for what auditors ask, so that none of them takes the gate's time and memory, or all the
+//! places of the others: bounds in all and for each source, and threads of low priority. A place is
+//! held until the answer has been taken. At the bound whoever has let an answer wait for longest
+//! makes room; who takes nothing of it for too long is cut off.
 
 use super::trail::problem;
 use crate::rate::Starts;
@@ -24,7 +25,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
 
-/// Bytes of an answer that are handed over at a time: how far a connection has come is seen between two of them.
+/// Bytes of an answer that are handed over at a time: how far a connection has come is seen between
+/// two of them.
 const PIECE_BYTES: usize = 64 * 1024;
 /// For so long an answer may wait to be taken before its place may be given to another.
 const GRACE: Duration = Duration::from_secs(5);
@@ -73,7 +75,15 @@ struct Holder {
 impl Places {
     /// Places for so many, and for so many of one source; one more waits for a while.
     pub fn new(what: &'static str, all: usize, per_source: usize, wait: Duration) -> Self {
-        Self { what, all, per_source, wait, starts: None, held: Mutex::default(), freed: Notify::new() }
+        Self {
+            what,
+            all,
+            per_source,
+            wait,
+            starts: None,
+            held: Mutex::default(),
+            freed: Notify::new(),
+        }
     }
 
     /// The same for what is on record: a source may not begin it as often as it likes.
@@ -91,7 +101,8 @@ impl Places {
         let mut held = self.lock();
         let own = held.by_ticket.values().filter(|holder| holder.source == source).count();
         let full = (own >= self.per_source, held.by_ticket.len() >= self.all);
-        if (full.0 && !held.make_room(Some(source))) || (!full.0 && full.1 && !held.make_room(None)) {
+        if (full.0 && !held.make_room(Some(source))) || (!full.0 && full.1 && !held.make_room(None))
+        {
             return None;
         }
         let ticket = held.tickets;
@@ -137,9 +148,19 @@ impl Places {
 impl Held {
     /// Cuts off the one whose answer has waited for longest. Its place counts as free at once.
     fn make_room(&mut self, of: Option<IpAddr>) -> bool {
-        let late = |holder: &Holder| holder.waits.filter(|since| since.elapsed() > GRACE && of.is_none_or(|of| of == holder.source));
-        let longest = self.by_ticket.iter().filter_map(|(ticket, holder)| Some((late(holder)?, *ticket))).min();
-        let Some(holder) = longest.and_then(|(_, ticket)| self.by_ticket.remove(&ticket)) else { return false };
+        let late = |holder: &Holder| {
+            holder
+                .waits
+                .filter(|since| since.elapsed() > GRACE && of.is_none_or(|of| of == holder.source))
+        };
+        let longest = self
+            .by_ticket
+            .iter()
+            .filter_map(|(ticket, holder)| Some((late(holder)?, *ticket)))
+            .min();
+        let Some(holder) = longest.and_then(|(_, ticket)| self.by_ticket.remove(&ticket)) else {
+            return false;
+        };
         holder.leave.0.notify_one();
         true
     }
@@ -170,11 +191,17 @@ impl Drop for Place {
 
 /// Lets a question in when there is a place for it.
 pub async fn enter(State(places): State<Arc<Places>>, request: Request, next: Next) -> Response {
-    let source = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(from)| from.ip());
+    let source = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(from)| from.ip());
     let leave = request.extensions().get::<Leave>().cloned().unwrap_or_default();
     if let Some(Err(wait)) = places.starts.as_ref().map(|starts| starts.count(source)) {
         let seconds = wait.as_secs() + 1;
-        let message = format!("this address begins {} more often than it may, since each is on record: try again in {seconds} s", places.what);
+        let message = format!(
+            "this address begins {} more often than it may, since each is on record: try again in {seconds} s",
+            places.what
+        );
         let mut response = problem(429, &message);
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         return response;
@@ -183,7 +210,9 @@ pub async fn enter(State(places): State<Arc<Places>>, request: Request, next: Ne
         let Places { what, all, per_source, .. } = &*places;
         return problem(
             503,
-            &format!("there is no place for more {what}, of which {all} may be under way, {per_source} of one address: try again when one has ended"),
+            &format!(
+                "there is no place for more {what}, of which {all} may be under way, {per_source} of one address: try again when one has ended"
+            ),
         );
     };
     next.run(request).await.map(|body| Body::new(Taken { body, rest: Bytes::new(), place }))
@@ -200,10 +229,15 @@ impl HttpBody for Taken {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.place.waits(None);
         while self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
+            match ready!(Pin::new(&mut self.body).poll_frame(context))
+                .map(|frame| frame.map(Frame::into_data))
+            {
                 Some(Ok(Ok(data))) => self.rest = data,
                 Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -238,8 +272,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// More threads are started when they are needed, and stay: as long as there is one, a question for which the system has no
-    /// other waits, where it would be a panic without any.
+    /// More threads are started when they are needed, and stay: as long as there is one, a question
+    /// for which the system has no other waits, where it would be a panic without any.
     ///
     /// # Errors
     /// When the system has nothing to make them of.
@@ -249,7 +283,11 @@ impl Workers {
             rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE).ok();
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.max_blocking_threads(THREADS_MAX).thread_keep_alive(Duration::MAX).thread_name("keyward-asked").on_thread_start(lower);
+        builder
+            .max_blocking_threads(THREADS_MAX)
+            .thread_keep_alive(Duration::MAX)
+            .thread_name("keyward-asked")
+            .on_thread_start(lower);
         let runtime = builder.build()?;
         drop(runtime.spawn_blocking(|| ()));
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
@@ -259,7 +297,10 @@ impl Workers {
     ///
     /// # Errors
     /// When it panics, or the gateway ends.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
         self.handle.spawn_blocking(work).await
     }
 }

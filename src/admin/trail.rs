@@ -10,9 +10,15 @@ use keyward_trail::query::ask::{Answer, Ask, AskError, WARNINGS, warnings_header
 use serde_json::json;
 use std::sync::Arc;
 
-/// Answers one question. Reading is blocking work and may take a while on a long trail; it ends when whoever asked has gone.
-pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs): Query<Vec<(String, String)>>) -> Response {
-    // Dropped with this answer, when the connection is: then nobody waits for what is still being read.
+/// Answers one question. Reading is blocking work and may take a while on a long trail; it ends
+/// when whoever asked has gone.
+pub async fn answer(
+    State(state): State<Arc<AdminState>>,
+    uri: Uri,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    // Dropped with this answer, when the connection is: then nobody waits for what is still being
+    // read.
     let (reader, _asker) = state.reader().asked();
     let path = uri.path().to_owned();
     let answered = state.workers.run(move || {
@@ -20,12 +26,20 @@ pub async fn answer(State(state): State<Arc<AdminState>>, uri: Uri, Query(pairs)
         Ok::<_, AskError>((form, ask.answer(&reader, form)?))
     });
     match answered.await {
-        Ok(Ok((form, Answer { text, warnings }))) => {
-            ([(header::CONTENT_TYPE.as_str(), form.media_type().to_owned()), (WARNINGS, warnings_header(&warnings))], text).into_response()
-        }
-        Ok(Err(AskError::Missing { id, .. })) if state.gate.floods.is_pending(id) => {
-            problem(404, &format!("{id} is one of many equal refusals that are counted together: their record is written when the minute is over"))
-        }
+        Ok(Ok((form, Answer { text, warnings }))) => (
+            [
+                (header::CONTENT_TYPE.as_str(), form.media_type().to_owned()),
+                (WARNINGS, warnings_header(&warnings)),
+            ],
+            text,
+        )
+            .into_response(),
+        Ok(Err(AskError::Missing { id, .. })) if state.gate.floods.is_pending(id) => problem(
+            404,
+            &format!(
+                "{id} is one of many equal refusals that are counted together: their record is written when the minute is over"
+            ),
+        ),
         Ok(Err(error)) => problem(error.status(), &error.to_string()),
         Err(error) => problem(500, &error.to_string()),
     }

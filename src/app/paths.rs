@@ -1,4 +1,5 @@
-//! The paths of a configuration: each is of its kind, and can be read or written as a gateway will. Looks, and writes nothing.
+//! The paths of a configuration: each is of its kind, and can be read or written as a gateway will.
+//! Looks, and writes nothing.
 
 use crate::config::{Draft, Settings};
 use keyward_trail::wal::ballast;
@@ -19,14 +20,23 @@ enum Use {
     FillOrMake,
 }
 
-/// What is wrong with paths, each named by its key. Where a key is wrong, so may be what follows from it.
+/// What is wrong with paths, each named by its key. Where a key is wrong, so may be what follows
+/// from it.
 pub fn problems(draft: &Draft) -> Vec<String> {
     let settings = &draft.settings;
     let evidence = &settings.evidence;
-    let own = if draft.is_sure("audit") && draft.is_sure("evidence") { written(settings) } else { Vec::new() };
+    let own = if draft.is_sure("audit") && draft.is_sure("evidence") {
+        written(settings)
+    } else {
+        Vec::new()
+    };
     let paths = [
         ("evidence.directory", evidence.off_host.directory.as_deref(), Use::Fill),
-        ("evidence.webhook_token_file", evidence.off_host.webhook_credential.token_file(), Use::Read),
+        (
+            "evidence.webhook_token_file",
+            evidence.off_host.webhook_credential.token_file(),
+            Use::Read,
+        ),
         ("evidence.ca_file", evidence.off_host.ca_file.as_deref(), Use::Read),
         ("upstreams.ca_file", settings.ca_file.as_deref(), Use::Read),
         ("retention.holds_file", settings.retention.holds_file.as_deref(), Use::Read),
@@ -35,13 +45,17 @@ pub fn problems(draft: &Draft) -> Vec<String> {
     own.into_iter().chain(read).collect()
 }
 
-/// What is wrong with the paths without which no trail can be opened, each named by its key. What of a key file follows from
-/// the folder is told once.
+/// What is wrong with the paths without which no trail can be opened, each named by its key. What
+/// of a key file follows from the folder is told once.
 pub fn written(settings: &Settings) -> Vec<String> {
     let dir = &settings.audit_dir;
-    let keys = [("audit.digest_key_file", &settings.digest_key_file), ("evidence.key_file", &settings.evidence.key_file)];
+    let keys = [
+        ("audit.digest_key_file", &settings.digest_key_file),
+        ("evidence.key_file", &settings.evidence.key_file),
+    ];
     let trail = wrong("audit.dir", dir, Use::FillOrMake);
-    let apart = keys.into_iter().filter(|(_, path)| trail.is_none() || existing(path) != existing(dir));
+    let apart =
+        keys.into_iter().filter(|(_, path)| trail.is_none() || existing(path) != existing(dir));
     let keys: Vec<_> = apart.filter_map(|(key, path)| wrong(key, path, Use::ReadOrMake)).collect();
     trail.into_iter().chain(keys).collect()
 }
@@ -51,7 +65,9 @@ pub fn written(settings: &Settings) -> Vec<String> {
 /// # Errors
 /// When it cannot be made, as [`written`] says it.
 pub fn make(dir: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(dir).map_err(|error| format!("configuration: audit.dir `{}`: it cannot be made: {error}", dir.display()))
+    std::fs::create_dir_all(dir).map_err(|error| {
+        format!("configuration: audit.dir `{}`: it cannot be made: {error}", dir.display())
+    })
 }
 
 fn wrong(key: &str, path: &Path, wanted: Use) -> Option<String> {
@@ -65,7 +81,15 @@ pub fn disk(settings: &Settings) -> (Option<String>, Option<String>) {
     let (min, ballast) = (settings.free_bytes_min, settings.ballast_bytes);
     let free = match ballast::free_bytes(dir) {
         Ok(free) => free,
-        Err(error) => return (Some(format!("configuration: audit.dir `{}`: its disk cannot be asked for free space: {error}", dir.display())), None),
+        Err(error) => {
+            return (
+                Some(format!(
+                    "configuration: audit.dir `{}`: its disk cannot be asked for free space: {error}",
+                    dir.display()
+                )),
+                None,
+            );
+        }
     };
     if free < min {
         let problem = format!(
@@ -75,7 +99,8 @@ pub fn disk(settings: &Settings) -> (Option<String>, Option<String>) {
         return (Some(problem), None);
     }
     let missing = ballast::missing(&settings.audit_dir, ballast);
-    let unfit = (free - min < missing).then(|| ballast::does_not_fit(&settings.audit_dir, ballast, free, min));
+    let unfit = (free - min < missing)
+        .then(|| ballast::does_not_fit(&settings.audit_dir, ballast, free, min));
     (None, unfit)
 }
 
@@ -84,12 +109,17 @@ fn look(path: &Path, wanted: Use) -> Result<(), String> {
     let folder = matches!(wanted, Use::Fill | Use::FillOrMake);
     match (path.metadata(), wanted) {
         (Ok(about), _) if folder != about.is_dir() || (!folder && !about.is_file()) => {
-            let (is, must) = if folder { ("is no folder", "folder") } else { ("is no file", "file") };
+            let (is, must) =
+                if folder { ("is no folder", "folder") } else { ("is no file", "file") };
             Err(format!("it {is}: name a {must}, or move what is there away"))
         }
-        (Ok(_), _) if folder => may(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, "written into"),
+        (Ok(_), _) if folder => {
+            may(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, "written into")
+        }
         (Ok(_), _) => may(path, Access::READ_OK, "read"),
-        (Err(error), Use::ReadOrMake | Use::FillOrMake) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        (Err(error), Use::ReadOrMake | Use::FillOrMake)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+        {
             let above = existing(path);
             if !above.is_dir() {
                 return Err(format!("it cannot be made, for `{}` is no folder", above.display()));
@@ -101,11 +131,14 @@ fn look(path: &Path, wanted: Use) -> Result<(), String> {
 }
 
 fn may(path: &Path, access: Access, what: &str) -> Result<(), String> {
-    let denied = |error| format!("it cannot be {what}: {} (`{}`)", io::Error::from(error), path.display());
+    let denied =
+        |error| format!("it cannot be {what}: {} (`{}`)", io::Error::from(error), path.display());
     rustix::fs::access(path, access).map_err(denied)
 }
 
 /// The path, or what is there of the folders above it.
 fn existing(path: &Path) -> &Path {
-    path.ancestors().find(|path| path.exists() && !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.ancestors()
+        .find(|path| path.exists() && !path.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

@@ -53,16 +53,21 @@ impl Prepared {
         let mut problems = Problems::of(&draft.mistakes).0;
         let sure = |section| draft.is_sure(section);
         let settings = &draft.settings;
-        problems.extend(upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).err());
+        problems
+            .extend(upstream::check_roots(settings.ca_file.as_deref(), &settings.upstreams).err());
         let pushes = push::prepare(&settings.pushes).map_err(|more| problems.extend(more));
-        let (catalog, more) = if sure("catalog") { read_catalog(settings) } else { Default::default() };
+        let (catalog, more) =
+            if sure("catalog") { read_catalog(settings) } else { Default::default() };
         let whole = sure("catalog") && more.0.is_empty();
         problems.extend(more.0);
         let callers = sure("callers").then_some(settings.callers_file.as_path());
         let policies = sure("policies").then_some(settings.policies_dir.as_path());
-        let rules = rules(callers, policies, &catalog, whole).map_err(|more| problems.extend(more.0));
+        let rules =
+            rules(callers, policies, &catalog, whole).map_err(|more| problems.extend(more.0));
         match (rules, pushes) {
-            (Ok(rules), Ok(pushes)) if problems.is_empty() => Ok(Self { settings: draft.settings, catalog: Arc::new(catalog), rules, pushes }),
+            (Ok(rules), Ok(pushes)) if problems.is_empty() => {
+                Ok(Self { settings: draft.settings, catalog: Arc::new(catalog), rules, pushes })
+            }
             _ => Err(Problems(problems)),
         }
     }
@@ -82,8 +87,8 @@ pub fn read_words(settings: &Settings) -> Result<(Catalog, Directory), Problems>
     }
 }
 
-/// Checks what a gateway needs besides to open its doors, and a check of its policies does not: certificates, addresses, holds,
-/// what the machine allows. What is no mistake, but good to know.
+/// Checks what a gateway needs besides to open its doors, and a check of its policies does not:
+/// certificates, addresses, holds, what the machine allows. What is no mistake, but good to know.
 ///
 /// # Errors
 /// All that is wrong, a line each.
@@ -92,12 +97,24 @@ pub fn check_doors(draft: &Draft) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     for listener in &settings.listeners {
         let loaded = listener.tls.clone().map(Tls::load).transpose();
-        problems.extend(loaded.err().map(|error| format!("configuration: listener {}: {}", listener.address, error_chain(&error))));
+        problems.extend(loaded.err().map(|error| {
+            format!("configuration: listener {}: {}", listener.address, error_chain(&error))
+        }));
     }
-    let mut addresses: Vec<_> = settings.listeners.iter().map(|listener| listener.address).chain([settings.admin]).filter(|a| a.port() != 0).collect();
+    let mut addresses: Vec<_> = settings
+        .listeners
+        .iter()
+        .map(|listener| listener.address)
+        .chain([settings.admin])
+        .filter(|a| a.port() != 0)
+        .collect();
     addresses.sort_unstable();
-    let twice = addresses.windows(2).filter_map(|pair| pair.first().filter(|first| pair.last() == Some(first)));
-    problems.extend(twice.map(|address| format!("configuration: two listeners have the address {address}: give each its own")));
+    let twice = addresses
+        .windows(2)
+        .filter_map(|pair| pair.first().filter(|first| pair.last() == Some(first)));
+    problems.extend(twice.map(|address| {
+        format!("configuration: two listeners have the address {address}: give each its own")
+    }));
     let holds = settings.retention.holds_file.as_deref().map(Holds::read).transpose();
     problems.extend(holds.err().map(|error| format!("configuration: {}", error_chain(&error))));
     let mut warnings: Vec<_> = files::length_warning().into_iter().collect();
@@ -114,12 +131,15 @@ pub fn check_doors(draft: &Draft) -> Result<Vec<String>, Problems> {
         }
     }
     if draft.is_sure("gateway") {
-        problems.extend(keyward_core::threads::probe(threads_of(settings)).err().map(|few| few.to_string()));
+        problems.extend(
+            keyward_core::threads::probe(threads_of(settings)).err().map(|few| few.to_string()),
+        );
     }
     if problems.is_empty() { Ok(warnings) } else { Err(Problems(problems)) }
 }
 
-/// The catalogue as far as it is right, and all that is wrong: with it, and with what the configuration says of it.
+/// The catalogue as far as it is right, and all that is wrong: with it, and with what the
+/// configuration says of it.
 fn read_catalog(settings: &Settings) -> (Catalog, Problems) {
     let (mut catalog, errors) = Catalog::read(&settings.catalog_dir);
     let whole = errors.is_empty();
@@ -130,19 +150,33 @@ fn read_catalog(settings: &Settings) -> (Catalog, Problems) {
             unknown.push((format!("`[[service]] name = \"{service}\"`"), service));
         }
     }
-    let bound = settings.listeners.iter().filter_map(|l| l.service.as_ref()).chain(settings.upstreams.iter().filter_map(|u| u.service.as_ref()));
-    unknown.extend(
-        bound.filter(|name| catalog.service(name).is_none()).map(|service| (format!("a listener or upstream is bound to `{service}`, which"), service)),
-    );
+    let bound = settings
+        .listeners
+        .iter()
+        .filter_map(|l| l.service.as_ref())
+        .chain(settings.upstreams.iter().filter_map(|u| u.service.as_ref()));
+    unknown.extend(bound.filter(|name| catalog.service(name).is_none()).map(|service| {
+        (format!("a listener or upstream is bound to `{service}`, which"), service)
+    }));
     // A document that cannot be read may be that service's.
     for (what, service) in unknown.into_iter().filter(|_| whole) {
         let known: Vec<_> = catalog.services().map(|(s, _)| s.name.as_str()).collect();
         let near = alike::did_you_mean(service, known.iter().copied());
-        problems.push(format!("configuration: {what} is no service of the catalogue{near}: known are {}", known.join(", ")));
+        problems.push(format!(
+            "configuration: {what} is no service of the catalogue{near}: known are {}",
+            known.join(", ")
+        ));
     }
     for listener in &settings.listeners {
         let Some(health) = &listener.health else { continue };
-        let known = |method| catalog.services().any(|(s, _)| !matches!(catalog.classify(Some(&s.name), "", &method, &health.path), Target::Unknown(_)));
+        let known = |method| {
+            catalog.services().any(|(s, _)| {
+                !matches!(
+                    catalog.classify(Some(&s.name), "", &method, &health.path),
+                    Target::Unknown(_)
+                )
+            })
+        };
         if known(Method::GET) || known(Method::HEAD) {
             let Health { path, .. } = health;
             problems.push(format!("configuration: listener {}: `health_path = \"{path}\"` is a path of a cloud: take another one", listener.address));
@@ -159,15 +193,23 @@ pub(super) fn read_rules(settings: &Settings, catalog: &Catalog) -> Result<RuleS
     rules(Some(&settings.callers_file), Some(&settings.policies_dir), catalog, true)
 }
 
-/// Callers and policies, where it is known where they are. What is wrong with one hides nothing that is wrong with the other; by a
-/// part of the catalogue, or of the groups, policies are not judged by what may be in the rest.
-fn rules(callers: Option<&Path>, policies: Option<&Path>, catalog: &Catalog, whole: bool) -> Result<RuleSet, Problems> {
+/// Callers and policies, where it is known where they are. What is wrong with one hides nothing
+/// that is wrong with the other; by a part of the catalogue, or of the groups, policies are not
+/// judged by what may be in the rest.
+fn rules(
+    callers: Option<&Path>,
+    policies: Option<&Path>,
+    catalog: &Catalog,
+    whole: bool,
+) -> Result<RuleSet, Problems> {
     let (directory, mut problems) = callers.map(read_directory).unwrap_or_default();
     let whole = whole && directory.is_some();
     let directory = directory.unwrap_or_default();
     let bundle = match policies {
         None => None,
-        Some(dir) if whole => Bundle::load(dir, catalog, &directory).map_err(|errors| problems.0.extend(Problems::of(errors).0)).ok(),
+        Some(dir) if whole => Bundle::load(dir, catalog, &directory)
+            .map_err(|errors| problems.0.extend(Problems::of(errors).0))
+            .ok(),
         Some(dir) => {
             problems.0.extend(Problems::of(Bundle::mistakes(dir, catalog, &directory)).0);
             None

@@ -30,7 +30,8 @@ const LOST_LINES_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks at a watchdog that nobody has set.
 const SELDOM: Duration = Duration::from_secs(3600);
 
-/// SIGTERM and SIGINT stop and drain, the first after a delay if one is set; SIGHUP reads callers and policies anew.
+/// SIGTERM and SIGINT stop and drain, the first after a delay if one is set; SIGHUP reads callers
+/// and policies anew.
 pub(super) struct Signals {
     pub running: Arc<Running>,
     pub settings: Settings,
@@ -58,7 +59,11 @@ impl ShutdownSignalWatch for Signals {
 
 impl Signals {
     async fn wait(&self) -> std::io::Result<u8> {
-        let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let (mut term, mut int, mut hup) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        );
         let mut stop = self.running.stop.subscribe();
         self.starting.send(()).ok();
         let mut tick = interval(rejected::EVERY);
@@ -118,14 +123,18 @@ struct LostLines {
 }
 
 impl LostLines {
-    /// Counts them, and puts on record that there are more: nobody reads of it in the log while that goes on.
+    /// Counts them, and puts on record that there are more: nobody reads of it in the log while
+    /// that goes on.
     fn record(&mut self, gate: &Gate) {
         let lost = log::lost();
-        gate.metrics.log_lines_lost.inc_by(lost.saturating_sub(std::mem::replace(&mut self.counted, lost)));
+        gate.metrics
+            .log_lines_lost
+            .inc_by(lost.saturating_sub(std::mem::replace(&mut self.counted, lost)));
         if lost > self.told && self.at.is_none_or(|at| at.elapsed() >= LOST_LINES_EVERY) {
             let more = lost - std::mem::replace(&mut self.told, lost);
             self.at = Some(Instant::now());
-            gate.journal.append_detached(Event::LogLinesLost { lines: more, since_start: lost }.record());
+            gate.journal
+                .append_detached(Event::LogLinesLost { lines: more, since_start: lost }.record());
         }
     }
 }
@@ -156,7 +165,8 @@ impl Signals {
         }
     }
 
-    /// Loads the clouds' CA anew when its file has changed. A bad file leaves the old one in force, and says so.
+    /// Loads the clouds' CA anew when its file has changed. A bad file leaves the old one in force,
+    /// and says so.
     fn reload_roots(&self) {
         let event = match self.running.upstreams.roots().reload() {
             None => return,
@@ -192,24 +202,40 @@ pub(super) fn show_policies(metrics: &Metrics, bundle: &Bundle) {
 
 /// For the record: how many, and their names.
 fn recorded(changes: &Changes) -> PolicyChanges {
-    let some = |ids: &[String]| Policies { count: ids.len() as u64, ids: ids.iter().take(NAMES_MAX).cloned().collect() };
-    PolicyChanges { came: some(&changes.came), went: some(&changes.went), changed: some(&changes.changed) }
+    let some = |ids: &[String]| Policies {
+        count: ids.len() as u64,
+        ids: ids.iter().take(NAMES_MAX).cloned().collect(),
+    };
+    PolicyChanges {
+        came: some(&changes.came),
+        went: some(&changes.went),
+        changed: some(&changes.changed),
+    }
 }
 
 /// Reads callers and policies anew. A bad bundle leaves the old one in force, and says so.
 fn reload(gate: &Gate, settings: &Settings) {
-    let kept = |rules: RuleSet| match texts::keep(&settings.audit_dir, &gate.catalog.documents, &rules.policies.source) {
+    let kept = |rules: RuleSet| match texts::keep(
+        &settings.audit_dir,
+        &gate.catalog.documents,
+        &rules.policies.source,
+    ) {
         Ok(()) => Ok(rules),
-        Err(error) => Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")])),
+        Err(error) => {
+            Err(Problems(vec![format!("the texts of the policies cannot be kept: {error}")]))
+        }
     };
     match read_rules(settings, &gate.catalog).and_then(kept) {
         Ok(rules) => {
             let before = gate.rules.load_full();
             let changes = Changes::between(&before.policies, &rules.policies);
             let (old, new) = (before.policies.hash.to_owned(), rules.policies.hash.to_owned());
-            let (policies, callers) = (rules.policies.policies().count(), rules.directory.callers.len());
+            let (policies, callers) =
+                (rules.policies.policies().count(), rules.directory.callers.len());
             show_policies(&gate.metrics, &rules.policies);
-            for (change, ids) in [("came", &changes.came), ("went", &changes.went), ("changed", &changes.changed)] {
+            for (change, ids) in
+                [("came", &changes.came), ("went", &changes.went), ("changed", &changes.changed)]
+            {
                 gate.metrics.policy_changes.with_label_values(&[change]).inc_by(ids.len() as u64);
             }
             gate.rules.store(Arc::new(rules));
@@ -221,11 +247,18 @@ fn reload(gate: &Gate, settings: &Settings) {
                 changes: Some(recorded(&changes)),
             };
             gate.journal.append_detached(event.record());
-            let (came, went, changed) = (changes.came.len(), changes.went.len(), changes.changed.len());
+            let (came, went, changed) =
+                (changes.came.len(), changes.went.len(), changes.changed.len());
             tracing::info!(bundle = %new, policies, came, went, changed, callers, "callers and policies are in force");
         }
         Err(problems) => {
-            gate.journal.append_detached(Event::RulesRefused { problems: problems.0.clone(), in_force: gate.rules.load().policies.hash.to_string() }.record());
+            gate.journal.append_detached(
+                Event::RulesRefused {
+                    problems: problems.0.clone(),
+                    in_force: gate.rules.load().policies.hash.to_string(),
+                }
+                .record(),
+            );
             tracing::error!("the old callers and policies stay in force:\n{problems}");
         }
     }

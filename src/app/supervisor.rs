@@ -1,5 +1,5 @@
-//! What the service manager is told (systemd's `sd_notify`): that the gateway serves, reads anew, stops, and lives. Without
-//! `NOTIFY_SOCKET` in the environment nobody is told anything.
+//! What the service manager is told (systemd's `sd_notify`): that the gateway serves, reads anew,
+//! stops, and lives. Without `NOTIFY_SOCKET` in the environment nobody is told anything.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
@@ -18,7 +18,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// The one that the environment names.
     pub fn from_env() -> Self {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Self::default() };
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+            return Self::default();
+        };
         let told = match open(name.as_bytes()) {
             Ok(told) => Some(told),
             Err(error) => {
@@ -28,7 +30,8 @@ impl Supervisor {
         };
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
         let own = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
-        let watchdog = number("WATCHDOG_USEC").filter(|usec| own && *usec > 0).map(Duration::from_micros);
+        let watchdog =
+            number("WATCHDOG_USEC").filter(|usec| own && *usec > 0).map(Duration::from_micros);
         Self { watchdog: watchdog.filter(|_| told.is_some()), told }
     }
 
@@ -45,7 +48,10 @@ impl Supervisor {
     /// It reads anew; [`Supervisor::ready`] says when it has.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
-        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)));
+        self.say(&format!(
+            "RELOADING=1\nMONOTONIC_USEC={}",
+            now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
+        ));
     }
 
     /// It is about to end.
@@ -71,8 +77,15 @@ impl Supervisor {
 fn open(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
-        [b'/', ..] => SocketAddr::from_pathname(std::path::Path::new(std::ffi::OsStr::from_bytes(name)))?,
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a path nor an abstract name")),
+        [b'/', ..] => {
+            SocketAddr::from_pathname(std::path::Path::new(std::ffi::OsStr::from_bytes(name)))?
+        }
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is neither a path nor an abstract name",
+            ));
+        }
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;

@@ -13,7 +13,9 @@ use keyward_delivery::client;
 use keyward_trail::filter::{Filter, WHERE};
 use keyward_trail::notary::continuity::is_whole;
 use keyward_trail::query::Reader;
-use keyward_trail::query::ask::{Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, limit_of, warnings_of};
+use keyward_trail::query::ask::{
+    Answer, Ask, Form, LIMIT_DEFAULT, LIMITS, WARNINGS, limit_of, warnings_of,
+};
 use serde::Deserialize;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -42,7 +44,8 @@ pub enum Audit {
         after_help = "Examples:\n  keyward audit export > trail.ndjson                              every record, byte for byte\n  keyward audit export --form csv --since 30d --decision deny --out denials.csv\n  keyward audit export --form ocsf --follow --out siem.ndjson --cursor-file siem.cursor\n\nWith --out and --cursor-file an export that was cut off, even by a power cut, goes on where it ended."
     )]
     Export(Box<ExportArgs>),
-    /// Makes an evidence pack: records and bodies, the policies in force, a report, and how to check all of it.
+    /// Makes an evidence pack: records and bodies, the policies in force, a report, and how to
+    /// check all of it.
     #[command(
         after_help = "Example:\n  keyward audit pack --since 2026-10-01 --until 2026-10-31 --action 'huawei.kps.*' --out october.zip\n\nOf a running gateway the export behind it is on record: who, when, and what was asked."
     )]
@@ -50,12 +53,14 @@ pub enum Audit {
     /// Verifies that nothing in the trail was changed, and that nothing is missing.
     #[command(after_help = format!("{}\n\n{}", keyward_verify::VERDICTS, super::evidence::VERIFY_EXAMPLES))]
     Verify(super::evidence::VerifyArgs),
-    /// Writes a folder with an exchange's records and proofs, which anybody can check without keyward.
+    /// Writes a folder with an exchange's records and proofs, which anybody can check without
+    /// keyward.
     #[command(
         after_help = "Example:\n  keyward audit prove 01a2043b-69db-752d-a7e3-7a867bd75517 --out for-the-auditor\n\nThe folder says how it is checked, with keyward and without."
     )]
     Prove(super::evidence::ProveArgs),
-    /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on record.
+    /// Makes a new key for signing checkpoints; at the next start the old one endorses it, on
+    /// record.
     #[command(after_help = "Example:\n  keyward audit rotate-key --config config/keyward.toml")]
     RotateKey(super::Configured),
     /// Shows how long the trail is kept, what is on hold, what would be pruned now and what was.
@@ -72,9 +77,12 @@ pub enum Audit {
     )]
     Backup(BackupArgs),
     /// Makes a trail of a backup, in a new folder.
-    #[command(after_help = "Example:\n  keyward audit restore keyward-2026-11-26.tar --dir data/audit\n  keyward audit verify --dir data/audit")]
+    #[command(
+        after_help = "Example:\n  keyward audit restore keyward-2026-11-26.tar --dir data/audit\n  keyward audit verify --dir data/audit"
+    )]
     Restore(RestoreArgs),
-    /// Makes the store of a damaged trail anew, from its sealed segments and what else can be read, and says what is lost.
+    /// Makes the store of a damaged trail anew, from its sealed segments and what else can be read,
+    /// and says what is lost.
     #[command(
         after_help = "Example:\n  keyward audit salvage --dir data/audit --reason 'bad sector on the audit disk, 26 November'\n\nThe damaged store is put aside, not deleted. What is lost becomes a record."
     )]
@@ -85,7 +93,8 @@ pub enum Audit {
     )]
     #[cfg(feature = "demo")]
     Generate(super::demo::GenerateArgs),
-    /// Makes the indexes of a stopped gateway's trail anew; they are derived from its records, and made by a gateway too.
+    /// Makes the indexes of a stopped gateway's trail anew; they are derived from its records, and
+    /// made by a gateway too.
     #[command(after_help = "Example:\n  keyward audit reindex --dir data/audit")]
     Reindex(ReindexArgs),
 }
@@ -123,8 +132,9 @@ pub struct ShowArgs {
 /// Conditions that must all hold.
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
-    /// From this time on: a moment with its offset (2026-11-30T06:59:19Z, '2026-11-30 14:59+08:00'), a day (2026-11-30, which
-    /// begins at 00:00 UTC; 2026-11-30+08:00), a month, an age (30m, 2h, 7d), or now, today, yesterday.
+    /// From this time on: a moment with its offset (2026-11-30T06:59:19Z, '2026-11-30
+    /// 14:59+08:00'), a day (2026-11-30, which begins at 00:00 UTC; 2026-11-30+08:00), a
+    /// month, an age (30m, 2h, 7d), or now, today, yesterday.
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     since: Option<String>,
     /// Before this time, which is not in it itself; but a day or a month is in it to its end.
@@ -166,7 +176,8 @@ pub(super) struct FilterArgs {
     /// A policy in shadow mode that would have decided, and did not.
     #[arg(long)]
     shadow: Option<String>,
-    /// What came of it: succeeded, accepted, partly-failed, failed, not-sent, unknown, refused or open.
+    /// What came of it: succeeded, accepted, partly-failed, failed, not-sent, unknown, refused or
+    /// open.
     #[arg(long)]
     outcome: Option<String>,
     /// The cloud's status, for example 202 or 4xx.
@@ -184,8 +195,9 @@ pub(super) struct FilterArgs {
     /// A secret's keyed digest, as `keyward digest` prints it: where was it used, or answered?
     #[arg(long)]
     secret: Option<String>,
-    /// Conditions joined by and, or, not: on any name above, time, seq, or any field of the records or the stored bodies, as
-    /// in request.call.method=POST. Compares by = != < <= > >= and `in (a, b)`; `huawei.*` is a prefix; blanks go in quotes.
+    /// Conditions joined by and, or, not: on any name above, time, seq, or any field of the
+    /// records or the stored bodies, as in request.call.method=POST. Compares by = != < <= >
+    /// >= and `in (a, b)`; `huawei.*` is a prefix; blanks go in quotes.
     #[arg(long = "where", value_name = "EXPRESSION")]
     expressions: Vec<String>,
 }
@@ -207,7 +219,8 @@ pub struct QueryArgs {
     /// Counts by a filter's name or a field.
     #[arg(long, requires = "count", conflicts_with = "histogram", value_name = "FIELD")]
     by: Option<String>,
-    /// Stays and lists exchanges as they end, from now on or from --since or --cursor, until Ctrl-C.
+    /// Stays and lists exchanges as they end, from now on or from --since or --cursor, until
+    /// Ctrl-C.
     #[arg(long, conflicts_with_all = ["count", "limit", "histogram"])]
     follow: bool,
     /// The form of the answer; a table on a terminal, else JSON.
@@ -231,16 +244,33 @@ fn limit(text: &str) -> Result<usize, String> {
 pub fn run(audit: Audit) -> anyhow::Result<ExitCode> {
     let (ask, trail, format) = match audit {
         Audit::Query(args) if args.follow => {
-            let lines = !matches!((args.format, std::io::stdout().is_terminal()), (Some(Format::Table), _) | (None, true));
-            return export::follow(&FollowArgs { filter: args.filter.filter()?, cursor: args.cursor, lines, trail: args.trail });
+            let lines = !matches!(
+                (args.format, std::io::stdout().is_terminal()),
+                (Some(Format::Table), _) | (None, true)
+            );
+            return export::follow(&FollowArgs {
+                filter: args.filter.filter()?,
+                cursor: args.cursor,
+                lines,
+                trail: args.trail,
+            });
         }
         Audit::Query(args) => (args.ask()?, args.trail, args.format),
-        Audit::Show(args) => (Ask::Exchange(AuditId::parse(&args.id).with_context(|| format!("`{}` is no audit id", args.id))?), args.trail, args.format),
+        Audit::Show(args) => (
+            Ask::Exchange(
+                AuditId::parse(&args.id)
+                    .with_context(|| format!("`{}` is no audit id", args.id))?,
+            ),
+            args.trail,
+            args.format,
+        ),
         Audit::Export(args) => return export::run(*args),
         Audit::Pack(args) => return pack::run(&args),
         Audit::Verify(args) => return super::evidence::run_verify(&args),
         Audit::Prove(args) => return super::evidence::run_prove(&args),
-        Audit::RotateKey(configured) => return super::evidence::run_rotate_key(&configured.settings()?),
+        Audit::RotateKey(configured) => {
+            return super::evidence::run_rotate_key(&configured.settings()?);
+        }
         Audit::Retention(args) => return retention::retention(&args),
         Audit::Erase(args) => return retention::erase(&args),
         Audit::Backup(args) => return backup::backup(&args),
@@ -303,7 +333,9 @@ impl FilterArgs {
         if let Some(id) = &self.request_id {
             // A cloud's may look like one of ours, without the hyphens say.
             match AuditId::parse(id) {
-                Some(own) => filter.add(WHERE, &format!("id = {own} or cloud-request-id = \"{id}\""))?,
+                Some(own) => {
+                    filter.add(WHERE, &format!("id = {own} or cloud-request-id = \"{id}\""))?
+                }
                 None => filter.add("cloud-request-id", id)?,
             }
         }
@@ -323,7 +355,11 @@ impl QueryArgs {
         if self.count {
             return Ok(Ask::Counts { filter, by: self.by.clone() });
         }
-        Ok(Ask::Exchanges { filter, limit: self.limit, cursor: self.cursor.as_deref().map(str::parse).transpose()? })
+        Ok(Ask::Exchanges {
+            filter,
+            limit: self.limit,
+            cursor: self.cursor.as_deref().map(str::parse).transpose()?,
+        })
     }
 }
 
@@ -333,7 +369,10 @@ fn form(format: Option<Format>) -> Form {
         Some(Format::Json) => Form::Json,
         Some(Format::Ndjson) => Form::Ndjson,
         None if !terminal => Form::Json,
-        Some(Format::Table) | None => Form::Table(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(150, |size| size.ws_col.max(60))),
+        Some(Format::Table) | None => Form::Table(
+            rustix::termios::tcgetwinsize(std::io::stdout())
+                .map_or(150, |size| size.ws_col.max(60)),
+        ),
     }
 }
 
@@ -341,11 +380,15 @@ impl Trail {
     /// The address of the gateway's admin listener, and the Host to ask by.
     pub(super) fn address(&self) -> anyhow::Result<(SocketAddr, &str)> {
         let url = &self.url;
-        let authority = url
-            .strip_prefix("http://")
-            .map(|rest| rest.trim_end_matches('/'))
-            .with_context(|| format!("--url {url}: write http://ADDRESS:PORT of the admin listener"))?;
-        let address = authority.to_socket_addrs().with_context(|| format!("--url {url}"))?.next().with_context(|| format!("--url {url}: no address"))?;
+        let authority =
+            url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')).with_context(
+                || format!("--url {url}: write http://ADDRESS:PORT of the admin listener"),
+            )?;
+        let address = authority
+            .to_socket_addrs()
+            .with_context(|| format!("--url {url}"))?
+            .next()
+            .with_context(|| format!("--url {url}: no address"))?;
         Ok((address, authority))
     }
 }
@@ -357,7 +400,8 @@ pub(super) fn warn(warnings: &[String]) {
 
 fn ask_with_warnings(trail: &Trail, target: &str) -> anyhow::Result<Answer> {
     let answer = answer_of(trail, http::Request::get(target), bytes::Bytes::new())?;
-    let warnings = warnings_of(answer.headers().get(WARNINGS).and_then(|header| header.to_str().ok()));
+    let warnings =
+        warnings_of(answer.headers().get(WARNINGS).and_then(|header| header.to_str().ok()));
     Ok(Answer { text: String::from_utf8_lossy(answer.body()).into_owned(), warnings })
 }
 
@@ -367,11 +411,19 @@ pub(super) fn ask_gateway(trail: &Trail, target: &str) -> anyhow::Result<String>
 }
 
 /// Sends a request to a running gateway; the body of its answer, which must be a success.
-pub(super) fn send_to_gateway(trail: &Trail, request: http::request::Builder, body: bytes::Bytes) -> anyhow::Result<String> {
+pub(super) fn send_to_gateway(
+    trail: &Trail,
+    request: http::request::Builder,
+    body: bytes::Bytes,
+) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(answer_of(trail, request, body)?.body()).into_owned())
 }
 
-fn answer_of(trail: &Trail, request: http::request::Builder, body: bytes::Bytes) -> anyhow::Result<http::Response<bytes::Bytes>> {
+fn answer_of(
+    trail: &Trail,
+    request: http::request::Builder,
+    body: bytes::Bytes,
+) -> anyhow::Result<http::Response<bytes::Bytes>> {
     let (address, host) = trail.address()?;
     let request = request.header("host", host).body(body)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -40,7 +40,8 @@ pub struct RestoreArgs {
 /// Makes a backup.
 ///
 /// # Errors
-/// When the trail cannot be reached or read, or the archive not be written. Then there is no archive.
+/// When the trail cannot be reached or read, or the archive not be written. Then there is no
+/// archive.
 pub fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     ensure!(!args.out.exists(), "`{}` exists already: name a new file", args.out.display());
     let part = args.out.with_added_extension("part");
@@ -67,14 +68,20 @@ fn to_file(args: &BackupArgs, part: &Path) -> anyhow::Result<()> {
         Some(dir) => {
             ensure!(dir.join("trail").is_dir(), "there is no trail in `{}`", dir.display());
             let (store, _) = TieredStore::open(dir)?;
-            is_whole(dir, store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()))?;
+            is_whole(
+                dir,
+                store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()),
+            )?;
             let snapshot = Snapshot::make(&store, dir)?;
             bar.set_length(snapshot.bytes());
             let mut out = BufWriter::new(&file);
             snapshot.write(&mut out, |bytes| bar.set_position(bytes))?;
             out.flush()?;
         }
-        None => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(receive(&args.trail, &file, &bar))?,
+        None => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(receive(&args.trail, &file, &bar))?,
     }
     file.sync_all()?;
     bar.finish_and_clear();
@@ -84,11 +91,19 @@ fn to_file(args: &BackupArgs, part: &Path) -> anyhow::Result<()> {
 async fn receive(trail: &Trail, mut file: &File, bar: &ProgressBar) -> anyhow::Result<()> {
     let (address, host) = trail.address()?;
     let auditor = std::env::var("USER").unwrap_or_default();
-    let request = http::Request::get(BACKUP).header("host", host).header("x-keyward-auditor", auditor).body(Bytes::new())?;
+    let request = http::Request::get(BACKUP)
+        .header("host", host)
+        .header("x-keyward-auditor", auditor)
+        .body(Bytes::new())?;
     let stream = TcpStream::connect(address).await.with_context(|| unreachable(&trail.url))?;
     let answer = client::open(stream, request).await.with_context(|| unreachable(&trail.url))?;
     let status = answer.status();
-    if let Some(bytes) = answer.headers().get("x-keyward-bytes").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok()) {
+    if let Some(bytes) = answer
+        .headers()
+        .get("x-keyward-bytes")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok())
+    {
         bar.set_length(bytes);
     }
     let mut body = answer.into_body();
@@ -109,7 +124,9 @@ async fn receive(trail: &Trail, mut file: &File, bar: &ProgressBar) -> anyhow::R
 
 /// A bar on a terminal, and nowhere else.
 fn bar(template: &str) -> ProgressBar {
-    ProgressBar::new(0).with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(0).with_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
 }
 
 /// Makes a trail of a backup.
@@ -117,7 +134,8 @@ fn bar(template: &str) -> ProgressBar {
 /// # Errors
 /// When the archive is cut, damaged or something else, or the folder holds something.
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
-    let mut archive = File::open(&args.archive).with_context(|| args.archive.display().to_string())?;
+    let mut archive =
+        File::open(&args.archive).with_context(|| args.archive.display().to_string())?;
     let bar = bar("{bar:40} {pos} of {len} segments read, {eta} left");
     let restored = backup::restore(&mut archive, &args.dir, &who(), &mut |done, all| {
         bar.set_length(all as u64);

@@ -1,4 +1,5 @@
-//! What keyward is tried with: `keyward demo`, `keyward sandbox`, and `keyward audit generate`, a made-up trail.
+//! What keyward is tried with: `keyward demo`, `keyward sandbox`, and `keyward audit generate`, a
+//! made-up trail.
 
 use super::maintenance::Progress;
 use crate::app::Problems;
@@ -18,12 +19,14 @@ use std::sync::Arc;
 /// Commands that a gateway for production does not have.
 #[derive(Debug, Subcommand)]
 pub enum Trial {
-    /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a score of calls.
+    /// Shows keyward at work on loopback: sandbox clouds, a gateway with the shipped policies, a
+    /// score of calls.
     #[command(
         after_help = "Examples:\n  keyward demo           stays up until Ctrl-C, so that you can look around\n  keyward demo --once    exits with 0 only if every call went as it should\n  keyward demo --dir try keeps its folder: change try/policies, and SIGHUP reads them anew"
     )]
     Demo(Demo),
-    /// Runs the sandbox clouds alone: stand-ins with state for every service of the catalogue, on one port, by Host.
+    /// Runs the sandbox clouds alone: stand-ins with state for every service of the catalogue, on
+    /// one port, by Host.
     #[command(
         after_help = "Example:\n  keyward sandbox --listen 127.0.0.1:9090 &\n  curl -s -H 'Host: openapi-rdc.aliyuncs.com' -H 'x-yunxiao-token: pt-sandboxBuildBot_0002' \\\n    http://127.0.0.1:9090/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys"
     )]
@@ -37,7 +40,9 @@ impl Trial {
     /// When a port is taken, or a folder cannot be used.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Demo(Demo { listen, admin, once, dir }) => Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?)),
+            Self::Demo(Demo { listen, admin, once, dir }) => {
+                Ok(ExitCode::from(demo::run(&demo::Options { listen, admin, once, dir })?))
+            }
             Self::Sandbox(args) => run_sandbox(&args),
         }
     }
@@ -55,7 +60,8 @@ pub struct Demo {
     /// Ends after the calls.
     #[arg(long)]
     once: bool,
-    /// Works in this folder and keeps it, with the policies and the trail that it finds there; by default in a temporary one.
+    /// Works in this folder and keeps it, with the policies and the trail that it finds there; by
+    /// default in a temporary one.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -72,11 +78,17 @@ pub struct SandboxArgs {
 }
 
 fn run_sandbox(args: &SandboxArgs) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(args.listen.ip().is_loopback(), "the sandbox listens on loopback only: anybody who reads its source knows its credentials");
-    let catalog = Catalog::load(&args.apis).map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
+    anyhow::ensure!(
+        args.listen.ip().is_loopback(),
+        "the sandbox listens on loopback only: anybody who reads its source knows its credentials"
+    );
+    let catalog = Catalog::load(&args.apis)
+        .map_err(|errors| Problems(errors.iter().map(ToString::to_string).collect()))?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(args.listen).await.with_context(|| format!("sandbox listener {}", args.listen))?;
+        let listener = tokio::net::TcpListener::bind(args.listen)
+            .await
+            .with_context(|| format!("sandbox listener {}", args.listen))?;
         tracing::info!(address = %listener.local_addr()?, "the sandbox clouds listen");
         let ended = async {
             tokio::signal::ctrl_c().await.ok();
@@ -108,18 +120,37 @@ pub struct GenerateArgs {
 /// # Errors
 /// When the folder holds something, or cannot be written.
 pub fn generate(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
-    let end = Timestamp::parse(&args.end).with_context(|| format!("--end {}: write a time such as {END}", args.end))?;
-    let empty = !args.dir.exists() || std::fs::read_dir(&args.dir).with_context(|| args.dir.display().to_string())?.next().is_none();
-    ensure!(empty, "`{}` is not empty: made-up records must not mix with real ones; name a new folder", args.dir.display());
+    let end = Timestamp::parse(&args.end)
+        .with_context(|| format!("--end {}: write a time such as {END}", args.end))?;
+    let empty = !args.dir.exists()
+        || std::fs::read_dir(&args.dir)
+            .with_context(|| args.dir.display().to_string())?
+            .next()
+            .is_none();
+    ensure!(
+        empty,
+        "`{}` is not empty: made-up records must not mix with real ones; name a new folder",
+        args.dir.display()
+    );
     let (store, _) = TieredStore::open(&args.dir)?;
     let mut progress = Progress::new("records", args.records);
     let mut failed = Ok(());
-    let made = generate::generate(&store, &Site::new()?, Options { records: args.records, seed: args.seed, end }, |done| {
-        progress.show(done.records);
-        failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| store.seal());
-    })?;
+    let made = generate::generate(
+        &store,
+        &Site::new()?,
+        Options { records: args.records, seed: args.seed, end },
+        |done| {
+            progress.show(done.records);
+            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| store.seal());
+        },
+    )?;
     failed?;
     progress.end();
-    sayln!("{} records, {} MB before compression, in {}", made.records, made.bytes / 1_000_000, args.dir.display())?;
+    sayln!(
+        "{} records, {} MB before compression, in {}",
+        made.records,
+        made.bytes / 1_000_000,
+        args.dir.display()
+    )?;
     Ok(ExitCode::SUCCESS)
 }

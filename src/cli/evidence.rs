@@ -77,7 +77,12 @@ impl Opens for Gateways<'_> {
         Ok(Box::new(Gateway::open(self.url)?))
     }
 
-    fn derived(&self, dir: &Path, report: &mut Report, progress: Progress<'_>) -> anyhow::Result<()> {
+    fn derived(
+        &self,
+        dir: &Path,
+        report: &mut Report,
+        progress: Progress<'_>,
+    ) -> anyhow::Result<()> {
         Ok(compare(dir, report, &|done, all| progress(done as u64, all as u64))?)
     }
 }
@@ -97,17 +102,24 @@ pub fn run_prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
             proof::prove(&Folder::open(dir)?, &exchange, &out)?
         }
         None => {
-            let exchange = ask_gateway(&Trail { url: args.url.clone(), dir: None }, &ask.target(Form::Json))?;
+            let exchange =
+                ask_gateway(&Trail { url: args.url.clone(), dir: None }, &ask.target(Form::Json))?;
             proof::prove(&Gateway::open(&args.url)?, &exchange, &out)?
         }
     };
     let records: Vec<_> = proved.records.iter().map(ToString::to_string).collect();
     let cosigned = if proved.cosigned { ", cosigned by a witness" } else { "" };
-    sayln!("{}: records {}, by a checkpoint over {} records{cosigned}", out.display(), records.join(" and "), proved.size)?;
+    sayln!(
+        "{}: records {}, by a checkpoint over {} records{cosigned}",
+        out.display(),
+        records.join(" and "),
+        proved.size
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a new signing key and puts the old one beside it, for the next start to endorse the new one with.
+/// Makes a new signing key and puts the old one beside it, for the next start to endorse the new
+/// one with.
 ///
 /// # Errors
 /// When there is no key, an old one still waits, or the folder cannot be written.
@@ -115,7 +127,11 @@ pub fn run_rotate_key(settings: &Settings) -> anyhow::Result<ExitCode> {
     let path = &settings.evidence.key_file;
     let old = SigningKey::read(path)?;
     let aside = old_key_file(path);
-    ensure!(!aside.exists(), "`{}` is still there: if the new key has signed already, destroy the old one first", aside.display());
+    ensure!(
+        !aside.exists(),
+        "`{}` is still there: if the new key has signed already, destroy the old one first",
+        aside.display()
+    );
     std::fs::rename(path, &aside).with_context(|| aside.display().to_string())?;
     let new = match SigningKey::create(path, old.verifier().origin()) {
         Ok(new) => new,
@@ -125,6 +141,9 @@ pub fn run_rotate_key(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
     };
     sayln!("new key  {}\nold key  {}, in `{}`", new.verifier(), old.verifier(), aside.display())?;
-    sayln!("Restart the gateway: both keys sign one checkpoint, {} tells when. Then destroy the old one.", layout::KEYS)?;
+    sayln!(
+        "Restart the gateway: both keys sign one checkpoint, {} tells when. Then destroy the old one.",
+        layout::KEYS
+    )?;
     Ok(ExitCode::SUCCESS)
 }

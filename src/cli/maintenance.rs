@@ -47,17 +47,32 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(what: &'static str, all: u64) -> Self {
-        Self { what, all, begun: Instant::now(), shown: None, terminal: std::io::stderr().is_terminal() }
+        Self {
+            what,
+            all,
+            begun: Instant::now(),
+            shown: None,
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     pub fn show(&mut self, done: u64) {
-        if !self.terminal || self.shown.is_some_and(|shown| shown.elapsed() < Duration::from_millis(200)) {
+        if !self.terminal
+            || self.shown.is_some_and(|shown| shown.elapsed() < Duration::from_millis(200))
+        {
             return;
         }
         self.shown = Some(Instant::now());
         let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
         let mut terminal = std::io::stderr();
-        write!(terminal, "\r{:3} %  {done} of {} {}, {rate:.0} a second ", done * 100 / self.all.max(1), self.all, self.what).ok();
+        write!(
+            terminal,
+            "\r{:3} %  {done} of {} {}, {rate:.0} a second ",
+            done * 100 / self.all.max(1),
+            self.all,
+            self.what
+        )
+        .ok();
         terminal.flush().ok();
     }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
-/// Writes to standard output. Whoever reads it may have gone, or its disk be full: that is an error, and no panic.
+/// Writes to standard output. Whoever reads it may have gone, or its disk be full: that is an
+/// error, and no panic.
 macro_rules! say {
     ($($text:tt)*) => {
         std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($text)*))
@@ -43,14 +44,16 @@ use tracing_subscriber::prelude::*;
 /// The version, and the commit that it was built of.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("KEYWARD_COMMIT"), ")");
 
-/// Audit-logging reverse proxy and policy gateway for the cloud calls that move key pairs, machine images and SSH keys.
+/// Audit-logging reverse proxy and policy gateway for the cloud calls that move key pairs, machine
+/// images and SSH keys.
 #[derive(Debug, Parser)]
 #[command(name = "keyward", version = VERSION, max_term_width = 100)]
 #[command(
     after_help = "Examples:\n  keyward demo                                   see it work, all on loopback\n  keyward check --config config/keyward.toml     what is wrong with the configuration?\n  keyward serve --config config/keyward.toml     run the gateway\n  keyward audit query --decision deny --since 2h what was refused lately?"
 )]
 pub struct Cli {
-    /// Logs as JSON lines, for machines. How much is logged says KEYWARD_LOG: error, warn, info (by default) or debug.
+    /// Logs as JSON lines, for machines. How much is logged says KEYWARD_LOG: error, warn, info
+    /// (by default) or debug.
     #[arg(long, global = true)]
     log_json: bool,
     #[command(subcommand)]
@@ -78,8 +81,11 @@ enum Command {
     /// Lists and tests the policies, and prints the schema that they are checked against.
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Prints the keyed digest of a secret read from standard input: for the callers file, and for `audit query --secret`.
-    #[command(after_help = "Example:\n  printf %s \"$TOKEN\" | keyward digest --config config/keyward.toml")]
+    /// Prints the keyed digest of a secret read from standard input: for the callers file, and for
+    /// `audit query --secret`.
+    #[command(
+        after_help = "Example:\n  printf %s \"$TOKEN\" | keyward digest --config config/keyward.toml"
+    )]
     Digest(Configured),
 }
 
@@ -87,7 +93,8 @@ enum Command {
 struct ServeArgs {
     #[command(flatten)]
     configured: Configured,
-    /// Goes on with a trail that does not continue what was signed before. The reason becomes a record.
+    /// Goes on with a trail that does not continue what was signed before. The reason becomes a
+    /// record.
     #[arg(long, value_name = "WHY")]
     accept_trail: Option<String>,
 }
@@ -116,7 +123,8 @@ struct Configured {
 }
 
 impl Configured {
-    /// For what works with the whole of it: what is wrong with one part hides nothing of the others.
+    /// For what works with the whole of it: what is wrong with one part hides nothing of the
+    /// others.
     fn draft(&self) -> anyhow::Result<Draft> {
         Ok(Draft::read(&self.config, &self.sets)?)
     }
@@ -136,7 +144,13 @@ pub fn main() -> ExitCode {
     let code = match run(cli.command) {
         Ok(code) => code,
         // Whoever reads our output may stop when it has enough.
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(error)
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             log::say(format_args!("keyward: {error:#}"));
             ExitCode::FAILURE
@@ -176,15 +190,33 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
         Ok(checked) => checked,
         Err(Problems(problems)) => {
             let count = problems.len();
-            log::say(format_args!("{}\n\n{count} mistake{} found", problems.join("\n"), if count == 1 { "" } else { "s" }));
+            log::say(format_args!(
+                "{}\n\n{count} mistake{} found",
+                problems.join("\n"),
+                if count == 1 { "" } else { "s" }
+            ));
             return Ok(ExitCode::FAILURE);
         }
     };
-    let actions: std::collections::BTreeSet<_> = prepared.catalog.operations().iter().map(|op| &op.action).collect();
+    let actions: std::collections::BTreeSet<_> =
+        prepared.catalog.operations().iter().map(|op| &op.action).collect();
     sayln!("configuration  {}", configured.config.display())?;
-    sayln!("catalogue      {} services, {} routes, {} actions", prepared.catalog.services().count(), prepared.catalog.operations().len(), actions.len())?;
-    sayln!("callers        {} in {} groups", prepared.rules.directory.callers.len(), prepared.rules.directory.groups.len())?;
-    sayln!("policies       {}  ({})", prepared.rules.policies.policies().count(), prepared.rules.policies.hash)?;
+    sayln!(
+        "catalogue      {} services, {} routes, {} actions",
+        prepared.catalog.services().count(),
+        prepared.catalog.operations().len(),
+        actions.len()
+    )?;
+    sayln!(
+        "callers        {} in {} groups",
+        prepared.rules.directory.callers.len(),
+        prepared.rules.directory.groups.len()
+    )?;
+    sayln!(
+        "policies       {}  ({})",
+        prepared.rules.policies.policies().count(),
+        prepared.rules.policies.hash
+    )?;
     let warned = !warnings.is_empty();
     for warning in warnings {
         sayln!("warning        {warning}")?;
@@ -198,11 +230,14 @@ fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// All that is wrong.
 fn checked(configured: &Configured) -> Result<(Prepared, Vec<String>), Problems> {
-    let draft = Draft::read(&configured.config, &configured.sets).map_err(|mistake| Problems(vec![mistake.to_string()]))?;
+    let draft = Draft::read(&configured.config, &configured.sets)
+        .map_err(|mistake| Problems(vec![mistake.to_string()]))?;
     let doors = check_doors(&draft);
     match (Prepared::read(draft), doors) {
         (Ok(prepared), Ok(warnings)) => Ok((prepared, warnings)),
-        (prepared, doors) => Err(Problems([prepared.err(), doors.err()].into_iter().flatten().flat_map(|more| more.0).collect())),
+        (prepared, doors) => Err(Problems(
+            [prepared.err(), doors.err()].into_iter().flatten().flat_map(|more| more.0).collect(),
+        )),
     }
 }
 
@@ -229,19 +264,25 @@ fn digest(configured: &Configured) -> anyhow::Result<ExitCode> {
 
 /// Logs go to standard error, by a thread of their own: see [`log`].
 fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn,keyward=info"));
+    let filter = EnvFilter::try_from_env("KEYWARD_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,keyward=info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::ToLog);
     let safe = filter_fn(|line| holds_no_request(line.target(), *line.level()));
     if json {
         builder.json().finish().with(safe).init();
     } else {
-        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().with(safe).init();
+        builder
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .finish()
+            .with(safe)
+            .init();
     }
     log::tell_panics();
 }
 
-/// Whether a line may be logged whatever `KEYWARD_LOG` asks for: below these levels the lines of libraries hold whole
-/// requests, and so secrets.
+/// Whether a line may be logged whatever `KEYWARD_LOG` asks for: below these levels the lines of
+/// libraries hold whole requests, and so secrets.
 fn holds_no_request(target: &str, level: Level) -> bool {
     match target.split("::").next() {
         Some("keyward") => true,

@@ -1,7 +1,7 @@
 //! Where an export goes: a file or standard output, with a cursor that is kept beside it.
 //!
-//! The cursor file says how long the output was when the cursor was right. Whoever goes on cuts the output there, so that
-//! nothing is missing and nothing stands twice, even after a power cut.
+//! The cursor file says how long the output was when the cursor was right. Whoever goes on cuts the
+//! output there, so that nothing is missing and nothing stands twice, even after a power cut.
 
 use super::audit::warn;
 use anyhow::{Context, ensure};
@@ -32,12 +32,16 @@ impl Saved {
     /// What a cursor file says; `None` when there is none yet.
     pub fn read(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let Some(path) = path.filter(|path| path.exists()) else { return Ok(None) };
-        let bytes = std::fs::read(path).with_context(|| format!("cursor file {}", path.display()))?;
-        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is no cursor file", path.display()))
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cursor file {}", path.display()))?;
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("{} is no cursor file", path.display()))
     }
 
     fn write(self, path: &Path) -> anyhow::Result<()> {
-        durable::replace(path, &serde_json::to_vec(&self)?).with_context(|| format!("cursor file {}", path.display()))
+        durable::replace(path, &serde_json::to_vec(&self)?)
+            .with_context(|| format!("cursor file {}", path.display()))
     }
 }
 
@@ -48,7 +52,8 @@ enum To {
 
 /// What takes the lines of an export.
 pub(super) trait Sink {
-    /// Takes a line, with its end, behind which the cursor is `next`. An empty one moves the cursor.
+    /// Takes a line, with its end, behind which the cursor is `next`. An empty one moves the
+    /// cursor.
     fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()>;
 
     /// Comes after a batch of lines.
@@ -84,23 +89,46 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the output. With `saved`, a file is cut to where it was; with `append`, it goes on at its end; else it must be new.
+    /// Opens the output. With `saved`, a file is cut to where it was; with `append`, it goes on at
+    /// its end; else it must be new.
     ///
     /// # Errors
     /// When the file exists already, is shorter than it was, or cannot be opened.
-    pub fn open(out: Option<&Path>, cursor_file: Option<PathBuf>, saved: Option<Saved>, append: bool) -> anyhow::Result<Self> {
-        let bar = if out.is_some() || !std::io::stdout().is_terminal() { progress_bar() } else { ProgressBar::hidden() };
+    pub fn open(
+        out: Option<&Path>,
+        cursor_file: Option<PathBuf>,
+        saved: Option<Saved>,
+        append: bool,
+    ) -> anyhow::Result<Self> {
+        let bar = if out.is_some() || !std::io::stdout().is_terminal() {
+            progress_bar()
+        } else {
+            ProgressBar::hidden()
+        };
         let mut bytes = saved.map_or(0, |saved| saved.bytes);
         let to = match out {
             None => To::Stdout(BufWriter::new(std::io::stdout())),
             Some(path) => {
                 let name = || path.display().to_string();
-                let mut file = File::options().create(saved.is_none()).truncate(false).write(true).open(path).with_context(name)?;
+                let mut file = File::options()
+                    .create(saved.is_none())
+                    .truncate(false)
+                    .write(true)
+                    .open(path)
+                    .with_context(name)?;
                 let length = file.metadata().with_context(name)?.len();
                 // An empty one is what an export leaves that was ended before its first line.
-                ensure!(saved.is_some() || append || length == 0, "{}: it must be new, or come with the --cursor-file of its export", name());
+                ensure!(
+                    saved.is_some() || append || length == 0,
+                    "{}: it must be new, or come with the --cursor-file of its export",
+                    name()
+                );
                 if saved.is_some() {
-                    ensure!(length >= bytes, "{}: {length} bytes, but the cursor file says {bytes}: it is not the output that belongs to it", name());
+                    ensure!(
+                        length >= bytes,
+                        "{}: {length} bytes, but the cursor file says {bytes}: it is not the output that belongs to it",
+                        name()
+                    );
                     file.set_len(bytes).with_context(name)?;
                 } else {
                     bytes = length;
@@ -114,7 +142,16 @@ impl Output {
             }
         };
         let next = saved.and_then(|saved| saved.cursor);
-        Ok(Self { to, cursor_file, readable: false, next, bar, bytes, saved: Instant::now(), kept: next.is_some() })
+        Ok(Self {
+            to,
+            cursor_file,
+            readable: false,
+            next,
+            bar,
+            bytes,
+            saved: Instant::now(),
+            kept: next.is_some(),
+        })
     }
 
     /// Writes what stands before the first line.
@@ -158,7 +195,8 @@ impl Output {
 impl Sink for Output {
     fn put(&mut self, line: &[u8], next: u64) -> anyhow::Result<()> {
         if !line.is_empty() {
-            match std::str::from_utf8(line).ok().filter(|_| self.readable).and_then(Exchange::read) {
+            match std::str::from_utf8(line).ok().filter(|_| self.readable).and_then(Exchange::read)
+            {
                 Some(exchange) => self.write(render::line(&exchange).as_bytes())?,
                 None => self.write(line)?,
             }

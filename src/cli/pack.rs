@@ -54,19 +54,44 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
     let trail = &args.trail;
     let question = Question {
         filter: filter.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        source: trail.dir.as_ref().map_or_else(|| trail.url.clone(), |dir| dir.display().to_string()),
-        by: std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "an unnamed user".to_owned()),
+        source: trail
+            .dir
+            .as_ref()
+            .map_or_else(|| trail.url.clone(), |dir| dir.display().to_string()),
+        by: std::env::var("USER")
+            .ok()
+            .filter(|user| !user.is_empty())
+            .unwrap_or_else(|| "an unnamed user".to_owned()),
         at: Timestamp::now(),
         warnings: Vec::new(),
     };
-    let mut intake = Intake { pack: Pack::new(question, &args.out)?, next: None, end: None, export: None, bar: progress_bar() };
-    let export = Export { form: ExportFormat::Exchange, filter: filter.clone(), start: Start::Oldest, follow: false };
-    ensure!(export_into(trail, export, Some(PURPOSE), &mut intake)?, "interrupted: no pack is made");
+    let mut intake = Intake {
+        pack: Pack::new(question, &args.out)?,
+        next: None,
+        end: None,
+        export: None,
+        bar: progress_bar(),
+    };
+    let export = Export {
+        form: ExportFormat::Exchange,
+        filter: filter.clone(),
+        start: Start::Oldest,
+        follow: false,
+    };
+    ensure!(
+        export_into(trail, export, Some(PURPOSE), &mut intake)?,
+        "interrupted: no pack is made"
+    );
     let Intake { mut pack, end, export, bar, .. } = intake;
     bar.finish_and_clear();
     let in_force = in_force(trail, &filter)?;
     let mut hashes: Vec<String> = pack.hashes().map(str::to_owned).collect();
-    hashes.extend(in_force.iter().flat_map(|rules| [rules.bundle.clone(), rules.catalog.clone()]).filter(|hash| !hash.is_empty()));
+    hashes.extend(
+        in_force
+            .iter()
+            .flat_map(|rules| [rules.bundle.clone(), rules.catalog.clone()])
+            .filter(|hash| !hash.is_empty()),
+    );
     hashes.sort();
     hashes.dedup();
     for hash in hashes {
@@ -78,13 +103,20 @@ pub fn run(args: &PackArgs) -> anyhow::Result<ExitCode> {
     let export = export.filter(|_| pack.is_proved());
     let sums = pack.seal(&in_force, &gone(trail, &filter)?, end, export.is_some())?;
     match export {
-        Some(export) => record(trail, &mut pack, Making { export, sums }).context("no pack is made: its making could not be recorded and proved")?,
+        Some(export) => record(trail, &mut pack, Making { export, sums })
+            .context("no pack is made: its making could not be recorded and proved")?,
         None => crate::log::say(format_args!(
             "keyward: no record of the trail tells of the making of this pack: that none of its records was left out rests on your word"
         )),
     }
     let made = pack.archive(&args.out)?;
-    sayln!("{}  {} exchanges, {} records\n{}", args.out.display(), made.exchanges, made.records, made.sha256)?;
+    sayln!(
+        "{}  {} exchanges, {} records\n{}",
+        args.out.display(),
+        made.exchanges,
+        made.records,
+        made.sha256
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -171,14 +203,18 @@ struct Page<'a> {
 /// Has the gateway record that the pack was made, and puts that record into it, with its proof.
 fn record(trail: &Trail, pack: &mut Pack, making: Making) -> anyhow::Result<()> {
     let body = serde_json::to_vec(&making)?;
-    let request = http::Request::post(PACKS).header("content-type", "application/json").header("x-keyward-purpose", PURPOSE);
-    let request = match std::env::var("USER").ok().and_then(|name| http::HeaderValue::from_str(&name).ok()) {
-        Some(name) if !name.is_empty() => request.header("x-keyward-auditor", name),
-        _ => request,
-    };
+    let request = http::Request::post(PACKS)
+        .header("content-type", "application/json")
+        .header("x-keyward-purpose", PURPOSE);
+    let request =
+        match std::env::var("USER").ok().and_then(|name| http::HeaderValue::from_str(&name).ok()) {
+            Some(name) if !name.is_empty() => request.header("x-keyward-auditor", name),
+            _ => request,
+        };
     let Told { id } = serde_json::from_str(&send_to_gateway(trail, request, body.into())?)?;
     let id = AuditId::parse(&id).context("the gateway does not say which record it is")?;
-    let made = Exchange::read(ask_gateway(trail, &Ask::Exchange(id).target(Form::Json))?.trim()).context("the record of the making cannot be read")?;
+    let made = Exchange::read(ask_gateway(trail, &Ask::Exchange(id).target(Form::Json))?.trim())
+        .context("the record of the making cannot be read")?;
     let (seq, leaf) = (made.request.seq, made.request.leaf);
     let proof = prove_record(&covering(trail, seq.saturating_add(1))?, seq, &leaf)?;
     pack.add_making(seq, &leaf, &proof)
@@ -188,7 +224,10 @@ fn record(trail: &Trail, pack: &mut Pack, making: Making) -> anyhow::Result<()> 
 fn text(trail: &Trail, hash: &str) -> anyhow::Result<Option<Text>> {
     match &trail.dir {
         Some(dir) => Ok(texts::read(dir, hash)?),
-        None => Ok(texts::parse(ask_gateway(trail, &format!("{TEXTS}/{hash}")).unwrap_or_default().as_bytes(), hash)),
+        None => Ok(texts::parse(
+            ask_gateway(trail, &format!("{TEXTS}/{hash}")).unwrap_or_default().as_bytes(),
+            hash,
+        )),
     }
 }
 
@@ -198,7 +237,10 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
     let mut events = Vec::new();
     for event in [EventName::Started, EventName::RulesLoaded] {
         let mut wanted = Filter::parse([("event", event.code())])?;
-        filter.pairs().filter(|(name, _)| *name == "until").try_for_each(|(name, value)| wanted.add(name, value))?;
+        filter
+            .pairs()
+            .filter(|(name, _)| *name == "until")
+            .try_for_each(|(name, value)| wanted.add(name, value))?;
         events.extend(loaded(trail, &wanted, since)?);
     }
     events.sort_by_key(|event| (event.request.time, event.request.seq));
@@ -227,13 +269,14 @@ fn in_force(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<InForce>> {
     Ok(rules)
 }
 
-/// What is gone from the trail, as its own records tell, unless all of it was older than what is asked for; stretches that
-/// touch as one, told by the newest.
+/// What is gone from the trail, as its own records tell, unless all of it was older than what is
+/// asked for; stretches that touch as one, told by the newest.
 fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
     let (since, _) = filter.bounds(Timestamp::now());
     let mut gone: Vec<Gone> = Vec::new();
     for why in [Removal::Pruned, Removal::Lost] {
-        for event in loaded(trail, &Filter::parse([("event", why.event().code())])?, Timestamp(0))? {
+        for event in loaded(trail, &Filter::parse([("event", why.event().code())])?, Timestamp(0))?
+        {
             let Some(told) = event.request.event() else { continue };
             let until = match &told {
                 Event::RecordsPruned { until, .. } => until.clone(),
@@ -244,7 +287,13 @@ fn gone(trail: &Trail, filter: &Filter) -> anyhow::Result<Vec<Gone>> {
             }
             gone.extend(told.gone().map(|range| {
                 let Span { first, last } = Span::of(&range);
-                Gone { first, last, lost: why == Removal::Lost, told_by: event.request.seq, until: until.clone() }
+                Gone {
+                    first,
+                    last,
+                    lost: why == Removal::Lost,
+                    told_by: event.request.seq,
+                    until: until.clone(),
+                }
             }));
         }
     }

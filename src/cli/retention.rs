@@ -50,24 +50,45 @@ pub fn retention(args: &RetentionArgs) -> anyhow::Result<ExitCode> {
 
 fn shown(state: &State) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| writeln!(text, "{name:<10} {value}").unwrap_or_default();
+    let mut line =
+        |name: &str, value: String| writeln!(text, "{name:<10} {value}").unwrap_or_default();
     let days = state.policy.max_age_seconds.map(|seconds| format!("{} days", seconds / 86_400));
     let bytes = state.policy.max_bytes.map(|bytes| format!("{} on the disk", mega(bytes)));
     let bounds: Vec<_> = days.into_iter().chain(bytes).collect();
-    line("kept", if bounds.is_empty() { "for ever".to_owned() } else { format!("for {}", bounds.join(", and up to ")) });
+    line(
+        "kept",
+        if bounds.is_empty() {
+            "for ever".to_owned()
+        } else {
+            format!("for {}", bounds.join(", and up to "))
+        },
+    );
     match &state.next {
         Next::Unknown { error } => line("PROBLEM", error.clone()),
-        Next::Planned { segments, bytes, .. } => line("sealed", format!("{segments} segments, {}", mega(*bytes))),
+        Next::Planned { segments, bytes, .. } => {
+            line("sealed", format!("{segments} segments, {}", mega(*bytes)))
+        }
     }
     let records = |span: &Span| format!("records {} to {}", span.first, span.last);
-    let segment = |sealed: &Sealed| format!("{}, until {}, {}", records(&sealed.records), sealed.until, mega(sealed.bytes));
+    let segment = |sealed: &Sealed| {
+        format!("{}, until {}, {}", records(&sealed.records), sealed.until, mega(sealed.bytes))
+    };
     state.pruned.iter().for_each(|span| line("pruned", records(span)));
     state.lost.iter().for_each(|span| line("lost", records(span)));
     if let Next::Planned { due, waiting, held, holds, .. } = &state.next {
         due.iter().for_each(|sealed| line("due", segment(sealed)));
-        waiting.iter().for_each(|sealed| line("waiting", format!("{}: a push has not sent them, or an exchange is open", segment(sealed))));
-        held.iter().for_each(|held| line("held", format!("{} by `{}`", segment(&held.segment), held.hold)));
-        holds.iter().for_each(|hold| line("hold", format!("`{}`: {} ({})", hold.name, hold.r#where, hold.reason)));
+        waiting.iter().for_each(|sealed| {
+            line(
+                "waiting",
+                format!("{}: a push has not sent them, or an exchange is open", segment(sealed)),
+            )
+        });
+        held.iter().for_each(|held| {
+            line("held", format!("{} by `{}`", segment(&held.segment), held.hold))
+        });
+        holds.iter().for_each(|hold| {
+            line("hold", format!("`{}`: {} ({})", hold.name, hold.r#where, hold.reason))
+        });
     }
     text
 }
@@ -96,9 +117,14 @@ pub struct SalvageArgs {
 /// When there is no trail, another process has it, or the disk fails.
 pub fn run_salvage(args: &SalvageArgs) -> anyhow::Result<ExitCode> {
     let dir = &args.dir;
-    ensure!(dir.join("trail").is_dir() || dir.join("segments").is_dir(), "there is no trail in `{}`", dir.display());
+    ensure!(
+        dir.join("trail").is_dir() || dir.join("segments").is_dir(),
+        "there is no trail in `{}`",
+        dir.display()
+    );
     ensure!(!args.reason.trim().is_empty(), "say with --reason what happened: it is recorded");
-    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?);
+    let bar = ProgressBar::new(0)
+        .with_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?);
     let report = salvage(dir, args.reason.trim(), &who(), Accept::Loss, &mut |what, done, all| {
         bar.set_message(what.to_owned());
         bar.set_length(all as u64);
@@ -114,9 +140,16 @@ pub fn run_salvage(args: &SalvageArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn told(report: &Report) -> String {
-    let mut text = format!("{} sealed segments go on, up to record {}\n", report.segments, report.sealed_end.saturating_sub(1));
+    let mut text = format!(
+        "{} sealed segments go on, up to record {}\n",
+        report.segments,
+        report.sealed_end.saturating_sub(1)
+    );
     let mut line = |sentence: String| text += &(sentence + "\n");
-    line(format!("{} records behind them were found again; {} records were signed in all", report.found_again, report.signed));
+    line(format!(
+        "{} records behind them were found again; {} records were signed in all",
+        report.found_again, report.signed
+    ));
     if report.lost.is_empty() && report.lost_before.is_empty() && report.unproven.is_empty() {
         line("no record that was signed is lost".to_owned());
     }
@@ -127,19 +160,29 @@ fn told(report: &Report) -> String {
         line(format!("LOST by an earlier salvage: {}", named(range.start, range.end - 1)));
     }
     if let (Some(first), Some(last)) = (report.bodies_lost.first(), report.bodies_lost.last()) {
-        line(format!("LOST: the bodies of {} records, from record {first} to record {last}", report.bodies_lost.len()));
+        line(format!(
+            "LOST: the bodies of {} records, from record {first} to record {last}",
+            report.bodies_lost.len()
+        ));
     }
     report.notes.iter().for_each(|note| line(format!("note: {note}")));
     if let Some(aside) = &report.aside {
         line(format!("the damaged store is kept as `{}`", aside.display()));
     }
-    line(format!("record {} tells of this; start the gateway, and it goes on from there", report.told_by));
+    line(format!(
+        "record {} tells of this; start the gateway, and it goes on from there",
+        report.told_by
+    ));
     text
 }
 
 /// Who does it, as far as the system knows.
 pub(super) fn who() -> By {
-    By { name_claimed: std::env::var("USER").ok(), uid: Some(rustix::process::getuid().as_raw()), ..By::default() }
+    By {
+        name_claimed: std::env::var("USER").ok(),
+        uid: Some(rustix::process::getuid().as_raw()),
+        ..By::default()
+    }
 }
 
 /// What to erase, and why.
@@ -170,7 +213,10 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
         Err(StoreError::InUse(_)) => (ask(&settings, &erasure)?, true),
         Err(error) => return Err(error.into()),
         Ok((store, _)) => {
-            is_whole(dir, store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()))?;
+            is_whole(
+                dir,
+                store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()),
+            )?;
             drop(store);
             (here(&settings, &erasure)?, false)
         }
@@ -179,25 +225,37 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
         sayln!("{}", serde_json::to_string(&erased)?)?;
     } else {
         let records: Vec<_> = erased.records.iter().map(u64::to_string).collect();
-        let ended = if erased.ended { ", which had been begun before and is ended now" } else { "" };
-        sayln!("the bodies of exchange {} are erased: record {}; record {} tells of it{ended}", erased.id, records.join(" and "), erased.told_by)?;
+        let ended =
+            if erased.ended { ", which had been begun before and is ended now" } else { "" };
+        sayln!(
+            "the bodies of exchange {} are erased: record {}; record {} tells of it{ended}",
+            erased.id,
+            records.join(" and "),
+            erased.told_by
+        )?;
     }
     if running {
-        crate::log::say(format_args!("unused parts of the engine's own file may hold them until the gateway is started anew, which writes that file anew"));
+        crate::log::say(format_args!(
+            "unused parts of the engine's own file may hold them until the gateway is started anew, which writes that file anew"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// By the gateway that has the trail.
 fn ask(settings: &Settings, erasure: &Erasure) -> anyhow::Result<Erased> {
-    let token = Token::read(&settings.audit_dir).context("the running gateway's token cannot be read: whoever may read the trail's folder may erase")?;
+    let token = Token::read(&settings.audit_dir).context(
+        "the running gateway's token cannot be read: whoever may read the trail's folder may erase",
+    )?;
     let request = http::Request::post(ERASURES)
         .header("host", settings.admin.to_string())
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json")
         .body(serde_json::to_vec(erasure)?.into())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(client::send(settings.admin, request)).with_context(|| format!("the gateway does not answer at {}", settings.admin))?;
+    let answer = runtime
+        .block_on(client::send(settings.admin, request))
+        .with_context(|| format!("the gateway does not answer at {}", settings.admin))?;
     let text = String::from_utf8_lossy(answer.body());
     if !answer.status().is_success() {
         bail!("{}", problem(&text));
@@ -207,9 +265,13 @@ fn ask(settings: &Settings, erasure: &Erasure) -> anyhow::Result<Erased> {
 
 /// On a stopped gateway's trail.
 fn here(settings: &Settings, erasure: &Erasure) -> anyhow::Result<Erased> {
-    let holds = settings.retention.holds_file.as_deref().map_or(Ok(Holds::default()), Holds::read)?;
-    let journal =
-        journal::Settings { free_bytes_min: settings.free_bytes_min, segment_records: settings.segment_records, ..journal::Settings::new(&settings.audit_dir) };
+    let holds =
+        settings.retention.holds_file.as_deref().map_or(Ok(Holds::default()), Holds::read)?;
+    let journal = journal::Settings {
+        free_bytes_min: settings.free_bytes_min,
+        segment_records: settings.segment_records,
+        ..journal::Settings::new(&settings.audit_dir)
+    };
     let (journal, _) = Journal::open(journal, Arc::clone(&Metrics::new()?.trail))?;
     let erased = erasure.run(&journal, &holds, who())?;
     journal.close()?;

@@ -1,4 +1,5 @@
-//! Bounds of plain numbers: one with which no gateway could start, or none take a call, is a mistake.
+//! Bounds of plain numbers: one with which no gateway could start, or none take a call, is a
+//! mistake.
 
 use super::form::Form;
 use super::wrong;
@@ -30,10 +31,17 @@ pub(super) fn check(form: &Form, told: &mut Written<'_>) {
         ("upstreams.read_ms", upstreams.read_ms, u64::MAX),
         ("upstreams.write_ms", upstreams.write_ms, u64::MAX),
     ];
-    let ends = [("gateway.drain_delay_seconds", form.gateway.drain_delay_seconds), ("gateway.drain_seconds", form.gateway.drain_seconds)];
+    let ends = [
+        ("gateway.drain_delay_seconds", form.gateway.drain_delay_seconds),
+        ("gateway.drain_seconds", form.gateway.drain_seconds),
+    ];
     for (key, number, max) in numbers {
         match number {
-            0 => wrong(told, key, "0 would let nothing through: leave it out for the default".to_owned()),
+            0 => wrong(
+                told,
+                key,
+                "0 would let nothing through: leave it out for the default".to_owned(),
+            ),
             _ if number > max => wrong(told, key, format!("{number} is too much: {max} at most")),
             _ => {}
         }

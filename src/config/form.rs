@@ -1,5 +1,9 @@
-//! The configuration as written. Every key has a default or is named in the error that its absence gives.
-#![allow(missing_docs, reason = "the keys are documented where users read them: in config/keyward.toml")]
+//! The configuration as written. Every key has a default or is named in the error that its absence
+//! gives.
+#![allow(
+    missing_docs,
+    reason = "the keys are documented where users read them: in config/keyward.toml"
+)]
 
 use ipnet::IpNet;
 use keyward_trail::segment::SEGMENT_RECORDS;
@@ -40,7 +44,11 @@ pub struct Gateway {
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { threads: std::thread::available_parallelism().map_or(1, usize::from), drain_delay_seconds: 0, drain_seconds: 30 }
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            drain_delay_seconds: 0,
+            drain_seconds: 30,
+        }
     }
 }
 
@@ -83,8 +91,15 @@ impl Visitor<'_> for NetworkText {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Network, E> {
-        let wanted = text.parse().map_or_else(|_| "10.0.0.0/8".to_owned(), |address: IpAddr| IpNet::from(address).to_string());
-        let wrong = |_| E::custom(format!("`{text}` is no network: write it with its prefix, such as `{wanted}`"));
+        let wanted = text.parse().map_or_else(
+            |_| "10.0.0.0/8".to_owned(),
+            |address: IpAddr| IpNet::from(address).to_string(),
+        );
+        let wrong = |_| {
+            E::custom(format!(
+                "`{text}` is no network: write it with its prefix, such as `{wanted}`"
+            ))
+        };
         text.parse().map(Network).map_err(wrong)
     }
 }
@@ -213,8 +228,11 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         Some("GiB") => Some(1_u64 << 30),
         _ => None,
     };
-    let bytes = unit.zip(digits.parse::<u64>().ok()).and_then(|(unit, count)| count.checked_mul(unit));
-    bytes.ok_or_else(|| D::Error::custom(format!("`{text}` is no size: write bytes, or as in 64MiB")))
+    let bytes =
+        unit.zip(digits.parse::<u64>().ok()).and_then(|(unit, count)| count.checked_mul(unit));
+    bytes.ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is no size: write bytes, or as in 64MiB"))
+    })
 }
 
 impl Default for Audit {
@@ -352,7 +370,14 @@ pub struct Upstreams {
 
 impl Default for Upstreams {
     fn default() -> Self {
-        Self { ca_file: None, connect_ms: 5_000, read_ms: 60_000, write_ms: 30_000, idle_ms: 15_000, answer_bytes_per_second_min: 1024 }
+        Self {
+            ca_file: None,
+            connect_ms: 5_000,
+            read_ms: 60_000,
+            write_ms: 30_000,
+            idle_ms: 15_000,
+            answer_bytes_per_second_min: 1024,
+        }
     }
 }
 

@@ -119,7 +119,8 @@ pub struct Draft {
 }
 
 /// The sections of which others ask whether they are known.
-const SECTIONS: &[&str] = &["catalog", "callers", "policies", "audit", "evidence", "limits", "gateway"];
+const SECTIONS: &[&str] =
+    &["catalog", "callers", "policies", "audit", "evidence", "limits", "gateway"];
 
 impl Draft {
     /// Reads a configuration file; `sets` are `section.key=value` and win.
@@ -128,7 +129,11 @@ impl Draft {
     /// When it cannot be read, or is no TOML.
     pub fn read(file: &Path, sets: &[String]) -> Result<Self, Mistake> {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| Mistake { of: name.clone(), place: None, why: format!("cannot be read: {error}") })?;
+        let text = std::fs::read_to_string(file).map_err(|error| Mistake {
+            of: name.clone(),
+            place: None,
+            why: format!("cannot be read: {error}"),
+        })?;
         let base = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Self::of_text(&name, &text, base, sets)
     }
@@ -156,7 +161,8 @@ impl Draft {
     }
 }
 
-/// Tells what is wrong with the value of a key, such as `push.1.name`. Which one of a list it is, its line says.
+/// Tells what is wrong with the value of a key, such as `push.1.name`. Which one of a list it is,
+/// its line says.
 fn wrong(told: &mut Written<'_>, key: &str, why: String) {
     clash(told, key, key, why);
 }
@@ -164,7 +170,12 @@ fn wrong(told: &mut Written<'_>, key: &str, why: String) {
 /// The same of a key that does not go with others of `scope`.
 fn clash(told: &mut Written<'_>, scope: &str, key: &str, why: String) {
     let steps: Vec<_> = key.split('.').collect();
-    let shown = steps.iter().filter(|step| step.parse::<usize>().is_err()).copied().collect::<Vec<_>>().join(".");
+    let shown = steps
+        .iter()
+        .filter(|step| step.parse::<usize>().is_err())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(".");
     told.clash(&scope.split('.').collect::<Vec<_>>(), &steps, format!("{shown}: {why}"));
 }
 
@@ -186,15 +197,31 @@ impl Settings {
         if form.upstream.is_empty() {
             wrong(told, "upstream", "add an `[[upstream]]` with `hosts` and `url`".to_owned());
         }
-        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records) || !form.audit.segment_records.is_multiple_of(BLOCK_RECORDS as u64) {
-            let why = format!("{} must be a multiple of {BLOCK_RECORDS}, {SEGMENT_RECORDS} at most", form.audit.segment_records);
+        if !(BLOCK_RECORDS as u64..=SEGMENT_RECORDS).contains(&form.audit.segment_records)
+            || !form.audit.segment_records.is_multiple_of(BLOCK_RECORDS as u64)
+        {
+            let why = format!(
+                "{} must be a multiple of {BLOCK_RECORDS}, {SEGMENT_RECORDS} at most",
+                form.audit.segment_records
+            );
             wrong(told, "audit.segment_records", why);
         }
         let services = form.service.into_iter().enumerate();
-        let service_hosts = services.map(|(i, service)| (service.name, hosts(&format!("service.{i}.hosts"), &service.hosts, told))).collect();
-        let upstreams = form.upstream.iter().enumerate().filter_map(|(i, form)| upstream::read(form, &format!("upstream.{i}"), told)).collect();
+        let service_hosts = services
+            .map(|(i, service)| {
+                (service.name, hosts(&format!("service.{i}.hosts"), &service.hosts, told))
+            })
+            .collect();
+        let upstreams = form
+            .upstream
+            .iter()
+            .enumerate()
+            .filter_map(|(i, form)| upstream::read(form, &format!("upstream.{i}"), told))
+            .collect();
         let listeners = form.listener.into_iter().enumerate();
-        let listeners = listeners.filter_map(|(i, form)| listener::read(base, form, &format!("listener.{i}"), told)).collect();
+        let listeners = listeners
+            .filter_map(|(i, form)| listener::read(base, form, &format!("listener.{i}"), told))
+            .collect();
         Self {
             listeners,
             evidence: evidence::settings(&form.evidence, base, &base.join(&form.audit.dir), told),
@@ -207,7 +234,10 @@ impl Settings {
             service_hosts,
             callers_file: base.join(form.callers.file),
             policies_dir: base.join(form.policies.dir),
-            digest_key_file: form.audit.digest_key_file.map_or_else(|| base.join(&form.audit.dir).join("digest.key"), |f| base.join(f)),
+            digest_key_file: form
+                .audit
+                .digest_key_file
+                .map_or_else(|| base.join(&form.audit.dir).join("digest.key"), |f| base.join(f)),
             audit_dir: base.join(form.audit.dir),
             commit_deadline: Duration::from_millis(form.audit.commit_deadline_ms),
             free_bytes_min: form.audit.free_bytes_min,
@@ -223,13 +253,19 @@ impl Settings {
                 answer: Duration::from_secs(form.limits.answer_seconds),
             },
             head_time: Duration::from_secs(form.limits.head_seconds),
-            connections: registry::Bounds { all: form.limits.connections_max.max(1), per_source: form.limits.connections_per_source_max.max(1) },
+            connections: registry::Bounds {
+                all: form.limits.connections_max.max(1),
+                per_source: form.limits.connections_per_source_max.max(1),
+            },
             buffered_bytes_max: form.limits.buffered_bytes_max,
             rates: rate::Bounds {
                 caller: NonZeroU32::new(form.limits.caller_calls_per_second),
                 source: NonZeroU32::new(form.limits.stranger_calls_per_second),
             },
-            floods: flood::Bounds { equal: NonZeroU32::new(form.limits.equal_refusals_per_minute), all: NonZeroU32::new(form.limits.refusals_per_minute) },
+            floods: flood::Bounds {
+                equal: NonZeroU32::new(form.limits.equal_refusals_per_minute),
+                all: NonZeroU32::new(form.limits.refusals_per_minute),
+            },
             timeouts: Timeouts {
                 connect: Duration::from_millis(form.upstreams.connect_ms),
                 read: Duration::from_millis(form.upstreams.read_ms),
@@ -249,7 +285,13 @@ fn hosts(key: &str, hosts: &[String], told: &mut Written<'_>) -> Vec<HostPattern
     let mut parse = |(i, host): (usize, &String)| {
         let pattern = HostPattern::parse(host);
         if pattern.is_none() {
-            wrong(told, &format!("{key}.{i}"), format!("`{host}` is no host pattern: write labels, with `*` for exactly one of them"));
+            wrong(
+                told,
+                &format!("{key}.{i}"),
+                format!(
+                    "`{host}` is no host pattern: write labels, with `*` for exactly one of them"
+                ),
+            );
         }
         pattern
     };
@@ -259,7 +301,9 @@ fn hosts(key: &str, hosts: &[String], told: &mut Written<'_>) -> Vec<HostPattern
 /// How long the trail is kept, as meant.
 fn retention(base: &Path, form: form::Retention, told: &mut Written<'_>) -> retention::Policy {
     const DAY: u64 = 24 * 60 * 60;
-    for (key, bound) in [("retention.max_age_days", form.max_age_days), ("retention.max_bytes", form.max_bytes)] {
+    for (key, bound) in
+        [("retention.max_age_days", form.max_age_days), ("retention.max_bytes", form.max_bytes)]
+    {
         if bound == Some(0) {
             wrong(told, key, "0 would keep nothing: leave it out to keep everything".to_owned());
         }
@@ -279,7 +323,11 @@ mod tests {
     #[test]
     fn the_shipped_configuration_loads() {
         Settings::load(Path::new("config/keyward.toml"), &[]).unwrap();
-        let set = Settings::load(Path::new("config/keyward.toml"), &["limits.body_bytes_max=5".into(), "admin.address=127.0.0.1:1".into()]).unwrap();
+        let set = Settings::load(
+            Path::new("config/keyward.toml"),
+            &["limits.body_bytes_max=5".into(), "admin.address=127.0.0.1:1".into()],
+        )
+        .unwrap();
         assert_eq!((set.body_bytes_max, set.admin.port()), (5, 1));
     }
 
@@ -292,10 +340,16 @@ mod tests {
             Settings::load(&file, sets).unwrap_err().to_string()
         };
         let error = say("[limits]\nbody_bytes_mx = 5\n", &[]);
-        assert!(error.contains("k.toml:2:1") && error.contains("did you mean `body_bytes_max`"), "{error}");
+        assert!(
+            error.contains("k.toml:2:1") && error.contains("did you mean `body_bytes_max`"),
+            "{error}"
+        );
         let error = say("[limits]\nbody_bytes_max = 'x'\n", &[]);
         assert!(error.contains("k.toml:2:"), "{error}");
-        let error = say("[[listener]]\naddress = '127.0.0.1:1'\nproxy_protocol_from = ['127.0.0.1']\n", &[]);
+        let error = say(
+            "[[listener]]\naddress = '127.0.0.1:1'\nproxy_protocol_from = ['127.0.0.1']\n",
+            &[],
+        );
         assert!(error.contains("k.toml:3:") && error.contains("`127.0.0.1/32`"), "{error}");
         let error = say("", &[]);
         assert!(error.contains("[[listener]]"), "{error}");
@@ -355,11 +409,26 @@ mod tests {
             ],
         );
         // What follows from a mistake is not told beside it.
-        same(say("[[listener]]\nadress = '127.0.0.1:1'\n[[upstream]]\nurl = 5\n", &[]), &[("2:1:", "`address`"), ("4:7:", "string")]);
-        same(say("[[listener]]\naddress = '0.0.0.0:1'\ntls = 1\n[[upstrem]]\n", &[]), &[("3:7:", "invalid type"), ("4:3:", "did you mean `upstream`")]);
-        same(say("[[listener]]\n[[upstream]]\nhosts = ['a']\n", &[]), &[("1:1:", "`address` is missing"), ("2:1:", "`url` is missing")]);
+        same(
+            say("[[listener]]\nadress = '127.0.0.1:1'\n[[upstream]]\nurl = 5\n", &[]),
+            &[("2:1:", "`address`"), ("4:7:", "string")],
+        );
+        same(
+            say("[[listener]]\naddress = '0.0.0.0:1'\ntls = 1\n[[upstrem]]\n", &[]),
+            &[("3:7:", "invalid type"), ("4:3:", "did you mean `upstream`")],
+        );
+        same(
+            say("[[listener]]\n[[upstream]]\nhosts = ['a']\n", &[]),
+            &[("1:1:", "`address` is missing"), ("2:1:", "`url` is missing")],
+        );
         let rest = "[[listener]]\naddress = '127.0.0.1:1'\n[[upstream]]\nhosts = ['a']\nurl = 'https://a'\n";
-        let sets = ["limits.body=5", "limits.body_bytes_max=0", "limits", "listener.address=x", "evidence.witness=[{url = 'https://a'}]"];
+        let sets = [
+            "limits.body=5",
+            "limits.body_bytes_max=0",
+            "limits",
+            "listener.address=x",
+            "evidence.witness=[{url = 'https://a'}]",
+        ];
         same(
             say(rest, &sets),
             &[

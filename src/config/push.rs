@@ -16,26 +16,53 @@ const RESEND_SECONDS: u64 = 10;
 /// Every push that is right; tells what is wrong with the others.
 pub(super) fn read(base: &Path, pushes: Vec<form::Push>, told: &mut Written<'_>) -> Vec<Settings> {
     let mut names = BTreeSet::new();
-    pushes.into_iter().enumerate().filter_map(|(i, push)| one(base, push, &format!("push.{i}"), &mut names, told)).collect()
+    pushes
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, push)| one(base, push, &format!("push.{i}"), &mut names, told))
+        .collect()
 }
 
-fn one(base: &Path, push: form::Push, at: &str, names: &mut BTreeSet<String>, told: &mut Written<'_>) -> Option<Settings> {
+fn one(
+    base: &Path,
+    push: form::Push,
+    at: &str,
+    names: &mut BTreeSet<String>,
+    told: &mut Written<'_>,
+) -> Option<Settings> {
     let mut wrongs = Vec::new();
-    let plain = !push.name.is_empty() && push.name.len() <= 64 && push.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let plain = !push.name.is_empty()
+        && push.name.len() <= 64
+        && push.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !plain {
-        wrongs.push(("name", format!("`{}` names a file and a metric: use a to z, 0 to 9 and `-`, at most 64 of them", push.name)));
+        wrongs.push((
+            "name",
+            format!(
+                "`{}` names a file and a metric: use a to z, 0 to 9 and `-`, at most 64 of them",
+                push.name
+            ),
+        ));
     } else if !names.insert(push.name.clone()) {
-        wrongs.push(("name", format!("`{}` is the name of two pushes, which would share a cursor", push.name)));
+        wrongs.push((
+            "name",
+            format!("`{}` is the name of two pushes, which would share a cursor", push.name),
+        ));
     }
     let webhook = push.url.starts_with("https://");
     let to = Url::parse(&push.url, SCHEMES).filter(|to| webhook || to.path == "/");
     if to.is_none() {
-        let why = format!("`{}` must be tls://NAME[:PORT], for syslog, or https://NAME[:PORT][/PATH], without a login", push.url);
+        let why = format!(
+            "`{}` must be tls://NAME[:PORT], for syslog, or https://NAME[:PORT][/PATH], without a login",
+            push.url
+        );
         wrongs.push(("url", why));
     }
     let form = ExportFormat::parse(&push.form).filter(|form| *form != ExportFormat::Csv);
     if form.is_none() {
-        wrongs.push(("form", format!("`{}` cannot be pushed: use `ndjson`, `exchange`, `ocsf` or `cadf`", push.form)));
+        wrongs.push((
+            "form",
+            format!("`{}` cannot be pushed: use `ndjson`, `exchange`, `ocsf` or `cadf`", push.form),
+        ));
     }
     for (key, why) in wrongs.drain(..) {
         wrong(told, &format!("{at}.{key}"), why);
@@ -46,24 +73,38 @@ fn one(base: &Path, push: form::Push, at: &str, names: &mut BTreeSet<String>, to
         (Some(certificate), Some(key)) => Some((base.join(certificate), base.join(key))),
         (None, None) => None,
         _ => {
-            wrongs.push(("key_file", "a client certificate needs both `certificate_file` and `key_file`".to_owned()));
+            wrongs.push((
+                "key_file",
+                "a client certificate needs both `certificate_file` and `key_file`".to_owned(),
+            ));
             None
         }
     };
     let token_file = push.token_file.map(|file| base.join(file));
     let mut credential = None;
     if webhook || (token_file.is_none() && push.headers.is_empty()) {
-        let written = credential::Written { token_file, token_header: push.token_header, token_scheme: push.token_scheme, headers: push.headers };
+        let written = credential::Written {
+            token_file,
+            token_header: push.token_header,
+            token_scheme: push.token_scheme,
+            headers: push.headers,
+        };
         credential = Credential::read(written).map_err(|more| wrongs.extend(more)).ok();
     } else {
         let key = if token_file.is_some() { "token_file" } else { "headers" };
-        wrongs.push((key, "syslog knows no token and no headers: use a client certificate".to_owned()));
+        wrongs.push((
+            key,
+            "syslog knows no token and no headers: use a client certificate".to_owned(),
+        ));
     }
     if webhook && push.accept_bare_close {
         wrongs.push(("accept_bare_close", "a webhook confirms by its status".to_owned()));
     }
     if webhook && push.resend_seconds.is_some() {
-        wrongs.push(("resend_seconds", "a webhook confirms by its status: nothing of it is sent again".to_owned()));
+        wrongs.push((
+            "resend_seconds",
+            "a webhook confirms by its status: nothing of it is sent again".to_owned(),
+        ));
     }
     for (key, why) in wrongs {
         clash(told, at, &format!("{at}.{key}"), why);

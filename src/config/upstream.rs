@@ -9,11 +9,21 @@ use std::net::Ipv6Addr;
 pub(super) fn read(form: &form::Upstream, at: &str, told: &mut Written<'_>) -> Option<Upstream> {
     let url = parse_url(&form.url);
     if url.is_none() {
-        let why = format!("`{}` must be http:// or https://, a name, an address (IPv6 in brackets) or {{host}}, and perhaps a port", form.url);
+        let why = format!(
+            "`{}` must be http:// or https://, a name, an address (IPv6 in brackets) or {{host}}, and perhaps a port",
+            form.url
+        );
         wrong(told, &format!("{at}.url"), why);
     }
     if form.hosts.is_empty() && form.service.is_none() {
-        wrong(told, at, format!("`{}` serves nothing: give it `hosts`, or a `service` for listeners that are bound to one", form.url));
+        wrong(
+            told,
+            at,
+            format!(
+                "`{}` serves nothing: give it `hosts`, or a `service` for listeners that are bound to one",
+                form.url
+            ),
+        );
     }
     let hosts = hosts(&format!("{at}.hosts"), &form.hosts, told);
     let (tls, name, port) = url?;
@@ -37,7 +47,8 @@ fn parse_url(url: &str) -> Option<(bool, Option<String>, u16)> {
         Some((name, port)) => (name, port.parse().ok()?),
         None => (rest, usual),
     };
-    let sound = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
+    let sound =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
     match name {
         "{host}" => Some((tls, None, port)),
         _ if sound => Some((tls, Some(name.to_ascii_lowercase()), port)),
@@ -52,8 +63,14 @@ mod tests {
     #[test]
     fn urls() {
         assert_eq!(parse_url("https://{host}"), Some((true, None, 443)));
-        assert_eq!(parse_url("http://127.0.0.1:9000/"), Some((false, Some("127.0.0.1".into()), 9000)));
-        assert_eq!(parse_url("https://[2001:DB8::1]:8443"), Some((true, Some("2001:db8::1".into()), 8443)));
+        assert_eq!(
+            parse_url("http://127.0.0.1:9000/"),
+            Some((false, Some("127.0.0.1".into()), 9000))
+        );
+        assert_eq!(
+            parse_url("https://[2001:DB8::1]:8443"),
+            Some((true, Some("2001:db8::1".into()), 8443))
+        );
         assert_eq!(parse_url("http://[::1]/"), Some((false, Some("::1".into()), 80)));
         for bad in [
             "http://[::1",

@@ -1,4 +1,5 @@
-//! The demo: sandbox clouds, a gateway with the shipped policies, and a score of telling calls, all on loopback.
+//! The demo: sandbox clouds, a gateway with the shipped policies, and a score of telling calls, all
+//! on loopback.
 
 pub mod calls;
 pub mod show;
@@ -75,7 +76,8 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
 }
 
 fn start_sandbox(sandbox: Arc<Sandbox>, listener: std::net::TcpListener) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     listener.set_nonblocking(true)?;
     std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
         runtime.block_on(async move {
@@ -102,7 +104,10 @@ fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr) -> anyhow::Re
             let mut seen = make(gateway, &call).await;
             seen.outcome = outcome(admin, &seen.audit_id).await.unwrap_or_default();
             let forwarded = sandbox.seen().len() > arrived;
-            let outcome = if call.expected.forwarded == forwarded && seen.status == Ok(call.expected.status) && seen.code.as_deref() == call.expected.code {
+            let outcome = if call.expected.forwarded == forwarded
+                && seen.status == Ok(call.expected.status)
+                && seen.code.as_deref() == call.expected.code
+            {
                 None
             } else {
                 Some(forwarded)
@@ -117,7 +122,8 @@ fn play(sandbox: &Sandbox, gateway: SocketAddr, admin: SocketAddr) -> anyhow::Re
 
 async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
     for _ in 0..200 {
-        let request = http::Request::get("/readyz").header("host", "localhost").body(bytes::Bytes::new())?;
+        let request =
+            http::Request::get("/readyz").header("host", "localhost").body(bytes::Bytes::new())?;
         if client::send(admin, request).await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
         }
@@ -128,14 +134,23 @@ async fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
 
 /// What the trail says became of a call.
 async fn outcome(admin: SocketAddr, audit_id: &str) -> anyhow::Result<String> {
-    let request = http::Request::get(format!("{}/{audit_id}", keyward_trail::query::ask::EXCHANGES)).header("host", "localhost").body(bytes::Bytes::new())?;
+    let request =
+        http::Request::get(format!("{}/{audit_id}", keyward_trail::query::ask::EXCHANGES))
+            .header("host", "localhost")
+            .body(bytes::Bytes::new())?;
     let answer = client::send(admin, request).await?;
     let exchange = Exchange::read(std::str::from_utf8(answer.body())?).context("no exchange")?;
     Ok(exchange.outcome().to_owned())
 }
 
 async fn make(gateway: SocketAddr, call: &Call) -> Seen {
-    let failed = |e: anyhow::Error| Seen { status: Err(e.to_string()), audit_id: String::new(), code: None, message: String::new(), outcome: String::new() };
+    let failed = |e: anyhow::Error| Seen {
+        status: Err(e.to_string()),
+        audit_id: String::new(),
+        code: None,
+        message: String::new(),
+        outcome: String::new(),
+    };
     let answer = match request(call) {
         Ok(request) => client::send(gateway, request).await,
         Err(error) => Err(error),
@@ -145,7 +160,11 @@ async fn make(gateway: SocketAddr, call: &Call) -> Seen {
         Ok(answer) => {
             let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
             let (code, message) = crate::answer::said(&body);
-            let audit_id = answer.headers().get(crate::answer::AUDIT_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let audit_id = answer
+                .headers()
+                .get(crate::answer::AUDIT_ID)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default();
             Seen {
                 status: Ok(answer.status().as_u16()),
                 audit_id: audit_id.to_owned(),
@@ -159,7 +178,11 @@ async fn make(gateway: SocketAddr, call: &Call) -> Seen {
 
 /// The call as a client of its kind would send it.
 fn request(call: &Call) -> anyhow::Result<http::Request<bytes::Bytes>> {
-    let mut request = http::Request::builder().method(call.method).uri(call.target.as_str()).header("host", call.host).header("user-agent", "keyward-demo");
+    let mut request = http::Request::builder()
+        .method(call.method)
+        .uri(call.target.as_str())
+        .header("host", call.host)
+        .header("user-agent", "keyward-demo");
     if !call.body.is_empty() {
         request = request.header("content-type", "application/json");
     }

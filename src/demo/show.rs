@@ -14,22 +14,38 @@ macro_rules! say {
     };
 }
 
-/// Prints every call with its decision, its reason and its audit id. The third part of a row is set when the call did
-/// not go as it should: whether it reached the cloud.
+/// Prints every call with its decision, its reason and its audit id. The third part of a row is set
+/// when the call did not go as it should: whether it reached the cloud.
 pub fn table(rows: &[(Call, Seen, Option<bool>)], admin: SocketAddr) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     if !table.is_tty() {
         table.set_width(150);
     }
-    table.set_header(["call", "decision", "why, and what to do", "audit id"].map(|h| Cell::new(h).add_attribute(Attribute::Bold)));
+    table.set_header(
+        ["call", "decision", "why, and what to do", "audit id"]
+            .map(|h| Cell::new(h).add_attribute(Attribute::Bold)),
+    );
     for (call, seen, wrong) in rows {
-        table.add_row([Cell::new(call.title), decision(seen, *wrong), Cell::new(why(call, seen, *wrong)), Cell::new(&seen.audit_id)]);
+        table.add_row([
+            Cell::new(call.title),
+            decision(seen, *wrong),
+            Cell::new(why(call, seen, *wrong)),
+            Cell::new(&seen.audit_id),
+        ]);
     }
     let wrong = rows.iter().filter(|(_, _, wrong)| wrong.is_some()).count();
     say!("\n{table}\n");
-    say!("{} calls, {} as they should be. Each is on record with who, what, why and the answer, secrets as keyed digests.", rows.len(), rows.len() - wrong);
-    if let Some((_, seen, _)) = rows.iter().find(|(_, seen, _)| seen.code.as_deref() == Some("policy-forbids")) {
+    say!(
+        "{} calls, {} as they should be. Each is on record with who, what, why and the answer, secrets as keyed digests.",
+        rows.len(),
+        rows.len() - wrong
+    );
+    if let Some((_, seen, _)) =
+        rows.iter().find(|(_, seen, _)| seen.code.as_deref() == Some("policy-forbids"))
+    {
         say!(
             "\n  keyward audit show {} --url http://{admin}\n  keyward audit query --decision deny --url http://{admin}\n  curl -s http://{admin}/metrics | grep keyward_requests",
             seen.audit_id
@@ -63,7 +79,9 @@ fn decision(seen: &Seen, wrong: Option<bool>) -> Cell {
 fn why(call: &Call, seen: &Seen, wrong: Option<bool>) -> String {
     let said = match &seen.status {
         Err(error) => error.clone(),
-        Ok(status) if seen.message.is_empty() => format!("{status} from the cloud: {}", seen.outcome),
+        Ok(status) if seen.message.is_empty() => {
+            format!("{status} from the cloud: {}", seen.outcome)
+        }
         Ok(status) => format!("{status} {}", seen.message),
     };
     match wrong {

@@ -1,4 +1,5 @@
-//! The demo's stage: a working folder with the shipped catalogue and policies, and a configuration for the sandbox.
+//! The demo's stage: a working folder with the shipped catalogue and policies, and a configuration
+//! for the sandbox.
 
 use super::Options;
 use super::calls::CREDENTIALS;
@@ -22,7 +23,9 @@ impl Stage {
     /// # Errors
     /// When it cannot be written, or loopback has no free port.
     pub fn build(options: &Options) -> anyhow::Result<(Self, TcpListener)> {
-        let dir = options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("keyward-demo-{}", std::process::id())));
+        let dir = options.dir.clone().unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("keyward-demo-{}", std::process::id()))
+        });
         builtin::write(&dir).with_context(|| format!("the demo's folder {}", dir.display()))?;
         let sandbox = TcpListener::bind("127.0.0.1:0")?;
         // A port on which nothing listens: the cloud that is down.
@@ -30,7 +33,10 @@ impl Stage {
         let key = DigestKey::open_or_create(&dir.join("digest.key"))?;
         std::fs::write(dir.join("callers.toml"), callers(&key))?;
         let config = dir.join("keyward.toml");
-        std::fs::write(&config, configuration(options, &sandbox.local_addr()?.to_string(), &down.to_string()))?;
+        std::fs::write(
+            &config,
+            configuration(options, &sandbox.local_addr()?.to_string(), &down.to_string()),
+        )?;
         Ok((Self { config, dir }, sandbox))
     }
 

@@ -33,16 +33,34 @@ impl Gateway {
     /// When nobody answers, or there is no checkpoint yet.
     pub fn open(url: &str) -> anyhow::Result<Self> {
         let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        let authority = rest.with_context(|| format!("--url {url}: write http://ADDRESS:PORT of the admin listener"))?.to_owned();
-        let address = authority.to_socket_addrs().with_context(|| format!("--url {url}"))?.next().with_context(|| format!("--url {url}: no address"))?;
+        let authority = rest
+            .with_context(|| {
+                format!("--url {url}: write http://ADDRESS:PORT of the admin listener")
+            })?
+            .to_owned();
+        let address = authority
+            .to_socket_addrs()
+            .with_context(|| format!("--url {url}"))?
+            .next()
+            .with_context(|| format!("--url {url}: no address"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let unreachable = || format!("no gateway answers at {url}; for a stopped one give --dir");
-        let mut gateway = Self { url: url.to_owned(), authority, address, runtime, checkpoint: Vec::new(), history: Vec::new(), end: 0 };
-        // Before the newest: so none is kept over more records than that is signed over, unless records were taken away.
+        let mut gateway = Self {
+            url: url.to_owned(),
+            authority,
+            address,
+            runtime,
+            checkpoint: Vec::new(),
+            history: Vec::new(),
+            end: 0,
+        };
+        // Before the newest: so none is kept over more records than that is signed over, unless
+        // records were taken away.
         let kept = gateway.ask(HISTORY).with_context(unreachable)?.unwrap_or_default();
         gateway.history = history(&String::from_utf8_lossy(&kept));
         let note = gateway.ask(CHECKPOINT).with_context(unreachable)?;
-        gateway.checkpoint = note.with_context(|| format!("the gateway at {url} has no checkpoint yet"))?.to_vec();
+        gateway.checkpoint =
+            note.with_context(|| format!("the gateway at {url} has no checkpoint yet"))?.to_vec();
         gateway.end = Signed::parse(&gateway.checkpoint).map_or(0, |signed| signed.size());
         Ok(gateway)
     }
@@ -57,7 +75,10 @@ impl Gateway {
         match answer.status() {
             StatusCode::OK => Ok(Some(answer.into_body())),
             StatusCode::NOT_FOUND => Ok(None),
-            status => anyhow::bail!("{path}: the gateway answers {status}: {}", String::from_utf8_lossy(answer.body()).trim()),
+            status => anyhow::bail!(
+                "{path}: the gateway answers {status}: {}",
+                String::from_utf8_lossy(answer.body()).trim()
+            ),
         }
     }
 
@@ -71,7 +92,9 @@ impl Resources for Gateway {
     fn get(&self, resource: Resource) -> io::Result<Bytes> {
         let path = resource.path();
         let found = self.ask(&path).map_err(|error| io::Error::other(format!("{error:#}")))?;
-        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("the gateway does not have {path}")))
+        found.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("the gateway does not have {path}"))
+        })
     }
 
     fn beside(&self, path: &str) -> io::Result<String> {
@@ -97,7 +120,9 @@ impl Source for Gateway {
     fn cosigned(&self) -> io::Result<Option<Vec<u8>>> {
         let cosigned = self.ask(COSIGNED).map_err(io::Error::other)?;
         // One that came after all else was read would prove nothing about it.
-        Ok(cosigned.filter(|note| Signed::parse(note).is_ok_and(|signed| signed.size() <= self.end)).map(|note| note.to_vec()))
+        Ok(cosigned
+            .filter(|note| Signed::parse(note).is_ok_and(|signed| signed.size() <= self.end))
+            .map(|note| note.to_vec()))
     }
 
     fn history(&self) -> io::Result<Vec<HistoricCheckpoint>> {

@@ -1,9 +1,11 @@
-//! The evidence: what makes of the trail something that others can check, with software that we did not write.
+//! The evidence: what makes of the trail something that others can check, with software that we did
+//! not write.
 //!
-//! Each record is a leaf of a Merkle tree (RFC 6962). A notary signs the tree's head every second when it has grown, as a
-//! checkpoint in the form of C2SP's signed notes, over durable records only; publishers carry it to places off the host.
-//! Tiles and checkpoint are served in the layout of C2SP's tiled logs. What a checkpoint covers and somebody else holds
-//! cannot be changed, removed or reordered without showing.
+//! Each record is a leaf of a Merkle tree (RFC 6962). A notary signs the tree's head every second
+//! when it has grown, as a checkpoint in the form of C2SP's signed notes, over durable records
+//! only; publishers carry it to places off the host. Tiles and checkpoint are served in the layout
+//! of C2SP's tiled logs. What a checkpoint covers and somebody else holds cannot be changed,
+//! removed or reordered without showing.
 //!
 //! The modules stand from the tree outwards; a module imports only from lines above its own.
 
@@ -28,7 +30,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the last checkpoint may take to the places off the host: one that hangs does not keep the gateway from ending.
+/// How long the last checkpoint may take to the places off the host: one that hangs does not keep
+/// the gateway from ending.
 const CARRY_LAST: Duration = Duration::from_secs(12);
 
 /// How evidence is made.
@@ -85,7 +88,8 @@ impl OffHost {
     /// The newest checkpoints that these places have, as far as they can be asked.
     fn known(&self) -> Result<Vec<KnownCheckpoint>, OpenError> {
         let Some(dir) = &self.directory else { return Ok(Vec::new()) };
-        let known = Directory::known(dir).map_err(|source| OpenError::Directory { dir: dir.clone(), source })?;
+        let known = Directory::known(dir)
+            .map_err(|source| OpenError::Directory { dir: dir.clone(), source })?;
         Ok(known.into_iter().collect())
     }
 
@@ -97,7 +101,12 @@ impl OffHost {
         }
         if let Some(url) = &self.webhook {
             places.push((
-                Box::new(Webhook { url: url.clone(), tls: self.tls(url)?, credential: self.webhook_credential.clone(), any_success: true }),
+                Box::new(Webhook {
+                    url: url.clone(),
+                    tls: self.tls(url)?,
+                    credential: self.webhook_credential.clone(),
+                    any_success: true,
+                }),
                 self.every,
             ));
         }
@@ -138,7 +147,9 @@ pub enum OpenError {
         source: JournalError,
     },
     /// The configured folder off the host.
-    #[error("evidence.directory {dir}: it must be there, and readable: what it holds binds this start")]
+    #[error(
+        "evidence.directory {dir}: it must be there, and readable: what it holds binds this start"
+    )]
     Directory {
         /// The folder.
         dir: PathBuf,
@@ -153,19 +164,33 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
-/// Opens the trail, compares it with what was signed before, and starts the notary and whoever carries checkpoints.
+/// Opens the trail, compares it with what was signed before, and starts the notary and whoever
+/// carries checkpoints.
 ///
 /// # Errors
 /// When the trail cannot be opened, or does not continue what was signed.
-pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metrics>) -> Result<(Journal, Recovery, Evidence), OpenError> {
+pub fn open(
+    journal: journal::Settings,
+    evidence: &Settings,
+    metrics: Arc<Metrics>,
+) -> Result<(Journal, Recovery, Evidence), OpenError> {
     let dir = journal.dir.clone();
-    let start = Start { dir: dir.join(TREE), key_file: evidence.key_file.clone(), origin: evidence.origin.clone(), accept: evidence.accept.clone() };
+    let start = Start {
+        dir: dir.join(TREE),
+        key_file: evidence.key_file.clone(),
+        origin: evidence.origin.clone(),
+        accept: evidence.accept.clone(),
+    };
     let known = evidence.off_host.known()?;
     let failed = |source| OpenError::Journal { dir: dir.display().to_string(), source };
     let cut_short = Cell::new(false);
     let try_open = |whole: bool| {
         let check = |store: &dyn Store| {
-            let end = store.newest_first(u64::MAX).next().and_then(Result::ok).map_or(0, |frame| frame.end());
+            let end = store
+                .newest_first(u64::MAX)
+                .next()
+                .and_then(Result::ok)
+                .map_or(0, |frame| frame.end());
             match continuity::is_whole(&dir, end) {
                 Err(error @ StartError::CutShort { .. }) if whole => {
                     cut_short.set(true);
@@ -177,23 +202,32 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
         Journal::open_checked(journal.clone(), Arc::clone(&metrics.trail), check)
     };
     let (tried, repaired) = match try_open(true) {
-        Err(error) if cut_short.get() || matches!(&error, JournalError::Open(error) if error.is_damage()) => match repair(&dir, &error) {
-            Ok(note) => (try_open(false), Some(note)),
-            Err(why) => {
-                tracing::warn!("the damaged store cannot be made anew without loss: {why:#}");
-                (if cut_short.get() { try_open(false) } else { Err(error) }, None)
+        Err(error)
+            if cut_short.get()
+                || matches!(&error, JournalError::Open(error) if error.is_damage()) =>
+        {
+            match repair(&dir, &error) {
+                Ok(note) => (try_open(false), Some(note)),
+                Err(why) => {
+                    tracing::warn!("the damaged store cannot be made anew without loss: {why:#}");
+                    (if cut_short.get() { try_open(false) } else { Err(error) }, None)
+                }
             }
-        },
+        }
         tried => (tried, None),
     };
     let (journal, mut recovery, mut opened) = tried.map_err(failed)?;
     recovery.notes.extend(repaired);
     recovery.notes.append(&mut opened.notes);
-    let notary = Notary::start(&journal, opened, &start.dir, evidence.every, &metrics.trail).map_err(|error| match error {
-        NotaryError::Journal(source) => failed(source),
-        NotaryError::Thread(source) => OpenError::Thread(source),
-    })?;
-    let places = evidence.off_host.places(&notary).map_err(|error| OpenError::CheckpointSink(format!("{error:#}")))?;
+    let notary = Notary::start(&journal, opened, &start.dir, evidence.every, &metrics.trail)
+        .map_err(|error| match error {
+            NotaryError::Journal(source) => failed(source),
+            NotaryError::Thread(source) => OpenError::Thread(source),
+        })?;
+    let places = evidence
+        .off_host
+        .places(&notary)
+        .map_err(|error| OpenError::CheckpointSink(format!("{error:#}")))?;
     let mut started = Evidence { notary, publishers: Mutex::default() };
     for (place, every) in places {
         started.start_publisher(place, every, &metrics).map_err(OpenError::Thread)?;
@@ -201,12 +235,15 @@ pub fn open(journal: journal::Settings, evidence: &Settings, metrics: Arc<Metric
     Ok((journal, recovery, started))
 }
 
-/// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was acknowledged in it.
+/// Makes a damaged store anew, if that loses nothing: a power cut may leave one, with all that was
+/// acknowledged in it.
 fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String> {
     let why = error_chain(error);
     let by = By { name_claimed: Some("keyward, by itself".to_owned()), ..By::default() };
     let report = salvage::salvage(dir, &why, &by, salvage::Accept::NoLoss, &mut |_, _, _| ())?;
-    let aside = report.aside.map_or_else(String::new, |aside| format!("; the damaged one is kept as `{}`", aside.display()));
+    let aside = report.aside.map_or_else(String::new, |aside| {
+        format!("; the damaged one is kept as `{}`", aside.display())
+    });
     Ok(format!(
         "the store could not be read, and was made anew: {} sealed segments go on, and all {} records behind them were found again{aside}. Look after the disk of `{}`",
         report.segments,
@@ -216,9 +253,16 @@ fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String>
 }
 
 impl Evidence {
-    fn start_publisher(&mut self, place: Box<dyn CheckpointSink>, every: Duration, metrics: &Arc<Metrics>) -> std::io::Result<()> {
+    fn start_publisher(
+        &mut self,
+        place: Box<dyn CheckpointSink>,
+        every: Duration,
+        metrics: &Arc<Metrics>,
+    ) -> std::io::Result<()> {
         let (board, metrics) = (Arc::clone(self.notary.board()), Arc::clone(metrics));
-        let thread = std::thread::Builder::new().name("keyward-carrier".to_owned()).spawn(move || publish::run(place, &board, &metrics, every))?;
+        let thread = std::thread::Builder::new()
+            .name("keyward-carrier".to_owned())
+            .spawn(move || publish::run(place, &board, &metrics, every))?;
         self.publishers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
@@ -226,9 +270,12 @@ impl Evidence {
     /// Signs what is durable by now, carries it away and ends. Call it when the journal is closed.
     pub fn close(&self) {
         self.notary.close();
-        let mut publishers = std::mem::take(&mut *self.publishers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut publishers =
+            std::mem::take(&mut *self.publishers.lock().unwrap_or_else(PoisonError::into_inner));
         let begun = Instant::now();
-        while publishers.iter().any(|publisher| !publisher.is_finished()) && begun.elapsed() < CARRY_LAST {
+        while publishers.iter().any(|publisher| !publisher.is_finished())
+            && begun.elapsed() < CARRY_LAST
+        {
             std::thread::sleep(Duration::from_millis(5));
         }
         let away = publishers.extract_if(.., |publisher| !publisher.is_finished()).count();

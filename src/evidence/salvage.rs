@@ -1,4 +1,5 @@
-//! Salvage: a damaged store is made anew from what is left of it, and what was signed tells what belongs where.
+//! Salvage: a damaged store is made anew from what is left of it, and what was signed tells what
+//! belongs where.
 
 use keyward_record::LeafHash;
 use keyward_record::event::By;
@@ -18,12 +19,19 @@ pub use keyward_trail::recovery::{Accept, Report};
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 
-/// Founds a trail's store anew. `progress` is told what is being done, how far it is, and of how much.
+/// Founds a trail's store anew. `progress` is told what is being done, how far it is, and of how
+/// much.
 ///
 /// # Errors
-/// When another process has the trail, or the disk fails: then the trail is as it was, or this can be done again, and ends with
-/// the same report.
-pub fn salvage(dir: &Path, reason: &str, by: &By, accept: Accept, progress: &mut dyn FnMut(&str, usize, usize)) -> Result<Report, RecoveryError> {
+/// When another process has the trail, or the disk fails: then the trail is as it was, or this can
+/// be done again, and ends with the same report.
+pub fn salvage(
+    dir: &Path,
+    reason: &str,
+    by: &By,
+    accept: Accept,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Report, RecoveryError> {
     recover(dir, |notes| Hashes::read(&dir.join(TREE), notes), reason, by, accept, progress)
 }
 
@@ -36,8 +44,8 @@ struct Hashes {
 }
 
 impl Hashes {
-    /// Reads a tree, and what was signed over it: the largest of the checkpoints that are kept. That beside the tree may be
-    /// damaged, or an older one.
+    /// Reads a tree, and what was signed over it: the largest of the checkpoints that are kept.
+    /// That beside the tree may be damaged, or an older one.
     ///
     /// # Errors
     /// When the system does not let the checkpoints be read.
@@ -45,7 +53,9 @@ impl Hashes {
         let kept = CheckpointStore::new(tree);
         let keys = kept.keys().unwrap_or_default();
         // Without keys nobody can tell a checkpoint from a damaged one.
-        let signed = |note: &Vec<u8>| if keys.is_empty() { Signed::parse(note).ok() } else { Signed::open(note, &keys).ok() };
+        let signed = |note: &Vec<u8>| {
+            if keys.is_empty() { Signed::parse(note).ok() } else { Signed::open(note, &keys).ok() }
+        };
         let beside = kept.newest()?.as_ref().and_then(signed);
         let past = kept_largest(&kept, &keys)?.and_then(|known| signed(&known.note));
         if beside.is_none() {
@@ -54,10 +64,13 @@ impl Hashes {
         let newest = past.into_iter().chain(beside).max_by_key(Signed::size);
         let (levels, mut unproven) = (Levels::open(tree).ok(), Vec::<Range<u64>>::new());
         let signed = newest.as_ref().map_or(0, Signed::size);
+        let (log, root) = (levels.as_ref(), newest.as_ref());
+        let proven =
+            |first| log.zip(root).and_then(|(log, root)| prove(log, root, first)).is_some();
         for first in (0..signed).step_by(TILE_WIDTH as usize) {
             let end = first.saturating_add(WIDTH).min(signed);
             match unproven.last_mut().filter(|last| last.end == first) {
-                _ if levels.as_ref().zip(newest.as_ref()).and_then(|(levels, newest)| prove(levels, newest, first)).is_some() => (),
+                _ if proven(first) => {}
                 Some(last) => last.end = end,
                 None => unproven.push(first..end),
             }
@@ -69,7 +82,9 @@ impl Hashes {
 /// Whether a proof leads from the tile that begins with a record to the root.
 fn prove(levels: &Levels, newest: &Signed, first: u64) -> Option<()> {
     let tile = levels.tile(0, first / WIDTH, 1).ok()?;
-    inclusion(levels, newest.size(), newest.root(), first, *tile.first_chunk::<HASH_SIZE>()?).ok().map(drop)
+    inclusion(levels, newest.size(), newest.root(), first, *tile.first_chunk::<HASH_SIZE>()?)
+        .ok()
+        .map(drop)
 }
 
 impl SignedTree for Hashes {
@@ -83,7 +98,11 @@ impl SignedTree for Hashes {
 
     fn hash(&self, seq: u64) -> Option<LeafHash> {
         let mut hash = [0; HASH_SIZE];
-        self.level0.as_ref()?.read_exact_at(&mut hash, seq.checked_mul(HASH_SIZE as u64)?).ok().map(|()| hash)
+        self.level0
+            .as_ref()?
+            .read_exact_at(&mut hash, seq.checked_mul(HASH_SIZE as u64)?)
+            .ok()
+            .map(|()| hash)
     }
 
     fn is_root_of(&self, hashes: &mut dyn Iterator<Item = LeafHash>) -> bool {
@@ -101,25 +120,40 @@ mod tests {
     use keyward_tlog::tree::{self, Tree};
 
     #[test]
-    fn a_hash_that_does_not_lead_to_the_root_is_not_believed_and_what_leads_there_without_it_is_proven() {
+    fn a_hash_that_does_not_lead_to_the_root_is_not_believed_and_what_leads_there_without_it_is_proven()
+     {
         let dir = tempfile::tempdir().unwrap();
-        let leaves: Vec<_> = (0..300).map(|n| leaf_hash(format!(r#"{{"n":{n}}}"#).as_bytes())).collect();
+        let leaves: Vec<_> =
+            (0..300).map(|n| leaf_hash(format!(r#"{{"n":{n}}}"#).as_bytes())).collect();
         let mut tree = Tree::open(dir.path(), 0).unwrap();
         tree.extend(&leaves).unwrap();
         let root = tree::root(&*tree.levels(), tree.size()).unwrap();
         let key = SigningKey::generate("a").unwrap().0;
-        CheckpointStore::new(dir.path()).put_newest(&Signed::sign(tree.size(), root, &[&key]).unwrap().bytes()).unwrap();
+        CheckpointStore::new(dir.path())
+            .put_newest(&Signed::sign(tree.size(), root, &[&key]).unwrap().bytes())
+            .unwrap();
         let sound = Hashes::read(dir.path(), &mut Vec::new()).unwrap();
-        assert_eq!((sound.size(), sound.unproven(), sound.proven(70)), (300, &[][..], Some(leaves[70])));
+        assert_eq!(
+            (sound.size(), sound.unproven(), sound.proven(70)),
+            (300, &[][..], Some(leaves[70]))
+        );
 
         let mut level0 = std::fs::read(dir.path().join("level0")).unwrap();
         level0[32 * 70] ^= 1;
         std::fs::write(dir.path().join("level0"), level0).unwrap();
         let hashes = Hashes::read(dir.path(), &mut Vec::new()).unwrap();
         assert_eq!(hashes.unproven(), vec![0..256; 1]);
-        assert_eq!([0, 255, 256, 299, 300].map(|seq| hashes.is_proven(seq)), [false, false, true, true, false]);
-        assert!(hashes.hash(70).is_some_and(|hash| hash != leaves[70]) && hashes.proven(70).is_none());
+        assert_eq!(
+            [0, 255, 256, 299, 300].map(|seq| hashes.is_proven(seq)),
+            [false, false, true, true, false]
+        );
+        assert!(
+            hashes.hash(70).is_some_and(|hash| hash != leaves[70]) && hashes.proven(70).is_none()
+        );
         assert!(hashes.is_root_of(&mut leaves.iter().copied()));
-        assert!(!hashes.is_root_of(&mut (0..300).filter_map(|seq| hashes.hash(seq))) && !hashes.is_root_of(&mut leaves.iter().copied().take(299)));
+        assert!(
+            !hashes.is_root_of(&mut (0..300).filter_map(|seq| hashes.hash(seq)))
+                && !hashes.is_root_of(&mut leaves.iter().copied().take(299))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A trail that the journal and the notary have made, and copies of it on which somebody has laid hands.
+//! A trail that the journal and the notary have made, and copies of it on which somebody has laid
+//! hands.
 
 use super::*;
 use crate::metrics::Metrics;
@@ -61,7 +62,8 @@ impl Site {
     fn records() -> impl Iterator<Item = Record> {
         (0..200).flat_map(|n| {
             let id = AuditId::new();
-            let body = (n % 10 == 0).then(|| Content::new(format!("{{\"body\":{n}}}").into()).unwrap());
+            let body =
+                (n % 10 == 0).then(|| Content::new(format!("{{\"body\":{n}}}").into()).unwrap());
             [
                 record(Kind::Forwarded, id, json!({"n": n}), body),
                 record(Kind::Refused, AuditId::new(), json!({"n": n}), None),
@@ -72,10 +74,13 @@ impl Site {
 
     /// Runs journal and notary over some records, and ends in order.
     fn run<I: Iterator<Item = Record>>(dir: &Path, records: impl FnOnce() -> I) -> LogKey {
-        Self::serve(dir, SEGMENT_RECORDS, |journal, _| records().for_each(|record| journal.append_detached(record)))
+        Self::serve(dir, SEGMENT_RECORDS, |journal, _| {
+            records().for_each(|record| journal.append_detached(record))
+        })
     }
 
-    /// Does something to a journal with segments of so many records, beside its notary, and ends in order.
+    /// Does something to a journal with segments of so many records, beside its notary, and ends in
+    /// order.
     fn serve(dir: &Path, segment_records: u64, work: impl FnOnce(&Journal, &Evidence)) -> LogKey {
         let settings = Settings {
             key_file: dir.join("evidence.key"),
@@ -84,8 +89,13 @@ impl Site {
             accept: None,
             off_host: OffHost::default(),
         };
-        let journal = journal::Settings { free_bytes_min: 1, segment_records, ..journal::Settings::new(dir.join("audit")) };
-        let (journal, _, evidence) = open(journal, &settings, Arc::new(Metrics::new().unwrap())).unwrap();
+        let journal = journal::Settings {
+            free_bytes_min: 1,
+            segment_records,
+            ..journal::Settings::new(dir.join("audit"))
+        };
+        let (journal, _, evidence) =
+            open(journal, &settings, Arc::new(Metrics::new().unwrap())).unwrap();
         work(&journal, &evidence);
         journal.close().unwrap();
         evidence.close();
@@ -98,7 +108,11 @@ impl Site {
 
     fn entries(&self) -> Vec<(u64, Entry)> {
         let store = SledStore::open(&self.audit()).unwrap().0;
-        store.oldest_first(0).map(Result::unwrap).flat_map(|frame| (frame.first_seq..).zip(frame.entries)).collect()
+        store
+            .oldest_first(0)
+            .map(Result::unwrap)
+            .flat_map(|frame| (frame.first_seq..).zip(frame.entries))
+            .collect()
     }
 
     fn contents(&self) -> Vec<(u64, Content)> {
@@ -119,7 +133,9 @@ impl Site {
                 let of_chunk = |seq: &u64| (chunk[0].0..=chunk[chunk.len() - 1].0).contains(seq);
                 let contents = contents.iter().filter(|(seq, _)| of_chunk(seq)).cloned().collect();
                 let entries = chunk.iter().map(|(_, entry)| entry.clone()).collect();
-                store.append(&Batch { first_seq: chunk[0].0, entries, contents, open_floor: None }).unwrap();
+                store
+                    .append(&Batch { first_seq: chunk[0].0, entries, contents, open_floor: None })
+                    .unwrap();
             }
         }
         drop(store);
@@ -139,7 +155,11 @@ mod pruned;
 
 /// The findings in short: kind and records.
 fn found(report: &Report) -> Vec<(&'static str, u64, u64)> {
-    report.findings.iter().filter_map(|f| f.records.map(|(first, last)| (f.kind, first, last))).collect()
+    report
+        .findings
+        .iter()
+        .filter_map(|f| f.records.map(|(first, last)| (f.kind, first, last)))
+        .collect()
 }
 
 #[track_caller]
@@ -153,13 +173,26 @@ fn a_sound_trail_holds_at_both_levels() {
     let source = Folder::open(&site.audit()).unwrap();
     for full in [true, false] {
         let mut told = 0;
-        let report = verify(&source, &Options { full, ..site.options() }, &mut |done, _| told = done).unwrap();
+        let report =
+            verify(&source, &Options { full, ..site.options() }, &mut |done, _| told = done)
+                .unwrap();
         assert_eq!((report.status(), report.read, told), (0, 600, 600), "{}", report.text());
-        assert!(report.findings.is_empty() && report.trusted && report.json()["integrity"]["verdict"] == "holds");
-        assert!(report.counts.contains(&("forwarded", 200)) && report.counts.contains(&("bodies", 20)), "{:?}", report.counts);
+        assert!(
+            report.findings.is_empty()
+                && report.trusted
+                && report.json()["integrity"]["verdict"] == "holds"
+        );
+        assert!(
+            report.counts.contains(&("forwarded", 200)) && report.counts.contains(&("bodies", 20)),
+            "{:?}",
+            report.counts
+        );
     }
-    let report = verify(&source, &Options { full: true, ..Options::default() }, &mut |_, _| ()).unwrap();
-    assert!(report.status() == 0 && !report.trusted && report.text().contains("give --vkey to be sure"));
+    let report =
+        verify(&source, &Options { full: true, ..Options::default() }, &mut |_, _| ()).unwrap();
+    assert!(
+        report.status() == 0 && !report.trusted && report.text().contains("give --vkey to be sure")
+    );
 }
 
 #[test]
@@ -187,7 +220,8 @@ fn a_missing_record_is_named_wherever_the_others_stand() {
     // All that came after it have moved up, and the trail is one shorter.
     let mut moved = without;
     moved.iter_mut().filter(|(seq, _)| *seq > 101).for_each(|(seq, _)| *seq -= 1);
-    let bodies: Vec<_> = contents.into_iter().map(|(seq, content)| (seq - u64::from(seq > 101), content)).collect();
+    let bodies: Vec<_> =
+        contents.into_iter().map(|(seq, content)| (seq - u64::from(seq > 101), content)).collect();
     let report = site.verify(&site.copy(&moved, &bodies));
     assert_eq!(report.status(), 5, "{}", report.text());
     for expected in [("missing", 101, 101), ("moved", 101, 598), ("missing", 599, 599)] {
@@ -202,7 +236,11 @@ fn a_cut_tail_is_named() {
     let entries = site.entries();
     let report = site.verify(&site.copy(&entries[..590], &site.contents()));
     check(&report, 4, &[("missing", 590, 599)]);
-    assert!(report.notes.iter().any(|note| note.contains("tail of the trail was cut")), "{:?}", report.notes);
+    assert!(
+        report.notes.iter().any(|note| note.contains("tail of the trail was cut")),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]
@@ -213,8 +251,19 @@ fn swapped_records_are_named() {
     (entries[100].1, entries[130].1) = (b, a);
     let report = site.verify(&site.copy(&entries, &site.contents()));
     assert_eq!(report.integrity, Verdict::Fails);
-    assert!(found(&report).contains(&("moved", 100, 100)) && found(&report).contains(&("moved", 130, 130)), "{}", report.text());
-    assert!(report.text().contains("at the place of record 100 stands the record that was signed as record 130"), "{}", report.text());
+    assert!(
+        found(&report).contains(&("moved", 100, 100))
+            && found(&report).contains(&("moved", 130, 130)),
+        "{}",
+        report.text()
+    );
+    assert!(
+        report
+            .text()
+            .contains("at the place of record 100 stands the record that was signed as record 130"),
+        "{}",
+        report.text()
+    );
 }
 
 #[test]
@@ -240,15 +289,26 @@ fn a_body_may_be_gone_when_a_record_tells_that_it_was_erased() {
     let (entries, contents) = (site.entries(), site.contents());
     // Records 0 and 30 have the first two.
     let report = site.verify(&site.copy(&entries, &contents[1..]));
-    assert_eq!((report.status(), report.erased.iter().copied().collect::<Vec<_>>()), (0, vec![600]), "{}", report.text());
-    assert!(report.counts.contains(&("bodies erased", 1)) && report.counts.contains(&("bodies", 19)), "{:?}", report.counts);
+    assert_eq!(
+        (report.status(), report.erased.iter().copied().collect::<Vec<_>>()),
+        (0, vec![600]),
+        "{}",
+        report.text()
+    );
+    assert!(
+        report.counts.contains(&("bodies erased", 1)) && report.counts.contains(&("bodies", 19)),
+        "{:?}",
+        report.counts
+    );
     check(&site.verify(&site.copy(&entries, &contents[2..])), 4, &[("body-missing", 30, 30)]);
 }
 
 #[test]
 fn a_damaged_tree_is_told_from_damaged_records() {
     let site = Site::new();
-    for (level, offset, expected) in [("level0", 300 * 32, vec![("tile", 300, 300)]), ("level1", 32, vec![])] {
+    for (level, offset, expected) in
+        [("level0", 300 * 32, vec![("tile", 300, 300)]), ("level1", 32, vec![])]
+    {
         let source = site.copy(&site.entries(), &site.contents());
         let path = PathBuf::from(source.name()).join("tree").join(level);
         let mut bytes = std::fs::read(&path).unwrap();
@@ -272,11 +332,24 @@ fn an_answer_without_request_and_a_request_without_answer_are_named() {
         record.leaf = canonical(&leaf);
         record
     };
-    let key = Site::run(dir.path(), || [old(record(Kind::Forwarded, early, json!({}), None)), record(Kind::Forwarded, late, json!({}), None)].into_iter());
+    let key = Site::run(dir.path(), || {
+        [
+            old(record(Kind::Forwarded, early, json!({}), None)),
+            record(Kind::Forwarded, late, json!({}), None),
+        ]
+        .into_iter()
+    });
     let site = Site { dir, key };
     let report = site.verify(&Folder::open(&site.audit()).unwrap());
     check(&report, 4, &[("pairing", 0, 0)]);
-    assert!(report.notes.iter().any(|note| note.contains("1 exchanges have no outcome yet, the first at record 1")), "{:?}", report.notes);
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("1 exchanges have no outcome yet, the first at record 1")),
+        "{:?}",
+        report.notes
+    );
     // The next start closes both.
     Site::run(site.dir.path(), std::iter::empty);
     assert_eq!(site.verify(&Folder::open(&site.audit()).unwrap()).status(), 0);
@@ -293,23 +366,35 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     let site = Site::new();
     let outside = std::fs::read(site.audit().join("tree/checkpoint")).unwrap();
     let with = |source: &dyn Source, note: &[u8]| {
-        verify(source, &Options { checkpoints: vec![("mine".to_owned(), note.to_owned())], ..site.options() }, &mut |_, _| ()).unwrap()
+        verify(
+            source,
+            &Options { checkpoints: vec![("mine".to_owned(), note.to_owned())], ..site.options() },
+            &mut |_, _| (),
+        )
+        .unwrap()
     };
     // The trail has grown since.
-    Site::run(site.dir.path(), || std::iter::once(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None)));
+    Site::run(site.dir.path(), || {
+        std::iter::once(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None))
+    });
     assert_eq!(with(&Folder::open(&site.audit()).unwrap(), &outside).status(), 0);
     // Somebody with the key has written another trail, and signed it.
     let forged = tempfile::tempdir().unwrap();
-    std::fs::copy(site.dir.path().join("evidence.key"), forged.path().join("evidence.key")).unwrap();
+    std::fs::copy(site.dir.path().join("evidence.key"), forged.path().join("evidence.key"))
+        .unwrap();
     begun(forged.path());
-    Site::run(forged.path(), || (0..700).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
+    Site::run(forged.path(), || {
+        (0..700).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None))
+    });
     let report = with(&Folder::open(&forged.path().join("audit")).unwrap(), &outside);
     assert_eq!(report.integrity, Verdict::Fails, "{}", report.text());
     assert!(report.findings.iter().all(|f| f.kind == "outside"), "{}", report.text());
     // Somebody without the key has.
     std::fs::remove_file(forged.path().join("evidence.key")).unwrap();
     std::fs::remove_dir_all(forged.path().join("audit")).unwrap();
-    Site::run(forged.path(), || (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
+    Site::run(forged.path(), || {
+        (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None))
+    });
     let report = site.verify(&Folder::open(&forged.path().join("audit")).unwrap());
     assert!(report.findings.iter().any(|f| f.kind == "signature"), "{}", report.text());
     assert_eq!(report.integrity, Verdict::Fails);
@@ -317,9 +402,15 @@ fn a_checkpoint_from_outside_must_be_grown_from() {
     let short = tempfile::tempdir().unwrap();
     std::fs::copy(site.dir.path().join("evidence.key"), short.path().join("evidence.key")).unwrap();
     begun(short.path());
-    Site::run(short.path(), || (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None)));
+    Site::run(short.path(), || {
+        (0..7).map(|n| record(Kind::Event, AuditId::new(), json!({"event": "x", "n": n}), None))
+    });
     let report = with(&Folder::open(&short.path().join("audit")).unwrap(), &outside);
-    assert!(report.completeness == Verdict::Fails && found(&report).contains(&("missing", 7, 599)), "{}", report.text());
+    assert!(
+        report.completeness == Verdict::Fails && found(&report).contains(&("missing", 7, 599)),
+        "{}",
+        report.text()
+    );
 }
 
 #[test]
@@ -333,8 +424,14 @@ fn an_export_is_verified_by_a_checkpoint() {
     let note = std::fs::read(site.audit().join("tree/checkpoint")).unwrap();
     let verify = |text: &str, outside: bool| {
         std::fs::write(&path, text).unwrap();
-        let checkpoints = if outside { vec![("mine".to_owned(), note.clone())] } else { Vec::new() };
-        verify(&Export::open(&path).unwrap(), &Options { checkpoints, ..site.options() }, &mut |_, _| ()).unwrap()
+        let checkpoints =
+            if outside { vec![("mine".to_owned(), note.clone())] } else { Vec::new() };
+        verify(
+            &Export::open(&path).unwrap(),
+            &Options { checkpoints, ..site.options() },
+            &mut |_, _| (),
+        )
+        .unwrap()
     };
     let report = verify(&text, true);
     assert_eq!((report.status(), report.read), (0, 600), "{}", report.text());
@@ -359,11 +456,17 @@ fn a_rotated_key_is_believed_because_of_the_one_before_it() {
     let new = Site::run(site.dir.path(), std::iter::empty);
     assert_ne!(new, site.key);
     std::fs::remove_file(&old).unwrap();
-    Site::run(site.dir.path(), || std::iter::once(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None)));
+    Site::run(site.dir.path(), || {
+        std::iter::once(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None))
+    });
     // By the old key alone, which signs no more.
     let report = site.verify(&Folder::open(&site.audit()).unwrap());
     assert_eq!(report.status(), 0, "{}", report.text());
-    assert!(report.notes.iter().any(|note| note.contains(&format!("the key {new} is endorsed"))), "{:?}", report.notes);
+    assert!(
+        report.notes.iter().any(|note| note.contains(&format!("the key {new} is endorsed"))),
+        "{:?}",
+        report.notes
+    );
     // Without the endorsement it proves nothing.
     std::fs::remove_file(site.audit().join("tree/checkpoints.ndjson")).unwrap();
     let report = site.verify(&Folder::open(&site.audit()).unwrap());
@@ -374,13 +477,21 @@ fn a_rotated_key_is_believed_because_of_the_one_before_it() {
 #[test]
 fn a_checkpoint_over_more_records_than_there_can_be_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (own, other) = (SigningKey::generate("example.com/log").unwrap().0, SigningKey::generate("example.com/log").unwrap().0);
+    let (own, other) = (
+        SigningKey::generate("example.com/log").unwrap().0,
+        SigningKey::generate("example.com/log").unwrap().0,
+    );
     for (signer, kind) in [(&other, "signature"), (&own, "tile")] {
         let note = Signed::sign(u64::MAX - 1, tlog_tiles::Hash([7; 32]), &[signer]).unwrap();
         std::fs::write(dir.path().join("checkpoint"), note.bytes()).unwrap();
-        let options = Options { full: true, keys: vec![own.verifier().clone()], ..Options::default() };
+        let options =
+            Options { full: true, keys: vec![own.verifier().clone()], ..Options::default() };
         let report = verify(&Copy::open(dir.path()).unwrap(), &options, &mut |_, _| ()).unwrap();
-        assert!(report.findings.iter().any(|f| f.kind == kind) && report.read == 0, "{}", report.text());
+        assert!(
+            report.findings.iter().any(|f| f.kind == kind) && report.read == 0,
+            "{}",
+            report.text()
+        );
         assert_ne!(report.status(), 0);
     }
 }
@@ -388,10 +499,19 @@ fn a_checkpoint_over_more_records_than_there_can_be_costs_nothing() {
 #[test]
 fn a_trail_without_checkpoint_cannot_be_told() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = keyward_trail::journal::Journal::open(journal::Settings::new(dir.path()), Arc::clone(&Metrics::new().unwrap().trail)).unwrap();
+    let (journal, _) = keyward_trail::journal::Journal::open(
+        journal::Settings::new(dir.path()),
+        Arc::clone(&Metrics::new().unwrap().trail),
+    )
+    .unwrap();
     journal.append_detached(record(Kind::Event, AuditId::new(), json!({"event": "x"}), None));
     journal.close().unwrap();
     drop(journal);
-    let report = verify(&Folder::open(dir.path()).unwrap(), &Options { full: true, ..Options::default() }, &mut |_, _| ()).unwrap();
+    let report = verify(
+        &Folder::open(dir.path()).unwrap(),
+        &Options { full: true, ..Options::default() },
+        &mut |_, _| (),
+    )
+    .unwrap();
     assert_eq!((report.status(), report.integrity), (6, Verdict::Unknown), "{}", report.text());
 }

@@ -1,8 +1,9 @@
-//! Trails to try things on: as many records as wanted, of the form that a gateway with the shipped catalogue and
-//! policies writes.
+//! Trails to try things on: as many records as wanted, of the form that a gateway with the shipped
+//! catalogue and policies writes.
 //!
-//! Each kind of call is judged and composed once for each caller; an exchange then fills in what differs. The same seed
-//! gives the same records. Times lie in the 90 days before a fixed end, busier by day and on weekdays, with bursts.
+//! Each kind of call is judged and composed once for each caller; an exchange then fills in what
+//! differs. The same seed gives the same records. Times lie in the 90 days before a fixed end,
+//! busier by day and on weekdays, with bursts.
 
 pub mod scenario;
 pub mod template;
@@ -29,7 +30,8 @@ const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 const DAYS: u64 = 90;
 /// Shares of the day's calls by hour, UTC.
-const HOURS: [u32; 24] = [3, 3, 2, 2, 2, 2, 3, 5, 8, 11, 12, 12, 10, 11, 12, 12, 11, 9, 7, 5, 4, 4, 3, 3];
+const HOURS: [u32; 24] =
+    [3, 3, 2, 2, 2, 2, 3, 5, 8, 11, 12, 12, 10, 11, 12, 12, 11, 9, 7, 5, 4, 4, 3, 3];
 
 /// What to generate.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +57,20 @@ pub struct Generated {
 ///
 /// # Errors
 /// When the store fails.
-pub fn generate(store: &dyn Store, site: &Site, options: Options, mut progress: impl FnMut(Generated)) -> Result<Generated, StoreError> {
+pub fn generate(
+    store: &dyn Store,
+    site: &Site,
+    options: Options,
+    mut progress: impl FnMut(Generated),
+) -> Result<Generated, StoreError> {
     let mut trail = Trail::new(site, options);
     let mut done = Generated::default();
     while let Some(batch) = trail.next_batch() {
         store.append(&batch)?;
         done.records += batch.entries.len() as u64;
         done.bytes += batch.entries.iter().map(|entry| entry.leaf.len() as u64).sum::<u64>();
-        done.bytes += batch.contents.iter().map(|(_, content)| content.bytes.len() as u64).sum::<u64>();
+        done.bytes +=
+            batch.contents.iter().map(|(_, content)| content.bytes.len() as u64).sum::<u64>();
         progress(done);
     }
     Ok(done)
@@ -138,7 +146,8 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// The next records, or `None` when all are written. Every call that was forwarded has its answer by then.
+    /// The next records, or `None` when all are written. Every call that was forwarded has its
+    /// answer by then.
     fn next_batch(&mut self) -> Option<Batch> {
         self.batch = Batch { first_seq: self.next_seq, ..Batch::default() };
         while self.batch.entries.len() < BATCH_RECORDS && self.next_seq < self.options.records {
@@ -153,7 +162,12 @@ impl<'a> Trail<'a> {
                 self.call(left - waiting);
             }
         }
-        let floor = self.pending.iter().map(|Reverse(pending)| pending.opened).min().unwrap_or(self.next_seq);
+        let floor = self
+            .pending
+            .iter()
+            .map(|Reverse(pending)| pending.opened)
+            .min()
+            .unwrap_or(self.next_seq);
         self.batch.open_floor = (floor != self.open_floor).then_some(floor);
         self.open_floor = floor;
         (!self.batch.entries.is_empty()).then(|| std::mem::take(&mut self.batch))
@@ -169,10 +183,16 @@ impl<'a> Trail<'a> {
         let opened = self.next_seq;
         self.write(id, script.kind, self.now, &script.request, &mut values);
         if script.kind == Kind::Forwarded
-            && let Some(half) = pick(&mut self.random, script.answers.iter().map(|(weight, half)| (*weight, half)))
+            && let Some(half) =
+                pick(&mut self.random, script.answers.iter().map(|(weight, half)| (*weight, half)))
         {
-            // Most answers come within a tenth of a second, one in five hundred takes up to a minute.
-            let takes = if self.random.u32(..500) == 0 { self.random.u64(SECOND..60 * SECOND) } else { self.random.u64(SECOND / 50..SECOND / 4) };
+            // Most answers come within a tenth of a second, one in five hundred takes up to a
+            // minute.
+            let takes = if self.random.u32(..500) == 0 {
+                self.random.u64(SECOND..60 * SECOND)
+            } else {
+                self.random.u64(SECOND / 50..SECOND / 4)
+            };
             values.set(Slot::CloudTime, format_args!(":{}", takes / 1000));
             self.pending.push(Reverse(Pending { due: self.now + takes, opened, id, half, values }));
         }
@@ -180,7 +200,9 @@ impl<'a> Trail<'a> {
     }
 
     fn answer(&mut self) {
-        let Some(Reverse(Pending { due, id, half, mut values, .. })) = self.pending.pop() else { return };
+        let Some(Reverse(Pending { due, id, half, mut values, .. })) = self.pending.pop() else {
+            return;
+        };
         self.now = self.now.max(due);
         values.set(Slot::Answered, format_args!("{}", Timestamp(due).rfc3339()));
         self.write(id, Kind::Answer, due, half, &mut values);
@@ -188,9 +210,14 @@ impl<'a> Trail<'a> {
 
     /// Callers and policies are read anew about once a day.
     fn event(&mut self) {
-        let record =
-            Event::RulesLoaded { bundle: "sha256:generated".to_owned(), before: "sha256:generated".to_owned(), policies: None, callers: None, changes: None }
-                .record();
+        let record = Event::RulesLoaded {
+            bundle: "sha256:generated".to_owned(),
+            before: "sha256:generated".to_owned(),
+            policies: None,
+            callers: None,
+            changes: None,
+        }
+        .record();
         let made = [(Slot::Id, record.id.to_string()), (Slot::Received, record.time.rfc3339())];
         let half = Half { leaf: Template::cut(&record.leaf, &made), content: None };
         let id = AuditId(self.id());
@@ -210,12 +237,16 @@ impl<'a> Trail<'a> {
             return (burst.agent, burst.script);
         }
         loop {
-            let agent = pick(&mut self.random, self.site.agents.iter().map(|agent| (agent.weight, agent)));
+            let agent =
+                pick(&mut self.random, self.site.agents.iter().map(|agent| (agent.weight, agent)));
             let Some(agent) = agent.or(self.site.agents.first()) else { continue };
-            let fits = agent.scripts.iter().filter(|script| room > 1 || script.kind != Kind::Forwarded);
-            if let Some(script) = pick(&mut self.random, fits.map(|script| (script.weight, script))) {
+            let fits =
+                agent.scripts.iter().filter(|script| room > 1 || script.kind != Kind::Forwarded);
+            if let Some(script) = pick(&mut self.random, fits.map(|script| (script.weight, script)))
+            {
                 let bursts = self.random.u32(..400) == 0;
-                self.burst = bursts.then(|| Burst { left: self.random.u32(20..200), agent, script });
+                self.burst =
+                    bursts.then(|| Burst { left: self.random.u32(20..200), agent, script });
                 return (agent, script);
             }
         }
@@ -226,25 +257,55 @@ impl<'a> Trail<'a> {
         let judged = self.now + self.random.u64(40_000..400_000);
         values.set(Slot::Received, format_args!("{}", Timestamp(self.now).rfc3339()));
         values.set(Slot::Judged, format_args!("{}", Timestamp(judged).rfc3339()));
-        values.set(Slot::Expires, format_args!("{}", Timestamp((judged / SECOND + 30 * 86_400) * SECOND).rfc3339()));
-        let date: String = values.get(Slot::Received).chars().take(19).filter(|c| !matches!(c, '-' | ':')).collect();
+        values.set(
+            Slot::Expires,
+            format_args!("{}", Timestamp((judged / SECOND + 30 * 86_400) * SECOND).rfc3339()),
+        );
+        let date: String = values
+            .get(Slot::Received)
+            .chars()
+            .take(19)
+            .filter(|c| !matches!(c, '-' | ':'))
+            .collect();
         values.set(Slot::SdkDate, format_args!("{date}Z"));
         // Few things are used often, and most seldom.
         let project = self.seldom(60);
         let pool = (self.options.records / 40).max(64);
-        let (keypair, image, server) = (self.seldom(pool), self.seldom(pool / 4), self.seldom(pool / 8));
-        let team = ["atlas", "basil", "delta", "ember", "fjord", "gamma", "haven", "indus"].get((keypair % 8) as usize).copied().unwrap_or("other");
+        let (keypair, image, server) =
+            (self.seldom(pool), self.seldom(pool / 4), self.seldom(pool / 8));
+        let team = ["atlas", "basil", "delta", "ember", "fjord", "gamma", "haven", "indus"]
+            .get((keypair % 8) as usize)
+            .copied()
+            .unwrap_or("other");
         values.set(Slot::Project, format_args!("{:032x}", spread(project, 1)));
-        values.set(Slot::Keypair, format_args!("{team}-{:06x}-20{}", spread(keypair, 2) as u32 & 0xff_ffff, 24 + keypair % 3));
-        values.set(Slot::Image, format_args!("{}", uuid::Builder::from_random_bytes(spread(image, 3).to_be_bytes()).into_uuid()));
+        values.set(
+            Slot::Keypair,
+            format_args!(
+                "{team}-{:06x}-20{}",
+                spread(keypair, 2) as u32 & 0xff_ffff,
+                24 + keypair % 3
+            ),
+        );
+        values.set(
+            Slot::Image,
+            format_args!(
+                "{}",
+                uuid::Builder::from_random_bytes(spread(image, 3).to_be_bytes()).into_uuid()
+            ),
+        );
         values.set(Slot::Server, format_args!("{:032x}", spread(server, 4)));
         values.set(Slot::Server2, format_args!("{:032x}", spread(server + 1, 4)));
         values.set(Slot::Job, format_args!("{:032x}", self.random.u128(..)));
         let [a, b, c] = agent.network;
         values.set(Slot::Address, format_args!("{a}.{b}.{c}.{}", self.random.u8(10..14)));
         values.set(Slot::Port, format_args!("\"port\":{}", self.random.u16(32_768..60_999)));
-        values.set(Slot::Signature, format_args!("hmac-sha256:{:032x}{:032x}", self.random.u128(..), self.random.u128(..)));
-        for (slot, range) in [(Slot::HeadTime, 12..60), (Slot::BodyTime, 8..90), (Slot::DecideTime, 90..420)] {
+        values.set(
+            Slot::Signature,
+            format_args!("hmac-sha256:{:032x}{:032x}", self.random.u128(..), self.random.u128(..)),
+        );
+        for (slot, range) in
+            [(Slot::HeadTime, 12..60), (Slot::BodyTime, 8..90), (Slot::DecideTime, 90..420)]
+        {
             values.set(slot, format_args!(":{}", self.random.u32(range)));
         }
     }
@@ -282,7 +343,8 @@ impl<'a> Trail<'a> {
         let weekend = matches!(self.now / DAY % 7, 2 | 3);
         let busy = f64::from(hour) / 6.5 * if weekend { 0.35 } else { 1.25 };
         // About two records for each call, and every other call in a burst that takes no time.
-        let mean = self.options.end.0.saturating_sub(self.now) as f64 / (room as f64 / 2.4).max(1.0);
+        let mean =
+            self.options.end.0.saturating_sub(self.now) as f64 / (room as f64 / 2.4).max(1.0);
         (-(1.0 - self.random.f64()).ln() * mean / busy) as u64
     }
 
@@ -314,7 +376,10 @@ fn spread(n: u64, salt: u64) -> u128 {
         let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
     };
-    let (high, low) = (mix(n.wrapping_mul(31).wrapping_add(salt) ^ 0x9e37_79b9_7f4a_7c15), mix(n.wrapping_add(salt << 40)));
+    let (high, low) = (
+        mix(n.wrapping_mul(31).wrapping_add(salt) ^ 0x9e37_79b9_7f4a_7c15),
+        mix(n.wrapping_add(salt << 40)),
+    );
     u128::from(high) << 64 | u128::from(low)
 }
 

@@ -1,5 +1,5 @@
-//! What happens in a generated trail: calls as clients make them, and the clouds' answers. Names in braces are
-//! filled in: once with marks, to be judged and composed, then for each exchange.
+//! What happens in a generated trail: calls as clients make them, and the clouds' answers. Names in
+//! braces are filled in: once with marks, to be judged and composed, then for each exchange.
 
 /// A kind of call.
 #[derive(Debug)]
@@ -45,7 +45,8 @@ const fn lost(weight: u32, fault: &'static str) -> Reply {
 pub const UNREACHABLE: &str = "the cloud could not be reached; nothing was sent";
 
 const BUSY: &str = r#"{"error_code":"APIGW.0308","error_msg":"The throttling threshold has been reached","request_id":"{job}"}"#;
-const BROKEN: &str = r#"{"error_code":"APIGW.0106","error_msg":"Internal error","request_id":"{job}"}"#;
+const BROKEN: &str =
+    r#"{"error_code":"APIGW.0106","error_msg":"Internal error","request_id":"{job}"}"#;
 const MISSING: &str = r#"{"error_code":"KPS.2005","error_msg":"key pair {keypair} does not exist","request_id":"{job}"}"#;
 const EXISTS: &str = r#"{"error_code":"KPS.2003","error_msg":"key pair {keypair} already exists","request_id":"{job}"}"#;
 const JOB: &str = r#"{"job_id":"{job}"}"#;
@@ -73,7 +74,12 @@ pub const SCENARIOS: &[Scenario] = &[
         host: "kms",
         target: "/v3/{project}/keypairs",
         body: "",
-        replies: &[reply(960, 200, LISTED), reply(20, 429, BUSY), reply(8, 500, BROKEN), lost(12, UNREACHABLE)],
+        replies: &[
+            reply(960, 200, LISTED),
+            reply(20, 429, BUSY),
+            reply(8, 500, BROKEN),
+            lost(12, UNREACHABLE),
+        ],
     },
     Scenario {
         group: "key-admins",
@@ -91,7 +97,12 @@ pub const SCENARIOS: &[Scenario] = &[
         host: "kms",
         target: "/v3/{project}/keypairs",
         body: r#"{"keypair":{"name":"{keypair}"}}"#,
-        replies: &[reply(930, 200, KEYPAIR), reply(60, 400, EXISTS), reply(8, 500, BROKEN), lost(2, TIMED_OUT)],
+        replies: &[
+            reply(930, 200, KEYPAIR),
+            reply(60, 400, EXISTS),
+            reply(8, 500, BROKEN),
+            lost(2, TIMED_OUT),
+        ],
     },
     Scenario {
         group: "key-admins",
@@ -110,13 +121,21 @@ pub const SCENARIOS: &[Scenario] = &[
         target: "/v2/{project}/os-keypairs/copy",
         body: r#"{"user_name":"kpsuser"}"#,
         replies: &[
-            reply(700, 200, r#"{"changed":1,"success":[{"keypair":"{keypair}","message":"imported"}],"failed":[]}"#),
+            reply(
+                700,
+                200,
+                r#"{"changed":1,"success":[{"keypair":"{keypair}","message":"imported"}],"failed":[]}"#,
+            ),
             reply(
                 200,
                 200,
                 r#"{"changed":1,"success":[{"keypair":"{keypair}","message":"imported"}],"failed":[{"keypair":"atlas-nightly-2025","message":"exist"}]}"#,
             ),
-            reply(100, 404, r#"{"error_code":"KPS.2006","error_msg":"the user kpsuser does not exist","request_id":"{job}"}"#),
+            reply(
+                100,
+                404,
+                r#"{"error_code":"KPS.2006","error_msg":"the user kpsuser does not exist","request_id":"{job}"}"#,
+            ),
         ],
     },
     Scenario {
@@ -182,7 +201,11 @@ pub const SCENARIOS: &[Scenario] = &[
         target: "/v2/images/{image}/members",
         body: r#"{"member":"7c2d9e1f0a3b4c5d8e6f7a8b9c0d1e2f"}"#,
         replies: &[
-            reply(950, 200, r#"{"status":"pending","image_id":"{image}","member_id":"7c2d9e1f0a3b4c5d8e6f7a8b9c0d1e2f","schema":"/v2/schemas/member"}"#),
+            reply(
+                950,
+                200,
+                r#"{"status":"pending","image_id":"{image}","member_id":"7c2d9e1f0a3b4c5d8e6f7a8b9c0d1e2f","schema":"/v2/schemas/member"}"#,
+            ),
             reply(50, 409, BROKEN),
         ],
     },
@@ -228,7 +251,11 @@ pub const SCENARIOS: &[Scenario] = &[
         host: "cph",
         target: "/v1/{project}/cloud-phone/servers/open-access",
         body: PHONES,
-        replies: &[reply(850, 200, PHONES_CHANGED), reply(130, 200, PHONES_PARTLY), lost(20, UNREACHABLE)],
+        replies: &[
+            reply(850, 200, PHONES_CHANGED),
+            reply(130, 200, PHONES_PARTLY),
+            lost(20, UNREACHABLE),
+        ],
     },
     Scenario {
         group: "phone-ops",
@@ -253,7 +280,11 @@ pub const SCENARIOS: &[Scenario] = &[
                 200,
                 r#"[{"id":48213,"title":"build agent","fingerPrint":"SHA256:uZ4x7Nn9hW3q0b1TtGm8rYkVd2sJfE5cLaPiXoQwRzU","keyScope":"READ","expireTime":"{expires}"}]"#,
             ),
-            reply(40, 500, r#"{"errorCode":"InternalError","errorMessage":"internal error","requestId":"{job}"}"#),
+            reply(
+                40,
+                500,
+                r#"{"errorCode":"InternalError","errorMessage":"internal error","requestId":"{job}"}"#,
+            ),
         ],
     },
     Scenario {
@@ -265,10 +296,22 @@ pub const SCENARIOS: &[Scenario] = &[
         body: SSH_KEY,
         replies: &[
             reply(930, 200, SSH_KEY_MADE),
-            reply(70, 400, r#"{"errorCode":"BadRequest","errorMessage":"the key has been added already","requestId":"{job}"}"#),
+            reply(
+                70,
+                400,
+                r#"{"errorCode":"BadRequest","errorMessage":"the key has been added already","requestId":"{job}"}"#,
+            ),
         ],
     },
-    Scenario { group: "codeup-developers", weight: 9, method: "POST", host: CODEUP, target: SSH_KEYS, body: SSH_KEY_ALL, replies: &[] },
+    Scenario {
+        group: "codeup-developers",
+        weight: 9,
+        method: "POST",
+        host: CODEUP,
+        target: SSH_KEYS,
+        body: SSH_KEY_ALL,
+        replies: &[],
+    },
     Scenario {
         group: "codeup-developers",
         weight: 3,
@@ -288,14 +331,36 @@ pub const SCENARIOS: &[Scenario] = &[
         body: "",
         replies: &[reply(990, 200, LISTED), reply(10, 429, BUSY)],
     },
-    Scenario { group: "auditors", weight: 1, method: "DELETE", host: "kms", target: "/v3/{project}/keypairs/{keypair}", body: "", replies: &[] },
+    Scenario {
+        group: "auditors",
+        weight: 1,
+        method: "DELETE",
+        host: "kms",
+        target: "/v3/{project}/keypairs/{keypair}",
+        body: "",
+        replies: &[],
+    },
     // Strangers.
-    Scenario { group: "", weight: 12, method: "GET", host: "kms", target: "/v3/{project}/keypairs", body: "", replies: &[] },
+    Scenario {
+        group: "",
+        weight: 12,
+        method: "GET",
+        host: "kms",
+        target: "/v3/{project}/keypairs",
+        body: "",
+        replies: &[],
+    },
 ];
 
 /// Groups, how many callers each has, and how much of the traffic is theirs.
-pub const GROUPS: &[(&str, usize, u32)] =
-    &[("key-admins", 14, 420), ("image-admins", 10, 230), ("phone-ops", 6, 90), ("codeup-developers", 14, 240), ("auditors", 4, 12), ("", 3, 8)];
+pub const GROUPS: &[(&str, usize, u32)] = &[
+    ("key-admins", 14, 420),
+    ("image-admins", 10, 230),
+    ("phone-ops", 6, 90),
+    ("codeup-developers", 14, 240),
+    ("auditors", 4, 12),
+    ("", 3, 8),
+];
 
 /// Regions of the Huawei hosts. A caller keeps to one.
 pub const REGIONS: &[&str] = &["cn-north-4", "cn-north-4", "cn-east-3", "ap-southeast-3"];

@@ -120,7 +120,10 @@ impl Template {
     pub fn cut(text: &[u8], marks: &[(Slot, String)]) -> Self {
         let (mut parts, mut kept, mut at) = (Vec::new(), 0, 0);
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            match marks.iter().find(|(_, mark)| !mark.is_empty() && rest.starts_with(mark.as_bytes())) {
+            match marks
+                .iter()
+                .find(|(_, mark)| !mark.is_empty() && rest.starts_with(mark.as_bytes()))
+            {
                 Some((slot, mark)) => {
                     parts.push((kept..at, *slot));
                     at += mark.len();
@@ -155,7 +158,11 @@ mod tests {
 
     #[test]
     fn what_stands_between_the_marks_stays() {
-        let marks = [(Slot::Id, "ID".to_owned()), (Slot::Port, "\"port\":1".to_owned()), (Slot::Job, String::new())];
+        let marks = [
+            (Slot::Id, "ID".to_owned()),
+            (Slot::Port, "\"port\":1".to_owned()),
+            (Slot::Job, String::new()),
+        ];
         let template = Template::cut(b"ID{\"port\":1,ID}IDx", &marks);
         let mut values = Values::default();
         values.set(Slot::Id, format_args!("a"));

@@ -13,7 +13,8 @@ fn options(records: u64, seed: u64) -> Options {
     Options { records, seed, end: Timestamp::parse(END).unwrap() }
 }
 
-/// Composes one call with real values, and fills its template with them: the same bytes, but for what is random.
+/// Composes one call with real values, and fills its template with them: the same bytes, but for
+/// what is random.
 #[test]
 fn a_filled_template_is_what_the_composer_writes() {
     let site = Site::new().unwrap();
@@ -24,14 +25,19 @@ fn a_filled_template_is_what_the_composer_writes() {
         first_of_group.entry(group).or_insert((index, member));
     }
     for (group, (index, member)) in first_of_group {
-        for (scenario, script) in SCENARIOS.iter().filter(|s| s.group == group).zip(&site.agents[index].scripts) {
+        for (scenario, script) in
+            SCENARIOS.iter().filter(|s| s.group == group).zip(&site.agents[index].scripts)
+        {
             let mut values = Values::default();
             trail.draw(&site.agents[index], &mut values);
             let id = AuditId(trail.id());
             values.set(Slot::Id, format_args!("{id}"));
             values.set(Slot::CloudTime, format_args!(":{}", 123_456));
             // The signature is what every composed call has.
-            values.set(Slot::Signature, format_args!("{}", workload::marks(&site, index).get(Slot::Signature)));
+            values.set(
+                Slot::Signature,
+                format_args!("{}", workload::marks(&site, index).get(Slot::Signature)),
+            );
             let (composed, target, shown) = site.request(scenario, index, member, &values).unwrap();
             check(&mut trail, &composed, &script.request, &mut values);
             for (reply, (_, half)) in scenario.replies.iter().zip(&script.answers) {
@@ -51,7 +57,10 @@ fn check(trail: &mut Trail, composed: &keyward_record::Record, half: &Half, valu
     trail.batch = Batch::default();
     trail.write(composed.id, composed.kind, composed.time.0, half, values);
     let entry = trail.batch.entries.pop().unwrap();
-    let (mut written, mut wanted): (Value, Value) = (serde_json::from_slice(&entry.leaf).unwrap(), serde_json::from_slice(&composed.leaf).unwrap());
+    let (mut written, mut wanted): (Value, Value) = (
+        serde_json::from_slice(&entry.leaf).unwrap(),
+        serde_json::from_slice(&composed.leaf).unwrap(),
+    );
     assert_eq!(canonical(&written), entry.leaf, "canonical");
     match (trail.batch.contents.pop(), &composed.content) {
         (Some((_, content)), Some(wanted)) => {
@@ -81,16 +90,32 @@ fn the_same_seed_gives_the_same_trail_and_it_answers() {
         let store = SledStore::open(dir.path()).unwrap().0;
         let generated = generate(&store, &site, options(8000, seed), |_| ()).unwrap();
         let frames: Result<Vec<_>, _> = store.oldest_first(0).collect();
-        let entries: Vec<_> = frames.unwrap().into_iter().flat_map(|frame| (frame.first_seq..).zip(frame.entries)).collect();
+        let entries: Vec<_> = frames
+            .unwrap()
+            .into_iter()
+            .flat_map(|frame| (frame.first_seq..).zip(frame.entries))
+            .collect();
         (dir, generated, entries)
     };
     let (dir, generated, first) = make(1);
     let (_, _, again) = make(1);
     let (_, _, other) = make(2);
     assert_eq!((generated.records, first.len()), (8000, 8000));
-    let leaves = |entries: &[(u64, Entry)]| entries.iter().filter(|(_, e)| e.kind != Kind::Event).map(|(_, e)| e.leaf.clone()).collect::<Vec<_>>();
-    let events = |entries: &[(u64, Entry)]| entries.iter().filter(|(_, e)| e.kind == Kind::Event).map(|(n, _)| *n).collect::<Vec<_>>();
-    assert!(leaves(&first) == leaves(&again) && events(&first) == events(&again) && leaves(&first) != leaves(&other));
+    let leaves = |entries: &[(u64, Entry)]| {
+        entries
+            .iter()
+            .filter(|(_, e)| e.kind != Kind::Event)
+            .map(|(_, e)| e.leaf.clone())
+            .collect::<Vec<_>>()
+    };
+    let events = |entries: &[(u64, Entry)]| {
+        entries.iter().filter(|(_, e)| e.kind == Kind::Event).map(|(n, _)| *n).collect::<Vec<_>>()
+    };
+    assert!(
+        leaves(&first) == leaves(&again)
+            && events(&first) == events(&again)
+            && leaves(&first) != leaves(&other)
+    );
     // As the writer does it: the latest time that any record had by then.
     let mut latest = 0;
     for (seq, entry) in &first {
@@ -102,12 +127,17 @@ fn the_same_seed_gives_the_same_trail_and_it_answers() {
     assert!((80 * DAY..91 * DAY).contains(&(end - begin)), "{} days", (end - begin) / DAY);
 
     let reader = Reader::open(dir.path()).unwrap();
-    let count = |pairs: &[(&str, &str)]| reader.count(&Filter::parse(pairs.to_vec()).unwrap(), Some("caller")).unwrap();
+    let count = |pairs: &[(&str, &str)]| {
+        reader.count(&Filter::parse(pairs.to_vec()).unwrap(), Some("caller")).unwrap()
+    };
     let all = count(&[]);
     assert!(all.groups.len() > 40, "{} callers", all.groups.len());
     assert_eq!(count(&[("outcome", "open")]).total, 0);
     let denied = count(&[("decision", "deny")]).total as f64 / all.total as f64;
     assert!((0.01..0.1).contains(&denied), "{denied} denied");
     assert!(count(&[("status", "4xx"), ("decision", "allow")]).total > 50);
-    assert!(count(&[("outcome", "partly-failed")]).total > 0 && count(&[("outcome", "not-sent")]).total > 0);
+    assert!(
+        count(&[("outcome", "partly-failed")]).total > 0
+            && count(&[("outcome", "not-sent")]).total > 0
+    );
 }

@@ -1,5 +1,5 @@
-//! Scenarios judged by the real catalogue and policies, and composed by the real composer, for every caller that
-//! makes them.
+//! Scenarios judged by the real catalogue and policies, and composed by the real composer, for
+//! every caller that makes them.
 
 use super::scenario::{GROUPS, REGIONS, Reply, SCENARIOS, Scenario, UNREACHABLE};
 use super::template::{Slot, Template, Values};
@@ -83,7 +83,8 @@ pub struct Agent {
     pub scripts: Vec<Script>,
 }
 
-/// What stands in a record when it is composed for cutting: a value for every slot that no real one has.
+/// What stands in a record when it is composed for cutting: a value for every slot that no real one
+/// has.
 pub(super) fn marks(site: &Site, index: usize) -> Values {
     let mut marks = Values::default();
     let [a, b, c] = network(index);
@@ -130,17 +131,29 @@ impl Site {
         let catalog = builtin::catalog().map_err(WorkloadError::Catalog)?;
         let directory = Directory::parse("callers.toml", &callers(&key))?;
         let policies = builtin::policies(&catalog, &directory).map_err(WorkloadError::Policies)?;
-        let composer = Composer { redactor: Redactor::new(key.clone())?, body_bytes_max: 65_536, catalog: catalog.digest.clone() };
+        let composer = Composer {
+            redactor: Redactor::new(key.clone())?,
+            body_bytes_max: 65_536,
+            catalog: catalog.digest.clone(),
+        };
         let mut site = Self { catalog, policies, directory, composer, key, agents: Vec::new() };
         for (index, (group, member, weight)) in members().enumerate() {
-            let scripts = SCENARIOS.iter().filter(|scenario| scenario.group == group).map(|scenario| site.script(scenario, index, member));
+            let scripts = SCENARIOS
+                .iter()
+                .filter(|scenario| scenario.group == group)
+                .map(|scenario| site.script(scenario, index, member));
             let scripts = scripts.collect::<Result<_, _>>()?;
             site.agents.push(Agent { weight, network: network(index), scripts });
         }
         Ok(site)
     }
 
-    fn script(&self, scenario: &Scenario, index: usize, member: usize) -> Result<Script, WorkloadError> {
+    fn script(
+        &self,
+        scenario: &Scenario,
+        index: usize,
+        member: usize,
+    ) -> Result<Script, WorkloadError> {
         let mut marks = marks(self, index);
         let (request, target, shown) = self.request(scenario, index, member, &marks)?;
         let mut answers = Vec::new();
@@ -149,35 +162,73 @@ impl Site {
             answers.push((reply.weight, half(&answer, &mut marks, true)));
         }
         if answers.is_empty() == (request.kind == Kind::Forwarded) {
-            return Err(wrong(scenario, format!("it is {:?}: {}", request.kind, String::from_utf8_lossy(&request.leaf))));
+            return Err(wrong(
+                scenario,
+                format!("it is {:?}: {}", request.kind, String::from_utf8_lossy(&request.leaf)),
+            ));
         }
-        Ok(Script { weight: scenario.weight, kind: request.kind, request: half(&request, &mut marks, false), answers })
+        Ok(Script {
+            weight: scenario.weight,
+            kind: request.kind,
+            request: half(&request, &mut marks, false),
+            answers,
+        })
     }
 
     /// The record of a call with these values.
-    pub(super) fn request(&self, scenario: &Scenario, index: usize, member: usize, values: &Values) -> Result<(Record, Target, Shown), WorkloadError> {
-        let head = self.head(scenario, index, member, values).map_err(|why| wrong(scenario, why))?;
-        let target = self.catalog.classify(None, &head.host_name(), &head.method, head.path());
+    pub(super) fn request(
+        &self,
+        scenario: &Scenario,
+        index: usize,
+        member: usize,
+        values: &Values,
+    ) -> Result<(Record, Target, Shown), WorkloadError> {
+        let head =
+            self.head(scenario, index, member, values).map_err(|why| wrong(scenario, why))?;
+        let target = self.catalog.target(&head);
         let caller = self.directory.identify(&head, &self.key, &self.catalog, &target);
-        let (inspected, facts) = inspect::inspect(&target, &head, fill(scenario.body, values).into());
-        let now = Timestamp::parse(values.get(Slot::Judged)).ok_or_else(|| wrong(scenario, "no time".to_owned()))?;
+        let (inspected, facts) =
+            inspect::inspect(&target, &head, fill(scenario.body, values).into());
+        let now = Timestamp::parse(values.get(Slot::Judged))
+            .ok_or_else(|| wrong(scenario, "no time".to_owned()))?;
         let question = Question { target, caller, facts, source: head.client.ip(), now };
         let decision = self.policies.decide(&question);
         let micros = |slot| values.get(slot).trim_start_matches(':').parse().unwrap_or(0);
-        let timings = Timings::from([("head", micros(Slot::HeadTime)), ("body", micros(Slot::BodyTime)), ("decide", micros(Slot::DecideTime))]);
-        let (record, shown) = self.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &timings);
+        let timings = Timings::from([
+            ("head", micros(Slot::HeadTime)),
+            ("body", micros(Slot::BodyTime)),
+            ("decide", micros(Slot::DecideTime)),
+        ]);
+        let (record, shown) = self.composer.request(
+            Judged { head: &head, inspected: &inspected, question: &question, decision: &decision },
+            &timings,
+        );
         Ok((record, question.target, shown))
     }
 
-    fn head(&self, scenario: &Scenario, index: usize, member: usize, values: &Values) -> Result<RequestHead, String> {
+    fn head(
+        &self,
+        scenario: &Scenario,
+        index: usize,
+        member: usize,
+        values: &Values,
+    ) -> Result<RequestHead, String> {
         let host = host(scenario, index);
-        let port: u16 = values.get(Slot::Port).trim_start_matches("\"port\":").parse().map_err(|_| "no port")?;
+        let port: u16 = values
+            .get(Slot::Port)
+            .trim_start_matches("\"port\":")
+            .parse()
+            .map_err(|_| "no port")?;
         let address = values.get(Slot::Address).parse().map_err(|_| "no address")?;
         let huawei = !scenario.host.contains('.');
         let (scheme, credential) = credential(scenario.group, member, huawei);
         let mut headers = vec![
             ("host", host.clone()),
-            ("user-agent", if huawei { "huaweicloud-usdk-python/3.0" } else { "yunxiao-openapi/1.4" }.to_owned()),
+            (
+                "user-agent",
+                if huawei { "huaweicloud-usdk-python/3.0" } else { "yunxiao-openapi/1.4" }
+                    .to_owned(),
+            ),
             ("accept", "*/*".to_owned()),
         ];
         if !scenario.body.is_empty() {
@@ -185,14 +236,22 @@ impl Site {
             headers.push(("content-length", fill(scenario.body, values).len().to_string()));
         }
         if scheme == "authorization" {
-            let authorization = format!("SDK-HMAC-SHA256 Access={credential}, SignedHeaders=content-type;host;x-sdk-date, Signature={SIGNATURE}");
-            headers.extend([("x-sdk-date", values.get(Slot::SdkDate).to_owned()), (scheme, authorization)]);
+            let authorization = format!(
+                "SDK-HMAC-SHA256 Access={credential}, SignedHeaders=content-type;host;x-sdk-date, Signature={SIGNATURE}"
+            );
+            headers.extend([
+                ("x-sdk-date", values.get(Slot::SdkDate).to_owned()),
+                (scheme, authorization),
+            ]);
         } else {
             headers.push((scheme, credential));
         }
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(HeaderName::from_static(name), HeaderValue::try_from(value).map_err(|e| e.to_string())?);
+            map.insert(
+                HeaderName::from_static(name),
+                HeaderValue::try_from(value).map_err(|e| e.to_string())?,
+            );
         }
         let method = scenario.method.parse().map_err(|_| "no method")?;
         Ok(RequestHead {
@@ -204,7 +263,14 @@ impl Site {
     }
 
     /// The record of an answer with these values.
-    pub(super) fn answer(&self, scenario: &Scenario, reply: &Reply, target: &Target, shown: &mut Shown, values: &Values) -> Record {
+    pub(super) fn answer(
+        &self,
+        scenario: &Scenario,
+        reply: &Reply,
+        target: &Target,
+        shown: &mut Shown,
+        values: &Values,
+    ) -> Record {
         let body = Bytes::from(fill(reply.body, values));
         let mut headers = HeaderMap::new();
         if let (Some(_), Ok(job)) = (reply.status, HeaderValue::try_from(values.get(Slot::Job))) {
@@ -219,16 +285,21 @@ impl Site {
             body,
             whole: reply.status.is_some(),
             sent: reply.fault != UNREACHABLE,
-            upstream: if scenario.host.contains('.') { "10.31.4.7:443" } else { "10.31.2.5:443" }.to_owned(),
+            upstream: if scenario.host.contains('.') { "10.31.4.7:443" } else { "10.31.2.5:443" }
+                .to_owned(),
             fault: reply.fault.to_owned(),
-            timings: Timings::from([("upstream", values.get(Slot::CloudTime).trim_start_matches(':').parse().unwrap_or(0))]),
+            timings: Timings::from([(
+                "upstream",
+                values.get(Slot::CloudTime).trim_start_matches(':').parse().unwrap_or(0),
+            )]),
         };
         let id = AuditId::parse(values.get(Slot::Id)).unwrap_or_default();
         self.composer.answer(id, target, shown, answer).0
     }
 }
 
-/// Cuts a record that was composed with marks. What the composer itself made of them becomes a mark too.
+/// Cuts a record that was composed with marks. What the composer itself made of them becomes a mark
+/// too.
 fn half(record: &Record, marks: &mut Values, answer: bool) -> Half {
     let json: Value = serde_json::from_slice(&record.leaf).unwrap_or_default();
     let Answered { time, body, .. } = Answered::of(&json);
@@ -238,7 +309,8 @@ fn half(record: &Record, marks: &mut Values, answer: bool) -> Half {
     marks.set(Slot::Answered, format_args!("{}", time.filter(|_| answer).unwrap_or_default()));
     let all = marks.all();
     let keyed = digest.starts_with("hmac");
-    let content = record.content.as_ref().map(|content| (Template::cut(&content.bytes, &all), keyed));
+    let content =
+        record.content.as_ref().map(|content| (Template::cut(&content.bytes, &all), keyed));
     Half { leaf: Template::cut(&record.leaf, &all), content }
 }
 
@@ -257,14 +329,23 @@ pub(super) fn fill(text: &str, values: &Values) -> String {
 }
 
 const SIGNATURE: &str = "5ac0ffee0000000000000000000000000000000000000000000000000000a0c6";
-const TEAMS: [&str; 14] = ["atlas", "basil", "delta", "ember", "fjord", "gamma", "haven", "indus", "karst", "lotus", "maple", "nexus", "orbit", "prism"];
+const TEAMS: [&str; 14] = [
+    "atlas", "basil", "delta", "ember", "fjord", "gamma", "haven", "indus", "karst", "lotus",
+    "maple", "nexus", "orbit", "prism",
+];
 
 /// Every caller: its group, its number within it, and its share of the traffic.
 pub(super) fn members() -> impl Iterator<Item = (&'static str, usize, u32)> {
     GROUPS.iter().flat_map(|(group, count, weight)| {
         // The first of a group are the busiest.
         let all: u32 = (1..=*count).map(|n| 1000 / u32::try_from(n).unwrap_or(u32::MAX)).sum();
-        (0..*count).map(move |member| (*group, member, weight * 1000 * (1000 / u32::try_from(member + 1).unwrap_or(u32::MAX)) / all.max(1)))
+        (0..*count).map(move |member| {
+            (
+                *group,
+                member,
+                weight * 1000 * (1000 / u32::try_from(member + 1).unwrap_or(u32::MAX)) / all.max(1),
+            )
+        })
     })
 }
 
@@ -300,14 +381,22 @@ fn host(scenario: &Scenario, index: usize) -> String {
     if scenario.host.contains('.') {
         return scenario.host.to_owned();
     }
-    format!("{}.{}.myhuaweicloud.com", scenario.host, REGIONS.get(index % REGIONS.len()).copied().unwrap_or("cn-north-4"))
+    format!(
+        "{}.{}.myhuaweicloud.com",
+        scenario.host,
+        REGIONS.get(index % REGIONS.len()).copied().unwrap_or("cn-north-4")
+    )
 }
 
 fn callers(key: &DigestKey) -> String {
     let mut text = format!("groups = {:?}\n", builtin::GROUPS);
     for (group, member, _) in members().filter(|(group, ..)| !group.is_empty()) {
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n[callers.{}]\nkind = \"robot\"\ngroups = [{group:?}]\n", name(group, member));
+        let _ = write!(
+            text,
+            "\n[callers.{}]\nkind = \"robot\"\ngroups = [{group:?}]\n",
+            name(group, member)
+        );
         let _ = match credential(group, member, group != "codeup-developers") {
             ("authorization", id) => writeln!(text, "access_keys = [{id:?}]"),
             (_, token) => writeln!(text, "tokens = [{:?}]", key.digest(token.as_bytes())),

@@ -1,5 +1,6 @@
-//! The chunks of a body, line by line. pingora's reader passes over what stands behind a chunk's size, and over trailers,
-//! without a look, and takes a size that is not there for zero: where such a body ends is a matter of the reader.
+//! The chunks of a body, line by line. pingora's reader passes over what stands behind a chunk's
+//! size, and over trailers, without a look, and takes a size that is not there for zero: where such
+//! a body ends is a matter of the reader.
 
 /// Longest line of a size or a trailer, in bytes with its end.
 const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -67,7 +68,8 @@ impl Chunks {
     }
 
     fn data<'b>(&mut self, left: u64, bytes: &'b [u8]) -> &'b [u8] {
-        let (data, rest) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
+        let (data, rest) =
+            bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
         let left = left.saturating_sub(data.len() as u64);
         self.place = if left == 0 { ChunkState::DataEnd } else { ChunkState::Data(left) };
         rest
@@ -81,7 +83,10 @@ impl Chunks {
             self.place = ChunkState::Lost;
         } else if end.is_some() {
             let line = std::mem::take(&mut self.line);
-            self.place = line.strip_suffix(b"\r\n").and_then(|line| self.behind(line)).unwrap_or(ChunkState::Lost);
+            self.place = line
+                .strip_suffix(b"\r\n")
+                .and_then(|line| self.behind(line))
+                .unwrap_or(ChunkState::Lost);
         }
         rest
     }
@@ -89,7 +94,8 @@ impl Chunks {
     /// What comes behind a line. `None` when it is none that all readers take alike.
     fn behind(&self, line: &[u8]) -> Option<ChunkState> {
         match self.place {
-            ChunkState::Size => size(line).map(|size| if size == 0 { ChunkState::Trailer } else { ChunkState::Data(size) }),
+            ChunkState::Size => size(line)
+                .map(|size| if size == 0 { ChunkState::Trailer } else { ChunkState::Data(size) }),
             ChunkState::DataEnd => line.is_empty().then_some(ChunkState::Size),
             _ if line.is_empty() => Some(ChunkState::Behind),
             _ => is_field(line).then_some(ChunkState::Trailer),
@@ -97,12 +103,17 @@ impl Chunks {
     }
 }
 
-/// The size in a line of hexadecimal digits, perhaps with extensions in visible ASCII and without blanks, whose quotes are closed.
+/// The size in a line of hexadecimal digits, perhaps with extensions in visible ASCII and without
+/// blanks, whose quotes are closed.
 fn size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().position(|b| *b == b';').unwrap_or(line.len());
     let (digits, extension) = line.split_at(digits);
-    let plain = extension.iter().all(u8::is_ascii_graphic) && extension.iter().filter(|b| **b == b'"').count() % 2 == 0;
-    let sound = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit) && plain && extension != b";";
+    let plain = extension.iter().all(u8::is_ascii_graphic)
+        && extension.iter().filter(|b| **b == b'"').count() % 2 == 0;
+    let sound = (1..=16).contains(&digits.len())
+        && digits.iter().all(u8::is_ascii_hexdigit)
+        && plain
+        && extension != b";";
     sound.then(|| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())?
 }
 
@@ -142,7 +153,14 @@ mod tests {
         ] {
             assert_eq!(ends(body), Ends::Plainly, "{}", body.escape_ascii());
         }
-        for body in [&b""[..], b"5", b"5\r\nhel", b"5\r\nhello\r", b"5\r\nhello\r\n0\r\n", b"5\r\nhello\r\n0\r\nX-A: 1\r\n"] {
+        for body in [
+            &b""[..],
+            b"5",
+            b"5\r\nhel",
+            b"5\r\nhello\r",
+            b"5\r\nhello\r\n0\r\n",
+            b"5\r\nhello\r\n0\r\nX-A: 1\r\n",
+        ] {
             assert_eq!(ends(body), Ends::NotYet, "{}", body.escape_ascii());
         }
     }

@@ -1,5 +1,5 @@
-//! One connection, as the listener knows it: where it comes from, what TLS showed, and whether it is in a call.
-//! pingora carries it to the hooks in the connection's digest.
+//! One connection, as the listener knows it: where it comes from, what TLS showed, and whether it
+//! is in a call. pingora carries it to the hooks in the connection's digest.
 
 use super::chunks::{Chunks, Ends};
 use super::registry::ConnectionSlot;
@@ -11,7 +11,8 @@ use pingora::protocols::Digest;
 use pingora::protocols::raw_connect::ProxyDigest;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of an unfinished head that are kept to say what is wrong with it. pingora reads no more of one in one go.
+/// Bytes of an unfinished head that are kept to say what is wrong with it. pingora reads no more of
+/// one in one go.
 const KEPT_BYTES_MAX: usize = super::watch::HEAD_BYTES_READ_MAX;
 
 /// A connection that a client has opened.
@@ -62,8 +63,8 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A whole head has been read: a call begins, and ends with the guard. `None` when the connection has just given
-    /// its place to another and is about to be closed.
+    /// A whole head has been read: a call begins, and ends with the guard. `None` when the
+    /// connection has just given its place to another and is about to be closed.
     pub fn call(self: &Arc<Self>) -> Option<Call> {
         let mut state = self.lock();
         if !self.keep(&mut state) {
@@ -72,7 +73,8 @@ impl Connection {
         state.calls += 1;
         state.begun += 1;
         let mut head = std::mem::take(&mut state.head);
-        let end = head.windows(4).position(|four| four == b"\r\n\r\n").map_or(head.len(), |at| at + 4);
+        let end =
+            head.windows(4).position(|four| four == b"\r\n\r\n").map_or(head.len(), |at| at + 4);
         let behind = head.split_off(end).freeze();
         Some(Call { connection: Arc::clone(self), keeps: true, head: head.freeze(), behind })
     }
@@ -140,7 +142,8 @@ impl Connection {
 
     /// For pingora's digest, in which the hooks find it again with [`Connection::of`].
     pub fn digest(self: &Arc<Self>) -> Option<Arc<ProxyDigest>> {
-        // The place is meant for the answer of a proxy on the way to an upstream; here it carries the connection alone.
+        // The place is meant for the answer of a proxy on the way to an upstream; here it carries
+        // the connection alone.
         let nothing = ResponseHeader::build(200, Some(0)).ok()?;
         Some(Arc::new(ProxyDigest::new(Box::new(nothing), Some(Box::new(Arc::clone(self))))))
     }

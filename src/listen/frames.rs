@@ -1,5 +1,5 @@
-//! What HTTP/2 refuses. The h2 library and pingora reset a malformed stream, or end a connection, without telling any
-//! hook; the frames that they write tell it.
+//! What HTTP/2 refuses. The h2 library and pingora reset a malformed stream, or end a connection,
+//! without telling any hook; the frames that they write tell it.
 
 use super::connection::Connection;
 use super::rejected::Class;
@@ -24,7 +24,8 @@ impl Http2ErrorSniffer {
     pub fn see(&mut self, mut bytes: &[u8], connection: &Connection) {
         while !bytes.is_empty() {
             if self.frame.len() < FRAME_HEAD_BYTES {
-                let (head, rest) = bytes.split_at(bytes.len().min(FRAME_HEAD_BYTES - self.frame.len()));
+                let (head, rest) =
+                    bytes.split_at(bytes.len().min(FRAME_HEAD_BYTES - self.frame.len()));
                 self.frame.extend_from_slice(head);
                 bytes = rest;
                 if let [a, b, c, _, _, _, _, _, _] = self.frame[..] {
@@ -72,7 +73,9 @@ mod tests {
 
     #[test]
     fn only_complaints_count() {
-        let frame = |kind: u8, payload: &[u8]| [&[0, 0, payload.len() as u8, kind, 0, 0, 0, 0, 1][..], payload].concat();
+        let frame = |kind: u8, payload: &[u8]| {
+            [&[0, 0, payload.len() as u8, kind, 0, 0, 0, 0, 1][..], payload].concat()
+        };
         for (bytes, class) in [
             (frame(RST_STREAM, &1_u32.to_be_bytes()), Some(Class::Http2Stream)),
             (frame(RST_STREAM, &8_u32.to_be_bytes()), None),

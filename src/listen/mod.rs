@@ -1,5 +1,6 @@
-//! The listeners: where connections come in, and what each must be before pingora gets it. Bounds of their number and
-//! time, TLS, the source's address; and what pingora's parser refuses is recorded and answered here.
+//! The listeners: where connections come in, and what each must be before pingora gets it. Bounds
+//! of their number and time, TLS, the source's address; and what pingora's parser refuses is
+//! recorded and answered here.
 
 pub mod chunks;
 pub mod connection;
@@ -73,15 +74,32 @@ struct Acceptor<A> {
 }
 
 impl<A> Listener<A> {
-    /// A listener on a bound, non-blocking socket that gives its connections to `app`. It says so once it takes some.
-    pub fn new(socket: std::net::TcpListener, app: A, shared: Shared, tls: Option<Arc<Tls>>, proxies: Peers, started: Sender<()>) -> Self {
-        Self { socket: Mutex::new(Some(socket)), started, door: Arc::new(Acceptor { app: Arc::new(app), shared, tls, proxies }) }
+    /// A listener on a bound, non-blocking socket that gives its connections to `app`. It says so
+    /// once it takes some.
+    pub fn new(
+        socket: std::net::TcpListener,
+        app: A,
+        shared: Shared,
+        tls: Option<Arc<Tls>>,
+        proxies: Peers,
+        started: Sender<()>,
+    ) -> Self {
+        Self {
+            socket: Mutex::new(Some(socket)),
+            started,
+            door: Arc::new(Acceptor { app: Arc::new(app), shared, tls, proxies }),
+        }
     }
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
-    async fn start_service(&mut self, _fds: Option<ListenFds>, mut shutdown: ShutdownWatch, _listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) else {
             tracing::error!("a listener cannot be used");
@@ -90,8 +108,12 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
         self.started.send(()).ok();
         loop {
             let accept = async {
-                // Those that make room go in their own time; who comes meanwhile waits in the system's queue.
-                let room = Arc::clone(&self.door.shared.open).acquire_owned().await.map_err(io::Error::other)?;
+                // Those that make room go in their own time; who comes meanwhile waits in the
+                // system's queue.
+                let room = Arc::clone(&self.door.shared.open)
+                    .acquire_owned()
+                    .await
+                    .map_err(io::Error::other)?;
                 listener.accept().await.map(|(tcp, address)| (room, tcp, address))
             };
             let accepted = tokio::select! {
@@ -107,7 +129,8 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Listener<A> {
                 Ok((room, tcp, address)) => {
                     // Places are taken in the order in which connections came.
                     let place = self.door.place(address);
-                    let served = Arc::clone(&self.door).serve(tcp, address, place, shutdown.clone());
+                    let served =
+                        Arc::clone(&self.door).serve(tcp, address, place, shutdown.clone());
                     tokio::spawn(async move {
                         served.await;
                         drop(room);
@@ -147,7 +170,13 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
     }
 
     /// A connection's whole life.
-    async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, place: Option<Result<ConnectionSlot, Full>>, shutdown: ShutdownWatch) {
+    async fn serve(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        place: Option<Result<ConnectionSlot, Full>>,
+        shutdown: ShutdownWatch,
+    ) {
         let address = source::plain(address);
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.shared.head_time, self.open(tcp, address, place)) => opened,
@@ -159,8 +188,10 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
             Err(_) => return self.turn_away(Class::Silent, address),
         };
         let leave = opened.place.leave();
-        let connection = Connection::new(opened.peer, opened.place, Arc::clone(&self.shared.turned_away));
-        let (watched, mut back) = Watched::new(opened.wire, Arc::clone(&connection), self.shared.head_time);
+        let connection =
+            Connection::new(opened.peer, opened.place, Arc::clone(&self.shared.turned_away));
+        let (watched, mut back) =
+            Watched::new(opened.wire, Arc::clone(&connection), self.shared.head_time);
         let calls = async {
             let mut next: Option<Stream> = Some(Box::new(watched));
             while let Some(stream) = next {
@@ -176,8 +207,14 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         }
     }
 
-    /// Everything before the first request: the source, a place, TLS. `None` when it came to nothing, which is counted.
-    async fn open(&self, mut tcp: TcpStream, address: SocketAddr, place: Option<Result<ConnectionSlot, Full>>) -> Option<Opened> {
+    /// Everything before the first request: the source, a place, TLS. `None` when it came to
+    /// nothing, which is counted.
+    async fn open(
+        &self,
+        mut tcp: TcpStream,
+        address: SocketAddr,
+        place: Option<Result<ConnectionSlot, Full>>,
+    ) -> Option<Opened> {
         tcp.set_nodelay(true).ok();
         let mut peer = Peer { address, via: None, tls: None };
         if place.is_none() {
@@ -211,7 +248,8 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
     /// TLS, if the listener has it, and no mistaking one for the other.
     ///
     /// # Errors
-    /// The class of what came instead; `None` when the client left without a byte, as health checks do.
+    /// The class of what came instead; `None` when the client left without a byte, as health checks
+    /// do.
     async fn secure(&self, mut tcp: TcpStream) -> Result<(Wire, Option<PeerTls>), Option<Class>> {
         let mut first = [0];
         if !matches!(tcp.peek(&mut first).await, Ok(1)) {
@@ -222,7 +260,12 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
             None if first == TLS_HELLO => Err(Some(Class::TlsOnPlain)),
             None => Ok((Wire::Plain(BufWriter::new(tcp)), None)),
             Some(_) if first.is_ascii_uppercase() => {
-                let answer = unparsed::answer(400, "plain-on-tls", "this port speaks TLS: call it by https://", None);
+                let answer = unparsed::answer(
+                    400,
+                    "plain-on-tls",
+                    "this port speaks TLS: call it by https://",
+                    None,
+                );
                 tcp.write_all(&answer).await.ok();
                 Err(Some(Class::PlainOnTls))
             }
@@ -232,7 +275,8 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
                     Ok(stream) => stream,
                     Err((error, mut tcp)) => {
                         tracing::debug!(%error, "a TLS handshake failed");
-                        // The alert, which says to the client what it did wrong, still stands in the buffer.
+                        // The alert, which says to the client what it did wrong, still stands in
+                        // the buffer.
                         tcp.shutdown().await.ok();
                         return Err(Some(Class::Handshake));
                     }
@@ -246,8 +290,14 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
     /// There is no place: said where that can be said at once, and counted.
     async fn refuse_full(&self, mut tcp: TcpStream, full: Full, peer: &Peer) -> Option<Opened> {
         let (class, message) = match full {
-            Full::All => (Class::ConnectionsFull, "the gateway has as many calls under way as it may have; try again later"),
-            Full::Source => (Class::SourceFull, "this address has as many calls under way as one may have; try again later"),
+            Full::All => (
+                Class::ConnectionsFull,
+                "the gateway has as many calls under way as it may have; try again later",
+            ),
+            Full::Source => (
+                Class::SourceFull,
+                "this address has as many calls under way as one may have; try again later",
+            ),
         };
         if self.tls.is_none() {
             // Fits into the socket's buffer, so it does not wait for anybody.
@@ -268,10 +318,17 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         let raw = connection.take_head();
         match unparsed::fault(ending, &raw) {
             Ok(fault) => {
-                let refusal = self.shared.gate.turn_away(unparsed::head(connection, raw, fault)).await;
+                let refusal =
+                    self.shared.gate.turn_away(unparsed::head(connection, raw, fault)).await;
                 let id = refusal.id.to_string();
-                let answer = unparsed::answer(refusal.reason.status(), refusal.reason.code(), &refusal.message, Some(&id));
-                let written = tokio::time::timeout(self.shared.head_time, wire.write(&answer)).await;
+                let answer = unparsed::answer(
+                    refusal.reason.status(),
+                    refusal.reason.code(),
+                    &refusal.message,
+                    Some(&id),
+                );
+                let written =
+                    tokio::time::timeout(self.shared.head_time, wire.write(&answer)).await;
                 wire.shutdown().await;
                 if matches!(written, Ok(Ok(()))) {
                     wire.linger(unparsed::LINGER).await;

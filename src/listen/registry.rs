@@ -1,5 +1,6 @@
-//! How many connections there may be, in all and from one source, and which of them makes room when there are too
-//! many: the one that has waited longest without a call. So a flood of idle connections cannot shut honest callers out.
+//! How many connections there may be, in all and from one source, and which of them makes room when
+//! there are too many: the one that has waited longest without a call. So a flood of idle
+//! connections cannot shut honest callers out.
 
 use crate::metrics::Gauge;
 use keyward_decision::request::source_of;
@@ -76,15 +77,26 @@ impl Registry {
         open.waiting.insert(ticket, (source, Arc::clone(&leave)));
         self.gauge.set(i64::try_from(open.count).unwrap_or(i64::MAX));
         drop(open);
-        Ok(ConnectionSlot { registry: Arc::clone(self), source, leave, held: Mutex::new(Held::Waiting(ticket)) })
+        Ok(ConnectionSlot {
+            registry: Arc::clone(self),
+            source,
+            leave,
+            held: Mutex::new(Held::Waiting(ticket)),
+        })
     }
 }
 
 impl Open {
     /// Asks the one that has waited longest to leave. Its place counts as free at once.
     fn make_room(&mut self, of: Option<IpAddr>) -> bool {
-        let longest = self.waiting.iter().find(|(_, (source, _))| of.is_none_or(|of| of == *source)).map(|(ticket, _)| *ticket);
-        let Some((source, leave)) = longest.and_then(|ticket| self.waiting.remove(&ticket)) else { return false };
+        let longest = self
+            .waiting
+            .iter()
+            .find(|(_, (source, _))| of.is_none_or(|of| of == *source))
+            .map(|(ticket, _)| *ticket);
+        let Some((source, leave)) = longest.and_then(|ticket| self.waiting.remove(&ticket)) else {
+            return false;
+        };
         leave.notify_one();
         self.leave(source);
         true

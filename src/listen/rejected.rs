@@ -1,5 +1,6 @@
-//! Connections that came to nothing: counted at once, and put on record together, in one event with exact numbers by class
-//! and source: the first within a second, what follows once a minute. So a flood of them fills no disk.
+//! Connections that came to nothing: counted at once, and put on record together, in one event with
+//! exact numbers by class and source: the first within a second, what follows once a minute. So a
+//! flood of them fills no disk.
 
 use crate::metrics::Metrics;
 use keyward_record::{Event, event};
@@ -119,7 +120,11 @@ impl TurnedAway {
 
     /// Puts what was counted on record, when it is time.
     pub fn record_in_time(&self, journal: &Journal) {
-        let rests = self.recorded.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < REST);
+        let rests = self
+            .recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() < REST);
         if !rests {
             self.record(journal);
         }
@@ -127,7 +132,8 @@ impl TurnedAway {
 
     /// Puts what was counted on record.
     pub fn record(&self, journal: &Journal) {
-        let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        let counts =
+            std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         if !counts.is_empty() {
             *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             journal.append_detached(Event::TurnedAway { connections: report(&counts) }.record());
@@ -138,7 +144,8 @@ impl TurnedAway {
 fn report(counts: &BTreeMap<Class, Counts>) -> BTreeMap<String, event::TurnedAway> {
     let classes = counts.iter().map(|(class, counts)| {
         let named: u64 = counts.by_source.values().sum();
-        let mut by_source: BTreeMap<_, _> = counts.by_source.iter().map(|(source, count)| (source.to_string(), *count)).collect();
+        let mut by_source: BTreeMap<_, _> =
+            counts.by_source.iter().map(|(source, count)| (source.to_string(), *count)).collect();
         if named < counts.total {
             by_source.insert("others".to_owned(), counts.total - named);
         }

@@ -1,4 +1,5 @@
-//! TLS towards clients: certificates by server name, client certificates, and their reload without a restart.
+//! TLS towards clients: certificates by server name, client certificates, and their reload without
+//! a restart.
 
 use arc_swap::ArcSwap;
 use keyward_core::secret::{self, Stamp};
@@ -125,7 +126,10 @@ impl Settings {
             Clients::NotAsked => None,
             Clients::Optional(ca) | Clients::Required(ca) => Some(ca.as_path()),
         };
-        self.certificates.iter().flat_map(|pair| [pair.chain.as_path(), pair.key.as_path()]).chain(ca)
+        self.certificates
+            .iter()
+            .flat_map(|pair| [pair.chain.as_path(), pair.key.as_path()])
+            .chain(ca)
     }
 
     fn stamp(&self) -> Stamp {
@@ -134,8 +138,13 @@ impl Settings {
 
     fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let keys = self.certificates.iter().map(|pair| pair.load(&provider)).collect::<Result<Vec<_>, _>>()?;
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let keys = self
+            .certificates
+            .iter()
+            .map(|pair| pair.load(&provider))
+            .collect::<Result<Vec<_>, _>>()?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions();
         let builder = builder.map_err(|e| fail(Path::new("TLS"), e.to_string()))?;
         let builder = match &self.clients {
             Clients::NotAsked => builder.with_no_client_auth(),
@@ -146,7 +155,9 @@ impl Settings {
                     .map_err(|e| fail(ca, e.to_string()))?,
             ),
             Clients::Required(ca) => builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider).build().map_err(|e| fail(ca, e.to_string()))?,
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider)
+                    .build()
+                    .map_err(|e| fail(ca, e.to_string()))?,
             ),
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName(keys)));
@@ -166,8 +177,14 @@ fn fail(file: &Path, why: String) -> TlsError {
 /// # Errors
 /// When it cannot be read, or holds none.
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| fail(file, e.to_string()))?;
-    if all.is_empty() { Err(fail(file, "holds no certificate: write PEM, `-----BEGIN CERTIFICATE-----`".to_owned())) } else { Ok(all) }
+    let all = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| fail(file, e.to_string()))?;
+    if all.is_empty() {
+        Err(fail(file, "holds no certificate: write PEM, `-----BEGIN CERTIFICATE-----`".to_owned()))
+    } else {
+        Ok(all)
+    }
 }
 
 fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
@@ -180,10 +197,15 @@ fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
 
 impl KeyPair {
     fn load(&self, provider: &rustls::crypto::CryptoProvider) -> Result<Named, TlsError> {
-        let pair = |why: String| TlsError::Pair { chain: self.chain.display().to_string(), key: self.key.display().to_string(), why };
+        let pair = |why: String| TlsError::Pair {
+            chain: self.chain.display().to_string(),
+            key: self.key.display().to_string(),
+            why,
+        };
         let chain = certificates(&self.chain)?;
         secret::check_private(&self.key).map_err(|why| fail(&self.key, why))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| fail(&self.key, e.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).map_err(|e| fail(&self.key, e.to_string()))?;
         self.warn(&chain);
         let names = chain.first().map(|own| names_of(own)).unwrap_or_default();
         let key = provider.key_provider.load_private_key(key).map_err(|e| pair(e.to_string()))?;
@@ -216,7 +238,8 @@ struct Named {
     key: Arc<CertifiedKey>,
 }
 
-/// Picks the certificate by the name that the client asks for: an exact name before a wildcard, else the first.
+/// Picks the certificate by the name that the client asks for: an exact name before a wildcard,
+/// else the first.
 #[derive(Debug)]
 struct ByName(Vec<Named>);
 
@@ -224,14 +247,17 @@ impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let wanted = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
         let with = |name: &str| self.0.iter().find(|named| named.names.iter().any(|n| n == name));
-        let wildcard = wanted.split_once('.').map(|(_, rest)| format!("*.{rest}")).unwrap_or_default();
+        let wildcard =
+            wanted.split_once('.').map(|(_, rest)| format!("*.{rest}")).unwrap_or_default();
         let found = with(&wanted).or_else(|| with(&wildcard)).or_else(|| self.0.first());
         found.map(|named| Arc::clone(&named.key))
     }
 }
 
 fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
-    webpki::EndEntityCert::try_from(certificate).map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
+    webpki::EndEntityCert::try_from(certificate)
+        .map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect())
+        .unwrap_or_default()
 }
 
 /// What TLS showed of the client.
@@ -239,7 +265,8 @@ pub fn peer(session: &ServerConnection) -> PeerTls {
     let certificate = session.peer_certificates().and_then(<[_]>::first).map(|own| {
         let cert = webpki::EndEntityCert::try_from(own).ok();
         let names = cert.iter().flat_map(|cert| {
-            let dns = cert.valid_dns_names().map(|name| format!("dns:{}", name.to_ascii_lowercase()));
+            let dns =
+                cert.valid_dns_names().map(|name| format!("dns:{}", name.to_ascii_lowercase()));
             dns.chain(cert.valid_uri_names().map(|name| format!("uri:{name}"))).collect::<Vec<_>>()
         });
         PeerCertificate { fingerprint: secret::sha256(own), names: names.collect() }
@@ -256,11 +283,15 @@ mod tests {
     use super::*;
 
     fn write(dir: &Path, name: &str, names: &[&str]) -> KeyPair {
-        let made = rcgen::generate_simple_self_signed(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+        let made = rcgen::generate_simple_self_signed(
+            names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(),
+        )
+        .unwrap();
         let (chain, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
         std::fs::write(&chain, made.cert.pem()).unwrap();
         std::fs::remove_file(&key).ok();
-        keyward_core::durable::create_private(&key, made.signing_key.serialize_pem().as_bytes()).unwrap();
+        keyward_core::durable::create_private(&key, made.signing_key.serialize_pem().as_bytes())
+            .unwrap();
         KeyPair { chain, key }
     }
 
@@ -276,14 +307,19 @@ mod tests {
         let missing = KeyPair { chain: dir.path().join("none.pem"), key: a.key.clone() };
         let swapped = KeyPair { chain: a.key.clone(), key: a.chain.clone() };
         let open = write(dir.path(), "c", &["c.test"]);
-        std::fs::set_permissions(&open.key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        for (pair, wanted) in
-            [(crossed, "a.pem and"), (missing, "none.pem"), (swapped, "a.key: holds no certificate"), (open, "c.key: it is readable by others")]
-        {
+        std::fs::set_permissions(&open.key, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
+        for (pair, wanted) in [
+            (crossed, "a.pem and"),
+            (missing, "none.pem"),
+            (swapped, "a.key: holds no certificate"),
+            (open, "c.key: it is readable by others"),
+        ] {
             let error = load(vec![pair], Clients::NotAsked).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }
-        let error = load(vec![a.clone()], Clients::Required(b.key.clone())).unwrap_err().to_string();
+        let error =
+            load(vec![a.clone()], Clients::Required(b.key.clone())).unwrap_err().to_string();
         assert!(error.contains("b.key"), "{error}");
         assert!(load(vec![a.clone()], Clients::Required(b.chain)).is_ok());
     }

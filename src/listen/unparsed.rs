@@ -26,9 +26,15 @@ const NO_METHOD: &str = "UNREADABLE";
 pub fn fault(ending: CloseReason, raw: &[u8]) -> Result<HeadFault, Option<Class>> {
     match ending {
         CloseReason::Unreadable => Ok(classify(raw)),
-        CloseReason::TooLong => Ok(HeadFault { reason: Reason::HeadTooLarge, detail: format!("the head is longer than {} bytes", head::HEAD_BYTES_MAX) }),
+        CloseReason::TooLong => Ok(HeadFault {
+            reason: Reason::HeadTooLarge,
+            detail: format!("the head is longer than {} bytes", head::HEAD_BYTES_MAX),
+        }),
         CloseReason::TooSlow if raw.is_empty() => Err(Some(Class::Silent)),
-        CloseReason::TooSlow => Ok(HeadFault { reason: Reason::HeadTooSlow, detail: "the request's head was not whole before the deadline".to_owned() }),
+        CloseReason::TooSlow => Ok(HeadFault {
+            reason: Reason::HeadTooSlow,
+            detail: "the request's head was not whole before the deadline".to_owned(),
+        }),
         CloseReason::Gone if raw.is_empty() => Err(None),
         CloseReason::Gone => Err(Some(Class::HeadCut)),
     }
@@ -37,7 +43,9 @@ pub fn fault(ending: CloseReason, raw: &[u8]) -> Result<HeadFault, Option<Class>
 /// The head as far as it goes: who sent it, its bytes, and what is wrong with it.
 pub fn head(connection: &Connection, raw: Bytes, fault: HeadFault) -> RequestHead {
     let token = raw.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
-    let method = Some(token).filter(|token| token.len() <= 32).and_then(|token| Method::from_bytes(token).ok());
+    let method = Some(token)
+        .filter(|token| token.len() <= 32)
+        .and_then(|token| Method::from_bytes(token).ok());
     RequestHead {
         id: AuditId::new(),
         received: Timestamp::now(),
@@ -46,7 +54,9 @@ pub fn head(connection: &Connection, raw: Bytes, fault: HeadFault) -> RequestHea
         tls: connection.peer.tls.clone(),
         bound_service: None,
         version: "unread",
-        method: method.or_else(|| Method::from_bytes(NO_METHOD.as_bytes()).ok()).unwrap_or_default(),
+        method: method
+            .or_else(|| Method::from_bytes(NO_METHOD.as_bytes()).ok())
+            .unwrap_or_default(),
         target: Bytes::new(),
         host: String::new(),
         headers: HeaderMap::new(),
@@ -57,7 +67,10 @@ pub fn head(connection: &Connection, raw: Bytes, fault: HeadFault) -> RequestHea
 
 /// An HTTP/1.1 answer, whole, after which the connection is closed.
 pub fn answer(status: u16, code: &str, message: &str, id: Option<&str>) -> Vec<u8> {
-    let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let phrase = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default();
     let body = answer::body(None, code, message, id.unwrap_or_default());
     let mut head = format!("HTTP/1.1 {status} {phrase}\r\n");
     for (name, value) in answer::headers(body.len(), id) {

@@ -1,13 +1,17 @@
-//! The stream between the wire and pingora. It watches what pingora does not: that a head comes whole in time, and is
-//! not too long. What pingora's parser refuses is never answered by pingora: the stream keeps the head, and
-//! [`Unread`] says at the end what there is to be recorded and answered.
+//! The stream between the wire and pingora. It watches what pingora does not: that a head comes
+//! whole in time, and is not too long. What pingora's parser refuses is never answered by pingora:
+//! the stream keeps the head, and [`Unread`] says at the end what there is to be recorded and
+//! answered.
 
 use super::connection::{Connection, Waits};
 use super::frames::Http2ErrorSniffer;
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
-use pingora::protocols::{ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID, UniqueIDType};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -20,8 +24,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
-/// Bytes of a head that are read before the connection is ended. The head check refuses shorter ones, and says so
-/// better; this bounds what a client can make pingora keep.
+/// Bytes of a head that are read before the connection is ended. The head check refuses shorter
+/// ones, and says so better; this bounds what a client can make pingora keep.
 pub const HEAD_BYTES_READ_MAX: usize = 256 * 1024;
 
 /// Bytes that are on the way.
@@ -59,7 +63,8 @@ pub struct Watched {
     wire: Option<Wire>,
     connection: Arc<Connection>,
     http2: bool,
-    /// For a whole head, from its first byte, or from the connection's beginning for the first one.
+    /// For a whole head, from its first byte, or from the connection's beginning for the first
+    /// one.
     head_time: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     ending: CloseReason,
@@ -71,12 +76,20 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Watches a connection. The receiver gets the wire back when pingora gives the connection up outside a call.
-    pub fn new(wire: Wire, connection: Arc<Connection>, head_time: Duration) -> (Self, oneshot::Receiver<Unread>) {
+    /// Watches a connection. The receiver gets the wire back when pingora gives the connection up
+    /// outside a call.
+    pub fn new(
+        wire: Wire,
+        connection: Arc<Connection>,
+        head_time: Duration,
+    ) -> (Self, oneshot::Receiver<Unread>) {
         use std::os::fd::AsRawFd;
         let fd = wire.tcp().as_raw_fd();
         let socket = SocketDigest::from_raw_fd(fd);
-        socket.peer_addr.set(Some(pingora::protocols::l4::socket::SocketAddr::Inet(connection.peer.address))).ok();
+        socket
+            .peer_addr
+            .set(Some(pingora::protocols::l4::socket::SocketAddr::Inet(connection.peer.address)))
+            .ok();
         let (back, receiver) = oneshot::channel();
         let tls = wire.tls_digest();
         let http2 = wire.is_http2();
@@ -104,19 +117,23 @@ impl Watched {
         }
     }
 
-    /// The parser's own error answer is not sent: a better one follows, once the refusal is on record.
+    /// The parser's own error answer is not sent: a better one follows, once the refusal is on
+    /// record.
     fn is_parsers_answer(&self) -> bool {
         !self.http2 && self.connection.waits() != Waits::InCall
     }
 
-    /// Whether the head is late. The clock starts with the connection, and anew with the first byte of each further head.
+    /// Whether the head is late. The clock starts with the connection, and anew with the first byte
+    /// of each further head.
     fn is_late(&mut self, waits: Waits, cx: &mut Context<'_>) -> bool {
         match waits {
             Waits::InCall | Waits::Next => self.deadline = None,
-            // HTTP/2 has its own idle timeout once it is in use; a head within it is part of a frame.
+            // HTTP/2 has its own idle timeout once it is in use; a head within it is part of a
+            // frame.
             Waits::First | Waits::Rest => {
                 let time = self.head_time;
-                let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+                let deadline =
+                    self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
                 return deadline.as_mut().poll(cx).is_ready();
             }
         }
@@ -125,7 +142,11 @@ impl Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
         let Some(wire) = this.wire.as_mut() else { return Poll::Ready(Ok(())) };
@@ -157,7 +178,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.is_parsers_answer() {
             if this.ending == CloseReason::Gone {
@@ -165,7 +190,9 @@ impl AsyncWrite for Watched {
             }
             return Poll::Ready(Ok(buf.len()));
         }
-        let Some(wire) = this.wire.as_mut() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(wire) = this.wire.as_mut() else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         let written = ready!(wire.poll_write(cx, buf))?;
         this.complain(buf.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
@@ -244,7 +271,9 @@ impl Peek for Watched {}
 
 impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("peer", &self.connection.peer.address).finish_non_exhaustive()
+        f.debug_struct("Watched")
+            .field("peer", &self.connection.peer.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -265,7 +294,8 @@ impl Wire {
         let Self::Tls(stream) = self else { return None };
         let session = stream.get_ref().1;
         let version = session.protocol_version().and_then(|v| v.as_str()).unwrap_or_default();
-        let cipher = session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default();
+        let cipher =
+            session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default();
         Some(Arc::new(SslDigest::new(cipher, version, None, None, Vec::new())))
     }
 
@@ -332,7 +362,9 @@ impl Wire {
         let mut left = 1024 * 1024_usize;
         while left > 0 {
             let read = match self {
-                Self::Plain(stream) => tokio::time::timeout_at(until, stream.read(&mut scrap)).await,
+                Self::Plain(stream) => {
+                    tokio::time::timeout_at(until, stream.read(&mut scrap)).await
+                }
                 Self::Tls(stream) => tokio::time::timeout_at(until, stream.read(&mut scrap)).await,
             };
             match read {

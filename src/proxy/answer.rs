@@ -1,4 +1,5 @@
-//! Answers that the gateway itself gives: JSON that every real client shows properly, never 2xx or 3xx.
+//! Answers that the gateway itself gives: JSON that every real client shows properly, never 2xx or
+//! 3xx.
 
 use crate::answer;
 use crate::gate::Refusal;
@@ -30,10 +31,24 @@ impl UpstreamFault {
     /// Code, status and sentence.
     pub fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
-            Self::Unreachable => ("upstream-unreachable", 502, "the cloud could not be reached; nothing was sent"),
-            Self::Timeout => ("upstream-timeout", 504, "the cloud did not answer in time; it is not known whether it carried out the call"),
-            Self::Broken => ("upstream-broken", 502, "the cloud broke off before its answer was whole; it is not known whether it carried out the call"),
-            Self::Unrecorded => ("journal-unavailable", 503, "the cloud answered, but the audit record could not be written, so the answer is withheld"),
+            Self::Unreachable => {
+                ("upstream-unreachable", 502, "the cloud could not be reached; nothing was sent")
+            }
+            Self::Timeout => (
+                "upstream-timeout",
+                504,
+                "the cloud did not answer in time; it is not known whether it carried out the call",
+            ),
+            Self::Broken => (
+                "upstream-broken",
+                502,
+                "the cloud broke off before its answer was whole; it is not known whether it carried out the call",
+            ),
+            Self::Unrecorded => (
+                "journal-unavailable",
+                503,
+                "the cloud answered, but the audit record could not be written, so the answer is withheld",
+            ),
         }
     }
 }
@@ -57,10 +72,11 @@ pub async fn refuse(session: &mut Session, refusal: &Refusal) -> Result<()> {
     Ok(())
 }
 
-/// Lets a client that is still sending come to the answer: a connection closed over unread bytes is reset, which
-/// breaks its sending, and with some systems takes the answer back.
+/// Lets a client that is still sending come to the answer: a connection closed over unread bytes is
+/// reset, which breaks its sending, and with some systems takes the answer back.
 async fn linger(session: &mut Session) {
-    let rest = async { while let Ok(Some(_)) = session.as_downstream_mut().read_request_body().await {} };
+    let rest =
+        async { while let Ok(Some(_)) = session.as_downstream_mut().read_request_body().await {} };
     tokio::time::timeout(LINGER, rest).await.ok();
 }
 
@@ -68,13 +84,24 @@ async fn linger(session: &mut Session) {
 ///
 /// # Errors
 /// When the client has left.
-pub async fn upstream_failed(session: &mut Session, fault: UpstreamFault, errors: Option<ErrorShape>, id: AuditId) -> Result<()> {
+pub async fn upstream_failed(
+    session: &mut Session,
+    fault: UpstreamFault,
+    errors: Option<ErrorShape>,
+    id: AuditId,
+) -> Result<()> {
     let (code, status, message) = fault.parts();
     session.set_keepalive(None);
     write(session, status, answer::body(errors, code, message, &id.to_string()), id, None).await
 }
 
-async fn write(session: &mut Session, status: u16, body: Bytes, id: AuditId, retry_after: Option<u64>) -> Result<()> {
+async fn write(
+    session: &mut Session,
+    status: u16,
+    body: Bytes,
+    id: AuditId,
+    retry_after: Option<u64>,
+) -> Result<()> {
     let id = id.to_string();
     let mut header = ResponseHeader::build(status, Some(8))?;
     for (name, value) in answer::headers(body.len(), Some(&id)) {

@@ -28,20 +28,26 @@ impl BodySource for ClientBody<'_> {
     fn attribute_to(&mut self, caller: Option<&str>) {
         self.held = self.held.room().of(caller).hold();
         if caller.is_none() {
-            // Strangers in calls would take all connections; a call that is allowed takes its place again.
+            // Strangers in calls would take all connections; a call that is allowed takes its place
+            // again.
             self.call.give_way();
         }
     }
 
     async fn read(&mut self, limit_bytes: usize) -> Result<Bytes, BodyFault> {
         let announced = self.session.req_header().headers.get(http::header::CONTENT_LENGTH);
-        let announced = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
+        let announced = announced
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse::<u64>().ok())
+            .unwrap_or(0);
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         if announced > limit_bytes {
             return Err(BodyFault::TooLarge);
         }
         let deadline = self.deadline;
-        tokio::time::timeout(deadline, self.read_all(announced, limit_bytes)).await.unwrap_or(Err(BodyFault::TooSlow))
+        tokio::time::timeout(deadline, self.read_all(announced, limit_bytes))
+            .await
+            .unwrap_or(Err(BodyFault::TooSlow))
     }
 }
 
@@ -56,15 +62,21 @@ impl ClientBody<'_> {
         }
         let cut = |e: &pingora::Error| BodyFault::Cut(e.etype().as_str().to_owned());
         if session.req_header().headers.contains_key(http::header::EXPECT) {
-            // pingora does not answer it, and the client would wait for it. Nor would pingora use a connection again on
-            // which something was written before the body's end; a refusal that leaves a body unread closes it itself.
+            // pingora does not answer it, and the client would wait for it. Nor would pingora use a
+            // connection again on which something was written before the body's end; a
+            // refusal that leaves a body unread closes it itself.
             session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
             session.write_continue_response().await.map_err(|e| cut(&e))?;
         }
         // What is announced is not yet here: a client that only announces costs little.
         let mut body = BytesMut::with_capacity(announced.clamp(1024, 4096));
         let odd = || connection.chunks_end() == Some(Ends::Oddly);
-        while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(|e| if odd() { BodyFault::Framing } else { cut(&e) })? {
+        while let Some(piece) = session
+            .as_downstream_mut()
+            .read_request_body()
+            .await
+            .map_err(|e| if odd() { BodyFault::Framing } else { cut(&e) })?
+        {
             if odd() {
                 return Err(BodyFault::Framing);
             }

@@ -1,5 +1,5 @@
-//! Memory that calls hold at one time, all connections together, how many calls there are, and how much of both each may
-//! have: strangers, one source or one caller never take what the others need.
+//! Memory that calls hold at one time, all connections together, how many calls there are, and how
+//! much of both each may have: strangers, one source or one caller never take what the others need.
 
 use crate::metrics::Metrics;
 use keyward_decision::request::source_of;
@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What a call counts for from its beginning, in bytes: its head, its state, and the beginning of its answer.
+/// What a call counts for from its beginning, in bytes: its head, its state, and the beginning of
+/// its answer.
 pub const CALL_BYTES: usize = 16 * 1024;
 
 /// Bodies and answers up to this length are short.
@@ -17,11 +18,13 @@ pub const SHORT_BYTES_MAX: usize = 64 * 1024;
 /// What is taken at a time, in bytes.
 const STEP_BYTES: usize = 4 * 1024;
 
-/// How often a call that finds no room looks again before it is refused, and how long it waits between.
+/// How often a call that finds no room looks again before it is refused, and how long it waits
+/// between.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The budget. Long bodies may use three quarters of each share: a few long ones cannot shut out the many short ones.
+/// The budget. Long bodies may use three quarters of each share: a few long ones cannot shut out
+/// the many short ones.
 #[derive(Clone, Debug)]
 pub struct Budget {
     bytes: usize,
@@ -31,7 +34,8 @@ pub struct Budget {
     metrics: Arc<Metrics>,
 }
 
-/// Who has a share. Each byte counts against three: everybody's, that of its source and that of who asks.
+/// Who has a share. Each byte counts against three: everybody's, that of its source and that of who
+/// asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Share {
     Everybody,
@@ -49,16 +53,21 @@ struct Used {
 }
 
 impl Budget {
-    /// A budget of so many bytes and calls, in each of whose shares there is room for a call with a body of `body_bytes_max`.
+    /// A budget of so many bytes and calls, in each of whose shares there is room for a call with a
+    /// body of `body_bytes_max`.
     pub fn new(bytes: usize, body_bytes_max: usize, calls: usize, metrics: Arc<Metrics>) -> Self {
         // Long bodies have three quarters of the strangers' quarter.
-        let least = body_bytes_max.saturating_add(CALL_BYTES + STEP_BYTES).saturating_mul(16).div_ceil(3);
+        let least =
+            body_bytes_max.saturating_add(CALL_BYTES + STEP_BYTES).saturating_mul(16).div_ceil(3);
         Self { bytes: bytes.max(least), calls: calls.max(4), used: Arc::default(), metrics }
     }
 
     /// Room for a stranger at this source.
     pub fn room(&self, source: IpAddr) -> Room {
-        Room { budget: self.clone(), shares: [Share::Everybody, Share::Source(source_of(source)), Share::Strangers] }
+        Room {
+            budget: self.clone(),
+            shares: [Share::Everybody, Share::Source(source_of(source)), Share::Strangers],
+        }
     }
 
     /// What a share holds: bytes, and calls.
@@ -74,8 +83,10 @@ impl Budget {
     fn take(&self, shares: &[Share], more: Used) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |share: &Share| {
-            let ((size, calls), own) = (self.size(share), used.get(share).copied().unwrap_or_default());
-            let fits = own.bytes + more.bytes <= size && (more.long == 0 || own.long + more.long <= size - size / 4);
+            let ((size, calls), own) =
+                (self.size(share), used.get(share).copied().unwrap_or_default());
+            let fits = own.bytes + more.bytes <= size
+                && (more.long == 0 || own.long + more.long <= size - size / 4);
             fits && (more.calls == 0 || own.calls + more.calls <= calls)
         };
         if !shares.iter().all(fits) {
@@ -142,17 +153,23 @@ impl Held {
         &self.room
     }
 
-    /// Makes sure that so many bytes may be held in all, which are `long` when they are, or will be, more than a short
-    /// body's. False when there is no room; what was held still is.
+    /// Makes sure that so many bytes may be held in all, which are `long` when they are, or will
+    /// be, more than a short body's. False when there is no room; what was held still is.
     pub fn grow_now(&mut self, bytes: usize, long: bool) -> bool {
         let bytes = bytes.next_multiple_of(STEP_BYTES).max(self.used.bytes);
-        let wanted = Used { bytes, long: if long { bytes } else { self.used.long }, calls: self.used.calls };
+        let wanted =
+            Used { bytes, long: if long { bytes } else { self.used.long }, calls: self.used.calls };
         self.become_now(wanted)
     }
 
     fn become_now(&mut self, wanted: Used) -> bool {
-        let more = Used { bytes: wanted.bytes - self.used.bytes, long: wanted.long - self.used.long, calls: wanted.calls - self.used.calls };
-        let grown = (more.bytes == 0 && more.long == 0 && more.calls == 0) || self.room.budget.take(&self.room.shares, more);
+        let more = Used {
+            bytes: wanted.bytes - self.used.bytes,
+            long: wanted.long - self.used.long,
+            calls: wanted.calls - self.used.calls,
+        };
+        let grown = (more.bytes == 0 && more.long == 0 && more.calls == 0)
+            || self.room.budget.take(&self.room.shares, more);
         if grown {
             self.used = wanted;
         }
@@ -171,7 +188,8 @@ impl Held {
         self.grow_now(bytes, long)
     }
 
-    /// Begins a call, waiting for a while if need be. False when there are as many as there may be, or there is no room for it.
+    /// Begins a call, waiting for a while if need be. False when there are as many as there may be,
+    /// or there is no room for it.
     pub async fn begin(&mut self) -> bool {
         let wanted = Used { bytes: CALL_BYTES, long: 0, calls: 1 };
         for _ in 0..TRIES {
@@ -214,8 +232,14 @@ mod tests {
         let room = budget.room(source(1)).of(Some("ci"));
         let (mut long, mut announced, mut grown) = (room.hold(), room.hold(), room.hold());
         assert!(long.grow(3 * MIB, true).await);
-        assert!(!announced.grow(1, true).await, "a second long body finds no room for its first byte");
-        assert!(grown.grow(MIB / 2, false).await && !grown.grow(MIB / 2 + 1, true).await, "nor does one that turns out to be long");
+        assert!(
+            !announced.grow(1, true).await,
+            "a second long body finds no room for its first byte"
+        );
+        assert!(
+            grown.grow(MIB / 2, false).await && !grown.grow(MIB / 2 + 1, true).await,
+            "nor does one that turns out to be long"
+        );
         let mut short = room.hold();
         assert!(short.grow(MIB / 2, false).await, "short ones do");
         assert_eq!(metrics.buffered_bytes.get(), i64::try_from(4 * MIB).unwrap());
@@ -228,20 +252,37 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_has_more_than_a_share() {
         let (budget, _) = budget();
-        let [mut one, mut two, mut strange] = [(1, Some("a")), (2, Some("b")), (3, None)].map(|(n, caller)| budget.room(source(n)).of(caller).hold());
+        let [mut one, mut two, mut strange] = [(1, Some("a")), (2, Some("b")), (3, None)]
+            .map(|(n, caller)| budget.room(source(n)).of(caller).hold());
         assert!(!strange.grow(2 * MIB + 1, false).await && strange.grow(2 * MIB, false).await);
-        assert!(!budget.room(source(4)).hold().grow(1, false).await, "strangers have one share together");
+        assert!(
+            !budget.room(source(4)).hold().grow(1, false).await,
+            "strangers have one share together"
+        );
         assert!(!one.grow(4 * MIB + 1, false).await && one.grow(4 * MIB, false).await);
-        assert!(!budget.room(source(1)).of(Some("b")).hold().grow(1, false).await, "the source has no more");
-        assert!(!budget.room(source(5)).of(Some("a")).hold().grow(1, false).await, "nor has the caller");
-        assert!(two.grow(2 * MIB, false).await && !two.grow(2 * MIB + 1, false).await, "all together have what there is");
+        assert!(
+            !budget.room(source(1)).of(Some("b")).hold().grow(1, false).await,
+            "the source has no more"
+        );
+        assert!(
+            !budget.room(source(5)).of(Some("a")).hold().grow(1, false).await,
+            "nor has the caller"
+        );
+        assert!(
+            two.grow(2 * MIB, false).await && !two.grow(2 * MIB + 1, false).await,
+            "all together have what there is"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn calls_are_counted_in_the_same_shares() {
         let (budget, _) = budget();
         let mut calls = Vec::new();
-        for (share, room) in [(8, budget.room(source(1)).of(Some("a"))), (4, budget.room(source(2))), (4, budget.room(source(3)).of(Some("b")))] {
+        for (share, room) in [
+            (8, budget.room(source(1)).of(Some("a"))),
+            (4, budget.room(source(2))),
+            (4, budget.room(source(3)).of(Some("b"))),
+        ] {
             for n in 0..=share {
                 let mut call = room.hold();
                 assert_eq!(call.begin().await, n < share, "{n} of {share}");
@@ -250,7 +291,10 @@ mod tests {
         }
         calls.pop();
         calls.pop();
-        assert!(budget.room(source(4)).of(Some("c")).hold().begin().await, "a call that has ended makes room");
+        assert!(
+            budget.room(source(4)).of(Some("c")).hold().begin().await,
+            "a call that has ended makes room"
+        );
         drop(calls);
         assert!(budget.used.lock().unwrap().is_empty());
     }

@@ -1,5 +1,5 @@
-//! One forwarded exchange: the permit, and what has been seen of the answer. Shared by the hooks and the replay
-//! session; closed exactly once, by whoever sees the end first.
+//! One forwarded exchange: the permit, and what has been seen of the answer. Shared by the hooks
+//! and the replay session; closed exactly once, by whoever sees the end first.
 
 use super::budget::{Held, SHORT_BYTES_MAX};
 use crate::gate::Permit;
@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Answers are examined (outcome, redaction) up to this length, and while there is room; others are hashed and counted.
+/// Answers are examined (outcome, redaction) up to this length, and while there is room; others are
+/// hashed and counted.
 pub const EXAMINED_BYTES_MAX: usize = 1024 * 1024;
 
 /// The beginning of an answer that the call's own room is for: short answers are always examined.
@@ -88,7 +89,13 @@ impl Exchange {
             recorded: false,
         };
         let service = permit.target().service().to_owned();
-        Self { id: permit.id(), body_length: permit.body().len(), errors: permit.errors(), service, seen: Mutex::new(Seen { permit: Some(permit), ..seen }) }
+        Self {
+            id: permit.id(),
+            body_length: permit.body().len(),
+            errors: permit.errors(),
+            service,
+            seen: Mutex::new(Seen { permit: Some(permit), ..seen }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -150,7 +157,8 @@ impl Exchange {
         self.close(true, String::new()).await
     }
 
-    /// The exchange broke off: records it, if that has not been tried before. False when its outcome is not on record.
+    /// The exchange broke off: records it, if that has not been tried before. False when its
+    /// outcome is not on record.
     pub async fn close_broken(&self, fault: String) -> bool {
         self.close(false, fault).await
     }
@@ -176,12 +184,15 @@ impl Seen {
         self.timings.entry(stage).or_insert(micros);
     }
 
-    /// Keeps a piece to be examined. A part of an answer tells nothing: without room for all, none is kept.
+    /// Keeps a piece to be examined. A part of an answer tells nothing: without room for all, none
+    /// is kept.
     fn keep(&mut self, piece: &Bytes) {
         let Some(held) = &mut self.held else { return };
         let length = self.body.len() + piece.len();
         let short = length <= EXAMINED_BYTES_MAX;
-        if short && held.grow_now(length.saturating_sub(ANSWER_BYTES_OF_CALL), length > SHORT_BYTES_MAX) {
+        if short
+            && held.grow_now(length.saturating_sub(ANSWER_BYTES_OF_CALL), length > SHORT_BYTES_MAX)
+        {
             self.body.extend_from_slice(piece);
             return;
         }
@@ -197,15 +208,29 @@ impl Seen {
             ClientFate::ClosedItsSide => "the client closed its side before its answer was whole",
             ClientFate::Left => "the client left before its answer was whole",
         };
-        let crowded = if self.crowded { "there was no room to examine the answer, so only its length and digest are on record" } else { "" };
-        let interim = if self.interim > 0 { format!("{} interim answers of the upstream were not passed on", self.interim) } else { String::new() };
-        let said = [fault.as_str(), client, crowded, &interim].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>();
+        let crowded = if self.crowded {
+            "there was no room to examine the answer, so only its length and digest are on record"
+        } else {
+            ""
+        };
+        let interim = if self.interim > 0 {
+            format!("{} interim answers of the upstream were not passed on", self.interim)
+        } else {
+            String::new()
+        };
+        let said = [fault.as_str(), client, crowded, &interim]
+            .into_iter()
+            .filter(|said| !said.is_empty())
+            .collect::<Vec<_>>();
         Answer {
             status: self.status,
             headers: std::mem::take(&mut self.headers),
             body: std::mem::take(&mut self.body).freeze(),
             body_length: self.length,
-            body_digest: format!("sha256:{}", hex::encode(std::mem::take(&mut self.hash).finalize())),
+            body_digest: format!(
+                "sha256:{}",
+                hex::encode(std::mem::take(&mut self.hash).finalize())
+            ),
             whole,
             sent: self.sent,
             upstream: std::mem::take(&mut self.upstream),

@@ -4,7 +4,8 @@ use super::answer::UpstreamFault;
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 
-/// An answer that comes, but too slowly. pingora takes the side on which it is found for the one whose fault it is.
+/// An answer that comes, but too slowly. pingora takes the side on which it is found for the one
+/// whose fault it is.
 const TOO_SLOW: ErrorType = ErrorType::Custom("AnswerTooSlow");
 
 /// The error of an upstream that drips.
@@ -23,8 +24,10 @@ pub(super) fn no_answer(response: &ResponseHeader) -> Option<&'static str> {
         return Some("the upstream switched protocols, which nobody had asked for");
     }
     let mut codings = response.headers.get_all(http::header::TRANSFER_ENCODING).iter();
-    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    (!chunked || codings.next().is_some()).then_some("the upstream's Transfer-Encoding is not exactly `chunked`")
+    let chunked =
+        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    (!chunked || codings.next().is_some())
+        .then_some("the upstream's Transfer-Encoding is not exactly `chunked`")
 }
 
 /// The classes of errors, for metrics.
@@ -39,21 +42,25 @@ pub(super) struct Fault {
 /// Sorts an error.
 pub(super) fn classify(e: &Error) -> Fault {
     use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert, ReadTimedout, SocketError, TLSHandshakeFailure,
-        TLSHandshakeTimedout, WriteTimedout,
+        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout,
+        InvalidCert, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+        WriteTimedout,
     };
     let (answer, class) = match e.etype() {
         slow if *slow == TOO_SLOW => (UpstreamFault::Timeout, "timeout"),
         ReadTimedout | WriteTimedout => (UpstreamFault::Timeout, "timeout"),
         ConnectTimedout | TLSHandshakeTimedout => (UpstreamFault::Unreachable, "timeout"),
         TLSHandshakeFailure | InvalidCert => (UpstreamFault::Unreachable, "tls"),
-        ConnectError | ConnectNoRoute | ConnectRefused | ConnectProxyFailure | SocketError => (UpstreamFault::Unreachable, "connect"),
+        ConnectError | ConnectNoRoute | ConnectRefused | ConnectProxyFailure | SocketError => {
+            (UpstreamFault::Unreachable, "connect")
+        }
         _ => (UpstreamFault::Broken, "cut"),
     };
     Fault { answer, class }
 }
 
-/// An error for the record: its type, whose it is and its cause. pingora's texts hold addresses, no content.
+/// An error for the record: its type, whose it is and its cause. pingora's texts hold addresses, no
+/// content.
 pub(super) fn say(e: &Error) -> String {
     if is_too_slow(e) {
         return "the upstream's answer came too slowly: see upstreams.read_ms and upstreams.answer_bytes_per_second_min".to_owned();

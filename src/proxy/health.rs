@@ -1,5 +1,6 @@
-//! Health checks on the ports of calls: one path that balancers ask for. It is answered here, never forwarded, and not on
-//! record; whatever is not exactly such a question takes the road of every call.
+//! Health checks on the ports of calls: one path that balancers ask for. It is answered here, never
+//! forwarded, and not on record; whatever is not exactly such a question takes the road of every
+//! call.
 
 use crate::listen::phase::{Phase, Stage};
 use crate::listen::source::Peers;
@@ -21,8 +22,15 @@ pub struct Health {
 }
 
 /// Headers with which a request is more than a question.
-const MORE: &[header::HeaderName] =
-    &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT, header::TRAILER, header::AUTHORIZATION, header::COOKIE];
+const MORE: &[header::HeaderName] = &[
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    header::TRAILER,
+    header::AUTHORIZATION,
+    header::COOKIE,
+];
 
 impl Health {
     /// Whether a request asks for it, from here. `whole` says that nothing comes behind its head.
@@ -49,5 +57,9 @@ pub async fn answer(session: &mut Session, phase: &Phase, journal: &Journal) -> 
     head.insert_header(header::CACHE_CONTROL, "no-store")?;
     let head_only = session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(head), head_only).await?;
-    if head_only { Ok(()) } else { session.write_response_body(Some(Bytes::from_static(text.as_bytes())), true).await }
+    if head_only {
+        Ok(())
+    } else {
+        session.write_response_body(Some(Bytes::from_static(text.as_bytes())), true).await
+    }
 }

@@ -45,9 +45,10 @@ use upstream::{Route, Upstreams};
 /// Calls that one HTTP/2 connection may have under way.
 const HTTP2_STREAMS_MAX: u32 = 64;
 
-/// What small frames of bodies may cost an HTTP/2 connection until they are read, each 256 bytes less its length. The
-/// library's own bound ends connections with honest calls, for a body of 400 bytes in frames of one byte. This one lets a
-/// whole window of 64 KiB wait in frames of 16 bytes, and holds no more memory than that takes.
+/// What small frames of bodies may cost an HTTP/2 connection until they are read, each 256 bytes
+/// less its length. The library's own bound ends connections with honest calls, for a body of 400
+/// bytes in frames of one byte. This one lets a whole window of 64 KiB wait in frames of 16 bytes,
+/// and holds no more memory than that takes.
 const HTTP2_SMALL_FRAMES_BYTES: usize = 1024 * 1024;
 
 /// What the hooks work with.
@@ -146,9 +147,12 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         let whole = call.behind.is_empty() && session.is_body_empty();
-        if self.health.as_ref().is_some_and(|health| health.is_asked(session.req_header(), connection.peer.address.ip(), whole)) {
+        if self.health.as_ref().is_some_and(|health| {
+            health.is_asked(session.req_header(), connection.peer.address.ip(), whole)
+        }) {
             self.gate.metrics.health_checks.inc();
-            // Nothing that comes behind it on this connection is taken for something else than it is.
+            // Nothing that comes behind it on this connection is taken for something else than it
+            // is.
             session.set_keepalive(None);
             (context.of_health, context.call) = (true, Some(call));
             return health::answer(session, &self.phase, &self.gate.journal).await.map(|()| true);
@@ -165,7 +169,8 @@ impl ProxyHttp for Proxy {
         }
         let call = context.call.insert(call);
         let held = self.budget.room(head.client.ip()).hold();
-        let mut body = ClientBody { session, deadline: self.limits.body, connection: &connection, call, held };
+        let mut body =
+            ClientBody { session, deadline: self.limits.body, connection: &connection, call, held };
         let admitted = self.gate.admit(head, &mut body).await;
         let held = context.held.insert(body.held);
         match admitted {
@@ -187,14 +192,23 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Err(refusal) => {
-                let told = tokio::time::timeout(self.limits.answer, answer::refuse(session, &refusal)).await;
-                let late = |_| Error::explain(ErrorType::WriteTimedout, "the client does not take its answer").into_down();
+                let told =
+                    tokio::time::timeout(self.limits.answer, answer::refuse(session, &refusal))
+                        .await;
+                let late = |_| {
+                    Error::explain(ErrorType::WriteTimedout, "the client does not take its answer")
+                        .into_down()
+                };
                 told.map_err(late)?.map(|()| true)
             }
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
         let exchange = Arc::clone(context.exchange()?);
         let no_peer = |e| Error::because(ErrorType::ConnectError, "no peer", e).into_up();
         let route = match context.route.take() {
@@ -228,11 +242,19 @@ impl ProxyHttp for Proxy {
     }
 
     /// What is hop by hop is made anew; what the caller signed is not touched.
-    async fn upstream_request_filter(&self, session: &mut Session, upstream: &mut RequestHeader, context: &mut Context) -> Result<()> {
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
         let length = context.body_length()?;
-        let framed = [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].iter().any(|name| session.req_header().headers.contains_key(name));
+        let framed = [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING]
+            .iter()
+            .any(|name| session.req_header().headers.contains_key(name));
         // HTTP/2 needs neither; a method that usually has a body says in HTTP/1 that it has none.
-        let from_http2 = session.req_header().version == http::Version::HTTP_2 && matches!(upstream.method, Method::POST | Method::PUT | Method::PATCH);
+        let from_http2 = session.req_header().version == http::Version::HTTP_2
+            && matches!(upstream.method, Method::POST | Method::PUT | Method::PATCH);
         for name in ["expect", "transfer-encoding", "trailer", "te"] {
             upstream.remove_header(name);
         }
@@ -248,7 +270,12 @@ impl ProxyHttp for Proxy {
     }
 
     /// What is no answer to this call is treated as an upstream that broke off.
-    async fn upstream_response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
         let keep_alive = response.headers.get("keep-alive").and_then(|value| value.to_str().ok());
         if let Some((route, keep_alive)) = context.route.as_ref().zip(keep_alive) {
             self.upstreams.keeps(route, keep_alive);
@@ -259,7 +286,12 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
         let id = context.id.to_string();
         response.insert_header(crate::answer::AUDIT_ID, &id)?;
         if !response.headers.contains_key(crate::answer::REQUEST_ID) {
@@ -269,20 +301,39 @@ impl ProxyHttp for Proxy {
     }
 
     /// An attempt that may have reached the cloud is never repeated.
-    fn error_while_proxy(&self, _peer: &HttpPeer, _session: &mut Session, mut e: Box<Error>, _context: &mut Context, _reused: bool) -> Box<Error> {
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        _session: &mut Session,
+        mut e: Box<Error>,
+        _context: &mut Context,
+        _reused: bool,
+    ) -> Box<Error> {
         e.set_retry(false);
         e
     }
 
     /// Nothing was sent: the name's next address may be tried.
-    fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, context: &mut Context, mut e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        context: &mut Context,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
         self.upstreams.is_silent(peer);
         e.set_retry(context.more_addresses);
         e
     }
 
-    /// An exchange that broke off: its outcome goes on record, then the caller is told, if it is still there.
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, context: &mut Context) -> FailToProxy {
+    /// An exchange that broke off: its outcome goes on record, then the caller is told, if it is
+    /// still there.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
         context.restore(session);
         let Some(exchange) = context.exchange.take() else {
             // Before the permit: the refusal is on record, and the client left while it was told.
@@ -295,16 +346,25 @@ impl ProxyHttp for Proxy {
             let service = exchange.service();
             self.gate.metrics.upstream_errors.with_label_values(&[service, fault.class]).inc();
         }
-        let answer = if exchange.close_broken(say(e)).await { fault.answer } else { UpstreamFault::Unrecorded };
+        let answer = if exchange.close_broken(say(e)).await {
+            fault.answer
+        } else {
+            UpstreamFault::Unrecorded
+        };
         if client_error {
             self.gate.metrics.client_gone.inc();
         } else if session.response_written().is_some() {
             // The head is out: the only honest sign left is a connection that breaks.
             session.shutdown().await;
-        } else if let Err(error) = answer::upstream_failed(session, answer, exchange.errors, context.id).await {
+        } else if let Err(error) =
+            answer::upstream_failed(session, answer, exchange.errors, context.id).await
+        {
             tracing::debug!(id = %context.id, %error, "the client left before it was told");
         }
-        FailToProxy { error_code: if client_error { 0 } else { answer.parts().1 }, can_reuse_downstream: false }
+        FailToProxy {
+            error_code: if client_error { 0 } else { answer.parts().1 },
+            can_reuse_downstream: false,
+        }
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, context: &mut Context) {
@@ -315,7 +375,11 @@ impl ProxyHttp for Proxy {
         if context.of_health {
             return;
         }
-        self.gate.metrics.stage_seconds.with_label_values(&["total"]).observe(context.started.elapsed().as_secs_f64());
+        self.gate
+            .metrics
+            .stage_seconds
+            .with_label_values(&["total"])
+            .observe(context.started.elapsed().as_secs_f64());
     }
 
     /// pingora's own error line has the target in it, which may hold a token.
@@ -344,13 +408,25 @@ impl Proxy {
     }
 
     /// The head as plain data, checked.
-    fn head(&self, session: &mut Session, context: &Context, connection: &Connection, call: &Call) -> RequestHead {
+    fn head(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        connection: &Connection,
+        call: &Call,
+    ) -> RequestHead {
         // As they came: pingora's own copy has a blank in the target escaped already.
         let raw = session.as_downstream().as_http1().is_some().then(|| call.head.clone());
         let header = session.req_header();
         let host = host_of(header).to_owned();
-        // A name of the gateway's own in TLS is no cloud's: so it is dialled by who signs the cloud's Host.
-        let sni = connection.peer.tls.as_ref().and_then(|tls| tls.server_name.as_deref()).filter(|sni| self.gate.catalog.serves(sni));
+        // A name of the gateway's own in TLS is no cloud's: so it is dialled by who signs the
+        // cloud's Host.
+        let sni = connection
+            .peer
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.server_name.as_deref())
+            .filter(|sni| self.gate.catalog.serves(sni));
         let fault = head::check(&head::Head {
             raw: raw.as_deref(),
             version: header.version,
@@ -391,7 +467,12 @@ impl Proxy {
         if !self.forwarders.hold(peer.ip()) {
             return;
         }
-        let values: Vec<&str> = head.headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        let values: Vec<&str> = head
+            .headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .map(|value| value.to_str().unwrap_or_default())
+            .collect();
         match source::forwarded_for(&self.forwarders, &values) {
             Ok(address) => (head.client, head.via) = (SocketAddr::new(address, 0), Some(peer)),
             Err(detail) => {
@@ -419,5 +500,6 @@ impl Context {
 }
 
 fn gave_its_place() -> Box<Error> {
-    Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another").into_down()
+    Error::explain(ErrorType::ConnectionClosed, "the connection gave its place to another")
+        .into_down()
 }

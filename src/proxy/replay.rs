@@ -1,10 +1,11 @@
-//! The replay session: hands the judged bytes back to pingora, and holds the end of the answer back until its
-//! record is durable.
+//! The replay session: hands the judged bytes back to pingora, and holds the end of the answer back
+//! until its record is durable.
 //!
-//! pingora's proxy loop sends only body bytes that it reads itself, and its own buffer for bytes read earlier ends
-//! at 64 KiB without an error. This session stands in for the client's own while a call is forwarded: it serves
-//! the body from memory, and sees every piece of the answer. It implements a doc-hidden trait, which is why the
-//! version of pingora is pinned (`docs/decisions/0002-replay-session.md`).
+//! pingora's proxy loop sends only body bytes that it reads itself, and its own buffer for bytes
+//! read earlier ends at 64 KiB without an error. This session stands in for the client's own while
+//! a call is forwarded: it serves the body from memory, and sees every piece of the answer. It
+//! implements a doc-hidden trait, which is why the version of pingora is pinned
+//! (`docs/decisions/0002-replay-session.md`).
 
 use super::exchange::{ClientFate, Exchange};
 use super::fault::too_slow;
@@ -36,7 +37,8 @@ pub struct Replay {
     sent: usize,
     exchange: Arc<Exchange>,
     head_out: bool,
-    /// The client has done what it does at most once: close its side, talk on, or leave. Nothing more is read.
+    /// The client has done what it does at most once: close its side, talk on, or leave. Nothing
+    /// more is read.
     unheard: bool,
     /// Nothing more can be written to the client.
     client_gone: bool,
@@ -46,18 +48,26 @@ pub struct Replay {
     /// When the request's last byte was handed over, and when the answer's head came.
     handed: Option<Instant>,
     answered: Option<Instant>,
-    /// Bytes of the answer's body that came, and the time that the client took for what was written of it.
+    /// Bytes of the answer's body that came, and the time that the client took for what was
+    /// written of it.
     came: u64,
     taking: Duration,
     phase: Arc<Phase>,
 }
 
-/// What passes beside the time for a read before an upstream is late: a short call is in the system's buffers by then, and of
-/// one that says nothing at all pingora has told.
+/// What passes beside the time for a read before an upstream is late: a short call is in the
+/// system's buffers by then, and of one that says nothing at all pingora has told.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Puts a replay session in the place of the client's own.
-pub fn install(session: &mut Box<ServerSession>, body: Bytes, exchange: Arc<Exchange>, patience: Duration, timeouts: Timeouts, phase: Arc<Phase>) -> Slot {
+pub fn install(
+    session: &mut Box<ServerSession>,
+    body: Bytes,
+    exchange: Arc<Exchange>,
+    patience: Duration,
+    timeouts: Timeouts,
+    phase: Arc<Phase>,
+) -> Slot {
     let slot = Slot::default();
     let client = std::mem::replace(session, nobody());
     let replay = Replay {
@@ -118,8 +128,8 @@ impl Replay {
         piece
     }
 
-    /// Writes pieces of the answer. A client that has left does not end the exchange: the call is under way in
-    /// the cloud, and its answer belongs on record.
+    /// Writes pieces of the answer. A client that has left does not end the exchange: the call is
+    /// under way in the cloud, and its answer belongs on record.
     async fn deliver(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         if self.client_gone || tasks.is_empty() {
             return Ok(false);
@@ -130,7 +140,8 @@ impl Replay {
         }
         self.head_out |= tasks.iter().any(|task| matches!(task, HttpTask::Header(..)));
         let (patience, started) = (self.patience, Instant::now());
-        let delivered = tokio::time::timeout(patience, self.client_mut().response_duplex_vec(tasks)).await;
+        let delivered =
+            tokio::time::timeout(patience, self.client_mut().response_duplex_vec(tasks)).await;
         let took = started.elapsed();
         self.patience = patience.saturating_sub(took);
         self.taking += took;
@@ -144,13 +155,18 @@ impl Replay {
         }
     }
 
-    /// When the upstream is too slow: the head must be whole in the time for a read, and the body has a pace. Each read of
-    /// an upstream that drips would begin pingora's own time anew.
+    /// When the upstream is too slow: the head must be whole in the time for a read, and the body
+    /// has a pace. Each read of an upstream that drips would begin pingora's own time anew.
     fn late_at(&self) -> Option<Instant> {
         let Timeouts { read, write, pace, .. } = self.timeouts;
         match (self.answered, self.handed) {
-            (None, handed) => handed.map(|at| at + read + if self.body.len() > PIECE_BYTES { write } else { SLACK }),
-            (Some(at), _) => self.came.saturating_mul(1000).checked_div(pace).map(|millis| at + read + SLACK + self.taking + Duration::from_millis(millis)),
+            (None, handed) => handed
+                .map(|at| at + read + if self.body.len() > PIECE_BYTES { write } else { SLACK }),
+            (Some(at), _) => self
+                .came
+                .saturating_mul(1000)
+                .checked_div(pace)
+                .map(|millis| at + read + SLACK + self.taking + Duration::from_millis(millis)),
         }
     }
 
@@ -158,7 +174,9 @@ impl Replay {
     fn note(&mut self, tasks: &[HttpTask]) {
         for task in tasks {
             match task {
-                HttpTask::Header(header, _) if !header.status.is_informational() => drop(self.answered.get_or_insert_with(Instant::now)),
+                HttpTask::Header(header, _) if !header.status.is_informational() => {
+                    self.answered.get_or_insert_with(Instant::now);
+                }
                 HttpTask::Body(Some(piece), _) => self.came += piece.len() as u64,
                 _ => {}
             }
@@ -170,14 +188,15 @@ impl Replay {
         self.exchange.client_did(ClientFate::Left);
     }
 
-    /// Takes note of what the client does while it waits for its answer. None of it ends the exchange: the answer,
-    /// or the upstream's timeout, does.
+    /// Takes note of what the client does while it waits for its answer. None of it ends the
+    /// exchange: the answer, or the upstream's timeout, does.
     fn heard(&mut self, sign: &Error) {
         self.unheard = true;
         match sign.etype() {
             // Whether it still listens only a write can tell.
             ErrorType::ConnectionClosed => self.exchange.client_did(ClientFate::ClosedItsSide),
-            // A first byte behind the request is gone, so what follows cannot be read as a request of its own.
+            // A first byte behind the request is gone, so what follows cannot be read as a request
+            // of its own.
             ErrorType::ConnectError => self.client_mut().set_keepalive(None),
             _ => self.client_left(),
         }
@@ -187,10 +206,14 @@ impl Replay {
 /// Takes the failure of the upstream out of its last pieces.
 fn failure(tasks: &mut Vec<HttpTask>) -> Option<Box<Error>> {
     let at = tasks.iter().position(|task| matches!(task, HttpTask::Failed(_)))?;
-    tasks.drain(at..).next().and_then(|task| if let HttpTask::Failed(e) = task { Some(e) } else { None })
+    tasks
+        .drain(at..)
+        .next()
+        .and_then(|task| if let HttpTask::Failed(e) = task { Some(e) } else { None })
 }
 
-/// Whether a piece is an interim answer. The gateway asks for none, and the record has room for one answer.
+/// Whether a piece is an interim answer. The gateway asks for none, and the record has room for one
+/// answer.
 fn is_interim(task: &HttpTask) -> bool {
     matches!(task, HttpTask::Header(header, _) if header.status.is_informational())
 }
@@ -206,17 +229,22 @@ fn is_last(task: &HttpTask) -> bool {
 
 #[async_trait]
 impl CustomSession for Replay {
-    /// Every piece of the answer passes here. All but the last go on at once; the last waits for the record.
+    /// Every piece of the answer passes here. All but the last go on at once; the last waits for
+    /// the record.
     async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
         let mut failure = failure(&mut tasks);
         self.note(&tasks);
-        if failure.is_none() && !tasks.iter().any(is_last) && self.late_at().is_some_and(|late| Instant::now() > late) {
+        if failure.is_none()
+            && !tasks.iter().any(is_last)
+            && self.late_at().is_some_and(|late| Instant::now() > late)
+        {
             failure = Some(too_slow("its body"));
         }
         tasks.iter().for_each(|task| self.exchange.see(task));
         tasks.retain(|task| !is_interim(task));
         if let Some(failure) = failure {
-            // What came is passed on; the error then breaks the connection, so that a cut answer never ends well.
+            // What came is passed on; the error then breaks the connection, so that a cut answer
+            // never ends well.
             self.deliver(tasks).await?;
             return Err(failure);
         }
@@ -225,11 +253,18 @@ impl CustomSession for Replay {
         let last = if self.head_out { tasks.split_off(end) } else { std::mem::take(&mut tasks) };
         self.deliver(tasks).await?;
         if !self.exchange.close_whole().await {
-            return Err(Error::explain(ErrorType::InternalError, "the answer's record could not be made durable"));
+            return Err(Error::explain(
+                ErrorType::InternalError,
+                "the answer's record could not be made durable",
+            ));
         }
         self.deliver(last).await?;
         if self.client_gone {
-            return Err(Error::explain(ErrorType::WriteError, "the client left before its answer was whole").into_down());
+            return Err(Error::explain(
+                ErrorType::WriteError,
+                "the client left before its answer was whole",
+            )
+            .into_down());
         }
         Ok(true)
     }
@@ -294,11 +329,19 @@ impl CustomSession for Replay {
         self.client_mut().req_header_mut()
     }
 
-    async fn write_response_header(&mut self, header: Box<ResponseHeader>, _end: bool) -> Result<()> {
+    async fn write_response_header(
+        &mut self,
+        header: Box<ResponseHeader>,
+        _end: bool,
+    ) -> Result<()> {
         self.client_mut().write_response_header(header).await
     }
 
-    async fn write_response_header_ref(&mut self, header: &ResponseHeader, _end: bool) -> Result<()> {
+    async fn write_response_header_ref(
+        &mut self,
+        header: &ResponseHeader,
+        _end: bool,
+    ) -> Result<()> {
         self.client_mut().write_response_header_ref(header).await
     }
 
@@ -383,11 +426,16 @@ impl CustomSession for Replay {
         Ok(())
     }
 
-    fn take_custom_message_reader(&mut self) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
         None
     }
 
-    fn restore_custom_message_reader(&mut self, _reader: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>) -> Result<()> {
+    fn restore_custom_message_reader(
+        &mut self,
+        _reader: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -395,7 +443,10 @@ impl CustomSession for Replay {
         None
     }
 
-    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+    fn restore_custom_message_writer(
+        &mut self,
+        _writer: Box<dyn CustomMessageWrite>,
+    ) -> Result<()> {
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! The CA certificates by which upstreams are verified, when they have changed since the start.
 //!
-//! pingora loads `upstreams.ca_file` once, when it is built. From the first change on each peer brings the certificates itself;
-//! until then none does, so that connections are resumed as pingora resumes them.
+//! pingora loads `upstreams.ca_file` once, when it is built. From the first change on each peer
+//! brings the certificates itself; until then none does, so that connections are resumed as pingora
+//! resumes them.
 
 use crate::listen::tls::certificates;
 use arc_swap::ArcSwap;
@@ -40,16 +41,21 @@ impl Roots {
         (loaded.generation, loaded.roots.clone())
     }
 
-    /// Loads the file anew, if it has changed. The file, or why what it holds cannot be used: then the old ones stay in force,
-    /// which is said once. `None` when there is nothing new.
+    /// Loads the file anew, if it has changed. The file, or why what it holds cannot be used: then
+    /// the old ones stay in force, which is said once. `None` when there is nothing new.
     pub fn reload(&self) -> Option<Result<String, String>> {
         let file = self.file.as_deref()?;
         // Taken before the file is read: a change in between is seen the next time.
         let old = self.current.load_full();
         let stamp = old.stamp.changed(std::iter::once(file))?;
         let (loaded, told) = match read(file) {
-            Ok(roots) => (Loaded { stamp, generation: old.generation + 1, roots: Some(roots) }, Ok(file.display().to_string())),
-            Err(why) => (Loaded { stamp, generation: old.generation, roots: old.roots.clone() }, Err(why)),
+            Ok(roots) => (
+                Loaded { stamp, generation: old.generation + 1, roots: Some(roots) },
+                Ok(file.display().to_string()),
+            ),
+            Err(why) => {
+                (Loaded { stamp, generation: old.generation, roots: old.roots.clone() }, Err(why))
+            }
         };
         self.current.store(Arc::new(loaded));
         Some(told)
@@ -61,8 +67,14 @@ fn read(file: &Path) -> Result<Arc<CaType>, String> {
     let mut store = pingora_rustls::RootCertStore::empty();
     for certificate in &certificates {
         // What does not go in here would be a connection that fails later.
-        store.add(certificate.clone()).map_err(|error| format!("upstreams.ca_file {}: {error}", file.display()))?;
-        x509_parser::parse_x509_certificate(certificate).map_err(|error| format!("upstreams.ca_file {}: {error}", file.display()))?;
+        store
+            .add(certificate.clone())
+            .map_err(|error| format!("upstreams.ca_file {}: {error}", file.display()))?;
+        x509_parser::parse_x509_certificate(certificate)
+            .map_err(|error| format!("upstreams.ca_file {}: {error}", file.display()))?;
     }
-    Ok(certificates.iter().map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509)).collect())
+    Ok(certificates
+        .iter()
+        .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
+        .collect())
 }

@@ -1,4 +1,5 @@
-//! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later, for ever.
+//! One follower: reads, sends, keeps its cursor. Whatever fails is tried again, later and later,
+//! for ever.
 
 use super::Prepared;
 use crate::metrics::Metrics;
@@ -160,11 +161,22 @@ impl Follower {
     }
 
     /// From the cursor on, until something fails.
-    async fn follow(&mut self, pauses: &mut Pauses, settling: &mut Settling, size: &mut Size) -> Result<Infallible, Failure> {
+    async fn follow(
+        &mut self,
+        pauses: &mut Pauses,
+        settling: &mut Settling,
+        size: &mut Size,
+    ) -> Result<Infallible, Failure> {
         let kept = self.cursor.read()?;
         let start = kept.map_or(Start::Oldest, Start::At);
-        let export = Export { form: self.push.settings.form, filter: Filter::default(), start, follow: true };
-        let mut exporter = Exporter::new(self.reader.clone(), export).map_err(|error| self.cursor.with_file(&error))?;
+        let export = Export {
+            form: self.push.settings.form,
+            filter: Filter::default(),
+            start,
+            follow: true,
+        };
+        let mut exporter = Exporter::new(self.reader.clone(), export)
+            .map_err(|error| self.cursor.with_file(&error))?;
         let mut way = self.way();
         settling.begin();
         self.board.change(|shown| {
@@ -197,12 +209,18 @@ impl Follower {
         let Prepared { settings, tls } = &self.push;
         if settings.is_webhook() {
             let (url, credential) = (settings.to.clone(), settings.credential.clone());
-            return Way::Webhook(Box::new(Webhook { url, tls: Some(tls.clone()), credential, any_success: false }));
+            return Way::Webhook(Box::new(Webhook {
+                url,
+                tls: Some(tls.clone()),
+                credential,
+                any_success: false,
+            }));
         }
         Way::Syslog(Box::new(syslog::Sender::new(&settings.to, tls, settings.accept_bare_close)))
     }
 
-    /// Lets records gather. A receiver that goes away meanwhile may have lost what it was handed last.
+    /// Lets records gather. A receiver that goes away meanwhile may have lost what it was handed
+    /// last.
     async fn wait(&self, way: &mut Way, settling: &Settling) -> Result<(), Failure> {
         let Way::Syslog(sender) = way else {
             tokio::time::sleep(GATHER).await;
@@ -221,8 +239,8 @@ impl Follower {
         }
     }
 
-    /// Keeps what is confirmed by now. A restart begins there: lines may come twice, but a request that is pruned is one whose
-    /// exchange was sent.
+    /// Keeps what is confirmed by now. A restart begins there: lines may come twice, but a request
+    /// that is pruned is one whose exchange was sent.
     fn settle(&mut self, settling: &mut Settling) -> anyhow::Result<()> {
         let Some(Position { next, needed }) = settling.settled() else { return Ok(()) };
         self.cursor.keep(needed)?;
@@ -233,11 +251,14 @@ impl Follower {
     async fn send(&self, way: &mut Way, lines: &[Line], size: &mut Size) -> Result<(), Failure> {
         match way {
             Way::Webhook(webhook) => {
-                let body: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
+                let body: Vec<u8> =
+                    lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
                 let sent = webhook.deliver(CONTENT_TYPE, body.into(), DEADLINE).await;
                 size.learn(lines, &sent);
                 match (sent, lines) {
-                    (Err(failure), [line]) if failure.too_large => Err(self.too_large(line, &failure.error).into()),
+                    (Err(failure), [line]) if failure.too_large => {
+                        Err(self.too_large(line, &failure.error).into())
+                    }
                     (sent, _) => sent,
                 }
             }
@@ -246,7 +267,9 @@ impl Follower {
                 let data: Vec<_> = lines.iter().map(|line| data(line, numbered)).collect();
                 let messages = lines.iter().zip(&data).map(|(line, data)| message(line, data));
                 let sending = tokio::time::timeout(DEADLINE, sender.deliver(messages)).await;
-                Ok(sending.with_context(|| format!("no confirmation within {} s", DEADLINE.as_secs()))??)
+                Ok(sending.with_context(|| {
+                    format!("no confirmation within {} s", DEADLINE.as_secs())
+                })??)
             }
         }
     }
@@ -283,13 +306,19 @@ impl Follower {
         self.metrics.push_failures.with_label_values(&[&self.board.name]).inc();
         self.board.change(|shown| {
             if shown.status.failed(error) {
-                tracing::warn!(push = self.board.name, to = self.board.to, error, "the push fails; it is tried again until it succeeds");
+                tracing::warn!(
+                    push = self.board.name,
+                    to = self.board.to,
+                    error,
+                    "the push fails; it is tried again until it succeeds"
+                );
             }
         });
     }
 }
 
-/// How long batches are. A receiver may take less than usual, and it may say so by ending the connection.
+/// How long batches are. A receiver may take less than usual, and it may say so by ending the
+/// connection.
 struct Size {
     /// Bytes after which a batch ends.
     bytes: usize,
@@ -337,13 +366,24 @@ fn message<'a>(line: &'a Line, data: &'a str) -> Message<'a> {
         Kind::Answer => ("answer", Severity::Informational),
         Kind::Event => ("event", Severity::Notice),
     };
-    Message { severity, id, time: line.time, data, text: line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes) }
+    Message {
+        severity,
+        id,
+        time: line.time,
+        data,
+        text: line.bytes.strip_suffix(b"\n").unwrap_or(&line.bytes),
+    }
 }
 
 /// Its structured data. Only records are numbered: exchanges have gaps.
 fn data(line: &Line, numbered: bool) -> String {
-    let origin = concat!("[origin software=\"keyward\" swVersion=\"", env!("CARGO_PKG_VERSION"), "\"]");
-    if numbered { format!("{origin}[meta sequenceId=\"{}\"]", line.next.saturating_sub(1) % SEQUENCE_MAX + 1) } else { origin.to_owned() }
+    let origin =
+        concat!("[origin software=\"keyward\" swVersion=\"", env!("CARGO_PKG_VERSION"), "\"]");
+    if numbered {
+        format!("{origin}[meta sequenceId=\"{}\"]", line.next.saturating_sub(1) % SEQUENCE_MAX + 1)
+    } else {
+        origin.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -353,13 +393,23 @@ mod tests {
 
     #[test]
     fn lines_are_graded_and_records_numbered() {
-        let line = |kind, next| Line { next, id: AuditId::new(), kind, time: Timestamp(0), bytes: b"{}\n".to_vec() };
+        let line = |kind, next| Line {
+            next,
+            id: AuditId::new(),
+            kind,
+            time: Timestamp(0),
+            bytes: b"{}\n".to_vec(),
+        };
         let refused = line(Kind::Refused, 8);
-        let origin = format!("[origin software=\"keyward\" swVersion=\"{}\"]", env!("CARGO_PKG_VERSION"));
+        let origin =
+            format!("[origin software=\"keyward\" swVersion=\"{}\"]", env!("CARGO_PKG_VERSION"));
         assert_eq!(data(&refused, true), format!("{origin}[meta sequenceId=\"8\"]"));
         assert_eq!(data(&refused, false), origin);
         assert!(data(&line(Kind::Event, SEQUENCE_MAX + 1), true).contains("sequenceId=\"1\""));
         let message = message(&refused, "-");
-        assert_eq!((message.severity, message.id, message.text), (Severity::Warning, "refused", &b"{}"[..]));
+        assert_eq!(
+            (message.severity, message.id, message.text),
+            (Severity::Warning, "refused", &b"{}"[..])
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Pushes: the trail sent on to others as it grows, each by a follower of its own.
 //!
-//! A follower reads what is durable, at its own pace, and keeps its own cursor: it never holds up a call, and never passes
-//! over a record. What was not confirmed is sent again, so lines may come twice; the ids in them tell. What counts as a
-//! confirmation is a matter of the receiver's protocol: [`Settings::confirmation`] says it.
+//! A follower reads what is durable, at its own pace, and keeps its own cursor: it never holds up a
+//! call, and never passes over a record. What was not confirmed is sent again, so lines may come
+//! twice; the ids in them tell. What counts as a confirmation is a matter of the receiver's
+//! protocol: [`Settings::confirmation`] says it.
 
 mod follower;
 
@@ -39,11 +40,13 @@ pub struct Settings {
     pub credential: Credential,
     /// Takes the bare end of a syslog connection for the receiver's word.
     pub accept_bare_close: bool,
-    /// How long a receiver that confirms nothing must live on after it has read a batch, for the batch to count.
+    /// How long a receiver that confirms nothing must live on after it has read a batch, for the
+    /// batch to count.
     pub resend: Duration,
 }
 
-/// Syslog (RFC 5424) over TLS (RFC 5425), and batches of lines by POST over TLS; each with its port.
+/// Syslog (RFC 5424) over TLS (RFC 5425), and batches of lines by POST over TLS; each with its
+/// port.
 pub const SCHEMES: &[(&str, u16)] = &[("tls", 6514), ("https", 443)];
 
 impl Settings {
@@ -77,7 +80,10 @@ pub struct Prepared {
 pub fn prepare(pushes: &[Settings]) -> Result<Vec<Prepared>, Vec<String>> {
     let (mut prepared, mut problems) = (Vec::new(), Vec::new());
     for settings in pushes {
-        let identity = settings.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+        let identity = settings
+            .identity
+            .as_ref()
+            .map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let checked = Tls::with_identity(settings.ca_file.as_deref(), identity).and_then(|tls| {
             settings.credential.headers(follower::CONTENT_TYPE)?;
             Ok(tls)
@@ -103,7 +109,12 @@ impl Pushes {
     ///
     /// # Errors
     /// When the folder cannot be made, or a thread cannot be started.
-    pub fn start(prepared: Vec<Prepared>, reader: &Reader, metrics: &Arc<Metrics>, dir: &Path) -> std::io::Result<Self> {
+    pub fn start(
+        prepared: Vec<Prepared>,
+        reader: &Reader,
+        metrics: &Arc<Metrics>,
+        dir: &Path,
+    ) -> std::io::Result<Self> {
         let mut pushes = Self::default();
         if !prepared.is_empty() {
             std::fs::create_dir_all(dir)?;
@@ -113,12 +124,15 @@ impl Pushes {
             let follower = Follower::new(push, reader.clone(), Arc::clone(metrics), dir);
             pushes.boards.push(follower.board());
             let stop = pushes.stop.subscribe();
-            pushes.threads.push(std::thread::Builder::new().name(name).spawn(|| follower.run(stop))?);
+            pushes
+                .threads
+                .push(std::thread::Builder::new().name(name).spawn(|| follower.run(stop))?);
         }
         Ok(pushes)
     }
 
-    /// Records below have been sent, by every push, and confirmed; so have the exchanges whose requests they are.
+    /// Records below have been sent, by every push, and confirmed; so have the exchanges whose
+    /// requests they are.
     pub fn sent(&self) -> u64 {
         self.boards.iter().map(|board| board.sent()).min().unwrap_or(u64::MAX)
     }

@@ -15,7 +15,8 @@ use keyward_decision::inspect::facts::{self, Fact, Facts, PublicKey};
 use keyward_decision::policy::{Deciding, Decision, Effect, Question, Verdict};
 use keyward_decision::request::{PeerTls, RequestHead};
 use keyward_record::call::{
-    self, Body, Bounded, Call, Caller, Certificate, Credential, DeterminingPolicy, Entry, Outcome, Parent, RawHead, Request, Source, Tls, Upstream,
+    self, Body, Bounded, Call, Caller, Certificate, Credential, DeterminingPolicy, Entry, Outcome,
+    Parent, RawHead, Request, Source, Tls, Upstream,
 };
 use keyward_record::{Content, Kind, Leaf, Record, VERSION, canonical};
 use serde::Deserialize;
@@ -85,7 +86,8 @@ impl Composer {
             _ => None,
         };
         // The body first: what headers show does not hide what the body says.
-        // Only a body of an operation that the catalogue knows is kept: of others nobody knows where the secrets are.
+        // Only a body of an operation that the catalogue knows is kept: of others nobody knows
+        // where the secrets are.
         let spec = operation.and_then(|op| op.body.as_ref());
         let marked = spec.map_or(&[][..], |spec| spec.secrets.as_slice());
         let mut json = inspected.json.clone();
@@ -99,13 +101,20 @@ impl Composer {
             // A credential that opens something cannot be chosen so that it hides something.
             shown.join(in_headers.known());
         }
-        let (mut body, content) = self.body(&inspected.body, None, json, undocumented, marked, &mut shown);
+        let (mut body, content) =
+            self.body(&inspected.body, None, json, undocumented, marked, &mut shown);
         shown.join(in_headers);
-        let open: Vec<&str> = operation.map_or_else(Vec::new, |op| op.query.iter().filter(|f| !f.secret).map(|f| f.name.as_str()).collect());
+        let open: Vec<&str> = operation.map_or_else(Vec::new, |op| {
+            op.query.iter().filter(|f| !f.secret).map(|f| f.name.as_str()).collect()
+        });
         let query = head.query().map(|q| self.redactor.query(q, &open, &mut shown));
         self.redactor.scrub_headers(&mut headers, &shown);
-        let path = String::from_utf8_lossy(head.target.split(|b| *b == b'?').next().unwrap_or_default()).into_owned();
-        let kept = content.as_ref().map_or(Cow::Borrowed(""), |content| String::from_utf8_lossy(&content.bytes));
+        let path =
+            String::from_utf8_lossy(head.target.split(|b| *b == b'?').next().unwrap_or_default())
+                .into_owned();
+        let kept = content
+            .as_ref()
+            .map_or(Cow::Borrowed(""), |content| String::from_utf8_lossy(&content.bytes));
         shown.release(&[&path, &kept, query.as_deref().unwrap_or_default()]);
         let text = |text: &str, characters: usize| self.cut(text, characters, &shown);
         body.media_type = head.header("content-type").map(|media_type| text(media_type, 128));
@@ -126,7 +135,11 @@ impl Composer {
             query: query.map(|query| Bounded::Of(text(&query, 8192))),
             headers: Bounded::Of(headers),
             // What stands above is one reading of these bytes.
-            raw_head: head.raw.as_ref().filter(|_| head.fault.is_some()).map(|raw| RawHead { length: raw.len() as u64, digest: self.redactor.digest(raw) }),
+            raw_head: head
+                .raw
+                .as_ref()
+                .filter(|_| head.fault.is_some())
+                .map(|raw| RawHead { length: raw.len() as u64, digest: self.redactor.digest(raw) }),
             ..call(&question.target)
         };
         let facts = question.facts.as_ref().ok();
@@ -137,34 +150,70 @@ impl Composer {
             caller: caller(question),
             source,
             call,
-            items: facts.map(|facts| facts.items.iter().map(item).map(Entry::Of).collect()).unwrap_or_default(),
+            items: facts
+                .map(|facts| facts.items.iter().map(item).map(Entry::Of).collect())
+                .unwrap_or_default(),
             // What was judged must not be in the part that is cut off.
             facts: facts.filter(|_| body.cut.is_some()).map(|facts| facts_json(&facts.body)),
             body,
             decision: decided(decision, &self.catalog),
             now: Some(question.now.rfc3339()),
-            timing_us: timings.iter().map(|(stage, micros)| ((*stage).to_owned(), *micros)).collect(),
+            timing_us: timings
+                .iter()
+                .map(|(stage, micros)| ((*stage).to_owned(), *micros))
+                .collect(),
             signed: Redactor::signed(&head.headers),
             resource: facts.and_then(|facts| facts.items.first()?.resource.as_ref()).map(resource),
         };
         let kind = if decision.verdict == Verdict::Allow { Kind::Forwarded } else { Kind::Refused };
-        (self.finish(&shown, head.id, kind, head.received, Leaf::Request(Box::new(request)), content), shown)
+        (
+            self.finish(
+                &shown,
+                head.id,
+                kind,
+                head.received,
+                Leaf::Request(Box::new(request)),
+                content,
+            ),
+            shown,
+        )
     }
 
     /// The record of a forwarded call's outcome.
-    pub fn answer(&self, id: AuditId, target: &Target, shown: &mut Shown, answer: Answer) -> (Record, Outcome) {
+    pub fn answer(
+        &self,
+        id: AuditId,
+        target: &Target,
+        shown: &mut Shown,
+        answer: Answer,
+    ) -> (Record, Outcome) {
         let time = Timestamp::now();
         let plain = !answer.headers.contains_key(http::header::CONTENT_ENCODING);
         let examined_whole = answer.whole && answer.body_length == answer.body.len() as u64;
-        let json = (plain && examined_whole).then(|| keyward_decision::inspect::json::parse_answer(&answer.body).ok()).flatten();
+        let json = (plain && examined_whole)
+            .then(|| keyward_decision::inspect::json::parse_answer(&answer.body).ok())
+            .flatten();
         let status = answer.status.unwrap_or(0);
         let success = (200..300).contains(&status);
-        let media_type = answer.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let media_type = answer
+            .headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let outcome = match answer.status {
             _ if !answer.sent => Outcome::NotSent,
             Some(status) if answer.whole && success => {
                 let examined = plain && examined_whole;
-                outcome::read(target, Success { status, media_type, length: answer.body_length, json: json.as_ref(), examined })
+                outcome::read(
+                    target,
+                    Success {
+                        status,
+                        media_type,
+                        length: answer.body_length,
+                        json: json.as_ref(),
+                        examined,
+                    },
+                )
             }
             Some(_) if answer.whole => Outcome::Failed,
             _ => Outcome::Unknown,
@@ -175,8 +224,19 @@ impl Composer {
         };
         let headers = self.redactor.headers(&answer.headers, shown);
         let known = matches!(target, Target::Operation(..));
-        let (mut body, content) = self.body(&answer.body, Some((answer.body_length, &answer.body_digest)), json.filter(|_| known), false, marked, shown);
-        body.media_type = answer.headers.get("content-type").and_then(|v| v.to_str().ok()).map(|media_type| self.cut(media_type, 128, shown));
+        let (mut body, content) = self.body(
+            &answer.body,
+            Some((answer.body_length, &answer.body_digest)),
+            json.filter(|_| known),
+            false,
+            marked,
+            shown,
+        );
+        body.media_type = answer
+            .headers
+            .get("content-type")
+            .and_then(|v| v.to_str().ok())
+            .map(|media_type| self.cut(media_type, 128, shown));
         let leaf = call::Answer {
             v: VERSION,
             id: id.to_string(),
@@ -190,30 +250,59 @@ impl Composer {
             headers: Some(Bounded::Of(headers)),
             body: Some(body),
             upstream: Some(Upstream { address: answer.upstream }),
-            timing_us: Some(answer.timings.iter().map(|(stage, micros)| ((*stage).to_owned(), *micros)).collect()),
+            timing_us: Some(
+                answer
+                    .timings
+                    .iter()
+                    .map(|(stage, micros)| ((*stage).to_owned(), *micros))
+                    .collect(),
+            ),
             detail: (!answer.fault.is_empty()).then(|| self.cut(&answer.fault, 512, shown)),
         };
         (self.finish(shown, id, Kind::Answer, time, Leaf::Answer(Box::new(leaf)), content), outcome)
     }
 
     /// Scrubs, bounds and freezes a leaf.
-    fn finish(&self, shown: &Shown, id: AuditId, kind: Kind, time: Timestamp, mut leaf: Leaf, content: Option<Content>) -> Record {
+    fn finish(
+        &self,
+        shown: &Shown,
+        id: AuditId,
+        kind: Kind,
+        time: Timestamp,
+        mut leaf: Leaf,
+        content: Option<Content>,
+    ) -> Record {
         self.scrub_echoes(&mut leaf, shown);
         let mut json = serde_json::to_value(&leaf).unwrap_or_default();
-        let clean = if self.redactor.scrub(&mut json, &Shown::default()) { Leaf::deserialize(&json).ok() } else { Some(leaf) };
+        let clean = if self.redactor.scrub(&mut json, &Shown::default()) {
+            Leaf::deserialize(&json).ok()
+        } else {
+            Some(leaf)
+        };
         // Were it no record any more, its secrets would be out of it all the same.
-        Record { id, kind, time, leaf: clean.map_or_else(|| canonical(&json), truncate::truncate), content }
+        Record {
+            id,
+            kind,
+            time,
+            leaf: clean.map_or_else(|| canonical(&json), truncate::truncate),
+            content,
+        }
     }
 
-    /// Takes what was shown out of the parts of a leaf into which a cloud or a caller can write it. The rest is what the
-    /// gateway saw and judged: there nothing gives way to an echo, or a caller could blank its own record by calling its facts a
-    /// secret.
+    /// Takes what was shown out of the parts of a leaf into which a cloud or a caller can write it.
+    /// The rest is what the gateway saw and judged: there nothing gives way to an echo, or a
+    /// caller could blank its own record by calling its facts a secret.
     fn scrub_echoes(&self, leaf: &mut Leaf, shown: &Shown) {
         let mut texts: Vec<&mut String> = Vec::new();
         match leaf {
             Leaf::Request(request) => {
-                let call::Decision { message, errors, explanation, shadow_errors, .. } = &mut request.decision;
-                let lists = [Some(errors), Some(explanation), request.signed.as_mut().map(|signed| &mut signed.headers)];
+                let call::Decision { message, errors, explanation, shadow_errors, .. } =
+                    &mut request.decision;
+                let lists = [
+                    Some(errors),
+                    Some(explanation),
+                    request.signed.as_mut().map(|signed| &mut signed.headers),
+                ];
                 texts.push(message);
                 texts.extend(lists.into_iter().flatten().filter_map(Bounded::whole_mut).flatten());
                 texts.extend(shadow_errors.iter_mut().flatten());
@@ -233,13 +322,14 @@ impl Composer {
         }
     }
 
-    /// At most so many characters, once secrets are out: the first part of one would no longer be recognised.
+    /// At most so many characters, once secrets are out: the first part of one would no longer be
+    /// recognised.
     fn cut(&self, text: &str, characters: usize, shown: &Shown) -> String {
         cut(self.redactor.scrub_text(text, shown).as_deref().unwrap_or(text), characters)
     }
 
-    /// What a leaf says of a body, and what is kept beside the leaf. `truth` is given where `bytes` may be a part;
-    /// `hidden` says that something in `json` was replaced already.
+    /// What a leaf says of a body, and what is kept beside the leaf. `truth` is given where `bytes`
+    /// may be a part; `hidden` says that something in `json` was replaced already.
     fn body(
         &self,
         bytes: &Bytes,
@@ -255,15 +345,19 @@ impl Composer {
             return (out, None);
         }
         let Some(mut value) = json else {
-            // Not JSON, compressed, cut or unknown: a keyed digest, since nobody knows what is in it.
+            // Not JSON, compressed, cut or unknown: a keyed digest, since nobody knows what is in
+            // it.
             let digest = if bytes.len() as u64 == length {
                 self.redactor.digest(bytes)
             } else {
-                truth.map_or_else(String::new, |(_, digest)| self.redactor.digest(digest.as_bytes()))
+                truth
+                    .map_or_else(String::new, |(_, digest)| self.redactor.digest(digest.as_bytes()))
             };
             return (Body { digest: Some(digest), ..out }, None);
         };
-        let hidden = hidden | self.redactor.body(&mut value, marked, shown) | self.redactor.scrub(&mut value, shown);
+        let hidden = hidden
+            | self.redactor.body(&mut value, marked, shown)
+            | self.redactor.scrub(&mut value, shown);
         // An unkeyed digest of a body with a secret would let a short secret be guessed.
         let digest = match truth {
             _ if hidden => self.redactor.digest(bytes),
@@ -297,9 +391,13 @@ fn tls(tls: &PeerTls) -> Tls {
 
 fn caller(question: &Question) -> Caller {
     let caller = &question.caller;
-    let credential =
-        Credential { scheme: Some(caller.credential.scheme.clone()), key_id: caller.credential.key_id.clone(), digest: caller.credential.digest.clone() };
-    let out = Caller { assurance: caller.assurance.code().to_owned(), credential, ..Caller::default() };
+    let credential = Credential {
+        scheme: Some(caller.credential.scheme.clone()),
+        key_id: caller.credential.key_id.clone(),
+        digest: caller.credential.digest.clone(),
+    };
+    let out =
+        Caller { assurance: caller.assurance.code().to_owned(), credential, ..Caller::default() };
     match &caller.identity {
         Some(identity) => Caller {
             name: identity.name.to_string(),
@@ -307,14 +405,27 @@ fn caller(question: &Question) -> Caller {
             groups: Some(identity.groups.clone()),
             ..out
         },
-        None => Caller { name: "anonymous".to_owned(), kind: "anonymous".to_owned(), why: Some(caller.why.to_string()), ..out },
+        None => Caller {
+            name: "anonymous".to_owned(),
+            kind: "anonymous".to_owned(),
+            why: Some(caller.why.to_string()),
+            ..out
+        },
     }
 }
 
 fn call(target: &Target) -> Call {
-    let out = Call { service: target.service().to_owned(), action: target.action().to_owned(), ..Call::default() };
+    let out = Call {
+        service: target.service().to_owned(),
+        action: target.action().to_owned(),
+        ..Call::default()
+    };
     match target {
-        Target::Operation(operation, _) => Call { operation: Some(operation.operation_id.clone()), groups: Some(operation.groups.clone()), ..out },
+        Target::Operation(operation, _) => Call {
+            operation: Some(operation.operation_id.clone()),
+            groups: Some(operation.groups.clone()),
+            ..out
+        },
         Target::Passthrough(passing) => Call { passing: Some(passing.template.clone()), ..out },
         Target::Unknown(..) => out,
     }
@@ -327,7 +438,8 @@ fn decided(decision: &Decision, catalog: &str) -> call::Decision {
         (Verdict::Deny, _) => call::Verdict::Deny,
     };
     let list = |policies: &[Deciding]| policies.iter().map(determining).map(Entry::Of).collect();
-    let failed = decision.shadow_errors.iter().map(|failed| failed.error.clone()).collect::<Vec<_>>();
+    let failed =
+        decision.shadow_errors.iter().map(|failed| failed.error.clone()).collect::<Vec<_>>();
     call::Decision {
         verdict,
         reason: decision.reason.code().to_owned(),
@@ -356,7 +468,10 @@ fn item(item: &facts::Item) -> call::Item {
 }
 
 fn resource(resource: &facts::Resource) -> call::Resource {
-    let parent = resource.parent.as_ref().map(|(kind, id)| Parent { r#type: kind.to_string(), id: id.to_string() });
+    let parent = resource
+        .parent
+        .as_ref()
+        .map(|(kind, id)| Parent { r#type: kind.to_string(), id: id.to_string() });
     call::Resource { r#type: resource.kind.to_string(), id: resource.id.to_string(), parent }
 }
 

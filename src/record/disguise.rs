@@ -1,7 +1,8 @@
 //! Private keys and other secrets that are known by their looks, in whatever text they stand.
 //!
-//! Frames, beginnings and field names tell most private keys. What has lost them, or is encoded once more, is still a long
-//! run that looks like chance; so every such run is hidden unless it is a public key.
+//! Frames, beginnings and field names tell most private keys. What has lost them, or is encoded
+//! once more, is still a long run that looks like chance; so every such run is hidden unless it is
+//! a public key.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -12,7 +13,8 @@ use std::ops::Range;
 /// Nothing that is known by its looks is shorter.
 const LENGTH_MIN: usize = 12;
 
-/// A run of base64 that is as long as this and looks like chance is hidden: of a P-256 key it is less than half.
+/// A run of base64 that is as long as this and looks like chance is hidden: of a P-256 key it is
+/// less than half.
 const RUN_MIN: usize = 64;
 
 /// What tells secrets by their looks.
@@ -31,11 +33,13 @@ impl Looks {
     /// Never for this build's own patterns, which a test compiles.
     pub fn new() -> Result<Self, regex::Error> {
         let known = Regex::new(concat!(
-            // Whole keys in their frames, of PEM and of SSH2 (RFC 4716); one that is cut goes to the end of the text.
+            // Whole keys in their frames, of PEM and of SSH2 (RFC 4716); one that is cut goes to
+            // the end of the text.
             r"(?i:-{4,5} ?BEGIN[ +][A-Z0-9 +]*PRIVATE[ +]KEY ?-{4,5})[\s\S]*?(?:(?i:-{4,5} ?END[ +][A-Z0-9 +]*PRIVATE[ +]KEY ?-{4,5})|\z)",
             r"|\bpt-[A-Za-z0-9_-]{16,}",
             r"|\bMII[A-Za-z0-9+/=_-]{100,}",
-            // Private keys without their frame: OpenSSH, EC, Ed25519, X25519; and PuTTY's own form.
+            // Private keys without their frame: OpenSSH, EC, Ed25519, X25519; and PuTTY's own
+            // form.
             r"|\b(?:b3BlbnNzaC1rZXkt|MHcCAQEE|MHQCAQEE|MIGkAgEB|MIHcAgEB|MIGHAgEA|MIG2AgEA|MIHuAgEA|MC4CAQAwBQYDK2V|MFECAQEwBQYDK2V)[A-Za-z0-9+/=\s]*",
             r"|PuTTY-User-Key-File-[\s\S]*|Private-(?:Lines|MAC|Hash):[\s\S]*",
             // `-----BEGIN` in base64, behind 0, 1 or 2 other bytes, and in hexadecimal.
@@ -50,7 +54,8 @@ impl Looks {
             r"|Signature=[A-Za-z0-9+/=%]{16,}",
         ))?;
         // What stands before the end of a frame whose beginning is lost.
-        let end = Regex::new(r"(?i)[A-Z0-9+/=\s]*-{4,5} ?END[ +][A-Z0-9 +]*PRIVATE[ +]KEY ?-{4,5}")?;
+        let end =
+            Regex::new(r"(?i)[A-Z0-9+/=\s]*-{4,5} ?END[ +][A-Z0-9 +]*PRIVATE[ +]KEY ?-{4,5}")?;
         let digits = Regex::new(r"[0-9A-Fa-f]{160,}|(?:[0-9A-Fa-f]{2}[: \t\r\n]+){80,}")?;
         let run = Regex::new(concat!(
             r"[A-Za-z0-9+/_-]{16,}(?:[ \t]*\r?\n[ \t]*[A-Za-z0-9+/_-]{16,})*={0,2}",
@@ -72,7 +77,11 @@ impl Looks {
             }
         };
         // Most texts have none, which is told for less than a place in which to say where.
-        let known = if self.known.is_match(text) { self.known.replace_all(text, replaced) } else { Cow::Borrowed(text) };
+        let known = if self.known.is_match(text) {
+            self.known.replace_all(text, replaced)
+        } else {
+            Cow::Borrowed(text)
+        };
         let hide = |of: &Regex, text: &str, hides: fn(&str) -> bool| -> Option<String> {
             match of.replace_all(text, |found: &Captures| {
                 let whole = found.get(0).map_or("", |m| m.as_str());
@@ -83,7 +92,9 @@ impl Looks {
             }
         };
         let mut clean = known;
-        if memchr::memmem::find(clean.as_bytes(), b"KEY").is_some() || memchr::memmem::find(clean.as_bytes(), b"key").is_some() {
+        if memchr::memmem::find(clean.as_bytes(), b"KEY").is_some()
+            || memchr::memmem::find(clean.as_bytes(), b"key").is_some()
+        {
             clean = hide(&self.end, &clean, |_| true).map_or(clean, Cow::Owned);
         }
         if may_hold_run(&clean) {
@@ -112,7 +123,11 @@ fn may_hold_run(text: &str) -> bool {
             }
         }
         length += 1;
-        hexadecimal = if byte.is_ascii_hexdigit() { hexadecimal + 1 } else { hexadecimal * usize::from(byte == b':') };
+        hexadecimal = if byte.is_ascii_hexdigit() {
+            hexadecimal + 1
+        } else {
+            hexadecimal * usize::from(byte == b':')
+        };
         if hexadecimal >= 160 || (length >= RUN_MIN && upper * 7 >= RUN_MIN && digits >= 2) {
             return true;
         }
@@ -120,28 +135,39 @@ fn may_hold_run(text: &str) -> bool {
     false
 }
 
-/// Whether a run of base64 or hexadecimal digits can be a private key. Hashes are shorter; names and paths do not look like chance.
+/// Whether a run of base64 or hexadecimal digits can be a private key. Hashes are shorter; names
+/// and paths do not look like chance.
 fn is_key_material(run: &str) -> bool {
     let bytes: Vec<u8> = run.bytes().filter(|b| !b.is_ascii_whitespace() && *b != b'=').collect();
     if bytes.len() < RUN_MIN {
         return false;
     }
     let count = |of: fn(&u8) -> bool| bytes.iter().filter(|b| of(b)).count();
-    let (upper, lower, digits) = (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase), count(u8::is_ascii_digit));
+    let (upper, lower, digits) =
+        (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase), count(u8::is_ascii_digit));
     let symbols = bytes.len() - upper - lower - digits;
-    upper * 7 >= bytes.len() && lower * 7 >= bytes.len() && digits >= 2 && symbols * 6 <= bytes.len() && !is_public_key(&bytes)
+    upper * 7 >= bytes.len()
+        && lower * 7 >= bytes.len()
+        && digits >= 2
+        && symbols * 6 <= bytes.len()
+        && !is_public_key(&bytes)
 }
 
 /// Where the blob stands in a text that is one line of an OpenSSH public key.
 pub fn public_blob(text: &str) -> Option<Range<usize>> {
     let start = text.find(' ')? + 1;
     let blob = text.get(start..)?.split_ascii_whitespace().next()?;
-    (text.as_bytes().get(start) != Some(&b' ') && is_public_key(blob.trim_end_matches('=').as_bytes())).then(|| start..start + blob.len())
+    (text.as_bytes().get(start) != Some(&b' ')
+        && is_public_key(blob.trim_end_matches('=').as_bytes()))
+    .then(|| start..start + blob.len())
 }
 
 /// The blob of an OpenSSH public key, and nothing behind it.
 fn is_public_key(base64: &[u8]) -> bool {
-    base64.starts_with(b"AAAA") && STANDARD_NO_PAD.decode(base64).is_ok_and(|blob| ssh_key::PublicKey::from_bytes(&blob).is_ok())
+    base64.starts_with(b"AAAA")
+        && STANDARD_NO_PAD
+            .decode(base64)
+            .is_ok_and(|blob| ssh_key::PublicKey::from_bytes(&blob).is_ok())
 }
 
 #[cfg(test)]

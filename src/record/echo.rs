@@ -1,7 +1,9 @@
-//! Echoes: where a secret that an exchange has shown comes back in a text, whole or in part, as it is or encoded.
+//! Echoes: where a secret that an exchange has shown comes back in a text, whole or in part, as it
+//! is or encoded.
 //!
-//! Every spelling of a secret is cut into blocks of eight bytes, so that any run of it that is long enough has a whole
-//! block in it. A text is looked through once, whatever its length and however many secrets there are.
+//! Every spelling of a secret is cut into blocks of eight bytes, so that any run of it that is long
+//! enough has a whole block in it. A text is looked through once, whatever its length and however
+//! many secrets there are.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -40,7 +42,8 @@ struct Spelling {
 impl Finder {
     /// A finder of these secrets; each has eight bytes or more.
     pub fn new<'a>(secrets: impl Iterator<Item = &'a String>) -> Self {
-        let mut finder = Self { spellings: Vec::new(), blocks: Vec::new(), sieve: Vec::new(), shift: 0 };
+        let mut finder =
+            Self { spellings: Vec::new(), blocks: Vec::new(), sieve: Vec::new(), shift: 0 };
         for (of, secret) in secrets.enumerate() {
             finder.add(folded(secret.as_bytes()).0, of);
             finder.add(hex::encode(secret).into_bytes(), of);
@@ -74,13 +77,18 @@ impl Finder {
         self.spellings.push(Spelling { text, of, run });
     }
 
-    /// The places of echoes in a text, in order and apart from each other, and which secret each is of.
+    /// The places of echoes in a text, in order and apart from each other, and which secret each is
+    /// of.
     pub fn find(&self, text: &str) -> Vec<(Range<usize>, usize)> {
         if self.spellings.is_empty() || text.len() < BLOCK {
             return Vec::new();
         }
         let (folded, places) = folded(text.as_bytes());
-        let place = |at: usize| places.as_ref().map_or(at, |places| places.get(at).map_or(text.len(), |place| *place as usize));
+        let place = |at: usize| {
+            places
+                .as_ref()
+                .map_or(at, |places| places.get(at).map_or(text.len(), |place| *place as usize))
+        };
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         let mut free = 0;
         for (at, block) in folded.windows(BLOCK).enumerate() {
@@ -91,7 +99,8 @@ impl Finder {
             }
             let Some((range, of)) = self.run(block, &folded, at, free) else { continue };
             free = range.end;
-            let (mut start, mut end) = (place(range.start), range.end.checked_sub(1).map_or(0, place) + 1);
+            let (mut start, mut end) =
+                (place(range.start), range.end.checked_sub(1).map_or(0, place) + 1);
             while !text.is_char_boundary(start) {
                 start -= 1;
             }
@@ -104,11 +113,25 @@ impl Finder {
     }
 
     /// The run around a block that a text and a spelling have in common, if it is long enough.
-    fn run(&self, block: u64, text: &[u8], at: usize, free: usize) -> Option<(Range<usize>, usize)> {
-        let (_, spelling, begins) = *self.blocks.get(self.blocks.partition_point(|(known, ..)| *known < block)).filter(|(known, ..)| *known == block)?;
+    fn run(
+        &self,
+        block: u64,
+        text: &[u8],
+        at: usize,
+        free: usize,
+    ) -> Option<(Range<usize>, usize)> {
+        let (_, spelling, begins) = *self
+            .blocks
+            .get(self.blocks.partition_point(|(known, ..)| *known < block))
+            .filter(|(known, ..)| *known == block)?;
         let spelling = self.spellings.get(spelling)?;
-        let common = |a: &mut dyn Iterator<Item = &u8>, b: &mut dyn Iterator<Item = &u8>| a.zip(b).take_while(|(a, b)| a == b).count();
-        let before = common(&mut text.get(free..at)?.iter().rev(), &mut spelling.text.get(..begins)?.iter().rev());
+        let common = |a: &mut dyn Iterator<Item = &u8>, b: &mut dyn Iterator<Item = &u8>| {
+            a.zip(b).take_while(|(a, b)| a == b).count()
+        };
+        let before = common(
+            &mut text.get(free..at)?.iter().rev(),
+            &mut spelling.text.get(..begins)?.iter().rev(),
+        );
         let behind = common(&mut text.get(at..)?.iter(), &mut spelling.text.get(begins..)?.iter());
         let range = at - before..at + behind;
         let whole = range.len() == spelling.text.len();
@@ -138,8 +161,8 @@ fn sieve(block: u64, shift: u32) -> (usize, u64) {
     (usize::try_from(bit / 64).unwrap_or(0), 1 << (bit % 64))
 }
 
-/// The text as all spellings of it are compared: without blanks, in lower case, with the one base64 alphabet; and where each byte
-/// stood, unless nothing was left out.
+/// The text as all spellings of it are compared: without blanks, in lower case, with the one base64
+/// alphabet; and where each byte stood, unless nothing was left out.
 fn folded(text: &[u8]) -> (Vec<u8>, Option<Vec<u32>>) {
     let fold = |byte: u8| match byte {
         b'-' => b'+',
@@ -150,7 +173,10 @@ fn folded(text: &[u8]) -> (Vec<u8>, Option<Vec<u32>>) {
         return (text.iter().map(|byte| fold(*byte)).collect(), None);
     }
     let kept = || text.iter().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace());
-    (kept().map(|(_, byte)| fold(*byte)).collect(), Some(kept().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect()))
+    (
+        kept().map(|(_, byte)| fold(*byte)).collect(),
+        Some(kept().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect()),
+    )
 }
 
 /// The part of the base64 of a secret behind so many other bytes that depends on the secret alone.
@@ -178,18 +204,34 @@ mod tests {
     #[test]
     fn a_secret_is_found_in_every_spelling() {
         use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-        let wrapped: String = SECRET.as_bytes().chunks(10).map(|line| format!("{}\r\n ", String::from_utf8_lossy(line))).collect();
-        for spelt in [SECRET.to_owned(), SECRET.to_uppercase(), SECRET.to_lowercase(), hex::encode(SECRET), hex::encode_upper(SECRET), wrapped] {
+        let wrapped: String = SECRET
+            .as_bytes()
+            .chunks(10)
+            .map(|line| format!("{}\r\n ", String::from_utf8_lossy(line)))
+            .collect();
+        for spelt in [
+            SECRET.to_owned(),
+            SECRET.to_uppercase(),
+            SECRET.to_lowercase(),
+            hex::encode(SECRET),
+            hex::encode_upper(SECRET),
+            wrapped,
+        ] {
             let text = format!("é token={spelt}; and more é");
             let hidden = hidden(&["another-secret-of-it", SECRET], &text);
-            assert!(hidden.starts_with("é token=<1>") && hidden.ends_with("; and more é"), "{hidden}");
+            assert!(
+                hidden.starts_with("é token=<1>") && hidden.ends_with("; and more é"),
+                "{hidden}"
+            );
         }
         for before in ["", "a", "ab", "abc", "é"] {
             let whole = format!("{before}{SECRET} and what stands behind");
             for spelt in [STANDARD.encode(&whole), URL_SAFE.encode(&whole)] {
                 let text = hidden(&[SECRET], &spelt);
                 assert!(text.contains("<0>"), "{before}: {text}");
-                let left = STANDARD.decode(text.replace("<0>", "").replace('-', "+").replace('_', "/")).unwrap_or_default();
+                let left = STANDARD
+                    .decode(text.replace("<0>", "").replace('-', "+").replace('_', "/"))
+                    .unwrap_or_default();
                 assert!(!String::from_utf8_lossy(&left).contains("0123"), "{text}");
             }
         }
@@ -198,14 +240,23 @@ mod tests {
     #[test]
     fn a_half_of_a_secret_is_found() {
         let coded = hex::encode(SECRET);
-        let parts = [(SECRET, 0..16), (SECRET, 16..SECRET.len()), (SECRET, 8..26), (coded.as_str(), 0..32), (coded.as_str(), 20..50)];
+        let parts = [
+            (SECRET, 0..16),
+            (SECRET, 16..SECRET.len()),
+            (SECRET, 8..26),
+            (coded.as_str(), 0..32),
+            (coded.as_str(), 20..50),
+        ];
         for half in parts.map(|(text, part)| text.get(part).unwrap()) {
             assert_eq!(hidden(&[SECRET], &format!("cut: {half}...")), "cut: <0>...", "{half}");
         }
         assert_eq!(hidden(&[SECRET], "pt-Yunxiao is short"), "pt-Yunxiao is short");
         assert_eq!(hidden(&["12345678"], "a1234567b a12345678b"), "a1234567b a<0>b");
         let zeros = "5ac0ffee000000000000000000000000000000000a0c6";
-        assert_eq!(hidden(&[zeros], &format!("{} {zeros}", "0".repeat(30))), format!("{} <0>", "0".repeat(30)));
+        assert_eq!(
+            hidden(&[zeros], &format!("{} {zeros}", "0".repeat(30))),
+            format!("{} <0>", "0".repeat(30))
+        );
     }
 
     #[test]

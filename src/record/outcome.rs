@@ -1,5 +1,5 @@
-//! What became of a forwarded call. HTTP 200 is not success: the answer must be the one that the document promises, and
-//! must not say that the call failed.
+//! What became of a forwarded call. HTTP 200 is not success: the answer must be the one that the
+//! document promises, and must not say that the call failed.
 
 use keyward_decision::catalog::Target;
 use keyward_decision::catalog::operation::{AnswerSpec, Operation, OutcomeSpec};
@@ -45,8 +45,11 @@ fn keeps(success: &Success, promise: &AnswerSpec, write: bool) -> bool {
     if promise.media_type.is_empty() {
         return true;
     }
-    let claimed = success.media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let of_type = claimed.is_empty() || claimed == promise.media_type || (is_json(&claimed) && is_json(&promise.media_type));
+    let claimed =
+        success.media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let of_type = claimed.is_empty()
+        || claimed == promise.media_type
+        || (is_json(&claimed) && is_json(&promise.media_type));
     if success.length == 0 || !of_type {
         return false;
     }
@@ -61,23 +64,35 @@ fn keeps(success: &Success, promise: &AnswerSpec, write: bool) -> bool {
 }
 
 fn is_json(media_type: &str) -> bool {
-    media_type == "application/json" || media_type.ends_with("+json") || media_type.ends_with("-json-patch")
+    media_type == "application/json"
+        || media_type.ends_with("+json")
+        || media_type.ends_with("-json-patch")
 }
 
-/// Whether a body says that the call failed, in any of the shapes in which services do. What a document names as a field of the
-/// answer to a read is what was asked for: the state of a job that failed, for example.
+/// Whether a body says that the call failed, in any of the shapes in which services do. What a
+/// document names as a field of the answer to a read is what was asked for: the state of a job that
+/// failed, for example.
 fn says_no(body: &Value, operation: &Operation, promises: &[&AnswerSpec], kept: bool) -> bool {
     let Some(object) = body.as_object() else { return false };
-    let documented = |name: &str| kept && promises.iter().any(|promise| promise.fields.iter().any(|field| field == name));
+    let documented = |name: &str| {
+        kept && promises.iter().any(|promise| promise.fields.iter().any(|field| field == name))
+    };
     let meant = |name: &str| documented(name) && !operation.is_write();
-    let message = object.keys().any(|name| matches!(plain(name).as_str(), "message" | "msg" | "errormessage" | "errormsg" | "reason"));
+    let message = object.keys().any(|name| {
+        matches!(plain(name).as_str(), "message" | "msg" | "errormessage" | "errormsg" | "reason")
+    });
     let one = |(name, value): (&String, &Value)| match plain(name).as_str() {
         _ if meant(name) => false,
         "errorcode" | "errcode" | "errno" => is_failure(value),
-        "errormessage" | "errormsg" | "errmsg" => value.as_str().is_some_and(|text| !text.is_empty()) && !object.keys().any(|name| plain(name) == "errorcode"),
+        "errormessage" | "errormsg" | "errmsg" => {
+            value.as_str().is_some_and(|text| !text.is_empty())
+                && !object.keys().any(|name| plain(name) == "errorcode")
+        }
         "error" | "fault" => is_something(value),
         "errors" => !documented(name) && is_something(value),
-        "success" | "issuccess" | "succeeded" => *value == false || value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("false")),
+        "success" | "issuccess" | "succeeded" => {
+            *value == false || value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("false"))
+        }
         "code" => !documented(name) && message && is_failure(value),
         _ => false,
     };
@@ -88,7 +103,9 @@ fn says_no(body: &Value, operation: &Operation, promises: &[&AnswerSpec], kept: 
 fn is_named_fault(object: &Map<String, Value>, documented: &impl Fn(&str) -> bool) -> bool {
     let mut fields = object.iter();
     match (fields.next(), fields.next()) {
-        (Some((name, Value::Object(fault))), None) => !documented(name) && fault.contains_key("message") && fault.contains_key("code"),
+        (Some((name, Value::Object(fault))), None) => {
+            !documented(name) && fault.contains_key("message") && fault.contains_key("code")
+        }
         _ => false,
     }
 }
@@ -96,8 +113,13 @@ fn is_named_fault(object: &Map<String, Value>, documented: &impl Fn(&str) -> boo
 /// A code that stands for a failure. Some services write one for success too.
 fn is_failure(code: &Value) -> bool {
     match code {
-        Value::String(text) => !["", "0", "200", "ok", "success", "succeed", "succeeded", "null", "none"].contains(&text.trim().to_ascii_lowercase().as_str()),
-        Value::Number(number) => number.as_f64().is_none_or(|n| n != 0.0 && !(200.0..300.0).contains(&n)),
+        Value::String(text) => {
+            !["", "0", "200", "ok", "success", "succeed", "succeeded", "null", "none"]
+                .contains(&text.trim().to_ascii_lowercase().as_str())
+        }
+        Value::Number(number) => {
+            number.as_f64().is_none_or(|n| n != 0.0 && !(200.0..300.0).contains(&n))
+        }
         Value::Object(_) | Value::Array(_) => is_something(code),
         Value::Bool(_) | Value::Null => false,
     }
@@ -120,7 +142,9 @@ fn plain(name: &str) -> String {
 
 fn by_body(spec: &OutcomeSpec, body: &Value, status: u16) -> Outcome {
     let values = |source: &Source| match source {
-        Source::Body(steps) => select(body, steps).into_iter().filter(|v| !v.is_null() && *v != "").count(),
+        Source::Body(steps) => {
+            select(body, steps).into_iter().filter(|v| !v.is_null() && *v != "").count()
+        }
         _ => 0,
     };
     if let Some((Source::Body(steps), wanted)) = &spec.failed_if
@@ -129,7 +153,8 @@ fn by_body(spec: &OutcomeSpec, body: &Value, status: u16) -> Outcome {
         return Outcome::Failed;
     }
     let accepted: usize = spec.accepted.iter().map(values).sum();
-    let (succeeded, failed) = (spec.succeeded.as_ref().map_or(0, values), spec.failed.as_ref().map_or(0, values));
+    let (succeeded, failed) =
+        (spec.succeeded.as_ref().map_or(0, values), spec.failed.as_ref().map_or(0, values));
     match (accepted + succeeded, failed) {
         // It was to name what it took on, and names nothing.
         (0, 0) if !spec.accepted.is_empty() => Outcome::Unknown,
@@ -172,7 +197,11 @@ mod tests {
     /// Every route of the documents that ship.
     fn targets() -> Vec<Target> {
         let catalog = builtin::catalog().unwrap();
-        let targets: Vec<Target> = catalog.operations().iter().map(|operation| Target::Operation(std::sync::Arc::clone(operation), Vec::new())).collect();
+        let targets: Vec<Target> = catalog
+            .operations()
+            .iter()
+            .map(|operation| Target::Operation(std::sync::Arc::clone(operation), Vec::new()))
+            .collect();
         assert!(targets.len() > 100, "{}", targets.len());
         targets
     }
@@ -184,13 +213,26 @@ mod tests {
 
     fn told(target: &Target, status: u16, body: &str) -> Outcome {
         let json: Option<Value> = serde_json::from_str(body).ok();
-        read(target, Success { status, media_type: "application/json", length: body.len() as u64, json: json.as_ref(), examined: true })
+        read(
+            target,
+            Success {
+                status,
+                media_type: "application/json",
+                length: body.len() as u64,
+                json: json.as_ref(),
+                examined: true,
+            },
+        )
     }
 
     /// The first success that the document has for the operation, with a body or without.
     fn promised(target: &Target, with_body: bool) -> Option<u16> {
         let answers = operation(target).answers.iter();
-        answers.filter(|(status, answer)| status.starts_with('2') && answer.media_type.is_empty() != with_body).find_map(|(status, _)| status.parse().ok())
+        answers
+            .filter(|(status, answer)| {
+                status.starts_with('2') && answer.media_type.is_empty() != with_body
+            })
+            .find_map(|(status, _)| status.parse().ok())
     }
 
     #[test]
@@ -198,8 +240,15 @@ mod tests {
         for target in targets() {
             let name = format!("{} {}", operation(&target).method, operation(&target).operation_id);
             let Some(status) = promised(&target, true) else { continue };
-            let lists: &[&str] =
-                if operation(&target).is_write() { &["{\"jobs\":[]}", "{\"tasks\":[]}", "{\"succeeded_keypairs\":[],\"failed_keypairs\":[]}"] } else { &[] };
+            let lists: &[&str] = if operation(&target).is_write() {
+                &[
+                    "{\"jobs\":[]}",
+                    "{\"tasks\":[]}",
+                    "{\"succeeded_keypairs\":[],\"failed_keypairs\":[]}",
+                ]
+            } else {
+                &[]
+            };
             let bodies = [
                 "{}",
                 "",
@@ -219,7 +268,8 @@ mod tests {
             for body in bodies.iter().chain(lists) {
                 let answer = operation(&target).answer(status).unwrap();
                 // Of an object whose fields the document does not name, any will do but none.
-                let named = !answer.fields.is_empty() || !matches!(serde_json::from_str(body), Ok(Value::Object(fields)) if !fields.is_empty());
+                let named = !answer.fields.is_empty()
+                    || !matches!(serde_json::from_str(body), Ok(Value::Object(fields)) if !fields.is_empty());
                 if answer.media_type == "application/json" && named {
                     assert_eq!(told(&target, status, body), Outcome::Unknown, "{name}: {body}");
                 }
@@ -246,7 +296,9 @@ mod tests {
                 r#"{"errors":[{"code":"1"}]}"#,
                 r#"{"request_id":"1","error_code":"CPS.0001","error_msg":"internal error"}"#,
             ] {
-                for status in [promised(&target, true), promised(&target, false)].into_iter().flatten() {
+                for status in
+                    [promised(&target, true), promised(&target, false)].into_iter().flatten()
+                {
                     assert_eq!(told(&target, status, body), Outcome::Failed, "{name}: {body}");
                 }
             }
@@ -257,18 +309,29 @@ mod tests {
     fn every_promised_answer_is_taken() {
         for target in targets() {
             let operation = operation(&target);
-            for (status, answer) in operation.answers.iter().filter(|(status, _)| status.starts_with('2')) {
+            for (status, answer) in
+                operation.answers.iter().filter(|(status, _)| status.starts_with('2'))
+            {
                 let status = status.parse().unwrap();
                 let name = format!("{} {} {status}", operation.method, operation.operation_id);
                 let Some(example) = &answer.example else {
-                    let none = read(&target, Success { status, media_type: "", length: 0, json: None, examined: true });
+                    let none = read(
+                        &target,
+                        Success { status, media_type: "", length: 0, json: None, examined: true },
+                    );
                     if answer.media_type.is_empty() {
-                        assert!(matches!(none, Outcome::Succeeded | Outcome::Accepted), "{name}: {none:?}");
+                        assert!(
+                            matches!(none, Outcome::Succeeded | Outcome::Accepted),
+                            "{name}: {none:?}"
+                        );
                     }
                     continue;
                 };
                 let outcome = told(&target, status, &example.to_string());
-                assert!(!matches!(outcome, Outcome::Unknown | Outcome::Failed), "{name}: {outcome:?} {example}");
+                assert!(
+                    !matches!(outcome, Outcome::Unknown | Outcome::Failed),
+                    "{name}: {outcome:?} {example}"
+                );
             }
         }
     }
@@ -279,29 +342,61 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_known_unless_nothing_was_done() {
-        let encoded = Success { status: 200, media_type: "application/json", length: 99, json: None, examined: false };
+        let encoded = Success {
+            status: 200,
+            media_type: "application/json",
+            length: 99,
+            json: None,
+            examined: false,
+        };
         assert_eq!(read(&by_id("CopyKeypairs"), encoded), Outcome::Unknown);
         assert_eq!(read(&by_id("ListKeypairs"), encoded), Outcome::Succeeded);
-        assert_eq!(read(&by_id("ListKeypairs"), Success { media_type: "text/html; charset=utf-8", ..encoded }), Outcome::Unknown);
-        assert_eq!(read(&by_id("ListKeypairs"), Success { length: 0, ..encoded }), Outcome::Unknown);
+        assert_eq!(
+            read(
+                &by_id("ListKeypairs"),
+                Success { media_type: "text/html; charset=utf-8", ..encoded }
+            ),
+            Outcome::Unknown
+        );
+        assert_eq!(
+            read(&by_id("ListKeypairs"), Success { length: 0, ..encoded }),
+            Outcome::Unknown
+        );
     }
 
     #[test]
     fn what_a_read_was_asked_for_is_no_failure() {
         let job = r#"{"status":"FAIL","job_id":"4010a2a","job_type":"ims_copy","error_code":"IMG.0001","fail_reason":"no space"}"#;
-        let target = targets().into_iter().find(|t| operation(t).operation_id == "ShowJob" && operation(t).service == "huawei.ims").unwrap();
+        let target = targets()
+            .into_iter()
+            .find(|t| {
+                operation(t).operation_id == "ShowJob" && operation(t).service == "huawei.ims"
+            })
+            .unwrap();
         assert_eq!(operation(&target).method, Method::GET);
         assert_eq!(told(&target, 200, job), Outcome::Succeeded);
-        assert_eq!(told(&target, 200, r#"{"error_code":"IMG.0001","error_msg":"no"}"#), Outcome::Failed);
+        assert_eq!(
+            told(&target, 200, r#"{"error_code":"IMG.0001","error_msg":"no"}"#),
+            Outcome::Failed
+        );
     }
 
     #[test]
     fn copies_are_counted() {
         let target = by_id("CopyKeypairs");
         for (body, wanted) in [
-            (r#"{"changed":1,"success":[{"keypair":"a","message":"imported"}],"failed":[]}"#, Outcome::Succeeded),
-            (r#"{"changed":1,"success":[{"keypair":"a","message":"imported"}],"failed":[{"keypair":"b","message":"exist"}]}"#, Outcome::PartlyFailed),
-            (r#"{"changed":0,"success":[],"failed":[{"keypair":"b","message":"exist"}]}"#, Outcome::Failed),
+            (
+                r#"{"changed":1,"success":[{"keypair":"a","message":"imported"}],"failed":[]}"#,
+                Outcome::Succeeded,
+            ),
+            (
+                r#"{"changed":1,"success":[{"keypair":"a","message":"imported"}],"failed":[{"keypair":"b","message":"exist"}]}"#,
+                Outcome::PartlyFailed,
+            ),
+            (
+                r#"{"changed":0,"success":[],"failed":[{"keypair":"b","message":"exist"}]}"#,
+                Outcome::Failed,
+            ),
             (r#"{"success":[],"failed":"all"}"#, Outcome::Unknown),
             (r#"{"changed":"1","success":[],"failed":[]}"#, Outcome::Unknown),
         ] {
@@ -313,7 +408,10 @@ mod tests {
     fn an_order_is_taken_on_as_a_job_is() {
         let target = by_id("CreateServers");
         assert_eq!(told(&target, 200, r#"{"job_id":"1"}"#), Outcome::Accepted);
-        assert_eq!(told(&target, 200, r#"{"order_id":"CS1","serverIds":["a"]}"#), Outcome::Accepted);
+        assert_eq!(
+            told(&target, 200, r#"{"order_id":"CS1","serverIds":["a"]}"#),
+            Outcome::Accepted
+        );
         assert_eq!(told(&target, 200, r#"{"serverIds":["a"]}"#), Outcome::Unknown);
     }
 }

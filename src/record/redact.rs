@@ -1,9 +1,10 @@
-//! Redaction: a keyed digest stands in the place of every secret, so that equal secrets stay comparable.
+//! Redaction: a keyed digest stands in the place of every secret, so that equal secrets stay
+//! comparable.
 //!
-//! Four nets, one behind the other: places that the catalogue marks, names that mean a secret anywhere, texts that
-//! look like one, and every secret that this exchange has shown, where it may turn up again (a cloud's error text can
-//! echo the whole signed request). What cannot be read is recorded by length and digest alone, and so is what no
-//! document names.
+//! Four nets, one behind the other: places that the catalogue marks, names that mean a secret
+//! anywhere, texts that look like one, and every secret that this exchange has shown, where it may
+//! turn up again (a cloud's error text can echo the whole signed request). What cannot be read is
+//! recorded by length and digest alone, and so is what no document names.
 
 use super::disguise::{Looks, public_blob};
 pub use super::shown::Shown;
@@ -58,10 +59,31 @@ const SECRET_NAMES: &[&str] = &[
 ];
 
 /// Words in a name that make all texts and numbers below it secret, in the form of [`plain_name`].
-const SECRET_WORDS: &[&str] = &["apikey", "credential", "passphrase", "passwd", "password", "privatekey", "pwd", "secret", "token"];
+const SECRET_WORDS: &[&str] = &[
+    "apikey",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "pwd",
+    "secret",
+    "token",
+];
 
 /// Words that make a header secret, in the form of [`plain_name`].
-const SECRET_HEADER_WORDS: &[&str] = &["auth", "cookie", "credential", "nonce", "pass", "pwd", "secret", "session", "signature", "token"];
+const SECRET_HEADER_WORDS: &[&str] = &[
+    "auth",
+    "cookie",
+    "credential",
+    "nonce",
+    "pass",
+    "pwd",
+    "secret",
+    "session",
+    "signature",
+    "token",
+];
 
 /// Headers that hold addresses, which may carry a login or a token.
 const ADDRESS_HEADERS: &[&str] = &["content-location", "link", "location", "referer", "refresh"];
@@ -90,8 +112,14 @@ impl Redactor {
     pub fn headers(&self, headers: &HeaderMap, shown: &mut Shown) -> Headers {
         let mut out = Headers::new();
         for name in headers.keys() {
-            let values = headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-            out.insert(name.as_str().to_owned(), values.map(|v| self.header(name.as_str(), v, shown)).collect());
+            let values = headers
+                .get_all(name)
+                .iter()
+                .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+            out.insert(
+                name.as_str().to_owned(),
+                values.map(|v| self.header(name.as_str(), v, shown)).collect(),
+            );
         }
         out
     }
@@ -106,7 +134,10 @@ impl Redactor {
         // A secret sent as a name: rare, and so rebuilt only when found.
         if headers.keys().any(|name| self.scrub_text(name, shown).is_some()) {
             let entries = std::mem::take(headers);
-            *headers = entries.into_iter().map(|(name, values)| (self.scrub_text(&name, shown).unwrap_or(name), values)).collect();
+            *headers = entries
+                .into_iter()
+                .map(|(name, values)| (self.scrub_text(&name, shown).unwrap_or(name), values))
+                .collect();
         }
     }
 
@@ -118,11 +149,17 @@ impl Redactor {
             return self.address(value, shown);
         }
         let plain = plain_name(name);
-        let secret = SECRET_HEADER_WORDS.iter().any(|word| plain.contains(word)) || plain.ends_with("key");
+        let secret =
+            SECRET_HEADER_WORDS.iter().any(|word| plain.contains(word)) || plain.ends_with("key");
         if name == "cookie" || name == "set-cookie" {
-            // Each value may come back without its name. Behind the first one stand only attributes of a cookie that is set.
+            // Each value may come back without its name. Behind the first one stand only attributes
+            // of a cookie that is set.
             let values = if name == "cookie" { usize::MAX } else { 1 };
-            value.split(';').take(values).filter_map(|part| part.split_once('=')).for_each(|(_, secret)| shown.claim(secret.trim()));
+            value
+                .split(';')
+                .take(values)
+                .filter_map(|part| part.split_once('='))
+                .for_each(|(_, secret)| shown.claim(secret.trim()));
         }
         match secret && !OPEN_HEADERS.contains(&name) {
             true if CREDENTIAL_HEADERS.contains(&name) => self.hide(&value, shown),
@@ -139,22 +176,34 @@ impl Redactor {
         match value.split_once(['?', '#']) {
             None => value,
             // What holds a secret that is known already is found by that one.
-            Some((path, rest)) if self.scrub_text(rest, shown).is_some() => format!("{path}?{}", self.key.digest(rest.as_bytes())),
+            Some((path, rest)) if self.scrub_text(rest, shown).is_some() => {
+                format!("{path}?{}", self.key.digest(rest.as_bytes()))
+            }
             Some((path, rest)) => format!("{path}?{}", self.hide_claimed(rest, shown)),
         }
     }
 
-    /// Keeps scheme, key id and signed names; the signature, or all of another scheme's credentials, go.
+    /// Keeps scheme, key id and signed names; the signature, or all of another scheme's
+    /// credentials, go.
     fn authorization(&self, value: &str, shown: &mut Shown) -> String {
-        let Some(Authorization { scheme, parameters }) = Authorization::parse(value) else { return self.hide_claimed(value, shown) };
-        if let Some(login) = STANDARD.decode(parameters).ok().filter(|_| scheme.eq_ignore_ascii_case("basic")).and_then(|login| String::from_utf8(login).ok()) {
+        let Some(Authorization { scheme, parameters }) = Authorization::parse(value) else {
+            return self.hide_claimed(value, shown);
+        };
+        if let Some(login) = STANDARD
+            .decode(parameters)
+            .ok()
+            .filter(|_| scheme.eq_ignore_ascii_case("basic"))
+            .and_then(|login| String::from_utf8(login).ok())
+        {
             shown.claim(login.split_once(':').map_or(login.as_str(), |(_, password)| password));
         }
         if !parameters.contains("Signature=") {
             return format!("{scheme} {}", self.hide_claimed(parameters, shown));
         }
         let part = |part: &str| match part.trim().split_once('=') {
-            Some((name @ ("Access" | "Credential" | "SignedHeaders"), value)) => format!("{name}={value}"),
+            Some((name @ ("Access" | "Credential" | "SignedHeaders"), value)) => {
+                format!("{name}={value}")
+            }
             Some((name, secret)) => format!("{name}={}", self.hide_claimed(secret, shown)),
             None => self.hide_claimed(part, shown),
         };
@@ -162,19 +211,27 @@ impl Redactor {
         format!("{scheme} {}", parts.join(", "))
     }
 
-    /// A raw query. The values of `open` parameters, which a document names, stay; of others nobody knows what they hold.
+    /// A raw query. The values of `open` parameters, which a document names, stay; of others nobody
+    /// knows what they hold.
     pub fn query(&self, raw: &str, open: &[&str], shown: &mut Shown) -> String {
         let decode = |text: &str| percent_decode(text).unwrap_or_else(|| text.to_owned());
         let part = |part: &str| {
-            let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
+            let (name, value) =
+                part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
             let known = decode(name);
-            // `;` parts two parameters to some readers: then the first one's value holds the second.
+            // `;` parts two parameters to some readers: then the first one's value holds the
+            // second.
             if open.contains(&known.as_str()) && !is_secret_name(&known) && !part.contains(';') {
                 return part.to_owned();
             }
             let Some(value) = value else { return self.hide_claimed(&known, shown) };
-            let name = if name.len() > 64 { self.hide_claimed(&known, shown) } else { name.to_owned() };
-            if value.is_empty() { format!("{name}=") } else { format!("{name}={}", self.hide_claimed(&decode(value), shown)) }
+            let name =
+                if name.len() > 64 { self.hide_claimed(&known, shown) } else { name.to_owned() };
+            if value.is_empty() {
+                format!("{name}=")
+            } else {
+                format!("{name}={}", self.hide_claimed(&decode(value), shown))
+            }
         };
         raw.split('&').map(part).collect::<Vec<_>>().join("&")
     }
@@ -189,7 +246,8 @@ impl Redactor {
         changed
     }
 
-    /// The values of fields that a document does not name although it names all. True when something was replaced.
+    /// The values of fields that a document does not name although it names all. True when
+    /// something was replaced.
     pub fn undocumented(&self, value: &mut Value, shape: &Shape, shown: &mut Shown) -> bool {
         let mut changed = false;
         match (shape, value) {
@@ -203,10 +261,13 @@ impl Redactor {
                 }
             }
             (Shape::Array { element, .. }, Value::Array(elements)) => {
-                changed = elements.iter_mut().fold(false, |changed, e| self.undocumented(e, element, shown) | changed);
+                changed = elements
+                    .iter_mut()
+                    .fold(false, |changed, e| self.undocumented(e, element, shown) | changed);
             }
             (Shape::Any, _) => {}
-            (Shape::Object { .. } | Shape::Array { .. }, other) | (_, other @ (Value::Object(_) | Value::Array(_))) => {
+            (Shape::Object { .. } | Shape::Array { .. }, other)
+            | (_, other @ (Value::Object(_) | Value::Array(_))) => {
                 self.hide_value(other, shown, &mut changed);
             }
             _ => {}
@@ -248,16 +309,23 @@ impl Redactor {
                     }
                 }
             }
-            Value::Array(elements) => elements.iter_mut().for_each(|e| self.hide_names(e, shown, changed)),
+            Value::Array(elements) => {
+                elements.iter_mut().for_each(|e| self.hide_names(e, shown, changed))
+            }
             _ => {}
         }
     }
 
-    /// All texts and numbers of a value whose structure says something: `{"reset-password": {"is_check_password": true}}`.
+    /// All texts and numbers of a value whose structure says something: `{"reset-password":
+    /// {"is_check_password": true}}`.
     fn hide_below(&self, value: &mut Value, shown: &mut Shown, changed: &mut bool) {
         match value {
-            Value::Object(object) => object.values_mut().for_each(|inner| self.hide_below(inner, shown, changed)),
-            Value::Array(elements) => elements.iter_mut().for_each(|e| self.hide_below(e, shown, changed)),
+            Value::Object(object) => {
+                object.values_mut().for_each(|inner| self.hide_below(inner, shown, changed))
+            }
+            Value::Array(elements) => {
+                elements.iter_mut().for_each(|e| self.hide_below(e, shown, changed))
+            }
             _ => self.hide_value(value, shown, changed),
         }
     }
@@ -283,8 +351,8 @@ impl Redactor {
         self.key.digest(secret.as_bytes())
     }
 
-    /// The last pass over everything that is about to be written: texts that look secret, and echoes of what was
-    /// shown. True when something was replaced.
+    /// The last pass over everything that is about to be written: texts that look secret, and
+    /// echoes of what was shown. True when something was replaced.
     pub fn scrub(&self, value: &mut Value, shown: &Shown) -> bool {
         match value {
             Value::String(text) => match self.scrub_text(text, shown) {
@@ -294,13 +362,19 @@ impl Redactor {
                 }
                 None => false,
             },
-            Value::Array(elements) => elements.iter_mut().fold(false, |changed, e| self.scrub(e, shown) | changed),
+            Value::Array(elements) => {
+                elements.iter_mut().fold(false, |changed, e| self.scrub(e, shown) | changed)
+            }
             Value::Object(object) => {
-                let mut changed = object.values_mut().fold(false, |changed, v| self.scrub(v, shown) | changed);
+                let mut changed =
+                    object.values_mut().fold(false, |changed, v| self.scrub(v, shown) | changed);
                 // A secret sent as a name: rare, and so rebuilt only when found.
                 if object.keys().any(|name| self.scrub_text(name, shown).is_some()) {
                     let entries = std::mem::take(object);
-                    *object = entries.into_iter().map(|(name, v)| (self.scrub_text(&name, shown).unwrap_or(name), v)).collect();
+                    *object = entries
+                        .into_iter()
+                        .map(|(name, v)| (self.scrub_text(&name, shown).unwrap_or(name), v))
+                        .collect();
                     changed = true;
                 }
                 changed
@@ -309,8 +383,8 @@ impl Redactor {
         }
     }
 
-    /// The text without secrets; `None` when it has none. What would be one once its escapes are decoded is one too:
-    /// the text then stands decoded.
+    /// The text without secrets; `None` when it has none. What would be one once its escapes are
+    /// decoded is one too: the text then stands decoded.
     pub fn scrub_text(&self, text: &str, shown: &Shown) -> Option<String> {
         let mut whole = None;
         for secret in shown.all() {
@@ -330,23 +404,41 @@ impl Redactor {
         let echoes = shown.echoes(text);
         if !echoes.is_empty() {
             let mut now = text.to_owned();
-            // A private key's text has the public half in it, which is no secret where it stands as a public key.
+            // A private key's text has the public half in it, which is no secret where it stands as
+            // a public key.
             let public = public_blob(text);
-            let is_public = |range: &Range<usize>| public.as_ref().is_some_and(|blob| blob.start <= range.start && range.end <= blob.end);
-            for (range, secret) in echoes.into_iter().rev().filter(|(range, secret)| !(secret.contains("PRIVATE KEY") && is_public(range))) {
+            let is_public = |range: &Range<usize>| {
+                public
+                    .as_ref()
+                    .is_some_and(|blob| blob.start <= range.start && range.end <= blob.end)
+            };
+            for (range, secret) in echoes
+                .into_iter()
+                .rev()
+                .filter(|(range, secret)| !(secret.contains("PRIVATE KEY") && is_public(range)))
+            {
                 now.replace_range(range, &self.key.digest(secret.as_bytes()));
             }
             clean = (now != text).then_some(now);
         }
-        let looks = self.looks.hide(clean.as_deref().unwrap_or(text), |secret| self.key.digest(secret.as_bytes()));
+        let looks = self
+            .looks
+            .hide(clean.as_deref().unwrap_or(text), |secret| self.key.digest(secret.as_bytes()));
         looks.or(clean)
     }
 
-    /// Which headers a signature covers, and whether the body is among what it covers. `None` without a signature.
+    /// Which headers a signature covers, and whether the body is among what it covers. `None`
+    /// without a signature.
     pub fn signed(headers: &HeaderMap) -> Option<Signed> {
-        let names = Authorization::parse(headers.get("authorization")?.to_str().ok()?)?.signed_headers();
-        let unsigned = headers.get("x-sdk-content-sha256").is_some_and(|v| v.as_bytes() == b"UNSIGNED-PAYLOAD");
-        (!names.is_empty()).then(|| Signed { headers: Bounded::Of(names.into_iter().map(Into::into).collect()), body: !unsigned })
+        let names =
+            Authorization::parse(headers.get("authorization")?.to_str().ok()?)?.signed_headers();
+        let unsigned = headers
+            .get("x-sdk-content-sha256")
+            .is_some_and(|v| v.as_bytes() == b"UNSIGNED-PAYLOAD");
+        (!names.is_empty()).then(|| Signed {
+            headers: Bounded::Of(names.into_iter().map(Into::into).collect()),
+            body: !unsigned,
+        })
     }
 }
 
@@ -357,7 +449,12 @@ fn is_secret_name(name: &str) -> bool {
 
 /// The private numbers of a JSON Web Key (RFC 7518, 6).
 fn is_key_number(name: &str, value: &Value) -> bool {
-    let number = |text: &str| text.len() >= 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/' | b'='));
+    let number = |text: &str| {
+        text.len() >= 22
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/' | b'='))
+    };
     matches!(name, "d" | "p" | "q" | "dp" | "dq" | "qi" | "k") && value.as_str().is_some_and(number)
 }
 
@@ -386,7 +483,10 @@ mod tests {
         headers.insert("x-acs-signature-nonce", "abc".parse().unwrap());
         let mut shown = Shown::default();
         let text = serde_json::to_string(&redactor().headers(&headers, &mut shown)).unwrap();
-        assert!(text.contains("Access=AK1, SignedHeaders=host;x-sdk-date, Signature=hmac-sha256:"), "{text}");
+        assert!(
+            text.contains("Access=AK1, SignedHeaders=host;x-sdk-date, Signature=hmac-sha256:"),
+            "{text}"
+        );
         assert!(text.contains("20261122T142050Z"));
         for secret in ["0123456789abcdef", "MIItoken", "\"abc\""] {
             assert!(!text.contains(secret), "{text}");
@@ -396,7 +496,11 @@ mod tests {
     #[test]
     fn bodies_lose_marked_places_and_secret_names_at_any_depth() {
         let mut body = json!({"server": {"auth": {"type": "keypair", "key": "k-secret"}}, "list": [{"private_key": "p", "OS-EXT-SRV-ATTR:user_data": "u"}], "AdminPass": 5, "key": "ssh-ed25519 AAAA", "password": null});
-        let place = vec![Step::Field("server".into()), Step::Field("auth".into()), Step::Field("key".into())];
+        let place = vec![
+            Step::Field("server".into()),
+            Step::Field("auth".into()),
+            Step::Field("key".into()),
+        ];
         let mut shown = Shown::default();
         assert!(redactor().body(&mut body, &[place], &mut shown));
         assert_eq!(body["server"]["auth"]["key"], redactor().digest(b"k-secret"));
@@ -410,7 +514,11 @@ mod tests {
     #[test]
     fn echoes_and_look_alikes_are_scrubbed_wherever_they_stand() {
         let mut shown = Shown::default();
-        let query = redactor().query("accessToken=pt%2Dabcdefgh&x=1&%79=2", &["x", "y", "accessToken"], &mut shown);
+        let query = redactor().query(
+            "accessToken=pt%2Dabcdefgh&x=1&%79=2",
+            &["x", "y", "accessToken"],
+            &mut shown,
+        );
         assert!(query.ends_with("&x=1&%79=2") && !query.contains("abcdefgh"), "{query}");
         let mut leaf = json!({"error": "canonical request: x-token:pt-abcdefgh;", "pt-abcdefgh": 1, "pem": "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----\nb", "cut": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb", "raw": "pt%2Dabcdefgh"});
         assert!(redactor().scrub(&mut leaf, &shown));
@@ -424,7 +532,18 @@ mod tests {
     #[test]
     fn the_signed_headers_are_told() {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host;x-sdk-date, Signature=00".parse().unwrap());
-        assert_eq!(Redactor::signed(&headers), Some(Signed { headers: Bounded::Of(vec!["host".to_owned(), "x-sdk-date".to_owned()]), body: true }));
+        headers.insert(
+            "authorization",
+            "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host;x-sdk-date, Signature=00"
+                .parse()
+                .unwrap(),
+        );
+        assert_eq!(
+            Redactor::signed(&headers),
+            Some(Signed {
+                headers: Bounded::Of(vec!["host".to_owned(), "x-sdk-date".to_owned()]),
+                body: true
+            })
+        );
     }
 }

@@ -10,9 +10,11 @@ const ECHO_LENGTH_MIN: usize = 8;
 /// The secrets that one exchange has shown. In memory only; prints itself as hidden.
 #[derive(Clone, Default)]
 pub struct Shown {
-    /// Those that somebody but the caller takes for secrets: the credentials it is known by, and marked places.
+    /// Those that somebody but the caller takes for secrets: the credentials it is known by, and
+    /// marked places.
     known: Vec<String>,
-    /// Whatever stood under a name that sounds secret: chosen by the caller, who may call anything so.
+    /// Whatever stood under a name that sounds secret: chosen by the caller, who may call anything
+    /// so.
     claimed: Vec<String>,
     /// Made when it is first needed, and again after a change.
     finder: OnceLock<Arc<Finder>>,
@@ -34,7 +36,9 @@ impl Shown {
 
     pub(super) fn claim(&mut self, secret: &str) {
         // One that has another one in it is found by that one.
-        if secret.len() >= ECHO_LENGTH_MIN && !self.all().any(|known| secret.contains(known.as_str())) {
+        if secret.len() >= ECHO_LENGTH_MIN
+            && !self.all().any(|known| secret.contains(known.as_str()))
+        {
             self.claimed.push(secret.to_owned());
             self.finder = OnceLock::new();
         }
@@ -50,7 +54,10 @@ impl Shown {
             return Vec::new();
         }
         let found = self.finder.get_or_init(|| Arc::new(Finder::new(self.all()))).find(text);
-        found.into_iter().filter_map(|(range, of)| Some((range, self.all().nth(of)?.as_str()))).collect()
+        found
+            .into_iter()
+            .filter_map(|(range, of)| Some((range, self.all().nth(of)?.as_str())))
+            .collect()
     }
 
     /// Adds what another part of the exchange has shown.
@@ -64,14 +71,15 @@ impl Shown {
         Self { known: self.known.clone(), ..Self::default() }
     }
 
-    /// Takes back claims of which the call itself has a part in clear: a caller must not be able to blank the name of what it
-    /// took by sending it as a token.
+    /// Takes back claims of which the call itself has a part in clear: a caller must not be able to
+    /// blank the name of what it took by sending it as a token.
     pub(super) fn release(&mut self, in_clear: &[&str]) {
         if self.claimed.is_empty() {
             return;
         }
         let finder = Finder::new(self.claimed.iter());
-        let echoed: Vec<usize> = in_clear.iter().flat_map(|text| finder.find(text)).map(|(_, of)| of).collect();
+        let echoed: Vec<usize> =
+            in_clear.iter().flat_map(|text| finder.find(text)).map(|(_, of)| of).collect();
         if !echoed.is_empty() {
             let mut at = 0..;
             self.claimed.retain(|_| at.next().is_none_or(|at| !echoed.contains(&at)));
@@ -83,8 +91,8 @@ impl Shown {
 /// How often escapes are decoded: JSON that is quoted in JSON, in a query.
 const DEPTH_MAX: usize = 4;
 
-/// How a text may have to be read before a secret in it is seen, each reading decoded from the one before; none for a text
-/// without escapes.
+/// How a text may have to be read before a secret in it is seen, each reading decoded from the one
+/// before; none for a text without escapes.
 pub(super) fn readings(text: &str) -> Vec<String> {
     let mut readings: Vec<String> = Vec::new();
     for decode in [decode_percent, decode_backslash] {
@@ -104,7 +112,10 @@ fn decode_percent(text: &str) -> Option<String> {
     let (first, rest) = text.split_once('%')?;
     let mut out = first.as_bytes().to_vec();
     for part in rest.split('%') {
-        match part.split_at_checked(2).and_then(|(digits, tail)| Some((hex::decode(digits).ok()?, tail))) {
+        match part
+            .split_at_checked(2)
+            .and_then(|(digits, tail)| Some((hex::decode(digits).ok()?, tail)))
+        {
             Some((byte, tail)) => {
                 out.extend(byte);
                 out.extend_from_slice(tail.as_bytes());
@@ -118,7 +129,8 @@ fn decode_percent(text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// The text with the escapes of JSON decoded, as where one document is quoted in another. `None` when it has none.
+/// The text with the escapes of JSON decoded, as where one document is quoted in another. `None`
+/// when it has none.
 fn decode_backslash(text: &str) -> Option<String> {
     if !text.contains('\\') {
         return None;
@@ -153,7 +165,10 @@ mod tests {
         assert_eq!(decode_percent("a"), None);
         assert_eq!(decode_percent("%70t%2D%zz%é%2").as_deref(), Some("pt-%zz%é%2"));
         assert_eq!(decode_backslash("a"), None);
-        assert_eq!(decode_backslash(r#"a\"\/\n\u0041\ud800\u4"#).as_deref(), Some("a\"/\nA\u{fffd}\u{4}"));
+        assert_eq!(
+            decode_backslash(r#"a\"\/\n\u0041\ud800\u4"#).as_deref(),
+            Some("a\"/\nA\u{fffd}\u{4}")
+        );
         assert_eq!(decode_backslash("\\").as_deref(), Some(""));
     }
 

@@ -1,5 +1,5 @@
-//! The bounds of a record: whatever a caller sends, its record can be stored, and still says who asked for what and
-//! what was decided. What is left out is said.
+//! The bounds of a record: whatever a caller sends, its record can be stored, and still says who
+//! asked for what and what was decided. What is left out is said.
 
 use bytes::Bytes;
 use keyward_core::secret::sha256;
@@ -45,16 +45,25 @@ pub fn truncate(mut leaf: Leaf) -> Bytes {
 
 const STEPS: usize = 8;
 
-/// Shortens one of the parts that a caller, a cloud or a large batch can make long: what matters least first.
+/// Shortens one of the parts that a caller, a cloud or a large batch can make long: what matters
+/// least first.
 fn shorten_part(leaf: &mut Leaf, step: usize, excess: usize) {
     match (step, leaf) {
-        (0, Leaf::Request(request)) => [&mut request.decision.policies, &mut request.decision.shadow].into_iter().for_each(once_each),
+        (0, Leaf::Request(request)) => {
+            [&mut request.decision.policies, &mut request.decision.shadow]
+                .into_iter()
+                .for_each(once_each)
+        }
         (1, Leaf::Answer(answer)) => answer.headers.iter_mut().for_each(leave_out),
         (1, Leaf::Request(request)) => leave_out(&mut request.call.headers),
-        (2, Leaf::Request(request)) => request.signed.iter_mut().for_each(|signed| end_early(&mut signed.headers, excess)),
+        (2, Leaf::Request(request)) => {
+            request.signed.iter_mut().for_each(|signed| end_early(&mut signed.headers, excess))
+        }
         (3, Leaf::Request(request)) => end_early(&mut request.decision.explanation, excess),
         (4, Leaf::Request(request)) => end_early(&mut request.decision.errors, excess),
-        (5, Leaf::Request(request)) => request.facts.iter_mut().for_each(|facts| *facts = json(&[left_out(facts)])),
+        (5, Leaf::Request(request)) => {
+            request.facts.iter_mut().for_each(|facts| *facts = json(&[left_out(facts)]))
+        }
         (6, Leaf::Request(request)) => {
             let (kept, left) = fitting(&request.items, excess);
             request.items.truncate(kept);
@@ -79,8 +88,8 @@ fn cut<T: Serialize + DeserializeOwned>(part: &mut T) {
     }
 }
 
-/// Cuts long texts, and says whether there was one. The digest tells two of them apart, and is of what is left when secrets
-/// are out.
+/// Cuts long texts, and says whether there was one. The digest tells two of them apart, and is of
+/// what is left when secrets are out.
 fn cut_texts(value: &mut Value) -> bool {
     match value {
         Value::String(text) if text.len() > TEXT_CHARACTERS_MAX => {
@@ -91,8 +100,12 @@ fn cut_texts(value: &mut Value) -> bool {
             }
             long
         }
-        Value::Array(elements) => elements.iter_mut().fold(false, |cut, inner| cut_texts(inner) | cut),
-        Value::Object(object) => object.values_mut().fold(false, |cut, inner| cut_texts(inner) | cut),
+        Value::Array(elements) => {
+            elements.iter_mut().fold(false, |cut, inner| cut_texts(inner) | cut)
+        }
+        Value::Object(object) => {
+            object.values_mut().fold(false, |cut, inner| cut_texts(inner) | cut)
+        }
         _ => false,
     }
 }
@@ -105,7 +118,10 @@ fn once_each(policies: &mut Vec<Entry<DeterminingPolicy>>) {
         Entry::LeftOut(_) => true,
     });
     if policies.len() < all {
-        policies.push(Entry::LeftOut(LeftOut { left_out: Some((all - policies.len()) as u64), left_out_bytes: None }));
+        policies.push(Entry::LeftOut(LeftOut {
+            left_out: Some((all - policies.len()) as u64),
+            left_out_bytes: None,
+        }));
     }
 }
 
@@ -146,7 +162,9 @@ fn fitting<T: Serialize>(list: &[T], excess: usize) -> (usize, LeftOut) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyward_record::call::{Call, Caller, Decision, Headers, Item, Parent, Request, Resource, Source};
+    use keyward_record::call::{
+        Call, Caller, Decision, Headers, Item, Parent, Request, Resource, Source,
+    };
 
     fn request() -> Request {
         Request {
@@ -180,7 +198,12 @@ mod tests {
     }
 
     fn policy(id: &str, item: u64, message: &str) -> Entry<DeterminingPolicy> {
-        Entry::Of(DeterminingPolicy::Of { id: id.to_owned(), effect: None, item: Some(item), message: Some(message.to_owned()) })
+        Entry::Of(DeterminingPolicy::Of {
+            id: id.to_owned(),
+            effect: None,
+            item: Some(item),
+            message: Some(message.to_owned()),
+        })
     }
 
     fn headers(value: String) -> Bounded<Headers> {
@@ -200,20 +223,35 @@ mod tests {
     fn a_long_leaf_keeps_what_matters_most() {
         let mut request = request();
         request.call.headers = headers("y".repeat(50_000));
-        request.resource = Some(Resource { r#type: "Image".to_owned(), id: "r".repeat(100_000), parent: None });
+        request.resource =
+            Some(Resource { r#type: "Image".to_owned(), id: "r".repeat(100_000), parent: None });
         request.items = items(2000, |n| serde_json::json!({"image": format!("{n:06}")}));
         request.decision.reason = "permitted".to_owned();
-        request.decision.policies = (0..2000).map(|n| policy(if n == 1999 { "last" } else { "first" }, n, &"m".repeat(50))).collect();
+        request.decision.policies = (0..2000)
+            .map(|n| policy(if n == 1999 { "last" } else { "first" }, n, &"m".repeat(50)))
+            .collect();
         request.decision.explanation = Bounded::Of(vec!["e".repeat(5000); 20]);
         let (length, request) = short(request);
         assert!(length <= LEAF_BYTES_MAX, "{length}");
         assert_eq!(request.decision.reason, "permitted");
-        let left_out = |count| Entry::LeftOut(LeftOut { left_out: Some(count), left_out_bytes: None });
-        assert_eq!(request.decision.policies, [policy("first", 0, &"m".repeat(50)), policy("last", 1999, &"m".repeat(50)), left_out(1998)]);
-        assert!(matches!(&request.call.headers, Bounded::LeftOut(left) if left[0].left_out_bytes > Some(50_000)));
+        let left_out =
+            |count| Entry::LeftOut(LeftOut { left_out: Some(count), left_out_bytes: None });
+        assert_eq!(
+            request.decision.policies,
+            [
+                policy("first", 0, &"m".repeat(50)),
+                policy("last", 1999, &"m".repeat(50)),
+                left_out(1998)
+            ]
+        );
+        assert!(
+            matches!(&request.call.headers, Bounded::LeftOut(left) if left[0].left_out_bytes > Some(50_000))
+        );
         let kept = request.items.len() - 1;
         assert!(kept > 900, "{kept} items");
-        assert!(matches!(&request.items[kept], Entry::LeftOut(left) if left.left_out == Some(2000 - kept as u64)));
+        assert!(
+            matches!(&request.items[kept], Entry::LeftOut(left) if left.left_out == Some(2000 - kept as u64))
+        );
         assert!(request.resource.unwrap().id.ends_with(')'));
     }
 
@@ -222,7 +260,11 @@ mod tests {
         let mut request = request();
         let long = "\u{1}".repeat(100_000);
         request.items = items(100, |_| serde_json::json!({"a": &long}));
-        request.resource = Some(Resource { r#type: long.clone(), id: long.clone(), parent: Some(Parent { r#type: long.clone(), id: long.clone() }) });
+        request.resource = Some(Resource {
+            r#type: long.clone(),
+            id: long.clone(),
+            parent: Some(Parent { r#type: long.clone(), id: long.clone() }),
+        });
         request.decision.message = long.clone();
         request.decision.explanation = Bounded::Of(vec![long]);
         assert!(short(request).0 <= LEAF_BYTES_MAX);

@@ -35,15 +35,24 @@ fn the_heads_and_bodies_of_real_clients_pass() {
         ("openstack-api-version", "compute 2.1"),
         ("x-openstack-nova-api-version", "2.1"),
         ("accept", "application/json"),
-        ("user-agent", "openstacksdk/4.22.0 keystoneauth1/5.18.1 python-requests/2.32.3 CPython/3.11.7"),
+        (
+            "user-agent",
+            "openstacksdk/4.22.0 keystoneauth1/5.18.1 python-requests/2.32.3 CPython/3.11.7",
+        ),
     ];
     let acs3 = [
-        ("authorization", "ACS3-HMAC-SHA256 Credential=LTAIDEV,SignedHeaders=host;user-agent;x-acs-action;x-acs-content-sha256;x-acs-date,Signature=01"),
+        (
+            "authorization",
+            "ACS3-HMAC-SHA256 Credential=LTAIDEV,SignedHeaders=host;user-agent;x-acs-action;x-acs-content-sha256;x-acs-date,Signature=01",
+        ),
         ("x-acs-version", "2021-06-25"),
         ("x-acs-action", "ListUserKeys"),
         ("x-acs-date", "2026-11-22T14:20:50Z"),
         ("x-acs-signature-nonce", "0123456789abcdef"),
-        ("x-acs-content-sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (
+            "x-acs-content-sha256",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        ),
         ("accept-encoding", "identity"),
         ("user-agent", "AlibabaCloud (Linux; x86_64) Python/3.11.7 Core/0.4.6 TeaDSL/2"),
     ];
@@ -58,12 +67,32 @@ fn the_heads_and_bodies_of_real_clients_pass() {
     let nova_path = format!("/v2.1/{PROJECT}/os-keypairs");
     expect([
         ("Huawei's Python SDK", judge("POST", IMS, COPY_IMAGE, &python, image), Reason::Permitted),
-        ("the same, reading", judge("GET", IMS, "/v2/cloudimages?__imagetype=private&limit=10", &python, ""), Reason::Permitted),
-        ("Huawei's Node SDK", judge("POST", ECS, &nova_path, &[("authorization", node), ("x-project-id", PROJECT)], &keypair), Reason::Permitted),
+        (
+            "the same, reading",
+            judge("GET", IMS, "/v2/cloudimages?__imagetype=private&limit=10", &python, ""),
+            Reason::Permitted,
+        ),
+        (
+            "Huawei's Node SDK",
+            judge(
+                "POST",
+                ECS,
+                &nova_path,
+                &[("authorization", node), ("x-project-id", PROJECT)],
+                &keypair,
+            ),
+            Reason::Permitted,
+        ),
         ("openstacksdk", judge("GET", ECS, &nova_path, &nova, ""), Reason::Permitted),
         (
             "openstacksdk, looking around",
-            judge("GET", ECS, "/v2.1", &[("user-agent", "keystoneauth1/5.18.1"), ("accept", "application/json")], ""),
+            judge(
+                "GET",
+                ECS,
+                "/v2.1",
+                &[("user-agent", "keystoneauth1/5.18.1"), ("accept", "application/json")],
+                "",
+            ),
             Reason::Permitted,
         ),
         (
@@ -79,7 +108,13 @@ fn the_heads_and_bodies_of_real_clients_pass() {
         ),
         (
             "Alibaba's Python SDK",
-            judge("GET", DEVOPS, "/api/v3/user/keys?accessToken=pt-developer&organizationId=60de7a6852743a5162b5f957", &acs3, ""),
+            judge(
+                "GET",
+                DEVOPS,
+                "/api/v3/user/keys?accessToken=pt-developer&organizationId=60de7a6852743a5162b5f957",
+                &acs3,
+                "",
+            ),
             Reason::Permitted,
         ),
         ("curl", judge("POST", CODEUP, SSH_KEYS, &curl, ssh_key(json!({}))), Reason::Permitted),

@@ -1,5 +1,6 @@
-//! Private keys in disguise, and secrets of a call that its answer sends back: none of them stands in a record, in no
-//! spelling, and not by half. The keys were made for these tests and open nothing.
+//! Private keys in disguise, and secrets of a call that its answer sends back: none of them stands
+//! in a record, in no spelling, and not by half. The keys were made for these tests and open
+//! nothing.
 
 use crate::*;
 use base64::Engine;
@@ -19,34 +20,53 @@ fn folded(text: &str) -> String {
 }
 
 /// A window of a part that is left in what was written.
-fn left<'a>(written: &str, parts: impl IntoIterator<Item = &'a String>, window: usize) -> Option<String> {
+fn left<'a>(
+    written: &str,
+    parts: impl IntoIterator<Item = &'a String>,
+    window: usize,
+) -> Option<String> {
     let written = folded(written);
     let windows: HashSet<&[u8]> = written.as_bytes().windows(window).collect();
     let parts: Vec<String> = parts.into_iter().map(|part| folded(part)).collect();
     // The beginning of a public key is that of a private one too.
     let public = folded(ED25519);
-    let found = parts
-        .iter()
-        .flat_map(|part| part.as_bytes().windows(window))
-        .find(|piece| windows.contains(piece) && !public.as_bytes().windows(window).any(|known| known == *piece));
+    let found = parts.iter().flat_map(|part| part.as_bytes().windows(window)).find(|piece| {
+        windows.contains(piece) && !public.as_bytes().windows(window).any(|known| known == *piece)
+    });
     found.map(|piece| String::from_utf8_lossy(piece).into_owned())
 }
 
 fn percent(text: &str) -> String {
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }
+        })
+        .collect()
 }
 
 fn wrapped(text: &str, width: usize) -> String {
-    text.as_bytes().chunks(width).map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect()
+    text.as_bytes()
+        .chunks(width)
+        .map(|line| format!("{}\n", String::from_utf8_lossy(line)))
+        .collect()
 }
 
 /// The lines of a key that hold it: those of base64, or the private numbers of a JWK.
 fn secret_lines(key: &str) -> Vec<String> {
     if let Ok(jwk) = serde_json::from_str::<Value>(key) {
-        return ["d", "p", "q", "dp", "dq", "qi"].iter().filter_map(|name| jwk[name].as_str().map(str::to_owned)).collect();
+        return ["d", "p", "q", "dp", "dq", "qi"]
+            .iter()
+            .filter_map(|name| jwk[name].as_str().map(str::to_owned))
+            .collect();
     }
-    let private = key.split_once("Private-Lines: 1\n").map_or(key, |(_, private)| private.split_once("\nPrivate-MAC").unwrap().0);
-    private.lines().filter(|line| !line.starts_with('-') && !line.contains(':') && !line.is_empty()).map(str::to_owned).collect()
+    let private = key
+        .split_once("Private-Lines: 1\n")
+        .map_or(key, |(_, private)| private.split_once("\nPrivate-MAC").unwrap().0);
+    private
+        .lines()
+        .filter(|line| !line.starts_with('-') && !line.contains(':') && !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn forms(key: &str) -> Vec<Form> {
@@ -65,7 +85,14 @@ fn forms(key: &str) -> Vec<Form> {
         form("percent", percent(key)),
         form("percent, twice", percent(&percent(key))),
         form("of a form", percent(key).replace("%20", "+")),
-        form("without its first line", if pem || key.starts_with("PuTTY") { key.split_once('\n').unwrap().1.to_owned() } else { key.to_owned() }),
+        form(
+            "without its first line",
+            if pem || key.starts_with("PuTTY") {
+                key.split_once('\n').unwrap().1.to_owned()
+            } else {
+                key.to_owned()
+            },
+        ),
         encoded("base64", STANDARD.encode(key)),
         encoded("base64 of the URL", URL_SAFE_NO_PAD.encode(key)),
         encoded("base64, wrapped", wrapped(&STANDARD.encode(key), 76)),
@@ -98,14 +125,24 @@ fn keys() -> Vec<(String, String)> {
     let mut keys: Vec<_> = std::fs::read_dir("tests/private")
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap()))
+        .map(|path| {
+            (
+                path.file_stem().unwrap().to_str().unwrap().to_owned(),
+                std::fs::read_to_string(&path).unwrap(),
+            )
+        })
         .collect();
     keys.sort();
     assert!(keys.len() >= 16);
     keys
 }
 
-fn answered(judged: &mut Judgement, status: u16, headers: &[(&'static str, &str)], body: &str) -> String {
+fn answered(
+    judged: &mut Judgement,
+    status: u16,
+    headers: &[(&'static str, &str)],
+    body: &str,
+) -> String {
     let mut map = HeaderMap::new();
     map.insert("content-type", HeaderValue::from_static("application/json"));
     for (name, value) in headers {
@@ -120,8 +157,10 @@ fn answered(judged: &mut Judgement, status: u16, headers: &[(&'static str, &str)
         sent: true,
         ..Answer::default()
     };
-    let (record, _) = WORLD.composer.answer(judged.record.id, &judged.question.target, &mut judged.shown, answer);
-    let content = record.content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
+    let (record, _) =
+        WORLD.composer.answer(judged.record.id, &judged.question.target, &mut judged.shown, answer);
+    let content =
+        record.content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned());
     format!("{}{}", String::from_utf8_lossy(&record.leaf), content.unwrap_or_default())
 }
 
@@ -133,22 +172,79 @@ fn no_private_key_lands_in_any_field_or_disguise() {
         for Form { name, sent, parts } in forms(&key) {
             let create = |title: &str, key: &str| {
                 let body = json!({"title": title, "key": key, "keyScope": "READ", "expireTime": "2026-12-22T14:20:50Z"}).to_string();
-                judge("POST", CODEUP, SSH_KEYS, &[("x-yunxiao-token", "pt-developer")], body).written()
+                judge("POST", CODEUP, SSH_KEYS, &[("x-yunxiao-token", "pt-developer")], body)
+                    .written()
             };
             let description = json!({"keypair": {"description": sent}}).to_string();
             let mut calls = vec![
                 ("title", create(&sent, ED25519)),
                 ("key", create("t", &sent)),
-                ("description", judge("PUT", KPS, "/v3/p/keypairs/lab-adb-2026", &[("authorization", &auth)], description).written()),
-                ("query", judge("GET", KPS, &format!("/v3/p/keypairs?marker={}", percent(&sent)), &[("authorization", &auth)], "").written()),
-                ("path", judge("GET", KPS, &format!("/v3/p/keypairs/{}", percent(&sent)), &[("authorization", &auth)], "").written()),
-                ("name of a field", judge("PUT", KPS, "/v3/p/keypairs/a", &[("authorization", &auth)], json!({"keypair": {&sent: "x"}}).to_string()).written()),
+                (
+                    "description",
+                    judge(
+                        "PUT",
+                        KPS,
+                        "/v3/p/keypairs/lab-adb-2026",
+                        &[("authorization", &auth)],
+                        description,
+                    )
+                    .written(),
+                ),
+                (
+                    "query",
+                    judge(
+                        "GET",
+                        KPS,
+                        &format!("/v3/p/keypairs?marker={}", percent(&sent)),
+                        &[("authorization", &auth)],
+                        "",
+                    )
+                    .written(),
+                ),
+                (
+                    "path",
+                    judge(
+                        "GET",
+                        KPS,
+                        &format!("/v3/p/keypairs/{}", percent(&sent)),
+                        &[("authorization", &auth)],
+                        "",
+                    )
+                    .written(),
+                ),
+                (
+                    "name of a field",
+                    judge(
+                        "PUT",
+                        KPS,
+                        "/v3/p/keypairs/a",
+                        &[("authorization", &auth)],
+                        json!({"keypair": {&sent: "x"}}).to_string(),
+                    )
+                    .written(),
+                ),
             ];
             if !sent.contains(['\n', '\r']) {
-                calls.push(("header", judge("GET", KPS, "/v3/p/keypairs", &[("authorization", &auth), ("x-note", &sent)], "").written()));
+                calls.push((
+                    "header",
+                    judge(
+                        "GET",
+                        KPS,
+                        "/v3/p/keypairs",
+                        &[("authorization", &auth), ("x-note", &sent)],
+                        "",
+                    )
+                    .written(),
+                ));
             }
             for (status, field) in [(200, "description"), (400, "error_msg"), (500, "detail")] {
-                let mut judged = judge("GET", KPS, "/v3/p/keypairs/lab-adb-2026", &[("authorization", &auth)], "");
+                let mut judged = judge(
+                    "GET",
+                    KPS,
+                    "/v3/p/keypairs/lab-adb-2026",
+                    &[("authorization", &auth)],
+                    "",
+                );
                 let body = json!({"keypair": {"name": "lab-adb-2026", field: sent}}).to_string();
                 calls.push(("an answer", answered(&mut judged, status, &[], &body)));
             }
@@ -166,9 +262,14 @@ fn no_private_key_lands_in_any_field_or_disguise() {
 fn a_json_web_key_of_a_body_is_hidden() {
     let auth = signed("AKKEYS");
     for (name, key) in keys().into_iter().filter(|(name, _)| name.starts_with("jwk")) {
-        let body = json!({"keypair": {"name": "a", "jwk": serde_json::from_str::<Value>(&key).unwrap()}}).to_string();
+        let body =
+            json!({"keypair": {"name": "a", "jwk": serde_json::from_str::<Value>(&key).unwrap()}})
+                .to_string();
         let mut judged = judge("GET", KPS, "/v3/p/keypairs/a", &[("authorization", &auth)], "");
-        for written in [judge("POST", KPS, "/v3/p/keypairs", &[("authorization", &auth)], &body).written(), answered(&mut judged, 200, &[], &body)] {
+        for written in [
+            judge("POST", KPS, "/v3/p/keypairs", &[("authorization", &auth)], &body).written(),
+            answered(&mut judged, 200, &[], &body),
+        ] {
             assert_eq!(left(&written, &secret_lines(&key), 20), None, "{name}: {written}");
         }
     }
@@ -178,11 +279,14 @@ const SECRET: &str = "Qm7xZt-Lw2kP_9vRsYd4/Bn8+GhJc5eAuF3iTo6W";
 
 /// Where a call may show a secret.
 fn showings() -> Vec<(&'static str, Judgement)> {
-    let call = |headers: &[(&str, &str)]| judge("POST", KPS, "/v3/p/keypairs", headers, r#"{"keypair":{"name":"lab-adb-2026"}}"#);
+    let call = |headers: &[(&str, &str)]| {
+        judge("POST", KPS, "/v3/p/keypairs", headers, r#"{"keypair":{"name":"lab-adb-2026"}}"#)
+    };
     let auth = signed("AKKEYS");
     let with = |name: &str, value: &str| call(&[("authorization", &auth), (name, value)]);
     let basic = format!("Basic {}", STANDARD.encode(format!("someone:{SECRET}")));
-    let signature = format!("SDK-HMAC-SHA256 Access=AKKEYS, SignedHeaders=host;x-sdk-date, Signature={SECRET}");
+    let signature =
+        format!("SDK-HMAC-SHA256 Access=AKKEYS, SignedHeaders=host;x-sdk-date, Signature={SECRET}");
     let import = json!({"keypair": {"name": "lab-adb-2026", "key_protection": {"private_key": SECRET, "encryption": {"type": "default"}}}}).to_string();
     vec![
         ("X-Auth-Token", call(&[("x-auth-token", SECRET)])),
@@ -193,8 +297,26 @@ fn showings() -> Vec<(&'static str, Judgement)> {
         ("X-Security-Token", with("x-security-token", SECRET)),
         ("X-Subject-Token", with("x-subject-token", SECRET)),
         ("an API key", with("x-api-key", SECRET)),
-        ("accessToken", judge("GET", DEVOPS, &format!("/api/v3/user/keys?organizationId=60de&accessToken={}", percent(SECRET)), &[], "")),
-        ("private_key", judge("POST", KPS, "/v3/p/keypairs/private-key/import", &[("authorization", &auth)], import)),
+        (
+            "accessToken",
+            judge(
+                "GET",
+                DEVOPS,
+                &format!("/api/v3/user/keys?organizationId=60de&accessToken={}", percent(SECRET)),
+                &[],
+                "",
+            ),
+        ),
+        (
+            "private_key",
+            judge(
+                "POST",
+                KPS,
+                "/v3/p/keypairs/private-key/import",
+                &[("authorization", &auth)],
+                import,
+            ),
+        ),
     ]
 }
 
@@ -244,17 +366,31 @@ fn no_secret_of_a_call_lands_by_its_answer_whatever_the_status() {
                 assert!(written.contains(&digest), "{showing}, {echo}, {status}: {written}");
                 assert!(written.contains("lab-adb-2026"), "{showing}, {echo}, {status}: {written}");
                 // Around the secret stands what is none.
-                let spellings = if echo.starts_with("base64 of") { vec![] } else { vec![percent(&sent), sent.clone()] };
-                for spelt in spellings.into_iter().chain([SECRET.to_owned(), STANDARD.encode(SECRET), hex::encode(SECRET)]) {
-                    let window = if spelt.contains(SECRET) && spelt != SECRET { continue } else { 16 };
-                    assert_eq!(left(&written, [&spelt], window), None, "{showing}, {echo}, {status}: {written}");
+                let spellings = if echo.starts_with("base64 of") {
+                    vec![]
+                } else {
+                    vec![percent(&sent), sent.clone()]
+                };
+                for spelt in spellings.into_iter().chain([
+                    SECRET.to_owned(),
+                    STANDARD.encode(SECRET),
+                    hex::encode(SECRET),
+                ]) {
+                    let window =
+                        if spelt.contains(SECRET) && spelt != SECRET { continue } else { 16 };
+                    assert_eq!(
+                        left(&written, [&spelt], window),
+                        None,
+                        "{showing}, {echo}, {status}: {written}"
+                    );
                 }
             }
         }
     }
 }
 
-/// A caller that sends what it takes as a cookie does not blank it, if the call itself says it in clear.
+/// A caller that sends what it takes as a cookie does not blank it, if the call itself says it in
+/// clear.
 #[test]
 fn what_a_call_says_in_clear_is_no_secret_of_it() {
     let name = "lab-adb-2026-of-the-whole-team";
@@ -263,7 +399,8 @@ fn what_a_call_says_in_clear_is_no_secret_of_it() {
         let value = if header == "cookie" { format!("session={name}") } else { name.to_owned() };
         let headers = [("authorization", auth.as_str()), (header, value.as_str())];
         let mut judged = judge("GET", KPS, &format!("/v3/p/keypairs/{name}"), &headers, "");
-        let written = answered(&mut judged, 200, &[], &json!({"keypair": {"name": name}}).to_string());
+        let written =
+            answered(&mut judged, 200, &[], &json!({"keypair": {"name": name}}).to_string());
         assert!(written.contains(name), "{header}: {written}");
     }
 }

@@ -1,6 +1,14 @@
-//! Attacks on the shipped catalogue and policies: what must not get through, what must not stand in a record, and
-//! what no caller may push out of one. Each case was a way round before it was refused.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "a mistake here should end the run")]
+//! Attacks on the shipped catalogue and policies: what must not get through, what must not stand in
+//! a record, and what no caller may push out of one. Each case was a way round before it was
+//! refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a mistake here should end the run"
+)]
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -38,10 +46,12 @@ const CODEUP: &str = "openapi-rdc.aliyuncs.com";
 const DEVOPS: &str = "devops.cn-hangzhou.aliyuncs.com";
 const SSH_KEYS: &str = "/oapi/v1/codeup/organizations/60de7a6852743a5162b5f957/keys";
 const COPY_IMAGE: &str = "/v1/cloudimages/465076de-dc36-4aec-80f5-ef9d8009428f/copy";
-const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN+GVlsot9Ve11q9LlWt4j2QqPbu1/n/asseE3F6VefF demo";
+const ED25519: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN+GVlsot9Ve11q9LlWt4j2QqPbu1/n/asseE3F6VefF demo";
 const NOW: &str = "2026-11-22T14:20:50Z";
 
-/// The gate without wire and journal: the shipped documents and policies, and a caller of each kind.
+/// The gate without wire and journal: the shipped documents and policies, and a caller of each
+/// kind.
 struct World {
     catalog: Catalog,
     directory: Directory,
@@ -66,7 +76,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     )
     .unwrap();
     let policies = Bundle::load(Path::new("policies"), &catalog, &directory).unwrap();
-    let composer = Composer { redactor: Redactor::new(key.clone()).unwrap(), body_bytes_max: 64 * 1024, catalog: catalog.digest.clone() };
+    let composer = Composer {
+        redactor: Redactor::new(key.clone()).unwrap(),
+        body_bytes_max: 64 * 1024,
+        catalog: catalog.digest.clone(),
+    };
     World { catalog, directory, policies, key, composer }
 });
 
@@ -82,7 +96,8 @@ struct Judgement {
 impl Judgement {
     /// All that is written down of the call.
     fn written(&self) -> String {
-        let body = self.record.content.as_ref().map(|c| String::from_utf8_lossy(&c.bytes).into_owned());
+        let body =
+            self.record.content.as_ref().map(|c| String::from_utf8_lossy(&c.bytes).into_owned());
         format!("{}{}", String::from_utf8_lossy(&self.record.leaf), body.unwrap_or_default())
     }
 
@@ -101,11 +116,24 @@ struct Wire<'a> {
 
 const HTTP1: Wire<'static> = Wire { version: http::Version::HTTP_11, authority: None, sni: None };
 
-fn judge(method: &str, host: &str, target: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Judgement {
+fn judge(
+    method: &str,
+    host: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Judgement {
     judge_over(HTTP1, method, host, target, headers, body)
 }
 
-fn judge_over(wire: Wire, method: &str, host: &str, target: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Judgement {
+fn judge_over(
+    wire: Wire,
+    method: &str,
+    host: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Judgement {
     let world = &*WORLD;
     let body = Bytes::copy_from_slice(body.as_ref());
     let mut map = HeaderMap::new();
@@ -114,14 +142,34 @@ fn judge_over(wire: Wire, method: &str, host: &str, target: &str, headers: &[(&s
         map.insert("content-type", HeaderValue::from_static("application/json"));
     }
     for (name, value) in headers {
-        map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        map.append(
+            name.parse::<HeaderName>().unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
     }
     let method = method.parse().unwrap();
     let Wire { version, authority, sni } = wire;
-    let fault = head::check(&Head { raw: None, version, method: &method, target: target.as_bytes(), host, scheme: None, authority, sni, headers: &map });
-    let (id, received, client) = (AuditId::new(), Timestamp::parse(NOW).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4000)));
-    let head = RequestHead { id, received, client, fault, ..RequestHead::plain(method, target.to_owned(), host, map) };
-    let target = world.catalog.classify(None, &head.host_name(), &head.method, head.path());
+    let fault = head::check(&Head {
+        raw: None,
+        version,
+        method: &method,
+        target: target.as_bytes(),
+        host,
+        scheme: None,
+        authority,
+        sni,
+        headers: &map,
+    });
+    let (id, received, client) =
+        (AuditId::new(), Timestamp::parse(NOW).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4000)));
+    let head = RequestHead {
+        id,
+        received,
+        client,
+        fault,
+        ..RequestHead::plain(method, target.to_owned(), host, map)
+    };
+    let target = world.catalog.target(&head);
     let caller = world.directory.identify(&head, &world.key, &world.catalog, &target);
     let (inspected, facts) = match &head.fault {
         Some(fault) => (
@@ -132,18 +180,34 @@ fn judge_over(wire: Wire, method: &str, host: &str, target: &str, headers: &[(&s
     };
     let question = Question { target, caller, facts, source: head.client.ip(), now: head.received };
     let decision = world.policies.decide(&question);
-    let (record, shown) = world.composer.request(Judged { head: &head, inspected: &inspected, question: &question, decision: &decision }, &Timings::new());
+    let (record, shown) = world.composer.request(
+        Judged { head: &head, inspected: &inspected, question: &question, decision: &decision },
+        &Timings::new(),
+    );
     let leaf = serde_json::from_slice(&record.leaf).unwrap();
-    Judgement { caller: question.caller.identity.as_ref().map(|i| i.name.clone()), decision, record, shown, leaf, question }
+    Judgement {
+        caller: question.caller.name().map(str::to_owned),
+        decision,
+        record,
+        shown,
+        leaf,
+        question,
+    }
 }
 
 fn signed(access: &str) -> String {
-    format!("SDK-HMAC-SHA256 Access={access}, SignedHeaders=host;x-sdk-date, Signature=0123456789abcdef0123456789abcdef")
+    format!(
+        "SDK-HMAC-SHA256 Access={access}, SignedHeaders=host;x-sdk-date, Signature=0123456789abcdef0123456789abcdef"
+    )
 }
 
 /// Which of these calls were allowed, if any.
 fn let_through<'a>(calls: impl IntoIterator<Item = (&'a str, Judgement)>) -> Vec<&'a str> {
-    calls.into_iter().filter(|(_, judged)| judged.decision.verdict == Verdict::Allow).map(|(name, _)| name).collect()
+    calls
+        .into_iter()
+        .filter(|(_, judged)| judged.decision.verdict == Verdict::Allow)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 fn ssh_key(changes: Value) -> String {
@@ -166,11 +230,19 @@ fn expect<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
     let mut wrong = Vec::new();
     for (name, judged, wanted) in cases {
         if judged.reason() != wanted {
-            wrong.push(format!("{name}: {} instead of {wanted} ({})", judged.reason(), judged.decision.message));
+            wrong.push(format!(
+                "{name}: {} instead of {wanted} ({})",
+                judged.reason(),
+                judged.decision.message
+            ));
         }
         let passes = matches!(judged.reason(), Reason::Permitted | Reason::Passthrough);
         assert_eq!(judged.decision.verdict == Verdict::Allow, passes, "{name}");
-        assert_eq!(judged.leaf.pointer("/decision/reason").and_then(Value::as_str), Some(judged.reason().code()), "{name}");
+        assert_eq!(
+            judged.leaf.pointer("/decision/reason").and_then(Value::as_str),
+            Some(judged.reason().code()),
+            "{name}"
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

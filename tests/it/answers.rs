@@ -13,7 +13,9 @@ fn site() -> (Upstream, Site) {
 
 fn called(site: &Site) -> Gateway {
     let gateway = site.serve();
-    let call = |target: &str| gateway.client().call(&Request::new("POST", target).json(json_of(90))).status;
+    let call = |target: &str| {
+        gateway.client().call(&Request::new("POST", target).json(json_of(90))).status
+    };
     assert_eq!((call("/v1/blobs/x"), call("/v1/blobs/forbidden")), (200, 403));
     gateway.settle();
     gateway
@@ -52,8 +54,14 @@ const WARNED: &[(&str, &str)] = &[
 ];
 
 /// What is known, and was never done: 0, without a word.
-const KNOWN: &[&str] =
-    &["operation = DropBlob", "method = DELETE", "caller = anonymous", "shadow = testers", "policy = testers and decision = deny", "action = test.*"];
+const KNOWN: &[&str] = &[
+    "operation = DropBlob",
+    "method = DELETE",
+    "caller = anonymous",
+    "shadow = testers",
+    "policy = testers and decision = deny",
+    "action = test.*",
+];
 
 #[test]
 fn a_name_that_nothing_knows_is_told_from_nobody() {
@@ -62,7 +70,8 @@ fn a_name_that_nothing_knows_is_told_from_nobody() {
     let url = format!("http://{}", site.admin);
     let get = |path: &str, pairs: &[(&str, &str)]| {
         let query = serde_urlencoded::to_string(pairs).unwrap();
-        Client::new(gateway.admin).call(&Request::new("GET", &format!("{path}?{query}")).header("Host", "localhost"))
+        Client::new(gateway.admin)
+            .call(&Request::new("GET", &format!("{path}?{query}")).header("Host", "localhost"))
     };
     for (name, value, wanted) in REFUSED {
         for path in ["/api/v1/exchanges", "/api/v1/counts", "/api/v1/histogram", "/api/v1/export"] {
@@ -71,24 +80,43 @@ fn a_name_that_nothing_knows_is_told_from_nobody() {
             assert!(answer.status == 400 && said.contains(wanted), "{path} {name}={value}: {said}");
         }
         let (option, out) = (format!("--{name}"), site.path("none.zip"));
-        let error = keyward_fails(&["audit", "pack", "--url", &url, &option, value, "--out", out.to_str().unwrap()]);
+        let error = keyward_fails(&[
+            "audit",
+            "pack",
+            "--url",
+            &url,
+            &option,
+            value,
+            "--out",
+            out.to_str().unwrap(),
+        ]);
         assert!(error.contains(wanted) && !out.exists(), "{error}");
     }
     for (expression, wanted) in WARNED {
         for path in ["/api/v1/exchanges", "/api/v1/counts", "/api/v1/histogram"] {
             let answer = get(path, &[("where", expression)]);
             let json: Value = serde_json::from_slice(&answer.body).unwrap();
-            assert!(json["warnings"][0].as_str().is_some_and(|warning| warning.contains(wanted)), "{path} {expression}: {json:#}");
+            assert!(
+                json["warnings"][0].as_str().is_some_and(|warning| warning.contains(wanted)),
+                "{path} {expression}: {json:#}"
+            );
             let header: Value = serde_json::from_str(answer.header("x-keyward-warnings")).unwrap();
             assert_eq!(header, json["warnings"], "{path} {expression}");
         }
         let answer = get("/api/v1/export", &[("where", expression), ("form", "csv")]);
-        assert!(answer.status == 200 && answer.header("x-keyward-warnings").contains(wanted), "{expression}");
+        assert!(
+            answer.status == 200 && answer.header("x-keyward-warnings").contains(wanted),
+            "{expression}"
+        );
     }
     for expression in KNOWN {
         let answer = get("/api/v1/counts", &[("where", expression)]);
         let json: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!((answer.status, &json["warnings"]), (200, &serde_json::json!([])), "{expression}: {json:#}");
+        assert_eq!(
+            (answer.status, &json["warnings"]),
+            (200, &serde_json::json!([])),
+            "{expression}: {json:#}"
+        );
     }
     // Counts by a field that is none.
     let answer = get("/api/v1/counts", &[("by", "request.call.metod")]);
@@ -96,13 +124,19 @@ fn a_name_that_nothing_knows_is_told_from_nobody() {
     let answer = get("/api/v1/counts", &[("by", "calller")]);
     assert!(answer.status == 400 && String::from_utf8_lossy(&answer.body).contains("`caller`"));
     let answer = get("/api/v1/counts", &[("calller", "tester")]);
-    assert!(answer.status == 400 && String::from_utf8_lossy(&answer.body).contains("did you mean `caller`"));
+    assert!(
+        answer.status == 400
+            && String::from_utf8_lossy(&answer.body).contains("did you mean `caller`")
+    );
 
     // A pack says it in its manifest and its report, and verifies.
     let out = site.path("pack.zip");
     keyward(&["audit", "pack", "--url", &url, "--caller", "testr", "--out", out.to_str().unwrap()]);
     let files = open(&out);
-    assert!(text(&files, "manifest.json").contains("did you mean `tester`") && text(&files, "report.html").contains("did you mean `tester`"));
+    assert!(
+        text(&files, "manifest.json").contains("did you mean `tester`")
+            && text(&files, "report.html").contains("did you mean `tester`")
+    );
     gateway.stop();
     crate::packs::unpack(&files, &site.path("opened"));
     keyward(&["audit", "verify", "--pack", site.path("opened").to_str().unwrap()]);
@@ -122,14 +156,26 @@ fn so_it_is_in_a_folder() {
         }
     }
     for (expression, wanted) in WARNED {
-        let output = command(&[&query[..], &["--where", expression, "--count"]].concat()).output().unwrap();
-        let (said, json) = (String::from_utf8_lossy(&output.stderr), serde_json::from_slice::<Value>(&output.stdout).unwrap());
-        assert!(said.contains("warning") && said.contains(wanted) && json["warnings"][0].as_str().unwrap().contains(wanted), "{expression}: {said}");
-        let table = keyward(&[&query[..], &["--where", expression, "--count", "--format", "table"]].concat());
+        let output =
+            command(&[&query[..], &["--where", expression, "--count"]].concat()).output().unwrap();
+        let (said, json) = (
+            String::from_utf8_lossy(&output.stderr),
+            serde_json::from_slice::<Value>(&output.stdout).unwrap(),
+        );
+        assert!(
+            said.contains("warning")
+                && said.contains(wanted)
+                && json["warnings"][0].as_str().unwrap().contains(wanted),
+            "{expression}: {said}"
+        );
+        let table = keyward(
+            &[&query[..], &["--where", expression, "--count", "--format", "table"]].concat(),
+        );
         assert!(String::from_utf8_lossy(&table).contains(wanted), "{expression}");
     }
     for expression in KNOWN.iter().filter(|known| !known.contains("anonymous")) {
-        let output = command(&[&query[..], &["--where", expression, "--count"]].concat()).output().unwrap();
+        let output =
+            command(&[&query[..], &["--where", expression, "--count"]].concat()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{expression}");
     }
     // Times as the tables print them, and a day to its end.
@@ -142,7 +188,8 @@ fn so_it_is_in_a_folder() {
         (["--since", "-2h", "--until", &printed], true),
         (["--since", "-3h", "--until", "2h ago"], false),
     ] {
-        let json: Value = serde_json::from_slice(&keyward(&[&query[..], &times, &["--count"]].concat())).unwrap();
+        let json: Value =
+            serde_json::from_slice(&keyward(&[&query[..], &times, &["--count"]].concat())).unwrap();
         assert_eq!(json["total"] == 2, all, "{times:?}: {json}");
     }
 }
@@ -151,16 +198,28 @@ fn so_it_is_in_a_folder() {
 #[test]
 fn an_ipv4_caller_has_one_name() {
     let (_upstream, site) = site();
-    let listener = format!("address = \"[::ffff:127.0.0.1]:{}\"\nplain_http_beyond_loopback = true", site.address.port());
+    let listener = format!(
+        "address = \"[::ffff:127.0.0.1]:{}\"\nplain_http_beyond_loopback = true",
+        site.address.port()
+    );
     site.rewrite(&format!("address = \"{}\"", site.address), &listener);
     let gateway = called(&site);
     let counts = gateway.json("/api/v1/counts?by=source");
-    assert_eq!(counts["groups"], serde_json::json!([{"value": "127.0.0.1", "exchanges": 2}]), "{counts:#}");
+    assert_eq!(
+        counts["groups"],
+        serde_json::json!([{"value": "127.0.0.1", "exchanges": 2}]),
+        "{counts:#}"
+    );
     for name in ["127.0.0.1", "::ffff:127.0.0.1", "127.0.0.0/8"] {
         for field in ["source", "request.source.address"] {
-            assert_eq!(gateway.json(&format!("/api/v1/counts?{field}={name}"))["total"], 2, "{field}={name}");
+            assert_eq!(
+                gateway.json(&format!("/api/v1/counts?{field}={name}"))["total"],
+                2,
+                "{field}={name}"
+            );
         }
     }
     gateway.stop();
-    assert!(site.trail().calls().iter().all(|record| record.leaf.get("source").is_none() || record.text("/source/address") == "127.0.0.1"));
+    assert!(site.trail().calls().iter().all(|record| record.leaf.get("source").is_none()
+        || record.text("/source/address") == "127.0.0.1"));
 }

@@ -1,4 +1,5 @@
-//! Auditors beside the gate, and beside each other: nobody takes all the places, and none takes the gate's time.
+//! Auditors beside the gate, and beside each other: nobody takes all the places, and none takes the
+//! gate's time.
 
 use crate::support::{Client, Gateway, PATIENCE, Request, Site, Upstream, eventually, json_of};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
@@ -17,7 +18,12 @@ fn site() -> (Upstream, Site, Gateway) {
     let gateway = site.serve();
     let mut client = gateway.client();
     for n in 0..250 {
-        assert_eq!(client.call(&Request::new("POST", &format!("/v1/blobs/{n}")).json(json_of(65_000))).status, 200);
+        assert_eq!(
+            client
+                .call(&Request::new("POST", &format!("/v1/blobs/{n}")).json(json_of(65_000)))
+                .status,
+            200
+        );
     }
     (upstream, site, gateway)
 }
@@ -30,7 +36,11 @@ fn ask(gateway: &Gateway, from: [u8; 4], path: &str) -> TcpStream {
     connect(&socket, &gateway.admin).unwrap();
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    std::io::Write::write_all(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    std::io::Write::write_all(
+        &mut stream,
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+    )
+    .unwrap();
     stream
 }
 
@@ -50,7 +60,11 @@ fn who_reads_nothing_makes_room_and_no_source_has_all_the_places() {
     let mut first: Vec<_> = (0..6).map(|_| ask(&gateway, ONE, EXPORT)).collect();
     assert!(first.iter_mut().all(|export| status(export) == 200));
     let began = Instant::now();
-    assert_eq!(status(&mut ask(&gateway, ONE, EXPORT)), 503, "six are as many as one source may have");
+    assert_eq!(
+        status(&mut ask(&gateway, ONE, EXPORT)),
+        503,
+        "six are as many as one source may have"
+    );
     let mut others: Vec<_> = (0..6).map(|_| ask(&gateway, OTHER, EXPORT)).collect();
     assert!(others.iter_mut().all(|export| status(export) == 200), "another source has its own");
     let mut late = None;
@@ -61,7 +75,11 @@ fn who_reads_nothing_makes_room_and_no_source_has_all_the_places() {
     assert!(began.elapsed() >= Duration::from_secs(4), "an honest reader has time");
     let mut whole = Vec::new();
     late.unwrap().read_to_end(&mut whole).unwrap();
-    assert!(whole.len() > 250 * 65_000 && whole.ends_with(END), "{} bytes: who reads has all of it", whole.len());
+    assert!(
+        whole.len() > 250 * 65_000 && whole.ends_with(END),
+        "{} bytes: who reads has all of it",
+        whole.len()
+    );
     // The gate has not noticed any of it.
     let started = Instant::now();
     assert_eq!(gateway.client().call(&Request::new("GET", "/v1/blobs/a")).status, 200);
@@ -83,11 +101,14 @@ fn questions_are_answered_on_threads_of_low_priority_and_exports_do_not_fill_the
     let site = Site::new(upstream.address);
     let gateway = site.serve();
     assert_eq!(gateway.json("/api/v1/counts")["total"], 0);
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap().map(|task| task.unwrap().path());
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid()))
+        .unwrap()
+        .map(|task| task.unwrap().path());
     let nice = |task: std::path::PathBuf| {
         let stat = std::fs::read_to_string(task.join("stat")).ok()?;
         let (head, rest) = stat.rsplit_once(')')?;
-        head.contains("(keyward-asked").then(|| rest.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap())
+        head.contains("(keyward-asked")
+            .then(|| rest.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap())
     };
     let asked: Vec<_> = tasks.filter_map(nice).collect();
     assert!(!asked.is_empty() && asked.iter().all(|nice| *nice == 19), "{asked:?}");
@@ -99,10 +120,14 @@ fn questions_are_answered_on_threads_of_low_priority_and_exports_do_not_fill_the
         statuses.push(answer.status);
         assert_eq!(answer.status == 429, !answer.header("retry-after").is_empty());
     }
-    assert!(statuses[..100].iter().all(|status| *status == 200) && statuses[119] == 429, "{statuses:?}");
+    assert!(
+        statuses[..100].iter().all(|status| *status == 200) && statuses[119] == 429,
+        "{statuses:?}"
+    );
 }
 
-/// How long it takes until a connection that takes nothing of an answer is cut, while others beside it are read.
+/// How long it takes until a connection that takes nothing of an answer is cut, while others beside
+/// it are read.
 fn cut_after(gateway: &Gateway, mut others: Vec<TcpStream>) -> Duration {
     let mut stuck = ask(gateway, OTHER, EXPORT);
     assert_eq!(status(&mut stuck), 200);
@@ -118,7 +143,11 @@ fn cut_after(gateway: &Gateway, mut others: Vec<TcpStream>) -> Duration {
     }
     let after = began.elapsed();
     let mut rest = Vec::new();
-    assert!(stuck.read_to_end(&mut rest).is_err() || !rest.ends_with(END), "{} bytes: its end is not that of an answer", rest.len());
+    assert!(
+        stuck.read_to_end(&mut rest).is_err() || !rest.ends_with(END),
+        "{} bytes: its end is not that of an answer",
+        rest.len()
+    );
     for mut other in others {
         rest.clear();
         other.read_to_end(&mut rest).unwrap();

@@ -1,6 +1,8 @@
-//! The forms, held against golden files, the published schema, and the rule that nothing is dropped.
+//! The forms, held against golden files, the published schema, and the rule that nothing is
+//! dropped.
 //!
-//! `KEYWARD_GOLDEN=write cargo test --test it golden` writes the golden files anew; read the difference before you commit it.
+//! `KEYWARD_GOLDEN=write cargo test --test it golden` writes the golden files anew; read the
+//! difference before you commit it.
 
 use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::Entry;
@@ -34,14 +36,18 @@ fn event(form: ExportFormat, exchange: &Exchange) -> Value {
 
 fn validator() -> &'static jsonschema::Validator {
     static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
-        let schema = serde_json::from_str(include_str!("../ocsf/api_activity.schema.json")).unwrap();
+        let schema =
+            serde_json::from_str(include_str!("../ocsf/api_activity.schema.json")).unwrap();
         jsonschema::validator_for(&schema).unwrap()
     });
     &VALIDATOR
 }
 
 fn check_schema(event: &Value) {
-    let errors: Vec<_> = validator().iter_errors(event).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    let errors: Vec<_> = validator()
+        .iter_errors(event)
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{}\n{event:#}", errors.join("\n"));
 }
 
@@ -65,10 +71,16 @@ fn golden_files_hold() {
 fn native_lines_are_the_records_byte_for_byte() {
     let samples = samples();
     let lines = written(ExportFormat::Ndjson, &samples);
-    let leaves: Vec<_> =
-        samples.iter().flat_map(|e| std::iter::once(&e.request).chain(&e.answer)).map(|part| std::str::from_utf8(&part.leaf).unwrap()).collect();
+    let leaves: Vec<_> = samples
+        .iter()
+        .flat_map(|e| std::iter::once(&e.request).chain(&e.answer))
+        .map(|part| std::str::from_utf8(&part.leaf).unwrap())
+        .collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), leaves);
-    assert!(samples.iter().all(|sample| keyward_trail::query::render::exchange_json(sample).contains(std::str::from_utf8(&sample.request.leaf).unwrap())));
+    assert!(samples.iter().all(|sample| {
+        keyward_trail::query::render::exchange_json(sample)
+            .contains(std::str::from_utf8(&sample.request.leaf).unwrap())
+    }));
 }
 
 #[test]
@@ -85,18 +97,27 @@ fn ocsf_events_fit_the_published_schema() {
 #[test]
 fn a_refusal_is_a_control_that_names_its_policy() {
     let exchanges = samples();
-    let refused: Vec<_> = exchanges.iter().filter(|exchange| exchange.request.kind == Kind::Refused).collect();
+    let refused: Vec<_> =
+        exchanges.iter().filter(|exchange| exchange.request.kind == Kind::Refused).collect();
     assert!(refused.len() > 3);
     for exchange in refused {
-        let (cadf, ocsf) = (event(ExportFormat::Cadf, exchange), event(ExportFormat::Ocsf, exchange));
+        let (cadf, ocsf) =
+            (event(ExportFormat::Cadf, exchange), event(ExportFormat::Ocsf, exchange));
         let asked = exchange.request.asked();
         let policy = asked.policies().next();
         assert_eq!((&cadf["eventType"], &cadf["outcome"]), (&json!("control"), &json!("failure")));
         assert_eq!(cadf["reason"]["policyId"].as_str(), policy.or(asked.decision.reason));
-        assert_eq!((&ocsf["action"], &ocsf["status"], &ocsf["disposition"]), (&json!("Denied"), &json!("Failure"), &json!("Blocked")));
+        assert_eq!(
+            (&ocsf["action"], &ocsf["status"], &ocsf["disposition"]),
+            (&json!("Denied"), &json!("Failure"), &json!("Blocked"))
+        );
         assert_eq!(ocsf["policy"]["uid"].as_str(), policy);
     }
-    assert!(exchanges.iter().filter(|e| e.request.kind != Kind::Refused).all(|e| event(ExportFormat::Cadf, e)["eventType"] == "activity"));
+    assert!(exchanges.iter().filter(|e| e.request.kind != Kind::Refused).all(|e| event(
+        ExportFormat::Cadf,
+        e
+    )["eventType"]
+        == "activity"));
 }
 
 /// A caller's name with all that readers end lines at.
@@ -111,7 +132,11 @@ fn an_event_is_one_line_for_every_reader() {
             let mut out = Vec::new();
             form.write(&exchange, &mut out);
             let line = String::from_utf8(out).unwrap();
-            assert!(!line.contains(['\u{85}', '\u{2028}', '\u{2029}']) && line.matches('\n').count() == 1, "{line}");
+            assert!(
+                !line.contains(['\u{85}', '\u{2028}', '\u{2029}'])
+                    && line.matches('\n').count() == 1,
+                "{line}"
+            );
             let read: Value = serde_json::from_str(&line).unwrap();
             assert!(read.to_string().contains(&serde_json::json!(said).to_string()), "{line}");
         }
@@ -150,13 +175,28 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         any::<u16>().prop_map(Value::from),
         "[ -~é\u{1}]{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["allow", "deny", "user", "GET", "10.0.0.7", "::ffff:1.2.3.4", "[::1]:80", "2026-11-22T14:20:50.123456Z"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "allow",
+            "deny",
+            "user",
+            "GET",
+            "10.0.0.7",
+            "::ffff:1.2.3.4",
+            "[::1]:80",
+            "2026-11-22T14:20:50.123456Z"
+        ])
+        .prop_map(Value::from),
     ];
-    let names = prop::sample::select(vec!["id", "type", "effect", "message", "item", "parent", "name", "resource", "x", ""]);
+    let names = prop::sample::select(vec![
+        "id", "type", "effect", "message", "item", "parent", "name", "resource", "x", "",
+    ]);
     leaf.prop_recursive(4, 60, 6, move |inner| {
-        let object = prop::collection::btree_map(names.clone().prop_map(str::to_owned), inner.clone(), 0..6);
-        prop_oneof![prop::collection::vec(inner, 0..4).prop_map(Value::from), object.prop_map(|map| Value::Object(map.into_iter().collect()))]
+        let object =
+            prop::collection::btree_map(names.clone().prop_map(str::to_owned), inner.clone(), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            object.prop_map(|map| Value::Object(map.into_iter().collect()))
+        ]
     })
 }
 
@@ -176,8 +216,11 @@ fn replace(value: &mut Value, place: &mut usize, with: &Value) {
 
 /// A record of the samples with some of its places changed to anything.
 fn any_record(answer: bool) -> impl Strategy<Value = Value> {
-    let samples: Vec<Value> =
-        samples().iter().filter_map(|e| if answer { e.answer.as_ref() } else { Some(&e.request) }).map(|part| part.json.clone()).collect();
+    let samples: Vec<Value> = samples()
+        .iter()
+        .filter_map(|e| if answer { e.answer.as_ref() } else { Some(&e.request) })
+        .map(|part| part.json.clone())
+        .collect();
     let changes = prop::collection::vec((1..150_usize, any_json()), 0..8);
     (prop::sample::select(samples), changes).prop_map(|(mut record, changes)| {
         changes.into_iter().for_each(|(mut place, with)| replace(&mut record, &mut place, &with));
@@ -187,8 +230,18 @@ fn any_record(answer: bool) -> impl Strategy<Value = Value> {
 
 fn exchange_of(kind: Kind, request: &Value, answer: Option<&Value>) -> Exchange {
     let id = AuditId::new();
-    let part = |seq, kind, leaf: &Value| Part::new(seq, &Entry { time: Timestamp(1_795_357_250_000_000_000), kind, id, leaf: canonical(leaf) });
-    Exchange { id, request: part(7, kind, request), answer: answer.map(|leaf| part(8, Kind::Answer, leaf)), answer_gone: false }
+    let part = |seq, kind, leaf: &Value| {
+        Part::new(
+            seq,
+            &Entry { time: Timestamp(1_795_357_250_000_000_000), kind, id, leaf: canonical(leaf) },
+        )
+    };
+    Exchange {
+        id,
+        request: part(7, kind, request),
+        answer: answer.map(|leaf| part(8, Kind::Answer, leaf)),
+        answer_gone: false,
+    }
 }
 
 /// Texts and numbers, wherever they stand. A number may have become a text.
@@ -209,7 +262,9 @@ fn check_kept(record: &Value, event: &Value, said: &[&str]) {
     // An address with its port is two values of the event, a host part of a URL.
     let kept = |value: &String| {
         let whole = after.contains(value) || said.contains(&value.as_str()) || value.is_empty();
-        whole || value.parse::<std::net::SocketAddr>().is_ok() || after.iter().any(|text| text.strip_prefix("https://") == Some(value))
+        whole
+            || value.parse::<std::net::SocketAddr>().is_ok()
+            || after.iter().any(|text| text.strip_prefix("https://") == Some(value))
     };
     for value in before {
         assert!(kept(&value), "{value:?} is lost\n{record}\n{event}");

@@ -1,4 +1,5 @@
-//! Memory under attack: what strangers, one address or one caller hold of it never stops the others.
+//! Memory under attack: what strangers, one address or one caller hold of it never stops the
+//! others.
 
 use crate::support::upstream::{answer, ok};
 use crate::support::{Act, Client, Gateway, Latch, Request, Site, Upstream, eventually, json_of};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 const OTHER: &str = "MIITESTTOKENOFANOTHERCALLER00002";
 /// More calls than there is room for, in a gateway whose budget is a MiB.
 const FLOOD: usize = 100;
-const LIMITS: &[&str] = &["limits.buffered_bytes_max=1048576", "limits.body_bytes_max=65536", "limits.body_seconds=60"];
+const LIMITS: &[&str] =
+    &["limits.buffered_bytes_max=1048576", "limits.body_bytes_max=65536", "limits.body_seconds=60"];
 
 /// A site whose clients say where they come from, with two known callers.
 fn site(upstream: &Upstream) -> Site {
@@ -17,7 +19,11 @@ fn site(upstream: &Upstream) -> Site {
     site.rewrite("[admin]", "forwarded_for_from = [\"127.0.0.1/32\"]\n[admin]");
     let mut callers = std::fs::read_to_string(site.path("callers.toml")).unwrap();
     let token = site.key.digest(OTHER.as_bytes());
-    write!(callers, "\n[callers.other]\nkind = 'robot'\ngroups = ['testers']\ntokens = [{token:?}]\n").unwrap();
+    write!(
+        callers,
+        "\n[callers.other]\nkind = 'robot'\ngroups = ['testers']\ntokens = [{token:?}]\n"
+    )
+    .unwrap();
     std::fs::write(site.path("callers.toml"), callers).unwrap();
     site
 }
@@ -27,13 +33,16 @@ fn post(source: &str, bytes: usize) -> Request {
     Request::new("POST", "/v1/blobs/a").json(json_of(bytes)).header("X-Forwarded-For", source)
 }
 
-/// Sends calls of which a byte of the body comes, and no more. Those that are refused leave their places to the next.
+/// Sends calls of which a byte of the body comes, and no more. Those that are refused leave their
+/// places to the next.
 fn flood(gateway: &Gateway, call: impl Fn(usize) -> Request) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..FLOOD).map(|_| gateway.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(&[call(n).head().as_slice(), b"{"].concat());
     }
-    eventually("what they may hold is held", || gateway.metric("keyward_refusals_total{reason=\"buffers-full\"}") >= 1);
+    eventually("what they may hold is held", || {
+        gateway.metric("keyward_refusals_total{reason=\"buffers-full\"}") >= 1
+    });
     clients
 }
 
@@ -59,7 +68,9 @@ fn strangers_leave_room_to_known_callers() {
     let site = site(&upstream);
     let gateway = site.serve_with(LIMITS);
     // From one address each, so that no bound of one address helps.
-    let held = flood(&gateway, |n| post(&format!("198.51.100.{n}"), 1000).header("X-Auth-Token", "stranger"));
+    let held = flood(&gateway, |n| {
+        post(&format!("198.51.100.{n}"), 1000).header("X-Auth-Token", "stranger")
+    });
     assert!(gateway.metric("keyward_buffered_bytes") <= 1_048_576 / 4);
     assert_served(&gateway, |request| request);
     drop(held);
@@ -146,12 +157,25 @@ fn answers_are_examined_while_there_is_room() {
     }
     gateway.stop();
     let trail = site.trail();
-    let answers: Vec<_> = trail.calls().into_iter().filter(|record| record.leaf["body"]["length"] == 200_000).collect();
-    let unread: Vec<_> = answers.iter().filter(|record| record.leaf["detail"].as_str().is_some_and(|detail| detail.contains("no room"))).collect();
+    let answers: Vec<_> = trail
+        .calls()
+        .into_iter()
+        .filter(|record| record.leaf["body"]["length"] == 200_000)
+        .collect();
+    let unread: Vec<_> = answers
+        .iter()
+        .filter(|record| {
+            record.leaf["detail"].as_str().is_some_and(|detail| detail.contains("no room"))
+        })
+        .collect();
     assert_eq!(answers.len(), 10);
     assert!((1..10).contains(&unread.len()), "{}", unread.len());
     for record in unread {
-        assert!(record.leaf["body"].get("kept").is_none() && record.leaf["whole"] == true, "{}", record.leaf);
+        assert!(
+            record.leaf["body"].get("kept").is_none() && record.leaf["whole"] == true,
+            "{}",
+            record.leaf
+        );
     }
 }
 
@@ -173,7 +197,10 @@ fn strangers_in_calls_make_room_for_others() {
     for n in 0..10 {
         assert_eq!(gateway.client().call(&post("203.0.113.99", 20)).status, 200, "call {n}");
     }
-    assert!(strangers.iter_mut().any(Client::is_closed), "it was a stranger's connection that made room");
+    assert!(
+        strangers.iter_mut().any(Client::is_closed),
+        "it was a stranger's connection that made room"
+    );
     known.send(&json_of(20)[1..]);
     assert_eq!(known.answer().status, 200, "a known caller's is left alone");
     drop(strangers);

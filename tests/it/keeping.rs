@@ -1,9 +1,12 @@
-//! How long the trail is kept: pruned by policy, held, erased, and salvaged when its store is damaged. After each, whoever
-//! verifies is told what is gone, and why; all else is proved as before.
+//! How long the trail is kept: pruned by policy, held, erased, and salvaged when its store is
+//! damaged. After each, whoever verifies is told what is gone, and why; all else is proved as
+//! before.
 
 use crate::support::cli::{keyward, keyward_fails};
 use crate::support::disk::SmallDisk;
-use crate::support::{Client, Gateway, Request, Site, Upstream, copy_folder, eventually, json_of, skipped};
+use crate::support::{
+    Client, Gateway, Request, Site, Upstream, copy_folder, eventually, json_of, skipped,
+};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +15,8 @@ use std::process::Command;
 fn calls(gateway: &Gateway, count: usize) -> Vec<String> {
     let mut client = gateway.client();
     let call = |n: usize| {
-        let answer = client.call(&Request::new("PUT", &format!("/v1/blobs/b{n}")).json(json_of(300 + n)));
+        let answer =
+            client.call(&Request::new("PUT", &format!("/v1/blobs/b{n}")).json(json_of(300 + n)));
         assert_eq!((answer.status, answer.whole), (200, true));
         answer.id().to_owned()
     };
@@ -21,13 +25,22 @@ fn calls(gateway: &Gateway, count: usize) -> Vec<String> {
 
 #[track_caller]
 fn verify(dir: &Path) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_keyward")).args(["audit", "verify", "--json", "--dir"]).arg(dir).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    let output = Command::new(env!("CARGO_BIN_EXE_keyward"))
+        .args(["audit", "verify", "--json", "--dir"])
+        .arg(dir)
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 #[track_caller]
 fn holds(report: &Value) {
-    assert_eq!((&report["integrity"]["verdict"], &report["completeness"]["verdict"]), (&json!("holds"), &json!("holds")), "{report:#}");
+    assert_eq!(
+        (&report["integrity"]["verdict"], &report["completeness"]["verdict"]),
+        (&json!("holds"), &json!("holds")),
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -40,24 +53,48 @@ fn what_is_pruned_by_policy_is_told_from_what_is_missing() {
     let gateway = site.serve();
     let ids = calls(&gateway, 60);
     gateway.settle();
-    eventually("all but what is held is pruned", || gateway.metric("keyward_pruned_records_total") >= 80);
+    eventually("all but what is held is pruned", || {
+        gateway.metric("keyward_pruned_records_total") >= 80
+    });
     assert!(gateway.metric("keyward_held_segments") >= 1);
 
     // An operator sees what is gone, what is held and why.
     let url = format!("http://{}", site.admin);
     let shown = String::from_utf8(keyward(&["audit", "retention", "--url", &url])).unwrap();
-    assert!(shown.contains("pruned     records 0 to 15") && shown.contains("hold       `case 17`: seq >= 20 and seq < 24 (asked for by counsel)"), "{shown}");
+    assert!(
+        shown.contains("pruned     records 0 to 15")
+            && shown
+                .contains("hold       `case 17`: seq >= 20 and seq < 24 (asked for by counsel)"),
+        "{shown}"
+    );
     // An auditor who asks for what is gone is told so; what is held is there.
     let gone = keyward_fails(&["audit", "show", &ids[0], "--url", &url]);
     assert!(gone.contains("pruned"), "{gone}");
-    let since_ever = String::from_utf8(keyward(&["audit", "query", "--count", "--format", "table", "--url", &url])).unwrap();
-    assert!(since_ever.contains("Not here are records 0 to 15, which were pruned by policy: record "), "{since_ever}");
+    let since_ever = String::from_utf8(keyward(&[
+        "audit", "query", "--count", "--format", "table", "--url", &url,
+    ]))
+    .unwrap();
+    assert!(
+        since_ever.contains("Not here are records 0 to 15, which were pruned by policy: record "),
+        "{since_ever}"
+    );
     let since_then = gateway.json("/api/v1/counts?where=seq+%3E+60");
-    assert!(since_then["gone"].as_array().unwrap().iter().all(|gone| gone["why"] == "pruned" && gone["last"].as_u64() > Some(60)), "{since_then:#}");
+    assert!(
+        since_then["gone"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|gone| gone["why"] == "pruned" && gone["last"].as_u64() > Some(60)),
+        "{since_then:#}"
+    );
     keyward(&["audit", "show", &ids[10], "--url", &url]);
 
     // Holds that nobody can read hold everything.
-    std::fs::write(site.path("holds.toml"), "[[hold]]\nname = 'case 17'\nwhere = 'seq >='\nreason = 'x'\n").unwrap();
+    std::fs::write(
+        site.path("holds.toml"),
+        "[[hold]]\nname = 'case 17'\nwhere = 'seq >='\nreason = 'x'\n",
+    )
+    .unwrap();
     eventually("it is told", || gateway.metric("keyward_prune_failures_total") >= 1);
     let before = gateway.metric("keyward_pruned_records_total");
     calls(&gateway, 20);
@@ -73,7 +110,10 @@ fn what_is_pruned_by_policy_is_told_from_what_is_missing() {
     // Released, the rest goes; the trail goes on over its gaps.
     std::fs::write(site.path("holds.toml"), "").unwrap();
     let gateway = site.serve();
-    eventually("the rest is pruned", || gateway.metric("keyward_held_segments") == 0 && gateway.metric("keyward_pruned_records_total") > 0);
+    eventually("the rest is pruned", || {
+        gateway.metric("keyward_held_segments") == 0
+            && gateway.metric("keyward_pruned_records_total") > 0
+    });
     calls(&gateway, 5);
     gateway.stop();
     holds(&verify(&site.audit));
@@ -88,24 +128,41 @@ fn a_body_is_erased_for_a_reason_that_is_on_record() {
     gateway.settle();
     let config = site.path("keyward.toml").display().to_string();
     let erase = |id: &str| {
-        [vec!["audit", "erase"], vec![id], vec!["--reason", "request of a data subject", "--config", &config]]
-            .concat()
-            .into_iter()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        [
+            vec!["audit", "erase"],
+            vec![id],
+            vec!["--reason", "request of a data subject", "--config", &config],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
     };
-    let run = |id: &str| String::from_utf8(keyward(&erase(id).iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    let run = |id: &str| {
+        String::from_utf8(keyward(&erase(id).iter().map(String::as_str).collect::<Vec<_>>()))
+            .unwrap()
+    };
 
     // Beside the running gateway: by its token, and by nobody without it.
     let mut stranger = Client::new(gateway.admin);
     let ask = format!("{{\"id\":\"{}\",\"reason\":\"x\"}}", ids[0]);
-    stranger.send(format!("POST /api/v1/erasures HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{ask}", ask.len()).as_bytes());
+    stranger.send(
+        format!(
+            "POST /api/v1/erasures HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{ask}",
+            ask.len()
+        )
+        .as_bytes(),
+    );
     assert_eq!(stranger.answer().status, 401);
     assert!(gateway.exchange(&ids[0]).to_string().contains("\"content\""), "still there");
     let said = run(&ids[0]);
     assert!(said.contains("are erased: record"), "{said}");
     let shown = gateway.exchange(&ids[0]);
-    assert!(shown["request"]["content"].is_null() && shown["request"]["record"]["body"]["commit"].is_string(), "{shown:#}");
+    assert!(
+        shown["request"]["content"].is_null()
+            && shown["request"]["record"]["body"]["commit"].is_string(),
+        "{shown:#}"
+    );
     assert!(!gateway.exchange(&ids[1])["request"]["content"].is_null());
     gateway.stop();
 
@@ -113,15 +170,27 @@ fn a_body_is_erased_for_a_reason_that_is_on_record() {
     run(&ids[1]);
     let again = keyward_fails(&erase(&ids[1]).iter().map(String::as_str).collect::<Vec<_>>());
     assert!(again.contains("erased before"), "{again}");
-    // Nothing binds the record of it until a gateway has signed it: until then anybody could have written it.
+    // Nothing binds the record of it until a gateway has signed it: until then anybody could have
+    // written it.
     let report = verify(&site.audit);
-    assert!(report["completeness"]["findings"][0]["text"].as_str().unwrap().contains("start the gateway"), "{report:#}");
+    assert!(
+        report["completeness"]["findings"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("start the gateway"),
+        "{report:#}"
+    );
     site.serve().stop();
     let report = verify(&site.audit);
     holds(&report);
     assert!(report["counts"]["bodies erased"].as_u64().unwrap() >= 2, "{report:#}");
-    let told: Vec<_> =
-        site.trail().0.iter().filter(|record| record.text("/event") == "bodies-erased").map(|record| record.text("/detail/reason").to_owned()).collect();
+    let told: Vec<_> = site
+        .trail()
+        .0
+        .iter()
+        .filter(|record| record.text("/event") == "bodies-erased")
+        .map(|record| record.text("/detail/reason").to_owned())
+        .collect();
     assert_eq!(told, ["request of a data subject", "request of a data subject"]);
 }
 
@@ -136,7 +205,20 @@ fn an_index_that_hides_calls_is_found_and_made_anew() {
     eventually("two segments are sealed", || gateway.metric("keyward_sealed_records") >= 32);
     gateway.stop();
     let dir = site.audit.display().to_string();
-    let count = || String::from_utf8(keyward(&["audit", "query", "--dir", &dir, "--outcome", "succeeded", "--count", "--format", "json"])).unwrap();
+    let count = || {
+        String::from_utf8(keyward(&[
+            "audit",
+            "query",
+            "--dir",
+            &dir,
+            "--outcome",
+            "succeeded",
+            "--count",
+            "--format",
+            "json",
+        ]))
+        .unwrap()
+    };
     let before = count();
     let path = site.audit.join("segments/seg-00000000000000000016.index");
     let mut index = std::fs::read(&path).unwrap();
@@ -150,10 +232,21 @@ fn an_index_that_hides_calls_is_found_and_made_anew() {
     assert_ne!(count(), before, "it hides calls, else this shows nothing");
 
     let report = verify(&site.audit);
-    assert_eq!((&report["status"], &report["completeness"]["verdict"]), (&json!(3), &json!("holds")), "{report:#}");
+    assert_eq!(
+        (&report["status"], &report["completeness"]["verdict"]),
+        (&json!(3), &json!("holds")),
+        "{report:#}"
+    );
     let finding = &report["integrity"]["findings"][0];
-    assert_eq!((&finding["kind"], &finding["records"]), (&json!("derived"), &json!({"first": 16, "last": 31})), "{report:#}");
-    assert!(finding["text"].as_str().unwrap().contains("keyward audit reindex --all"), "{report:#}");
+    assert_eq!(
+        (&finding["kind"], &finding["records"]),
+        (&json!("derived"), &json!({"first": 16, "last": 31})),
+        "{report:#}"
+    );
+    assert!(
+        finding["text"].as_str().unwrap().contains("keyward audit reindex --all"),
+        "{report:#}"
+    );
     keyward(&["audit", "reindex", "--all", "--dir", &dir]);
     holds(&verify(&site.audit));
     assert_eq!(count(), before);
@@ -174,21 +267,49 @@ fn a_backup_made_under_load_is_a_trail_that_verifies_and_goes_on() {
         scope.spawn(|| calls(&gateway, 30));
         keyward(&["audit", "backup", "--url", &url, "--out", archive.to_str().unwrap()]);
     });
-    let again = keyward_fails(&["audit", "backup", "--url", &url, "--out", archive.to_str().unwrap()]);
+    let again =
+        keyward_fails(&["audit", "backup", "--url", &url, "--out", archive.to_str().unwrap()]);
     assert!(again.contains("exists already"), "{again}");
     gateway.stop();
     assert!(
-        std::fs::read_dir(&site.audit).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with(".keyward-snapshot-")),
+        std::fs::read_dir(&site.audit).unwrap().all(|entry| !entry
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".keyward-snapshot-")),
         "nothing is left of it"
     );
 
     let restored = site.path("restored");
-    let said = String::from_utf8(keyward(&["audit", "restore", archive.to_str().unwrap(), "--dir", restored.to_str().unwrap()])).unwrap();
+    let said = String::from_utf8(keyward(&[
+        "audit",
+        "restore",
+        archive.to_str().unwrap(),
+        "--dir",
+        restored.to_str().unwrap(),
+    ]))
+    .unwrap();
     assert!(said.contains("are restored into"), "{said}");
-    let not_empty = keyward_fails(&["audit", "restore", archive.to_str().unwrap(), "--dir", restored.to_str().unwrap()]);
+    let not_empty = keyward_fails(&[
+        "audit",
+        "restore",
+        archive.to_str().unwrap(),
+        "--dir",
+        restored.to_str().unwrap(),
+    ]);
     assert!(not_empty.contains("is not empty"), "{not_empty}");
     // Every record is the one that the original has; a gateway goes on with it.
-    let records = |dir: &Path| String::from_utf8(keyward(&["audit", "export", "--form", "ndjson", "--dir", dir.to_str().unwrap()])).unwrap();
+    let records = |dir: &Path| {
+        String::from_utf8(keyward(&[
+            "audit",
+            "export",
+            "--form",
+            "ndjson",
+            "--dir",
+            dir.to_str().unwrap(),
+        ]))
+        .unwrap()
+    };
     let (original, copy) = (records(&site.audit), records(&restored));
     // The original went on pruning; the copy ends with the record of its restoration.
     let oldest = original.lines().next().unwrap();
@@ -203,15 +324,36 @@ fn a_backup_made_under_load_is_a_trail_that_verifies_and_goes_on() {
 
     // One of a stopped gateway, damaged and cut: it is no trail then, and says why.
     let second = site.path("second.tar");
-    keyward(&["audit", "backup", "--dir", restored.to_str().unwrap(), "--out", second.to_str().unwrap()]);
+    keyward(&[
+        "audit",
+        "backup",
+        "--dir",
+        restored.to_str().unwrap(),
+        "--out",
+        second.to_str().unwrap(),
+    ]);
     let bytes = std::fs::read(&second).unwrap();
-    for (what, bytes) in
-        [("cut", bytes[..bytes.len() / 2].to_vec()), ("cut", bytes[..600].to_vec()), ("damaged", flipped(&bytes)), ("no backup", b"something else".repeat(99))]
-    {
+    for (what, bytes) in [
+        ("cut", bytes[..bytes.len() / 2].to_vec()),
+        ("cut", bytes[..600].to_vec()),
+        ("damaged", flipped(&bytes)),
+        ("no backup", b"something else".repeat(99)),
+    ] {
         let (bad, into) = (site.path("bad.tar"), site.path("into"));
         std::fs::write(&bad, bytes).unwrap();
-        let said = keyward_fails(&["audit", "restore", bad.to_str().unwrap(), "--dir", into.to_str().unwrap()]);
-        assert!(said.contains("cut") || said.contains("not the file that was copied") || said.contains("damaged"), "{what}: {said}");
+        let said = keyward_fails(&[
+            "audit",
+            "restore",
+            bad.to_str().unwrap(),
+            "--dir",
+            into.to_str().unwrap(),
+        ]);
+        assert!(
+            said.contains("cut")
+                || said.contains("not the file that was copied")
+                || said.contains("damaged"),
+            "{what}: {said}"
+        );
         std::fs::remove_dir_all(&into).unwrap();
     }
 }
@@ -224,7 +366,8 @@ fn flipped(archive: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A segment's file is missing, or holds nonsense: the start says what to do, and salvage what is lost.
+/// A segment's file is missing, or holds nonsense: the start says what to do, and salvage what is
+/// lost.
 #[test]
 fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     let upstream = Upstream::ok();
@@ -236,14 +379,26 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     eventually("all that can be is sealed", || gateway.metric("keyward_sealed_records") == 80);
     gateway.stop();
     let file = |first: u64, kind: &str| site.audit.join(format!("segments/seg-{first:020}.{kind}"));
-    let (config, dir) = (site.path("keyward.toml").display().to_string(), site.audit.display().to_string());
+    let (config, dir) =
+        (site.path("keyward.toml").display().to_string(), site.audit.display().to_string());
     let damage = || {
         std::fs::remove_file(file(32, "records")).unwrap();
         std::fs::write(file(64, "bodies"), "nonsense").unwrap();
         let said = keyward_fails(&["serve", "--config", &config]);
-        assert!(said.contains("records 32 to 47 are missing") && said.contains("keyward audit salvage"), "{said}");
+        assert!(
+            said.contains("records 32 to 47 are missing") && said.contains("keyward audit salvage"),
+            "{said}"
+        );
         assert_eq!(verify(&site.audit)["completeness"]["verdict"], "fails");
-        String::from_utf8(keyward(&["audit", "salvage", "--dir", &dir, "--reason", "somebody removed a file"])).unwrap()
+        String::from_utf8(keyward(&[
+            "audit",
+            "salvage",
+            "--dir",
+            &dir,
+            "--reason",
+            "somebody removed a file",
+        ]))
+        .unwrap()
     };
     // Unused parts of the engine's file still have them.
     let said = damage();
@@ -252,15 +407,31 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     holds(&verify(&site.audit));
 
     // Once that is written anew, they are nowhere else.
-    keyward(&["audit", "erase", &ids[39], "--reason", "so that the engine's file is written anew", "--config", &config]);
+    keyward(&[
+        "audit",
+        "erase",
+        &ids[39],
+        "--reason",
+        "so that the engine's file is written anew",
+        "--config",
+        &config,
+    ]);
     let said = damage();
-    assert!(said.contains("LOST: records 32 to 47") && said.contains("LOST: the bodies of"), "{said}");
+    assert!(
+        said.contains("LOST: records 32 to 47") && said.contains("LOST: the bodies of"),
+        "{said}"
+    );
     let gateway = site.serve();
     calls(&gateway, 3);
-    let gone = keyward_fails(&["audit", "show", &ids[17], "--url", &format!("http://{}", site.admin)]);
+    let gone =
+        keyward_fails(&["audit", "show", &ids[17], "--url", &format!("http://{}", site.admin)]);
     assert!(gone.contains("lost"), "{gone}");
     let page = gateway.json("/api/v1/exchanges?limit=1");
-    assert_eq!((&page["gone"][0]["first"], &page["gone"][0]["last"], &page["gone"][0]["why"]), (&json!(32), &json!(47), &json!("lost")), "{page:#}");
+    assert_eq!(
+        (&page["gone"][0]["first"], &page["gone"][0]["last"], &page["gone"][0]["why"]),
+        (&json!(32), &json!(47), &json!("lost")),
+        "{page:#}"
+    );
     // What has lost its answer does not stay open for ever.
     let open = gateway.json("/api/v1/exchanges?outcome=open");
     assert_eq!(open["exchanges"], json!([]), "{open:#}");
@@ -268,11 +439,16 @@ fn a_segment_that_is_gone_is_named_and_can_be_given_up() {
     let report = verify(&site.audit);
     assert_eq!(report["integrity"]["verdict"], "holds", "{report:#}");
     let findings = report["completeness"]["findings"].as_array().unwrap();
-    assert!(findings.iter().any(|finding| finding["kind"] == "lost" && finding["records"] == json!({"first": 32, "last": 47})), "{report:#}");
+    assert!(
+        findings.iter().any(|finding| finding["kind"] == "lost"
+            && finding["records"] == json!({"first": 32, "last": 47})),
+        "{report:#}"
+    );
     assert!(findings.iter().any(|finding| finding["kind"] == "body-missing"), "{report:#}");
 }
 
-/// Whoever counts what a damaged trail has left is told what the numbers may lack, and where nothing can be missing, nothing is said.
+/// Whoever counts what a damaged trail has left is told what the numbers may lack, and where
+/// nothing can be missing, nothing is said.
 #[test]
 fn counts_of_a_damaged_trail_say_what_may_be_missing() {
     let upstream = Upstream::ok();
@@ -283,13 +459,27 @@ fn counts_of_a_damaged_trail_say_what_may_be_missing() {
     gateway.settle();
     eventually("all that can be is sealed", || gateway.metric("keyward_sealed_records") == 80);
     gateway.stop();
-    let (config, dir) = (site.path("keyward.toml").display().to_string(), site.audit.display().to_string());
-    let ask = |arguments: &[&str]| String::from_utf8(keyward(&[&["audit", "query", "--dir", &dir], arguments].concat())).unwrap();
-    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&ask(&[arguments, &["--format", "json"]].concat())).unwrap() };
+    let (config, dir) =
+        (site.path("keyward.toml").display().to_string(), site.audit.display().to_string());
+    let ask = |arguments: &[&str]| {
+        String::from_utf8(keyward(&[&["audit", "query", "--dir", &dir], arguments].concat()))
+            .unwrap()
+    };
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&ask(&[arguments, &["--format", "json"]].concat())).unwrap()
+    };
     let before = json(&["--count"]);
     assert_eq!((before["total"].as_u64(), &before["gone"]), (Some(40), &json!([])), "{before:#}");
     // So that the engine's file does not have them either.
-    keyward(&["audit", "erase", &ids[39], "--reason", "so that the engine's file is written anew", "--config", &config]);
+    keyward(&[
+        "audit",
+        "erase",
+        &ids[39],
+        "--reason",
+        "so that the engine's file is written anew",
+        "--config",
+        &config,
+    ]);
     std::fs::remove_file(site.audit.join(format!("segments/seg-{:020}.records", 32))).unwrap();
     let refused = keyward_fails(&["audit", "query", "--count", "--dir", &dir]);
     assert!(refused.contains("records 32 to 47 are missing"), "{refused}");
@@ -298,16 +488,38 @@ fn counts_of_a_damaged_trail_say_what_may_be_missing() {
     let total = |answer: &Value| answer["total"].as_u64().unwrap();
     let lost = |answer: &Value| {
         let gone = answer["gone"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
-        gone.iter().map(|gone| (gone["first"].as_u64().unwrap(), gone["last"].as_u64().unwrap(), gone["why"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+        gone.iter()
+            .map(|gone| {
+                (
+                    gone["first"].as_u64().unwrap(),
+                    gone["last"].as_u64().unwrap(),
+                    gone["why"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect::<Vec<_>>()
     };
     let all = vec![(32, 47, "lost".to_owned())];
     let count = json(&["--count"]);
     assert!((30..40).contains(&total(&count)), "{count:#}");
     let by_action = json(&["--count", "--by", "action"]);
     let histogram = json(&["--histogram", "1h"]);
-    let found: u64 = histogram["buckets"].as_array().unwrap().iter().map(|bucket| bucket["exchanges"].as_u64().unwrap()).sum();
-    assert_eq!((total(&by_action), total(&histogram), found), (total(&count), total(&count), total(&count)));
-    for answer in [&count, &by_action, &histogram, &json(&["--count", "--caller", "nobody"]), &json(&["--limit", "1"])] {
+    let found: u64 = histogram["buckets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bucket| bucket["exchanges"].as_u64().unwrap())
+        .sum();
+    assert_eq!(
+        (total(&by_action), total(&histogram), found),
+        (total(&count), total(&count), total(&count))
+    );
+    for answer in [
+        &count,
+        &by_action,
+        &histogram,
+        &json(&["--count", "--caller", "nobody"]),
+        &json(&["--limit", "1"]),
+    ] {
         assert_eq!(lost(answer), all, "{answer:#}");
         let told_by = answer["gone"][0]["told_by"].as_u64().unwrap();
         assert!(told_by > 80, "a record behind them tells: {told_by}");
@@ -318,12 +530,20 @@ fn counts_of_a_damaged_trail_say_what_may_be_missing() {
         assert_eq!(lost(&answer), [], "{elsewhere:?} {answer:#}");
     }
     assert_eq!(total(&json(&["--count", "--where", "seq > 60"])), ids.len() as u64 - 30);
-    for table in [ask(&["--count", "--format", "table"]), ask(&["--histogram", "1h", "--format", "table"]), ask(&["--format", "table"])] {
-        assert!(table.contains("Not here are records 32 to 47, which were lost: record "), "{table}");
+    for table in [
+        ask(&["--count", "--format", "table"]),
+        ask(&["--histogram", "1h", "--format", "table"]),
+        ask(&["--format", "table"]),
+    ] {
+        assert!(
+            table.contains("Not here are records 32 to 47, which were lost: record "),
+            "{table}"
+        );
     }
 }
 
-/// What a crash leaves half written goes at the next start, whatever room there is: it may be what takes it.
+/// What a crash leaves half written goes at the next start, whatever room there is: it may be what
+/// takes it.
 #[test]
 fn half_written_files_of_segments_are_removed_by_the_next_start() {
     let upstream = Upstream::ok();
@@ -336,20 +556,41 @@ fn half_written_files_of_segments_are_removed_by_the_next_start() {
     gateway.kill();
     let file = |first: u64, kind: &str| site.audit.join(format!("segments/seg-{first:020}.{kind}"));
     let index = std::fs::read(file(16, "index")).unwrap();
-    let leave = |kinds: &[(u64, &str)]| kinds.iter().for_each(|(first, kind)| std::fs::write(file(*first, kind), &index[..100]).unwrap());
-    let left = || std::fs::read_dir(site.audit.join("segments")).unwrap().filter(|file| file.as_ref().unwrap().path().extension().unwrap() == "tmp").count();
-    leave(&[(16, "index.tmp"), (0, "bodies-new.tmp"), (80, "records.tmp"), (80, "bodies.tmp"), (80, "index.tmp")]);
+    let leave = |kinds: &[(u64, &str)]| {
+        kinds
+            .iter()
+            .for_each(|(first, kind)| std::fs::write(file(*first, kind), &index[..100]).unwrap())
+    };
+    let left = || {
+        std::fs::read_dir(site.audit.join("segments"))
+            .unwrap()
+            .filter(|file| file.as_ref().unwrap().path().extension().unwrap() == "tmp")
+            .count()
+    };
+    leave(&[
+        (16, "index.tmp"),
+        (0, "bodies-new.tmp"),
+        (80, "records.tmp"),
+        (80, "bodies.tmp"),
+        (80, "index.tmp"),
+    ]);
     std::fs::remove_file(file(16, "index")).unwrap();
     let gateway = site.serve();
-    eventually("they are gone, and the index is whole", || left() == 0 && std::fs::read(file(16, "index")).is_ok_and(|bytes| bytes == index));
+    eventually("they are gone, and the index is whole", || {
+        left() == 0 && std::fs::read(file(16, "index")).is_ok_and(|bytes| bytes == index)
+    });
     calls(&gateway, 40);
-    eventually("sealing goes on, and leaves nothing", || gateway.metric("keyward_sealed_records") >= 144 && left() == 0);
+    eventually("sealing goes on, and leaves nothing", || {
+        gateway.metric("keyward_sealed_records") >= 144 && left() == 0
+    });
     gateway.stop();
     holds(&verify(&site.audit));
 
     // Where there is no room to seal.
     let site = Site::new(upstream.address);
-    let Some(_disk) = SmallDisk::mount(&site.audit, "size=64m") else { return skipped("half_written_files_of_segments", "no right to mount") };
+    let Some(_disk) = SmallDisk::mount(&site.audit, "size=64m") else {
+        return skipped("half_written_files_of_segments", "no right to mount");
+    };
     let half = site.audit.join("segments/seg-00000000000000000000.records.tmp");
     let sets = ["audit.free_bytes_min=1048576"];
     site.serve_with(&sets).stop();
@@ -362,8 +603,8 @@ fn half_written_files_of_segments_are_removed_by_the_next_start() {
     holds(&verify(&site.audit));
 }
 
-/// Two bytes of the engine's file are flipped, at many places, and worse is done to it: no sealed record is lost, each lost
-/// one is named, and the trail goes on.
+/// Two bytes of the engine's file are flipped, at many places, and worse is done to it: no sealed
+/// record is lost, each lost one is named, and the trail goes on.
 #[test]
 fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
     let upstream = Upstream::ok();
@@ -395,7 +636,8 @@ fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
             std::fs::write(trail.join("db"), db).unwrap();
         })
     };
-    let mut damages: Vec<Damage> = (0..8).map(|n| flip(used[used.len() * (2 * n + 1) / 16])).collect();
+    let mut damages: Vec<Damage> =
+        (0..8).map(|n| flip(used[used.len() * (2 * n + 1) / 16])).collect();
     // Two bytes in every few kilobytes: some records are lost, and some are not.
     let everywhere: Vec<usize> = used.iter().step_by(1500).copied().collect();
     damages.push(Box::new(move |trail: &Path| {
@@ -413,25 +655,53 @@ fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
         damage(&site.audit.join("trail"));
         let dir = site.audit.display().to_string();
         // Whoever opens it is told what to do, if the engine notices.
-        let opened = Command::new(env!("CARGO_BIN_EXE_keyward")).args(["audit", "query", "--limit", "1", "--dir", &dir]).output().unwrap();
+        let opened = Command::new(env!("CARGO_BIN_EXE_keyward"))
+            .args(["audit", "query", "--limit", "1", "--dir", &dir])
+            .output()
+            .unwrap();
         let noticed = !opened.status.success();
         if noticed {
             refused += 1;
             let said = String::from_utf8_lossy(&opened.stderr).into_owned();
-            assert!(said.contains("keyward audit salvage --dir") || n == 11 && said.contains("there is no trail"), "{n}: {said}");
+            assert!(
+                said.contains("keyward audit salvage --dir")
+                    || n == 11 && said.contains("there is no trail"),
+                "{n}: {said}"
+            );
         }
         if n < 11 {
             std::fs::remove_dir_all(&site.audit).unwrap();
             copy_folder(&sound, &site.audit);
             damage(&site.audit.join("trail"));
         }
-        let report: Value = serde_json::from_slice(&keyward(&["audit", "salvage", "--dir", &dir, "--reason", "a test flips bytes", "--json"])).unwrap();
-        assert_eq!((&report["segments"], &report["sealed_end"]), (&json!(3), &json!(192)), "{n}: {report:#}");
-        let lost: Vec<(u64, u64)> =
-            report["lost"].as_array().unwrap().iter().map(|range| (range["start"].as_u64().unwrap(), range["end"].as_u64().unwrap())).collect();
+        let report: Value = serde_json::from_slice(&keyward(&[
+            "audit",
+            "salvage",
+            "--dir",
+            &dir,
+            "--reason",
+            "a test flips bytes",
+            "--json",
+        ]))
+        .unwrap();
+        assert_eq!(
+            (&report["segments"], &report["sealed_end"]),
+            (&json!(3), &json!(192)),
+            "{n}: {report:#}"
+        );
+        let lost: Vec<(u64, u64)> = report["lost"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|range| (range["start"].as_u64().unwrap(), range["end"].as_u64().unwrap()))
+            .collect();
         let count: u64 = lost.iter().map(|(first, end)| end - first).sum();
         assert!(lost.iter().all(|(first, _)| *first >= 192), "{n}: {report:#}");
-        assert_eq!(count + report["found_again"].as_u64().unwrap() + 192, report["told_by"].as_u64().unwrap(), "{n}: {report:#}");
+        assert_eq!(
+            count + report["found_again"].as_u64().unwrap() + 192,
+            report["told_by"].as_u64().unwrap(),
+            "{n}: {report:#}"
+        );
         if n < 8 {
             assert!(count <= 32, "two bytes are in one frame: {report:#}");
         }
@@ -447,7 +717,12 @@ fn a_damaged_store_costs_no_more_than_what_was_not_sealed_and_says_what() {
             .unwrap()
             .iter()
             .filter(|finding| finding["kind"] == "lost")
-            .map(|finding| (finding["records"]["first"].as_u64().unwrap(), finding["records"]["last"].as_u64().unwrap() + 1))
+            .map(|finding| {
+                (
+                    finding["records"]["first"].as_u64().unwrap(),
+                    finding["records"]["last"].as_u64().unwrap() + 1,
+                )
+            })
             .collect();
         assert_eq!(missing, lost, "{n}: {verified:#}");
     }

@@ -1,4 +1,5 @@
-//! The listeners: TLS and its certificates, where calls come from, and limits that hold under attack.
+//! The listeners: TLS and its certificates, where calls come from, and limits that hold under
+//! attack.
 
 use crate::support::tls::{Authority, Tls, client_config, connect, dial};
 use crate::support::upstream::{answer, ok};
@@ -33,7 +34,9 @@ fn turned_away(gateway: &Gateway, class: &str) -> u64 {
 /// What the events of the trail say was turned away under a class, in all.
 fn recorded(site: &Site, class: &str) -> u64 {
     let trail = site.trail();
-    let of = |leaf: &Value| leaf.pointer(&format!("/detail/connections/{class}/total")).and_then(Value::as_u64);
+    let of = |leaf: &Value| {
+        leaf.pointer(&format!("/detail/connections/{class}/total")).and_then(Value::as_u64)
+    };
     trail.0.iter().filter_map(|record| of(&record.leaf)).sum()
 }
 
@@ -47,21 +50,37 @@ fn each_name_has_its_certificate_and_a_new_one_needs_no_restart() {
     assert_eq!(first.names(), ["blobs.example.com"]);
     let mut other = connect(&gateway, &authority, "gateway.test", None).unwrap();
     assert_eq!(other.names(), ["gateway.test"]);
-    // The gateway's own name in TLS, the cloud's in HTTP: how a client dials it while signing the cloud's Host.
+    // The gateway's own name in TLS, the cloud's in HTTP: how a client dials it while signing the
+    // cloud's Host.
     assert_eq!(other.call(&get("/v1/blobs/b")).status, 200);
 
     let before = first.serial();
     authority.write(&site, "blobs.example.com", &["blobs.example.com"]);
-    eventually("new connections get the new certificate", || connect(&gateway, &authority, "blobs.example.com", None).is_ok_and(|tls| tls.serial() != before));
+    eventually("new connections get the new certificate", || {
+        connect(&gateway, &authority, "blobs.example.com", None)
+            .is_ok_and(|tls| tls.serial() != before)
+    });
     assert_eq!(first.call(&get("/v1/blobs/c")).status, 200, "the connection that was open goes on");
     std::fs::write(site.path("blobs.example.com.pem"), "nothing").unwrap();
     eventually("a bad file is said", || site.log().contains("the old certificates stay in force"));
-    assert_eq!(connect(&gateway, &authority, "blobs.example.com", None).unwrap().call(&get("/v1/blobs/d")).status, 200);
+    assert_eq!(
+        connect(&gateway, &authority, "blobs.example.com", None)
+            .unwrap()
+            .call(&get("/v1/blobs/d"))
+            .status,
+        200
+    );
     gateway.stop();
     let trail = site.trail();
-    assert!(trail.events().any(|event| event == "certificates-loaded") && trail.events().any(|event| event == "certificates-refused"));
+    assert!(
+        trail.events().any(|event| event == "certificates-loaded")
+            && trail.events().any(|event| event == "certificates-refused")
+    );
     let tls = &trail.calls()[0].leaf["source"]["tls"];
-    assert_eq!((tls["server_name"].as_str(), tls["version"].as_str()), (Some("blobs.example.com"), Some("TLSv1_3")));
+    assert_eq!(
+        (tls["server_name"].as_str(), tls["version"].as_str()),
+        (Some("blobs.example.com"), Some("TLSv1_3"))
+    );
 }
 
 #[test]
@@ -69,7 +88,8 @@ fn one_cloud_in_tls_and_another_in_http_are_refused() {
     let (upstream, authority) = (Upstream::ok(), Authority::new());
     let site = secure(&upstream, &authority, &["blobs.example.com", "down.example.com"], "");
     let gateway = site.serve();
-    let answer = connect(&gateway, &authority, "down.example.com", None).unwrap().call(&get("/v1/blobs/a"));
+    let answer =
+        connect(&gateway, &authority, "down.example.com", None).unwrap().call(&get("/v1/blobs/a"));
     assert_eq!(answer.refusal(), (421, "head-sni".to_owned()));
     upstream.assert_untouched();
     gateway.stop();
@@ -79,7 +99,12 @@ fn one_cloud_in_tls_and_another_in_http_are_refused() {
 #[test]
 fn a_clients_certificate_is_its_name() {
     let (upstream, authority, stranger) = (Upstream::ok(), Authority::new(), Authority::new());
-    let site = secure(&upstream, &authority, &["blobs.example.com"], "client_certificates = \"required\"\nclient_ca_file = \"ca.pem\"");
+    let site = secure(
+        &upstream,
+        &authority,
+        &["blobs.example.com"],
+        "client_certificates = \"required\"\nclient_ca_file = \"ca.pem\"",
+    );
     let callers = std::fs::read_to_string(site.path("callers.toml")).unwrap();
     std::fs::write(
         site.path("callers.toml"),
@@ -88,20 +113,34 @@ fn a_clients_certificate_is_its_name() {
     .unwrap();
     let gateway = site.serve();
     let bare = |path: &str| get(path).header("X-Auth-Token", "");
-    let (known, unknown) = (authority.client(&["ci.example.com"]), authority.client(&["other.example.com"]));
-    let call = |client: Option<&Tls>, path: &str| connect(&gateway, &authority, "blobs.example.com", client).and_then(|mut tls| tls.try_call(&bare(path)));
+    let (known, unknown) =
+        (authority.client(&["ci.example.com"]), authority.client(&["other.example.com"]));
+    let call = |client: Option<&Tls>, path: &str| {
+        connect(&gateway, &authority, "blobs.example.com", client)
+            .and_then(|mut tls| tls.try_call(&bare(path)))
+    };
     assert_eq!(call(Some(&known), "/v1/blobs/a").unwrap().status, 200);
-    assert_eq!(call(Some(&unknown), "/v1/blobs/b").unwrap().refusal(), (401, "caller-unknown".to_owned()));
-    // Whoever shows none is told that one is wanted, and whoever shows somebody else's that it is not known.
+    assert_eq!(
+        call(Some(&unknown), "/v1/blobs/b").unwrap().refusal(),
+        (401, "caller-unknown".to_owned())
+    );
+    // Whoever shows none is told that one is wanted, and whoever shows somebody else's that it is
+    // not known.
     let none = call(None, "/v1/blobs/c").unwrap_err().to_string();
     assert!(none.contains("CertificateRequired"), "{none}");
-    assert!(call(Some(&stranger.client(&["ci.example.com"])), "/v1/blobs/d").is_err(), "nor with somebody else's");
+    assert!(
+        call(Some(&stranger.client(&["ci.example.com"])), "/v1/blobs/d").is_err(),
+        "nor with somebody else's"
+    );
     eventually("both are counted", || turned_away(&gateway, "tls-handshake") == 2);
     gateway.stop();
     assert_eq!(recorded(&site, "tls-handshake"), 2);
     let trail = site.trail();
     let first = &trail.calls()[0].leaf;
-    assert_eq!((first["caller"]["name"].as_str(), first["caller"]["assurance"].as_str()), (Some("certified"), Some("certificate")));
+    assert_eq!(
+        (first["caller"]["name"].as_str(), first["caller"]["assurance"].as_str()),
+        (Some("certified"), Some("certificate"))
+    );
     assert_eq!(first["source"]["tls"]["certificate"]["names"][0], "dns:ci.example.com");
 }
 
@@ -121,7 +160,10 @@ fn tls_and_plain_http_are_not_mistaken_for_each_other() {
 
     let site = secure(&upstream, &authority, &["blobs.example.com"], "");
     let gateway = site.serve();
-    assert_eq!(gateway.client().call(&get("/v1/blobs/a")).refusal(), (400, "plain-on-tls".to_owned()));
+    assert_eq!(
+        gateway.client().call(&get("/v1/blobs/a")).refusal(),
+        (400, "plain-on-tls".to_owned())
+    );
     gateway.stop();
     upstream.assert_untouched();
 }
@@ -130,7 +172,15 @@ const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// A PROXY header of version 2 for a TCP connection from this source.
 fn proxied(source: [u8; 4]) -> Vec<u8> {
-    [PROXY_V2, &[0x21, 0x11, 0, 12], &source, &[10, 0, 0, 1], &4711_u16.to_be_bytes(), &443_u16.to_be_bytes()].concat()
+    [
+        PROXY_V2,
+        &[0x21, 0x11, 0, 12],
+        &source,
+        &[10, 0, 0, 1],
+        &4711_u16.to_be_bytes(),
+        &443_u16.to_be_bytes(),
+    ]
+    .concat()
 }
 
 #[test]
@@ -148,7 +198,8 @@ fn a_listed_peer_says_where_a_connection_comes_from_and_must() {
     assert_eq!(client.answer().status, 200);
     for wrong in [
         get("/v1/blobs/c").bytes(),
-        [b"PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n", get("/v1/blobs/d").bytes().as_slice()].concat(),
+        [b"PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n", get("/v1/blobs/d").bytes().as_slice()]
+            .concat(),
         [PROXY_V2, &[0x21, 0x11, 0xff, 0xff]].concat(),
     ] {
         let mut client = gateway.client();
@@ -159,8 +210,16 @@ fn a_listed_peer_says_where_a_connection_comes_from_and_must() {
     gateway.stop();
     assert_eq!(upstream.requests().len(), 2);
     let trail = site.trail();
-    let calls: Vec<_> = trail.calls().into_iter().filter(|record| record.kind == Kind::Forwarded).map(|record| record.leaf["source"].clone()).collect();
-    assert_eq!((calls[0]["address"].as_str(), calls[0]["via"].as_str()), (Some("203.0.113.7"), Some("127.0.0.1")));
+    let calls: Vec<_> = trail
+        .calls()
+        .into_iter()
+        .filter(|record| record.kind == Kind::Forwarded)
+        .map(|record| record.leaf["source"].clone())
+        .collect();
+    assert_eq!(
+        (calls[0]["address"].as_str(), calls[0]["via"].as_str()),
+        (Some("203.0.113.7"), Some("127.0.0.1"))
+    );
     assert_eq!((calls[1]["address"].as_str(), calls[1].get("via")), (Some("127.0.0.1"), None));
 }
 
@@ -172,7 +231,10 @@ fn nobody_else_says_where_a_connection_comes_from() {
     let mut client = gateway.client();
     client.send(&[proxied([203, 0, 113, 7]), get("/v1/blobs/a").bytes()].concat());
     assert_eq!(client.answer().status, 400);
-    assert_eq!(gateway.client().call(&get("/v1/blobs/a").header("X-Forwarded-For", "203.0.113.7")).status, 200);
+    assert_eq!(
+        gateway.client().call(&get("/v1/blobs/a").header("X-Forwarded-For", "203.0.113.7")).status,
+        200
+    );
     gateway.stop();
     let trail = site.trail();
     for record in trail.calls().iter().filter(|record| record.kind != Kind::Answer) {
@@ -186,10 +248,14 @@ fn a_listed_peer_forwards_for_others_in_one_plain_way() {
     let site = Site::new(upstream.address);
     site.rewrite("[admin]", "forwarded_for_from = [\"127.0.0.1/32\", \"10.0.0.0/8\"]\n[admin]");
     let gateway = site.serve();
-    let call = |value: &str| gateway.client().call(&get("/v1/blobs/a").header("X-Forwarded-For", value));
+    let call =
+        |value: &str| gateway.client().call(&get("/v1/blobs/a").header("X-Forwarded-For", value));
     assert_eq!(call("198.51.100.9, 203.0.113.7, 10.0.0.2").status, 200);
     assert_eq!(call("203.0.113.7, unknown").refusal(), (400, "head-source".to_owned()));
-    assert_eq!(gateway.client().call(&get("/v1/blobs/a")).refusal(), (400, "head-source".to_owned()));
+    assert_eq!(
+        gateway.client().call(&get("/v1/blobs/a")).refusal(),
+        (400, "head-source".to_owned())
+    );
     gateway.stop();
     assert_eq!(site.trail().calls()[0].text("/source/address"), "203.0.113.7");
 }
@@ -224,7 +290,10 @@ fn a_slow_head_has_a_deadline_and_a_record() {
     gateway.stop();
     let trail = site.trail();
     let record = trail.request(answer.id());
-    assert_eq!((record.kind, record.text("/call/method"), record.text("/decision/reason")), (Kind::Refused, "GET", "head-too-slow"));
+    assert_eq!(
+        (record.kind, record.text("/call/method"), record.text("/decision/reason")),
+        (Kind::Refused, "GET", "head-too-slow")
+    );
     assert!(record.leaf["call"]["raw_head"]["length"].as_u64().unwrap() > 10);
     assert_eq!((recorded(&site, "silent"), recorded(&site, "head-cut")), (1, 1));
 }
@@ -241,15 +310,32 @@ fn what_the_parser_refuses_is_on_record_and_says_why() {
         (format!("CONNECT blobs.example.com:443 HTTP/1.1\r\n{host}\r\n"), 400, "head-method"),
         (format!("GET /raw/a HTTP/1.1\r\n{host}{host}\r\n"), 400, "head-host"),
         (format!("GET /raw/a HTTP/1.1\r\n{host}X A: 1\r\n\r\n"), 400, "head-name"),
-        (format!("POST /raw/a HTTP/1.1\r\n{host}Content-Length: +5\r\n\r\nhello"), 400, "head-framing"),
-        (format!("GET /raw/a HTTP/1.1\r\n{host}{}\r\n", "X-Many: 1\r\n".repeat(300)), 431, "head-too-large"),
-        (format!("GET /raw/a HTTP/1.1\r\n{host}X-Long: {}\r\n\r\n", "y".repeat(900_000)), 431, "head-too-large"),
+        (
+            format!("POST /raw/a HTTP/1.1\r\n{host}Content-Length: +5\r\n\r\nhello"),
+            400,
+            "head-framing",
+        ),
+        (
+            format!("GET /raw/a HTTP/1.1\r\n{host}{}\r\n", "X-Many: 1\r\n".repeat(300)),
+            431,
+            "head-too-large",
+        ),
+        (
+            format!("GET /raw/a HTTP/1.1\r\n{host}X-Long: {}\r\n\r\n", "y".repeat(900_000)),
+            431,
+            "head-too-large",
+        ),
         ("hello\r\n\r\n".to_owned(), 400, "head-unreadable"),
     ] {
         let mut client = gateway.client();
         client.send(bytes.as_bytes());
         let answer = client.answer();
-        assert_eq!(answer.refusal(), (status, code.to_owned()), "{}", bytes.chars().take(80).collect::<String>());
+        assert_eq!(
+            answer.refusal(),
+            (status, code.to_owned()),
+            "{}",
+            bytes.chars().take(80).collect::<String>()
+        );
         assert!(client.is_closed());
         refused.push((answer.id().to_owned(), code));
     }
@@ -291,7 +377,10 @@ fn calls_do_not_make_room_and_the_rest_is_told() {
         client.send(&get("/v1/blobs/a").bytes());
     }
     eventually("all four are in the cloud", || upstream.connections() == 4);
-    assert_eq!(gateway.client().call(&get("/v1/blobs/b")).refusal(), (503, "connections-full".to_owned()));
+    assert_eq!(
+        gateway.client().call(&get("/v1/blobs/b")).refusal(),
+        (503, "connections-full".to_owned())
+    );
     latch.open();
     for client in &mut busy {
         assert_eq!(client.answer().status, 200);
@@ -304,13 +393,24 @@ fn calls_do_not_make_room_and_the_rest_is_told() {
 fn what_is_turned_away_is_told_at_once_and_then_once_a_minute_and_at_the_end() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
-    let gateway = site.serve_with(&["limits.connections_max=1", "limits.body_seconds=300", "limits.idle_seconds=300"]);
+    let gateway = site.serve_with(&[
+        "limits.connections_max=1",
+        "limits.body_seconds=300",
+        "limits.idle_seconds=300",
+    ]);
     // A call that is under way until the last byte of its body comes.
     let call = Request::new("PUT", "/v1/blobs/a").json(json_of(1000)).bytes();
     let mut busy = gateway.client();
     busy.send(&call[..call.len() - 1]);
     eventually("its body is waited for", || gateway.metric("keyward_buffered_bytes") > 0);
-    let refuse = |count: usize| (0..count).for_each(|_| assert_eq!(gateway.client().call(&get("/v1/blobs/b")).refusal(), (503, "connections-full".to_owned())));
+    let refuse = |count: usize| {
+        (0..count).for_each(|_| {
+            assert_eq!(
+                gateway.client().call(&get("/v1/blobs/b")).refusal(),
+                (503, "connections-full".to_owned())
+            )
+        })
+    };
     let told = || gateway.json("/api/v1/counts?event=turned-away")["total"].as_u64().unwrap();
     refuse(1);
     eventually("the first is told", || told() == 1);
@@ -331,12 +431,20 @@ fn what_is_turned_away_is_told_at_once_and_then_once_a_minute_and_at_the_end() {
     assert_eq!(busy.answer().status, 200);
     gateway.stop();
     let trail = site.trail();
-    let events: Vec<_> = trail.0.iter().filter(|record| record.text("/event") == "turned-away").collect();
-    let counts: Vec<_> = events.iter().map(|event| event.leaf["detail"]["connections"].clone()).collect();
+    let events: Vec<_> =
+        trail.0.iter().filter(|record| record.text("/event") == "turned-away").collect();
+    let counts: Vec<_> =
+        events.iter().map(|event| event.leaf["detail"]["connections"].clone()).collect();
     let of = |count: u64| serde_json::json!({"connections-full": {"total": count, "by_source": {"127.0.0.1": count}}});
     assert_eq!(counts, [of(1), of(7), of(2)]);
-    let times: Vec<_> = events.iter().map(|event| keyward_core::clock::Timestamp::parse(event.text("/time")).unwrap().0).collect();
-    assert!(times[1] - times[0] >= 59_000_000_000 && times[1] - times[0] < 90_000_000_000, "{times:?}");
+    let times: Vec<_> = events
+        .iter()
+        .map(|event| keyward_core::clock::Timestamp::parse(event.text("/time")).unwrap().0)
+        .collect();
+    assert!(
+        times[1] - times[0] >= 59_000_000_000 && times[1] - times[0] < 90_000_000_000,
+        "{times:?}"
+    );
 }
 
 #[test]
@@ -346,7 +454,9 @@ fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
     let gateway = site.serve_with(&["limits.answer_seconds=1"]);
     let mut client = gateway.client();
     client.send(&get("/raw/long").bytes());
-    eventually("the exchange ends", || gateway.metric("keyward_open_exchanges") == 0 && !upstream.requests().is_empty());
+    eventually("the exchange ends", || {
+        gateway.metric("keyward_open_exchanges") == 0 && !upstream.requests().is_empty()
+    });
     gateway.stop();
     let trail = site.trail();
     let (_, detail) = trail.only_outcome();
@@ -357,12 +467,20 @@ fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
 fn a_caller_that_asks_too_often_is_told_when_to_come_back() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
-    let gateway = site.serve_with(&["limits.caller_calls_per_second=2", "limits.stranger_calls_per_second=1"]);
-    let answers: Vec<_> = (0..12).map(|n| gateway.client().call(&get(&format!("/v1/blobs/{n}")))).collect();
+    let gateway = site
+        .serve_with(&["limits.caller_calls_per_second=2", "limits.stranger_calls_per_second=1"]);
+    let answers: Vec<_> =
+        (0..12).map(|n| gateway.client().call(&get(&format!("/v1/blobs/{n}")))).collect();
     let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
     assert!(!limited.is_empty() && limited.len() < 12, "{}", limited.len());
-    assert!(limited.iter().all(|answer| answer.code() == "rate-limited" && answer.header("retry-after").parse::<u64>().unwrap() >= 1));
-    let stranger = |n: u8| gateway.client().call(&get("/v1/blobs/a").header("X-Auth-Token", &format!("stranger{n}"))).status;
+    assert!(limited.iter().all(|answer| answer.code() == "rate-limited"
+        && answer.header("retry-after").parse::<u64>().unwrap() >= 1));
+    let stranger = |n: u8| {
+        gateway
+            .client()
+            .call(&get("/v1/blobs/a").header("X-Auth-Token", &format!("stranger{n}")))
+            .status
+    };
     let statuses: Vec<u16> = (0..6).map(stranger).collect();
     assert!(statuses.contains(&401) && statuses.contains(&429), "{statuses:?}");
     gateway.stop();
@@ -382,9 +500,14 @@ fn long_bodies_leave_memory_to_short_ones() {
     for client in &mut hoarders {
         client.send(&whole.bytes()[..cut]);
     }
-    eventually("the budget for long bodies is used up", || gateway.metric("keyward_refusals_total{reason=\"buffers-full\"}") >= 1);
+    eventually("the budget for long bodies is used up", || {
+        gateway.metric("keyward_refusals_total{reason=\"buffers-full\"}") >= 1
+    });
     let started = Instant::now();
-    assert_eq!(gateway.client().call(&Request::new("POST", "/v1/blobs/short").json(json_of(1000))).status, 200);
+    assert_eq!(
+        gateway.client().call(&Request::new("POST", "/v1/blobs/short").json(json_of(1000))).status,
+        200
+    );
     assert!(started.elapsed() < Duration::from_secs(5));
     drop(hoarders);
     eventually("all is given back", || gateway.metric("keyward_buffered_bytes") == 0);
@@ -396,7 +519,11 @@ fn long_bodies_leave_memory_to_short_ones() {
 fn honest_callers_keep_their_latency_among_hostile_ones() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
-    let gateway = site.serve_with(&["limits.connections_max=64", "limits.head_seconds=2", "limits.body_seconds=2"]);
+    let gateway = site.serve_with(&[
+        "limits.connections_max=64",
+        "limits.head_seconds=2",
+        "limits.body_seconds=2",
+    ]);
     let address = gateway.address;
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let hostile: Vec<_> = (0..4_u8)
@@ -426,8 +553,10 @@ fn honest_callers_keep_their_latency_among_hostile_ones() {
     let mut slowest = Duration::ZERO;
     for n in 0..60 {
         let started = Instant::now();
-        // As every client does: a connection that was closed before anything was sent is opened anew.
-        let served = (0..3).any(|_| gateway.client().call(&get(&format!("/v1/blobs/{n}"))).status == 200);
+        // As every client does: a connection that was closed before anything was sent is opened
+        // anew.
+        let served =
+            (0..3).any(|_| gateway.client().call(&get(&format!("/v1/blobs/{n}"))).status == 200);
         assert!(served, "call {n}");
         slowest = slowest.max(started.elapsed());
     }
@@ -443,7 +572,10 @@ fn a_handshake_that_fails_says_why() {
     let site = secure(&upstream, &authority, &["blobs.example.com"], "");
     let gateway = site.serve();
     let config = client_config(&authority, None, &[b"http/1.0"]);
-    let error = dial(gateway.address, &config, "blobs.example.com").and_then(|mut stream| stream.write_all(b"x")).unwrap_err().to_string();
+    let error = dial(gateway.address, &config, "blobs.example.com")
+        .and_then(|mut stream| stream.write_all(b"x"))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("NoApplicationProtocol"), "{error}");
     eventually("it is counted", || turned_away(&gateway, "tls-handshake") == 1);
     gateway.stop();

@@ -1,4 +1,5 @@
-//! Pushes: each record sent on, in order, whatever becomes of the receiver and of the gateway, and no call held up by it.
+//! Pushes: each record sent on, in order, whatever becomes of the receiver and of the gateway, and
+//! no call held up by it.
 
 use crate::support::cli::{keyward, keyward_fails};
 use crate::support::load::Load;
@@ -19,7 +20,8 @@ fn leaves(records: &[Stored]) -> Vec<String> {
 /// Two receivers, and the site that pushes to both.
 fn site(upstream: &Upstream) -> (Site, Receiver, Receiver) {
     let site = Site::new(upstream.address);
-    let (syslog, webhook) = (Receiver::syslog(&site.path("syslog.pem")), Receiver::webhook(&site.path("webhook.pem")));
+    let (syslog, webhook) =
+        (Receiver::syslog(&site.path("syslog.pem")), Receiver::webhook(&site.path("webhook.pem")));
     let token = site.path("token");
     std::fs::write(&token, "the-token-x\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -57,7 +59,11 @@ fn each_record_reaches_both_receivers_in_order() {
     for name in ["logs", "siem"] {
         assert_eq!(gateway.metric(&format!("keyward_push_lines_total{{push=\"{name}\"}}")), 61);
         assert_eq!(gateway.metric(&format!("keyward_push_lag_records{{push=\"{name}\"}}")), 0);
-        assert!(gateway.metric(&format!("keyward_push_last_success_timestamp_seconds{{push=\"{name}\"}}")) > 1_700_000_000);
+        assert!(
+            gateway
+                .metric(&format!("keyward_push_last_success_timestamp_seconds{{push=\"{name}\"}}"))
+                > 1_700_000_000
+        );
     }
     let shown = gateway.json("/api/v1/pushes").to_string();
     assert!(shown.contains("https://localhost:") && !shown.contains("the-token-x"), "{shown}");
@@ -66,16 +72,27 @@ fn each_record_reaches_both_receivers_in_order() {
     let wanted = leaves(&trail.0[..61]);
     assert_eq!(syslog.lines()[..61], wanted);
     assert_eq!(webhook.lines()[..61], wanted);
-    let heads: Vec<_> = syslog.deliveries().into_iter().flat_map(|delivery| delivery.heads).collect();
+    let heads: Vec<_> =
+        syslog.deliveries().into_iter().flat_map(|delivery| delivery.heads).collect();
     for (seq, head) in heads.iter().enumerate() {
-        assert!(head.starts_with('<') && head.contains(" keyward ") && head.ends_with(&format!("[meta sequenceId=\"{}\"", seq + 1)), "{head}");
+        assert!(
+            head.starts_with('<')
+                && head.contains(" keyward ")
+                && head.ends_with(&format!("[meta sequenceId=\"{}\"", seq + 1)),
+            "{head}"
+        );
     }
     let head = webhook.deliveries()[0].head.to_lowercase();
-    assert!(head.starts_with("post /in?key=the-token-x http/1.1\r\n") && head.contains("authorization: bearer the-token-x\r\n"), "{head}");
+    assert!(
+        head.starts_with("post /in?key=the-token-x http/1.1\r\n")
+            && head.contains("authorization: bearer the-token-x\r\n"),
+        "{head}"
+    );
     assert!(!site.log().contains("the-token-x"), "{}", site.log());
 }
 
-/// Receivers die, refuse and fall silent under load, and so does the gateway: nothing is skipped, and calls go on.
+/// Receivers die, refuse and fall silent under load, and so does the gateway: nothing is skipped,
+/// and calls go on.
 #[test]
 fn nothing_is_skipped_whatever_dies() {
     let upstream = Upstream::ok();
@@ -83,11 +100,15 @@ fn nothing_is_skipped_whatever_dies() {
     let gateway = site.serve();
     let load = Load::start(&site);
     load.more(30);
-    for (mood, times) in [(Mood::Dies(3000), 2), (Mood::Refuses, 1), (Mood::Well, 1), (Mood::Dies(1), 1)] {
+    for (mood, times) in
+        [(Mood::Dies(3000), 2), (Mood::Refuses, 1), (Mood::Well, 1), (Mood::Dies(1), 1)]
+    {
         syslog.mood(mood);
         webhook.mood(mood);
         let before = (syslog.connections(), webhook.connections());
-        eventually("both receivers are tried", || syslog.connections() >= before.0 + times && webhook.connections() >= before.1 + times);
+        eventually("both receivers are tried", || {
+            syslog.connections() >= before.0 + times && webhook.connections() >= before.1 + times
+        });
         load.more(20);
     }
     for name in ["logs", "siem"] {
@@ -105,7 +126,9 @@ fn nothing_is_skipped_whatever_dies() {
     syslog.mood(Mood::Mute);
     webhook.mood(Mood::Mute);
     let before = (syslog.deliveries().len(), webhook.deliveries().len());
-    eventually("both have taken something", || syslog.deliveries().len() > before.0 && webhook.deliveries().len() > before.1);
+    eventually("both have taken something", || {
+        syslog.deliveries().len() > before.0 && webhook.deliveries().len() > before.1
+    });
     let slow = Instant::now();
     load.more(30);
     assert!(slow.elapsed() < Duration::from_secs(15), "calls wait for no receiver");
@@ -137,9 +160,17 @@ fn a_cursor_that_does_not_fit_is_said_and_nothing_is_sent() {
     std::fs::write(site.audit.join("push/siem.cursor"), "abc\n").unwrap();
     let gateway = site.serve();
     assert_eq!(call(&gateway), 200);
-    eventually("both say so", || state(&gateway, "logs")["error"].is_string() && state(&gateway, "siem")["error"].is_string());
-    let (logs, siem) = (state(&gateway, "logs")["error"].to_string(), state(&gateway, "siem")["error"].to_string());
-    assert!(logs.contains("the cursor is of another trail") && logs.contains("logs.cursor"), "{logs}");
+    eventually("both say so", || {
+        state(&gateway, "logs")["error"].is_string() && state(&gateway, "siem")["error"].is_string()
+    });
+    let (logs, siem) = (
+        state(&gateway, "logs")["error"].to_string(),
+        state(&gateway, "siem")["error"].to_string(),
+    );
+    assert!(
+        logs.contains("the cursor is of another trail") && logs.contains("logs.cursor"),
+        "{logs}"
+    );
     assert!(siem.contains("holds no number") && siem.contains("siem.cursor"), "{siem}");
     assert_eq!((syslog.connections(), webhook.connections()), (0, 0));
     // Mended, it goes on.
@@ -163,7 +194,11 @@ fn a_receiver_is_verified() {
     let gateway = site.serve();
     assert_eq!(call(&gateway), 200);
     for name in ["logs", "siem"] {
-        eventually("the certificate is refused", || state(&gateway, name)["error"].as_str().is_some_and(|error| error.contains("certificate")));
+        eventually("the certificate is refused", || {
+            state(&gateway, name)["error"]
+                .as_str()
+                .is_some_and(|error| error.contains("certificate"))
+        });
     }
     gateway.stop();
     assert_eq!((syslog.lines().len(), webhook.lines().len()), (0, 0));
@@ -183,7 +218,10 @@ fn what_cannot_be_pushed_is_an_error_before_anything_starts() {
         ("name = \"a\"\nurl = \"https://x\"\ntoken = \"x\"", "unknown key `token`"),
         ("name = \"a\"\nurl = \"https://x\"\nresend_seconds = 1", "push.resend_seconds"),
         ("name = \"a\"\nurl = \"https://x\"\ntoken_scheme = \"Splunk\"", "push.token_scheme"),
-        ("name = \"a\"\nurl = \"https://x\"\nheaders = { Authorization = \"Splunk x\" }", "push.headers"),
+        (
+            "name = \"a\"\nurl = \"https://x\"\nheaders = { Authorization = \"Splunk x\" }",
+            "push.headers",
+        ),
         ("name = \"a\"\nurl = \"tls://x\"\nheaders = { A = \"b\" }", "push.headers"),
     ] {
         let site = Site::new(upstream.address);
@@ -212,7 +250,9 @@ fn pruning_waits_for_every_push_and_a_cursor_into_what_is_gone_is_said() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(gateway.metric("keyward_pruned_records_total"), 0);
     webhook.mood(Mood::Well);
-    eventually("both have it, and it is pruned", || gateway.metric("keyward_pruned_records_total") >= 32);
+    eventually("both have it, and it is pruned", || {
+        gateway.metric("keyward_pruned_records_total") >= 32
+    });
     gateway.stop();
     assert_eq!(syslog.distinct()[..41], webhook.distinct()[..41]);
 
@@ -220,7 +260,12 @@ fn pruning_waits_for_every_push_and_a_cursor_into_what_is_gone_is_said() {
     let gateway = site.serve();
     eventually("it says so", || state(&gateway, "logs")["error"].is_string());
     let error = state(&gateway, "logs")["error"].to_string();
-    assert!(error.contains("records 5 to ") && error.contains("are in the trail no longer, record ") && error.contains("logs.cursor"), "{error}");
+    assert!(
+        error.contains("records 5 to ")
+            && error.contains("are in the trail no longer, record ")
+            && error.contains("logs.cursor"),
+        "{error}"
+    );
     eventually("the other goes on", || state(&gateway, "siem")["lag_records"] == 0);
     // Mended, it begins with the oldest record that there is.
     std::fs::remove_file(site.audit.join("push/logs.cursor")).unwrap();

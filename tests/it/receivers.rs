@@ -18,7 +18,14 @@ fn free_port() -> u16 {
 /// A site with a trail that has something to send on.
 fn site(upstream: &Upstream, records: u32) -> Site {
     let site = Site::new(upstream.address);
-    keyward(&["audit", "generate", "--records", &records.to_string(), "--dir", site.audit.to_str().unwrap()]);
+    keyward(&[
+        "audit",
+        "generate",
+        "--records",
+        &records.to_string(),
+        "--dir",
+        site.audit.to_str().unwrap(),
+    ]);
     site
 }
 
@@ -37,12 +44,22 @@ fn check_all_there(site: &Site, received: &str) {
     let there: HashSet<&str> = received.lines().collect();
     let trail = site.trail();
     let wanted = &trail.0[..trail.0.len() - 1];
-    let missing: Vec<_> =
-        wanted.iter().enumerate().filter(|(_, record)| !there.contains(std::str::from_utf8(&record.bytes).unwrap())).map(|(seq, _)| seq).collect();
-    assert!(missing.is_empty(), "{} of {} records are missing: {missing:?}", missing.len(), wanted.len());
+    let missing: Vec<_> = wanted
+        .iter()
+        .enumerate()
+        .filter(|(_, record)| !there.contains(std::str::from_utf8(&record.bytes).unwrap()))
+        .map(|(seq, _)| seq)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{} of {} records are missing: {missing:?}",
+        missing.len(),
+        wanted.len()
+    );
 }
 
-/// rsyslog, stopped in order and killed while records come in, with its queue in memory: all that was confirmed is there.
+/// rsyslog, stopped in order and killed while records come in, with its queue in memory: all that
+/// was confirmed is there.
 fn rsyslog_has_every_record(test: &str, driver: &str) {
     if !Rsyslog::is_there(test, driver) {
         return;
@@ -100,8 +117,14 @@ impl Http {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/receiver.py");
         let mut command = Command::new("python3");
         command.args([script, &port.to_string(), &limit.to_string(), &busy.to_string()]);
-        command.args([site.path("receiver.pem"), site.path("receiver.key"), site.path("received")]).stdin(Stdio::null());
-        let log = std::fs::File::options().create(true).append(true).open(site.path("receiver.stderr")).unwrap();
+        command
+            .args([site.path("receiver.pem"), site.path("receiver.key"), site.path("received")])
+            .stdin(Stdio::null());
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(site.path("receiver.stderr"))
+            .unwrap();
         Self(command.stderr(log).spawn().unwrap())
     }
 
@@ -127,11 +150,13 @@ impl Drop for Http {
 /// A site that pushes to such a receiver, which wants Splunk's token and another header.
 fn http_site(upstream: &Upstream, records: u32, port: u16, form: &str) -> Site {
     let site = site(upstream, records);
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(site.path("receiver.pem"), cert.pem()).unwrap();
     std::fs::write(site.path("receiver.key"), signing_key.serialize_pem()).unwrap();
     std::fs::write(site.path("siem.token"), "the-token-x\n").unwrap();
-    std::fs::set_permissions(site.path("siem.token"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(site.path("siem.token"), std::fs::Permissions::from_mode(0o600))
+        .unwrap();
     site.append(&format!(
         "[[push]]\nname = \"siem\"\nurl = \"https://localhost:{port}/in\"\nform = \"{form}\"\nca_file = \"receiver.pem\"\n\
          token_file = \"siem.token\"\ntoken_scheme = \"Splunk\"\nheaders = {{ X-Channel = \"0a1b\" }}\n"
@@ -139,11 +164,15 @@ fn http_site(upstream: &Upstream, records: u32, port: u16, form: &str) -> Site {
     site
 }
 
-/// A receiver of POSTs that takes 40,000 bytes and is too busy for each third batch, killed again and again under load.
+/// A receiver of POSTs that takes 40,000 bytes and is too busy for each third batch, killed again
+/// and again under load.
 #[test]
 fn an_http_receiver_with_limits_has_every_record() {
     if Command::new("python3").arg("--version").output().is_err() {
-        return skipped("an_http_receiver_with_limits_has_every_record", "python3 is not installed");
+        return skipped(
+            "an_http_receiver_with_limits_has_every_record",
+            "python3 is not installed",
+        );
     }
     let upstream = Upstream::ok();
     let port = free_port();
@@ -166,14 +195,27 @@ fn an_http_receiver_with_limits_has_every_record() {
     gateway.stop();
     check_all_there(&site, &std::fs::read_to_string(site.path("received")).unwrap());
     let answers = Http::answers(&site);
-    assert!(answers.iter().all(|(_, _, _, headers)| headers == "Splunk the-token-x 0a1b"), "{answers:?}");
-    assert!(answers.iter().any(|answer| answer.0 == 413) && answers.iter().filter(|answer| answer.0 == 200).all(|answer| answer.1 <= 40_000), "{answers:?}");
-    let waits = answers.windows(2).filter(|pair| pair[0].0 == 429).map(|pair| pair[1].2 - pair[0].2);
-    assert!(waits.clone().count() > 0 && waits.clone().all(|wait| wait >= 1.0), "{:?}", waits.collect::<Vec<_>>());
+    assert!(
+        answers.iter().all(|(_, _, _, headers)| headers == "Splunk the-token-x 0a1b"),
+        "{answers:?}"
+    );
+    assert!(
+        answers.iter().any(|answer| answer.0 == 413)
+            && answers.iter().filter(|answer| answer.0 == 200).all(|answer| answer.1 <= 40_000),
+        "{answers:?}"
+    );
+    let waits =
+        answers.windows(2).filter(|pair| pair[0].0 == 429).map(|pair| pair[1].2 - pair[0].2);
+    assert!(
+        waits.clone().count() > 0 && waits.clone().all(|wait| wait >= 1.0),
+        "{:?}",
+        waits.collect::<Vec<_>>()
+    );
     assert!(!site.log().contains("the-token-x"), "{}", site.log());
 }
 
-/// One record is more than the receiver takes at all: the failure names it, and what came before it is there.
+/// One record is more than the receiver takes at all: the failure names it, and what came before it
+/// is there.
 #[test]
 fn a_record_that_no_limit_fits_is_named() {
     if Command::new("python3").arg("--version").output().is_err() {
@@ -187,7 +229,11 @@ fn a_record_that_no_limit_fits_is_named() {
     assert_eq!(answer.status, 200);
     gateway.settle();
     let receiver = Http::start(&site, port, 30_000, 0);
-    eventually("the record is named", || state(&gateway)["error"].as_str().is_some_and(|error| error.contains("413") && error.contains("alone")));
+    eventually("the record is named", || {
+        state(&gateway)["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("413") && error.contains("alone"))
+    });
     let shown = state(&gateway);
     let error = shown["error"].as_str().unwrap();
     let id = answer.header("x-keyward-audit-id");

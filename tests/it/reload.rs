@@ -30,7 +30,9 @@ fn a_bad_bundle_leaves_the_old_one_in_force_and_a_good_one_takes_its_place() {
     };
     std::fs::write(&policy, forbid("noww")).unwrap();
     gateway.reload();
-    eventually("the mistake is said with its place", || site.log().contains("more.cedar:") && site.log().contains("stay in force"));
+    eventually("the mistake is said with its place", || {
+        site.log().contains("more.cedar:") && site.log().contains("stay in force")
+    });
     assert_eq!((bundle(&gateway), status(&gateway)), (before.clone(), 200));
 
     std::fs::write(&policy, forbid("now")).unwrap();
@@ -47,8 +49,11 @@ fn a_reload_tells_which_policies_came_and_went_and_an_emptied_file_takes_none_aw
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
     let (more, other) = (site.path("policies/more.cedar"), site.path("policies/other.cedar"));
-    let rule =
-        |id: &str| format!("@id(\"{id}\") @message(\"m\") forbid (principal, action, resource) when {{ context.caller.now < datetime(\"2020-01-01\") }};\n");
+    let rule = |id: &str| {
+        format!(
+            "@id(\"{id}\") @message(\"m\") forbid (principal, action, resource) when {{ context.caller.now < datetime(\"2020-01-01\") }};\n"
+        )
+    };
     std::fs::write(&more, rule("first") + &rule("second")).unwrap();
     let gateway = site.serve();
     let before = bundle(&gateway);
@@ -69,16 +74,27 @@ fn a_reload_tells_which_policies_came_and_went_and_an_emptied_file_takes_none_aw
     gateway.reload();
     eventually("the new bundle is in force", || bundle(&gateway) != before);
     let metrics = gateway.metrics();
-    for (series, value) in
-        [(r#"policy_changes_total{change="came"}"#, 2), (r#"policy_changes_total{change="went"}"#, 1), (r#"policy_changes_total{change="changed"}"#, 0)]
-    {
+    for (series, value) in [
+        (r#"policy_changes_total{change="came"}"#, 2),
+        (r#"policy_changes_total{change="went"}"#, 1),
+        (r#"policy_changes_total{change="changed"}"#, 0),
+    ] {
         assert!(metrics.contains(&format!("keyward_{series} {value}\n")), "{series}: {metrics}");
     }
-    assert!(metrics.contains("keyward_policies{mode=\"enforce\"}") && metrics.contains("keyward_policies{mode=\"shadow\"} 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("keyward_policies{mode=\"enforce\"}")
+            && metrics.contains("keyward_policies{mode=\"shadow\"} 0\n"),
+        "{metrics}"
+    );
     assert!(site.log().contains("came=2 went=1 changed=0"), "{}", site.log());
     gateway.stop();
     let trail = site.trail();
-    let loaded = &trail.0.iter().find(|stored| stored.leaf["event"] == "rules-loaded").unwrap().leaf;
+    let loaded =
+        &trail.0.iter().find(|stored| stored.leaf["event"] == "rules-loaded").unwrap().leaf;
     let changes = &loaded["detail"]["changes"];
-    assert_eq!((&changes["came"]["ids"], &changes["went"]["ids"]), (&serde_json::json!(["fourth", "third"]), &serde_json::json!(["first"])), "{loaded}");
+    assert_eq!(
+        (&changes["came"]["ids"], &changes["went"]["ids"]),
+        (&serde_json::json!(["fourth", "third"]), &serde_json::json!(["first"])),
+        "{loaded}"
+    );
 }

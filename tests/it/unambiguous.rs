@@ -1,11 +1,16 @@
-//! Promise 2: unambiguous or refused. The shapes by which a gateway and what is behind it come to read two requests.
+//! Promise 2: unambiguous or refused. The shapes by which a gateway and what is behind it come to
+//! read two requests.
 
 use crate::support::{Answer, Gateway, Site, TOKEN, Upstream};
 use keyward_record::Kind;
 
 /// `line` and `headers` as written, with Host and a known caller unless the shape is about those.
 fn shape(line: &str, headers: &str, body: &str) -> Vec<u8> {
-    let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { "Host: blobs.example.com\r\n" };
+    let host = if headers.to_ascii_lowercase().contains("host:") {
+        ""
+    } else {
+        "Host: blobs.example.com\r\n"
+    };
     format!("{line}\r\n{host}X-Auth-Token: {TOKEN}\r\n{headers}\r\n{body}").into_bytes()
 }
 
@@ -42,7 +47,10 @@ fn targets() -> Vec<(&'static str, Vec<u8>)> {
         ("quotes and angle brackets", get("/raw/a\"<b>")),
         ("braces, pipe, caret, backtick", get("/raw/a{b}|^`")),
         ("UTF-8", get("/raw/\u{e4}")),
-        ("no UTF-8", [b"GET /raw/\xff\xfe HTTP/1.1\r\nHost: blobs.example.com\r\n\r\n".as_slice()].concat()),
+        (
+            "no UTF-8",
+            [b"GET /raw/\xff\xfe HTTP/1.1\r\nHost: blobs.example.com\r\n\r\n".as_slice()].concat(),
+        ),
         ("NUL", get("/raw/a\0b")),
         ("a blank", get("/raw/a b")),
         ("TAB", get("/raw/a\tb")),
@@ -69,7 +77,10 @@ fn methods_and_versions() -> Vec<(&'static str, Vec<u8>)> {
         ("HTTP/2.0", line("GET /raw/a HTTP/2.0")),
         ("a leading empty line", [b"\r\n".as_slice(), &get("/raw/a")].concat()),
         ("a leading blank", line(" GET /raw/a HTTP/1.1")),
-        ("a TLS hello", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(), &[0; 40]].concat()),
+        (
+            "a TLS hello",
+            [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(), &[0; 40]].concat(),
+        ),
         ("no HTTP at all", b"hello\r\n\r\n".to_vec()),
         ("bare LF", b"GET /raw/a HTTP/1.1\nHost: blobs.example.com\n\n".to_vec()),
     ]
@@ -96,8 +107,16 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         ("an underscore in a name", with("content_length: 9\r\n")),
         ("Connection names Host", with("Connection: host\r\nHost: blobs.example.com\r\n")),
         ("Connection names a credential", with("Connection: x-auth-token\r\n")),
-        ("an upgrade with a request behind it", [with("Connection: upgrade\r\nUpgrade: foo\r\n"), get("/raw/smuggled")].concat()),
-        ("an upgrade to HTTP/2", with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n")),
+        (
+            "an upgrade with a request behind it",
+            [with("Connection: upgrade\r\nUpgrade: foo\r\n"), get("/raw/smuggled")].concat(),
+        ),
+        (
+            "an upgrade to HTTP/2",
+            with(
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+            ),
+        ),
         ("a method override", with("X-HTTP-Method-Override: DELETE\r\n")),
         ("a path override", with("X-Original-URL: /raw/b\r\n")),
         ("two tokens", with("X-Auth-Token: other\r\n")),
@@ -124,14 +143,35 @@ fn framings() -> Vec<(&'static str, Vec<u8>)> {
         ("gzip, chunked", post("Transfer-Encoding: gzip, chunked\r\n", CHUNKS)),
         ("xchunked", post("Transfer-Encoding: xchunked\r\n", CHUNKS)),
         ("a control byte before chunked", post("Transfer-Encoding: \u{b}chunked\r\n", CHUNKS)),
-        ("chunked twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", CHUNKS)),
+        (
+            "chunked twice",
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", CHUNKS),
+        ),
         ("a blank before the coding's colon", post("Transfer-Encoding : chunked\r\n", CHUNKS)),
-        ("chunked in HTTP/1.0", shape("POST /raw/a HTTP/1.0", "Transfer-Encoding: chunked\r\n", CHUNKS)),
-        ("a hexadecimal prefix in a chunk's size", post("Transfer-Encoding: chunked\r\n", "0x5\r\nhello\r\n0\r\n\r\n")),
+        (
+            "chunked in HTTP/1.0",
+            shape("POST /raw/a HTTP/1.0", "Transfer-Encoding: chunked\r\n", CHUNKS),
+        ),
+        (
+            "a hexadecimal prefix in a chunk's size",
+            post("Transfer-Encoding: chunked\r\n", "0x5\r\nhello\r\n0\r\n\r\n"),
+        ),
         ("bare LF in chunks", post("Transfer-Encoding: chunked\r\n", "5\nhello\n0\n\n")),
-        ("a chunk that does not end", post("Transfer-Encoding: chunked\r\n", "5\r\nhelloXX0\r\n\r\n")),
-        ("a chunk beyond all sizes", post("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nhello\r\n0\r\n\r\n")),
-        ("an announced trailer", post("Transfer-Encoding: chunked\r\nTrailer: x-t\r\n", "5\r\nhello\r\n0\r\nx-t: 1\r\n\r\n")),
+        (
+            "a chunk that does not end",
+            post("Transfer-Encoding: chunked\r\n", "5\r\nhelloXX0\r\n\r\n"),
+        ),
+        (
+            "a chunk beyond all sizes",
+            post("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nhello\r\n0\r\n\r\n"),
+        ),
+        (
+            "an announced trailer",
+            post(
+                "Transfer-Encoding: chunked\r\nTrailer: x-t\r\n",
+                "5\r\nhello\r\n0\r\nx-t: 1\r\n\r\n",
+            ),
+        ),
     ]
 }
 
@@ -154,7 +194,8 @@ fn what_can_be_read_in_two_ways_is_refused_and_nothing_of_it_is_sent() {
     for (name, bytes) in [targets(), methods_and_versions(), headers(), framings()].concat() {
         let answer = send(&gateway, &bytes);
         // A TLS hello is closed at once: its client would read no answer.
-        let refused = matches!(answer.status, 400 | 405 | 414 | 431) || (answer.status == 0 && name == "a TLS hello");
+        let refused = matches!(answer.status, 400 | 405 | 414 | 431)
+            || (answer.status == 0 && name == "a TLS hello");
         assert!(refused, "{name}: {} {:?}", answer.status, String::from_utf8_lossy(&answer.body));
         assert_eq!(upstream.connections(), 0, "{name} was forwarded: {:?}", upstream.requests());
         if !answer.id().is_empty() {
@@ -167,9 +208,19 @@ fn what_can_be_read_in_two_ways_is_refused_and_nothing_of_it_is_sent() {
     assert!(recorded.len() > 40, "{} reached the gate", recorded.len());
     for (name, answer) in recorded {
         let record = trail.request(answer.id());
-        assert_eq!((record.kind, record.text("/decision/reason")), (Kind::Refused, answer.code().as_str()), "{name}");
+        assert_eq!(
+            (record.kind, record.text("/decision/reason")),
+            (Kind::Refused, answer.code().as_str()),
+            "{name}"
+        );
         let reason = record.text("/decision/reason");
-        assert!(reason == "body-framing" || reason.starts_with("head-") || reason.starts_with("target-") || reason.ends_with("-override"), "{name}: {reason}");
+        assert!(
+            reason == "body-framing"
+                || reason.starts_with("head-")
+                || reason.starts_with("target-")
+                || reason.ends_with("-override"),
+            "{name}: {reason}"
+        );
     }
 }
 
@@ -182,11 +233,17 @@ fn what_has_one_reading_passes_in_one_form() {
     for (name, bytes) in [
         ("chunk extensions", post("Transfer-Encoding: chunked\r\n", "5;a=b\r\nhello\r\n0\r\n\r\n")),
         ("chunked in another case", post("transfer-ENCODING: Chunked\r\n", CHUNKS)),
-        ("a trailer that nobody announced", post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nx-t: 1\r\n\r\n")),
+        (
+            "a trailer that nobody announced",
+            post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nx-t: 1\r\n\r\n"),
+        ),
         ("a length", post("Content-Length: 5\r\n", "hello")),
         ("a length with zeros", post("Content-Length: 0005\r\n", "hello")),
         ("200 headers", post(&format!("{many}Content-Length: 5\r\n"), "hello")),
-        ("a request behind the body", [post("Content-Length: 5\r\n", "hello"), get("/raw/smuggled")].concat()),
+        (
+            "a request behind the body",
+            [post("Content-Length: 5\r\n", "hello"), get("/raw/smuggled")].concat(),
+        ),
     ] {
         let before = upstream.requests().len();
         let answer = send(&gateway, &bytes);
@@ -194,8 +251,15 @@ fn what_has_one_reading_passes_in_one_form() {
         let arrived = upstream.requests();
         assert_eq!(arrived.len(), before + 1, "{name}");
         let last = &arrived[before];
-        assert_eq!((last.line(), last.headers("content-length"), last.body.as_slice()), ("POST /raw/a HTTP/1.1", vec!["5"], &b"hello"[..]), "{name}");
-        assert!(last.headers("transfer-encoding").is_empty() && last.headers("x-t").is_empty(), "{name}");
+        assert_eq!(
+            (last.line(), last.headers("content-length"), last.body.as_slice()),
+            ("POST /raw/a HTTP/1.1", vec!["5"], &b"hello"[..]),
+            "{name}"
+        );
+        assert!(
+            last.headers("transfer-encoding").is_empty() && last.headers("x-t").is_empty(),
+            "{name}"
+        );
     }
     let pair = [get("/raw/first"), get("/raw/smuggled")].concat();
     assert_eq!(send(&gateway, &pair).status, 200);

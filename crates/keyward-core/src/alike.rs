@@ -8,7 +8,11 @@ const ALIKE_MIN: f64 = 0.65;
 /// The names that may have been meant, the likeliest first.
 pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
-    let mut near: Vec<_> = known.into_iter().map(|known| (alike(&wanted, &known.to_lowercase()), known)).filter(|(alike, _)| *alike >= ALIKE_MIN).collect();
+    let mut near: Vec<_> = known
+        .into_iter()
+        .map(|known| (alike(&wanted, &known.to_lowercase()), known))
+        .filter(|(alike, _)| *alike >= ALIKE_MIN)
+        .collect();
     near.sort_by(|(a, m), (b, n)| b.total_cmp(a).then_with(|| m.cmp(n)));
     near.dedup();
     near.into_iter().take(NEAR_MAX).map(|(_, known)| known).collect()

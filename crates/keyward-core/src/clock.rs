@@ -1,13 +1,16 @@
-//! Time and identifiers. The only module that reads the wall clock, so that decisions can be replayed.
+//! Time and identifiers. The only module that reads the wall clock, so that decisions can be
+//! replayed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Nanoseconds since the Unix epoch, UTC. Lasts until the year 2262 as an `i64` and 2554 as a `u64`.
+/// Nanoseconds since the Unix epoch, UTC. Lasts until the year 2262 as an `i64` and 2554 as a
+/// `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The wall clock, now. A clock before 1970 reads as 1970: policies with a sanity bound then deny.
+    /// The wall clock, now. A clock before 1970 reads as 1970: policies with a sanity bound then
+    /// deny.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now() -> Self {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
@@ -28,8 +31,8 @@ impl Timestamp {
         }
     }
 
-    /// Reads RFC 3339 with an offset, as [`Moment::parse`] does. `None` for anything else, and for times before 1970 and
-    /// after 2554.
+    /// Reads RFC 3339 with an offset, as [`Moment::parse`] does. `None` for anything else, and for
+    /// times before 1970 and after 2554.
     pub fn parse(text: &str) -> Option<Self> {
         let Moment { seconds, nanos } = Moment::parse(text)?;
         u64::try_from(i128::from(seconds) * 1_000_000_000 + i128::from(nanos)).ok().map(Self)
@@ -48,8 +51,9 @@ pub struct Moment {
 const SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
 
 impl Moment {
-    /// Reads RFC 3339, all of it and nothing else: `T` and `Z` in either case, an offset up to 23:59, any number of digits
-    /// behind the second, and a leap second where there can be one, which is the second behind it. `None` for anything else.
+    /// Reads RFC 3339, all of it and nothing else: `T` and `Z` in either case, an offset up to
+    /// 23:59, any number of digits behind the second, and a leap second where there can be one,
+    /// which is the second behind it. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (date, rest) = text.split_at_checked(10)?;
         let (time, rest) = rest.strip_prefix(['T', 't'])?.split_at_checked(8)?;
@@ -57,26 +61,34 @@ impl Moment {
         let [hour, minute, second] = numbers(time, [2, 2, 2], ':')?;
         let (fraction, offset) = match rest.strip_prefix('.') {
             None => ("", rest),
-            Some(rest) => rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?).filter(|(fraction, _)| !fraction.is_empty())?,
+            Some(rest) => rest
+                .split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?)
+                .filter(|(fraction, _)| !fraction.is_empty())?,
         };
         let offset = match offset.strip_prefix(['+', '-']) {
             None => matches!(offset, "Z" | "z").then_some(0)?,
             Some(rest) => {
-                let [hours, minutes] = numbers(rest, [2, 2], ':').filter(|[hours, minutes]| *hours < 24 && *minutes < 60)?;
+                let [hours, minutes] = numbers(rest, [2, 2], ':')
+                    .filter(|[hours, minutes]| *hours < 24 && *minutes < 60)?;
                 let seconds = i64::from(hours * 60 + minutes) * 60;
                 if offset.starts_with('-') { -seconds } else { seconds }
             }
         };
-        let date = jiff::civil::Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
+        let date = jiff::civil::Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?)
+            .ok()?;
         let leap = second == 60;
         if hour > 23 || minute > 59 || second > 60 {
             return None;
         }
         let epoch = jiff::civil::Date::new(1970, 1, 1).ok()?;
         let days = i64::from(epoch.until(date).ok()?.get_days());
-        let seconds = days * 86_400 + i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second) - offset;
+        let seconds =
+            days * 86_400 + i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second)
+                - offset;
         // In UTC, the last second of a month's last day.
-        if leap && (seconds.rem_euclid(86_400) != 0 || !begins_month(seconds.div_euclid(86_400), epoch)) {
+        if leap
+            && (seconds.rem_euclid(86_400) != 0 || !begins_month(seconds.div_euclid(86_400), epoch))
+        {
             return None;
         }
         let nanos = if leap { "" } else { fraction };
@@ -88,14 +100,23 @@ impl Moment {
     /// RFC 3339 in UTC with so many digits behind the second: `2026-11-22T14:20:50.123Z`.
     pub fn rfc3339(self, digits: usize) -> String {
         let epoch = jiff::civil::Date::new(1970, 1, 1).unwrap_or_default().at(0, 0, 0, 0);
-        let time = epoch.checked_add(jiff::SignedDuration::from_secs(self.seconds)).unwrap_or(jiff::civil::DateTime::MAX);
+        let time = epoch
+            .checked_add(jiff::SignedDuration::from_secs(self.seconds))
+            .unwrap_or(jiff::civil::DateTime::MAX);
         let fraction = format!("{:09}", self.nanos);
-        format!("{}.{}Z", time.strftime("%Y-%m-%dT%H:%M:%S"), fraction.get(..digits).unwrap_or(&fraction))
+        format!(
+            "{}.{}Z",
+            time.strftime("%Y-%m-%dT%H:%M:%S"),
+            fraction.get(..digits).unwrap_or(&fraction)
+        )
     }
 }
 
 fn begins_month(days: i64, epoch: jiff::civil::Date) -> bool {
-    i32::try_from(days).ok().and_then(|days| epoch.checked_add(jiff::Span::new().try_days(days).ok()?).ok()).is_some_and(|date| date.day() == 1)
+    i32::try_from(days)
+        .ok()
+        .and_then(|days| epoch.checked_add(jiff::Span::new().try_days(days).ok()?).ok())
+        .is_some_and(|date| date.day() == 1)
 }
 
 /// Numbers of so many digits each, with a separator between them.
@@ -103,13 +124,16 @@ fn numbers<const N: usize>(text: &str, digits: [usize; N], separator: char) -> O
     let mut numbers = [0; N];
     let mut parts = text.split(separator);
     for (number, digits) in numbers.iter_mut().zip(digits) {
-        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|b| b.is_ascii_digit()))?;
+        let part = parts
+            .next()
+            .filter(|part| part.len() == digits && part.bytes().all(|b| b.is_ascii_digit()))?;
         *number = part.parse().ok()?;
     }
     parts.next().is_none().then_some(numbers)
 }
 
-/// The id of one exchange: UUID version 7, so that ids sort by time. It is the `X-Request-Id` of the answer too.
+/// The id of one exchange: UUID version 7, so that ids sort by time. It is the `X-Request-Id` of
+/// the answer too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AuditId(pub uuid::Uuid);
 
@@ -124,14 +148,17 @@ impl AuditId {
         uuid::Uuid::parse_str(text).ok().map(Self)
     }
 
-    /// An id of this time for something that has no record of its own and is counted in the record with this id: it ends as
-    /// that one does, so that it leads there. `number` tells those of one millisecond apart.
+    /// An id of this time for something that has no record of its own and is counted in the record
+    /// with this id: it ends as that one does, so that it leads there. `number` tells those of
+    /// one millisecond apart.
     pub fn counted(self, time: Timestamp, number: u64) -> Self {
-        let head = (u128::from(time.millis().unsigned_abs()) << 16) | 0x7000 | u128::from(number & 0xfff);
+        let head =
+            (u128::from(time.millis().unsigned_abs()) << 16) | 0x7000 | u128::from(number & 0xfff);
         Self(uuid::Uuid::from_u128((head << 64) | u128::from(self.tail())))
     }
 
-    /// Whether what has the other id is counted in the record with this one: 62 random bits are the same in both.
+    /// Whether what has the other id is counted in the record with this one: 62 random bits are the
+    /// same in both.
     pub fn counts(self, other: Self) -> bool {
         self != other && self.tail() == other.tail()
     }
@@ -166,9 +193,16 @@ mod tests {
 
     #[test]
     fn an_id_that_is_counted_has_its_own_time_and_leads_to_the_one_that_counts_it() {
-        let (record, time) = (AuditId::new(), Timestamp::parse("2026-11-22T14:20:50.123456Z").unwrap());
+        let (record, time) =
+            (AuditId::new(), Timestamp::parse("2026-11-22T14:20:50.123456Z").unwrap());
         let (one, next) = (record.counted(time, 1), record.counted(time, 4098));
-        assert!(record.counts(one) && record.counts(next) && one != next && !record.counts(record) && !AuditId::new().counts(one));
+        assert!(
+            record.counts(one)
+                && record.counts(next)
+                && one != next
+                && !record.counts(record)
+                && !AuditId::new().counts(one)
+        );
         assert_eq!((one.0.get_version_num(), one.0.get_variant()), (7, uuid::Variant::RFC4122));
         assert_eq!(one.0.get_timestamp().unwrap().to_unix(), (1_795_357_250, 123_000_000));
         assert_eq!(AuditId::parse(&one.to_string()), Some(one));
@@ -244,7 +278,11 @@ mod tests {
             ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
             ("9999-12-31T23:59:59.999999999-23:59", "9999-12-31T23:59:59.999Z"),
         ] {
-            assert_eq!(Moment::parse(text).unwrap_or_else(|| panic!("{text}")).rfc3339(3), wanted, "{text}");
+            assert_eq!(
+                Moment::parse(text).unwrap_or_else(|| panic!("{text}")).rfc3339(3),
+                wanted,
+                "{text}"
+            );
         }
         assert_eq!(Timestamp::parse("9999-12-31T23:59:59Z"), None);
         assert!(Moment::parse("9999-12-31T23:59:59Z") > Moment::parse("2026-11-22T14:20:50Z"));

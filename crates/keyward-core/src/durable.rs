@@ -1,4 +1,5 @@
-//! Small files that appear and are replaced whole: after a crash there is the old one or the new one, and never a part.
+//! Small files that appear and are replaced whole: after a crash there is the old one or the new
+//! one, and never a part.
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::File;
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// Files that are read whole are far shorter, in bytes.
 const READ_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Reads a file. Whoever put something else in its place, a pipe say, or a device without an end, holds nobody up.
+/// Reads a file. Whoever put something else in its place, a pipe say, or a device without an end,
+/// holds nobody up.
 ///
 /// # Errors
 /// When it cannot be read, is no regular file, or is longer than any that belongs there.
@@ -19,7 +21,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
     }
     if about.len() > READ_BYTES_MAX {
-        return Err(io::Error::new(ErrorKind::InvalidData, format!("it has {} bytes: more than {READ_BYTES_MAX} are none of ours", about.len())));
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!("it has {} bytes: more than {READ_BYTES_MAX} are none of ours", about.len()),
+        ));
     }
     std::fs::read(path)
 }
@@ -29,7 +34,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], and when it is no UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))
+    String::from_utf8(read(path)?)
+        .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no UTF-8 text"))
 }
 
 /// Replaces a file, or makes it. When this returns, the new one survives a power cut.
@@ -45,8 +51,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Replaces a file, or makes it: a reader sees the old file or the new one, and a power cut leaves one of them, whichever it is. It asks less of the disk
-/// than [`replace`], and works where folders cannot be synced.
+/// Replaces a file, or makes it: a reader sees the old file or the new one, and a power cut leaves
+/// one of them, whichever it is. It asks less of the disk than [`replace`], and works where folders
+/// cannot be synced.
 ///
 /// # Errors
 /// When it cannot be written; the old one then stays.
@@ -62,7 +69,8 @@ pub fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes a file that only its owner can read. When this returns, it survives a power cut.
 ///
 /// # Errors
-/// When it is there already (`AlreadyExists`), or cannot be written: then nothing stands under its name.
+/// When it is there already (`AlreadyExists`), or cannot be written: then nothing stands under its
+/// name.
 pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.exists() {
         return Err(ErrorKind::AlreadyExists.into());
@@ -73,7 +81,10 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => (),
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let made = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| put_in_place(&temporary, path));
+    let made = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| put_in_place(&temporary, path));
     if made.is_err() {
         std::fs::remove_file(&temporary).ok();
     }
@@ -84,8 +95,11 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     match std::fs::hard_link(temporary, path) {
         Ok(()) => std::fs::remove_file(temporary),
-        // Not every file system has links. Whatever else a link fails of is told, and not tried another way.
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+        // Not every file system has links. Whatever else a link fails of is told, and not tried
+        // another way.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) =>
+        {
             Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
         }
         Err(error) => Err(error),
@@ -117,7 +131,10 @@ mod tests {
         std::fs::write(&temporary, b"other").unwrap();
         assert_eq!(put_in_place(&temporary, &path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         std::fs::remove_file(&temporary).unwrap();
-        assert_eq!((std::fs::read(&path).unwrap(), std::fs::read_dir(dir.path()).unwrap().count()), (b"half".to_vec(), 1));
+        assert_eq!(
+            (std::fs::read(&path).unwrap(), std::fs::read_dir(dir.path()).unwrap().count()),
+            (b"half".to_vec(), 1)
+        );
     }
 
     #[test]
@@ -130,7 +147,10 @@ mod tests {
         }
         assert_eq!(read(&dir.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
         std::fs::write(dir.path().join("text"), [0xff]).unwrap();
-        assert_eq!(read_text(&dir.path().join("text")).unwrap_err().to_string(), "it is no UTF-8 text");
+        assert_eq!(
+            read_text(&dir.path().join("text")).unwrap_err().to_string(),
+            "it is no UTF-8 text"
+        );
     }
 
     #[test]

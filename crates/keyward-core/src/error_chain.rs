@@ -1,4 +1,5 @@
-//! An error with all its causes, in one line: for logs, records and answers, where nobody walks the chain.
+//! An error with all its causes, in one line: for logs, records and answers, where nobody walks the
+//! chain.
 
 use std::error::Error;
 

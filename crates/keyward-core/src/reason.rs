@@ -1,4 +1,5 @@
-//! The closed list of reasons. One code serves the record, the answer, the metrics and the documentation alike.
+//! The closed list of reasons. One code serves the record, the answer, the metrics and the
+//! documentation alike.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:literal;)+) => {
@@ -208,25 +209,41 @@ mod tests {
     fn the_documentation_has_this_very_list() {
         let page = include_str!("../../../docs/unambiguous.md");
         let table = page.split("| code | status | meaning |").nth(1).unwrap();
-        let written: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
-        let listed: Vec<String> = Reason::ALL.iter().map(|r| format!("| `{r}` | {} | {} |", r.status(), r.meaning())).collect();
+        let written: Vec<&str> =
+            table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+        let listed: Vec<String> = Reason::ALL
+            .iter()
+            .map(|r| format!("| `{r}` | {} | {} |", r.status(), r.meaning()))
+            .collect();
         assert_eq!(written, listed);
     }
 
     #[test]
     fn the_documentation_names_no_other_code() {
         let page = include_str!("../../../docs/unambiguous.md");
-        let classes = page.split("## Why readers differ").nth(1).unwrap().split("\n## ").next().unwrap();
-        let rows: Vec<&str> = classes.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        let classes =
+            page.split("## Why readers differ").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: Vec<&str> =
+            classes.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
         let known = |code: &str| Reason::ALL.iter().any(|r| r.code() == code);
         for row in &rows {
             let codes = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
             assert!(codes.split(", ").all(|code| known(code.trim_matches('`'))), "{row}");
         }
         // Every class of the head that is refused for a second reading has its row.
-        let one_reading = ["head-too-large", "head-too-slow", "head-unreadable", "head-source", "target-too-long"];
-        for reason in Reason::ALL.iter().filter(|r| r.code().starts_with("target-") || r.code().starts_with("head-")) {
-            let told = one_reading.contains(&reason.code()) || rows.iter().any(|row| row.contains(&format!("`{reason}`")));
+        let one_reading = [
+            "head-too-large",
+            "head-too-slow",
+            "head-unreadable",
+            "head-source",
+            "target-too-long",
+        ];
+        for reason in Reason::ALL
+            .iter()
+            .filter(|r| r.code().starts_with("target-") || r.code().starts_with("head-"))
+        {
+            let told = one_reading.contains(&reason.code())
+                || rows.iter().any(|row| row.contains(&format!("`{reason}`")));
             assert!(told, "{reason} has no row");
         }
     }

@@ -1,7 +1,7 @@
 //! Keyed digests: what stands in a record in place of a secret.
 //!
-//! Equal secrets give equal digests under one installation's key, so that a trail can be searched for a secret
-//! that somebody holds in hand; without the key a digest tells nothing.
+//! Equal secrets give equal digests under one installation's key, so that a trail can be searched
+//! for a secret that somebody holds in hand; without the key a digest tells nothing.
 
 use crate::durable;
 use hmac::{Hmac, KeyInit, Mac};
@@ -94,7 +94,8 @@ impl DigestKey {
         }
         let text = durable::read_text(path).map_err(io)?;
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| KeyError::Form { path: name() })?;
+        hex::decode_to_slice(text.trim(), &mut bytes)
+            .map_err(|_| KeyError::Form { path: name() })?;
         Ok(Self(bytes))
     }
 
@@ -109,8 +110,9 @@ impl DigestKey {
     }
 }
 
-/// Whether a file that holds a secret is guarded: the one rule for all of them. It is ours or root's, others can do nothing
-/// with it, and a group may read it only where we cannot change that, as with a secret that is mounted.
+/// Whether a file that holds a secret is guarded: the one rule for all of them. It is ours or
+/// root's, others can do nothing with it, and a group may read it only where we cannot change that,
+/// as with a secret that is mounted.
 ///
 /// # Errors
 /// When it is not, or is not there, in words that go behind its name.
@@ -118,15 +120,21 @@ pub fn check_private(path: &Path) -> Result<(), String> {
     let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
     let user = geteuid().as_raw();
     let given = std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
-    let fixed = about.uid() != user || given || rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_flag.contains(StatVfsMountFlags::RDONLY));
-    guarded(about.uid(), about.mode(), user, fixed).map_err(|why| format!("{why}: {}", remedy(path, about.uid(), user)))
+    let fixed = about.uid() != user
+        || given
+        || rustix::fs::statvfs(path)
+            .is_ok_and(|disk| disk.f_flag.contains(StatVfsMountFlags::RDONLY));
+    guarded(about.uid(), about.mode(), user, fixed)
+        .map_err(|why| format!("{why}: {}", remedy(path, about.uid(), user)))
 }
 
 /// What is wrong with a secret's file; `fixed` says that we cannot change its mode.
 fn guarded(owner: u32, mode: u32, user: u32, fixed: bool) -> Result<(), String> {
     let mode = mode & 0o777;
     if owner != user && owner != 0 {
-        Err(format!("it belongs to user {owner}, the gateway runs as user {user}, and whoever owns a file can replace it"))
+        Err(format!(
+            "it belongs to user {owner}, the gateway runs as user {user}, and whoever owns a file can replace it"
+        ))
     } else if mode & 0o007 != 0 {
         Err(format!("it is readable by others (mode {mode:o})"))
     } else if mode & 0o020 != 0 {
@@ -141,14 +149,17 @@ fn guarded(owner: u32, mode: u32, user: u32, fixed: bool) -> Result<(), String> 
 fn remedy(path: &Path, owner: u32, user: u32) -> String {
     let path = path.display();
     match owner {
-        _ if owner == user => format!("run `chmod 600 {path}`, and make a new secret if others may have read it"),
+        _ if owner == user => {
+            format!("run `chmod 600 {path}`, and make a new secret if others may have read it")
+        }
         0 => format!("as root, run `chmod 440 {path}`, with a group that the gateway is in"),
         _ => format!("run `chown {user} {path}` and `chmod 600 {path}`"),
     }
 }
 
-/// Digests of what files hold, to see whether one has changed: times of files do not tell, for they can be set, and stay the same
-/// when one file is put in the place of another. `None` for a file that is not there.
+/// Digests of what files hold, to see whether one has changed: times of files do not tell, for they
+/// can be set, and stay the same when one file is put in the place of another. `None` for a file
+/// that is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Vec<Option<String>>);
 
@@ -158,7 +169,8 @@ impl Stamp {
         Self(files.map(|file| durable::read(file).ok().map(|bytes| sha256(&bytes))).collect())
     }
 
-    /// That of the same files by now, if one of them has changed. While no file can be opened there is nothing to see.
+    /// That of the same files by now, if one of them has changed. While no file can be opened there
+    /// is nothing to see.
     pub fn changed<'a>(&self, files: impl Iterator<Item = &'a Path>) -> Option<Self> {
         let now = Self::of(files);
         let hidden = now.0.contains(&None) && std::fs::File::open("/dev/null").is_err();
@@ -193,7 +205,11 @@ mod tests {
             (other, 0o600, true, false),
             (other, 0o440, true, false),
         ] {
-            assert_eq!(guarded(owner, 0o100_000 | mode, us, fixed).is_ok(), taken, "{owner} {mode:o} {fixed}");
+            assert_eq!(
+                guarded(owner, 0o100_000 | mode, us, fixed).is_ok(),
+                taken,
+                "{owner} {mode:o} {fixed}"
+            );
         }
     }
 
@@ -207,6 +223,8 @@ mod tests {
         assert_ne!(first.digest(b"pt-1"), first.digest(b"pt-2"));
         assert_eq!(format!("{first:?}"), "DigestKey(hidden)");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(DigestKey::open(&path), Err(KeyError::Open { why, .. }) if why.contains("644") && why.contains("chmod 600")));
+        assert!(
+            matches!(DigestKey::open(&path), Err(KeyError::Open { why, .. }) if why.contains("644") && why.contains("chmod 600"))
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! What was in force: the texts of policies and catalogue, kept beside the trail under their hashes.
+//! What was in force: the texts of policies and catalogue, kept beside the trail under their
+//! hashes.
 //!
-//! The hashes stand in every record, so the texts need no proof of their own: whoever has a text can hash it. They are
-//! written before the first call is judged by them, and never removed.
+//! The hashes stand in every record, so the texts need no proof of their own: whoever has a text
+//! can hash it. They are written before the first call is judged by them, and never removed.
 
 use crate::durable;
 use crate::secret::sha256;
@@ -45,7 +46,8 @@ pub struct PolicyTexts {
 }
 
 impl PolicyTexts {
-    /// The bundle's hash: over the texts, each with its length, so that nothing can move from one to the next unseen.
+    /// The bundle's hash: over the texts, each with its length, so that nothing can move from one
+    /// to the next unseen.
     pub fn hash(&self) -> String {
         let texts = std::iter::once(&self.schema).chain(self.policies.iter().map(|(_, text)| text));
         let texts = texts.chain(self.patterns.iter().map(|(_, text)| text)).chain(&self.groups);
@@ -58,13 +60,14 @@ impl PolicyTexts {
     }
 }
 
-/// The digest of documents given as (file name, text): over names and texts, each with its length, so that nothing can move from one
-/// to the next unseen. The folder is nobody's business.
+/// The digest of documents given as (file name, text): over names and texts, each with its length,
+/// so that nothing can move from one to the next unseen. The folder is nobody's business.
 pub fn catalog_digest(documents: &[(String, String)]) -> String {
     // No text begins so: what has a digest of now has none of before.
     let mut bytes = vec![0xff];
     for (file, text) in documents {
-        let name = Path::new(file).file_name().map_or(file.as_bytes(), |name| name.as_encoded_bytes());
+        let name =
+            Path::new(file).file_name().map_or(file.as_bytes(), |name| name.as_encoded_bytes());
         for part in [name, text.as_bytes()] {
             bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
             bytes.extend_from_slice(part);
@@ -73,9 +76,11 @@ pub fn catalog_digest(documents: &[(String, String)]) -> String {
     sha256(&bytes)
 }
 
-/// Whether documents have a digest, by the rule of now or by the one of before, which joined their texts alone: older records have it.
+/// Whether documents have a digest, by the rule of now or by the one of before, which joined their
+/// texts alone: older records have it.
 pub fn has_catalog_digest(documents: &[(String, String)], wanted: &str) -> bool {
-    let before = || sha256(documents.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
+    let before =
+        || sha256(documents.iter().map(|(_, text)| text.as_str()).collect::<String>().as_bytes());
     catalog_digest(documents) == wanted || before() == wanted
 }
 
@@ -96,13 +101,19 @@ impl Text {
     /// Policies; the folders in which they stood are nobody's business.
     pub fn bundle(source: &PolicyTexts) -> Self {
         let mut source = source.clone();
-        source.policies.iter_mut().chain(&mut source.patterns).for_each(|(name, _)| *name = base(name));
+        source
+            .policies
+            .iter_mut()
+            .chain(&mut source.patterns)
+            .for_each(|(name, _)| *name = base(name));
         Self::Bundle(source)
     }
 
     /// A catalogue.
     pub fn catalog(documents: &[(String, String)]) -> Self {
-        Self::Catalog { documents: documents.iter().map(|(name, text)| (base(name), text.clone())).collect() }
+        Self::Catalog {
+            documents: documents.iter().map(|(name, text)| (base(name), text.clone())).collect(),
+        }
     }
 
     /// The hash by which records name it.
@@ -126,10 +137,18 @@ impl Text {
         match self {
             Self::Bundle(source) => {
                 let mut files = vec![("schema.cedarschema".to_owned(), source.schema.as_str())];
-                files.extend(source.policies.iter().chain(&source.patterns).map(|(name, text)| (base(name), text.as_str())));
+                files.extend(
+                    source
+                        .policies
+                        .iter()
+                        .chain(&source.patterns)
+                        .map(|(name, text)| (base(name), text.as_str())),
+                );
                 files
             }
-            Self::Catalog { documents } => documents.iter().map(|(name, text)| (base(name), text.as_str())).collect(),
+            Self::Catalog { documents } => {
+                documents.iter().map(|(name, text)| (base(name), text.as_str())).collect()
+            }
         }
     }
 
@@ -138,7 +157,8 @@ impl Text {
     /// # Errors
     /// When it cannot be written: nothing may then be judged by it.
     pub fn keep(&self, audit_dir: &Path) -> io::Result<()> {
-        let path = path(audit_dir, &self.hash()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let path = path(audit_dir, &self.hash())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         if read(audit_dir, &self.hash())?.as_ref() == Some(self) {
             return Ok(());
         }
@@ -153,8 +173,14 @@ impl Text {
 ///
 /// # Errors
 /// When it cannot be written: nothing may then be judged by it.
-pub fn keep(audit_dir: &Path, documents: &[(String, String)], policies: &PolicyTexts) -> io::Result<()> {
-    [Text::catalog(documents), Text::bundle(policies)].iter().try_for_each(|text| text.keep(audit_dir))
+pub fn keep(
+    audit_dir: &Path,
+    documents: &[(String, String)],
+    policies: &PolicyTexts,
+) -> io::Result<()> {
+    [Text::catalog(documents), Text::bundle(policies)]
+        .iter()
+        .try_for_each(|text| text.keep(audit_dir))
 }
 
 /// The text of this hash; `None` when it was not kept, or is not what its hash says.
@@ -176,13 +202,17 @@ pub fn parse(bytes: &[u8], hash: &str) -> Option<Text> {
 }
 
 fn path(audit_dir: &Path, hash: &str) -> Option<PathBuf> {
-    let digits = hash.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let digits = hash.strip_prefix("sha256:").filter(|digits| {
+        digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })?;
     Some(audit_dir.join(DIR).join(format!("{digits}.json")))
 }
 
 /// A file's name without its folders.
 fn base(name: &str) -> String {
-    Path::new(name).file_name().map_or_else(|| "unnamed".to_owned(), |name| name.to_string_lossy().into_owned())
+    Path::new(name)
+        .file_name()
+        .map_or_else(|| "unnamed".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -203,11 +233,15 @@ mod tests {
         text.keep(dir.path()).unwrap();
         assert_eq!(text.hash(), source.hash());
         assert_eq!(read(dir.path(), &source.hash()).unwrap(), Some(text.clone()));
-        assert_eq!(text.files(), [("schema.cedarschema".to_owned(), "schema"), ("a.cedar".to_owned(), "permit")]);
+        assert_eq!(
+            text.files(),
+            [("schema.cedarschema".to_owned(), "schema"), ("a.cedar".to_owned(), "permit")]
+        );
         let file = path(dir.path(), &source.hash()).unwrap();
         assert!(!std::fs::read_to_string(&file).unwrap().contains("/etc"));
         // Changed on disk, it is no text of this hash any more, and is written anew.
-        std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("permit", "forbid")).unwrap();
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("permit", "forbid"))
+            .unwrap();
         assert_eq!(read(dir.path(), &source.hash()).unwrap(), None);
         text.keep(dir.path()).unwrap();
         assert_eq!(read(dir.path(), &source.hash()).unwrap(), Some(text));
@@ -219,14 +253,26 @@ mod tests {
     #[test]
     fn documents_of_older_records_are_found_by_their_digest() {
         let documents = [("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())];
-        assert!(has_catalog_digest(&documents, &catalog_digest(&documents)) && has_catalog_digest(&documents, &sha256(b"xy")));
-        assert!(!has_catalog_digest(&documents, &sha256(b"yx")) && !has_catalog_digest(&documents, &catalog_digest(&documents[..1])));
+        assert!(
+            has_catalog_digest(&documents, &catalog_digest(&documents))
+                && has_catalog_digest(&documents, &sha256(b"xy"))
+        );
+        assert!(
+            !has_catalog_digest(&documents, &sha256(b"yx"))
+                && !has_catalog_digest(&documents, &catalog_digest(&documents[..1]))
+        );
     }
 
     #[test]
     fn no_two_sets_of_documents_have_one_digest() {
-        let of =
-            |documents: &[(&str, &str)]| catalog_digest(&documents.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>());
+        let of = |documents: &[(&str, &str)]| {
+            catalog_digest(
+                &documents
+                    .iter()
+                    .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                    .collect::<Vec<_>>(),
+            )
+        };
         let sets: [&[(&str, &str)]; 8] = [
             &[],
             &[("a", "")],

@@ -1,4 +1,5 @@
-//! Whether the system has threads to give, asked before a library that needs some waits for them for ever.
+//! Whether the system has threads to give, asked before a library that needs some waits for them
+//! for ever.
 
 use std::io;
 use std::sync::{Arc, RwLock};

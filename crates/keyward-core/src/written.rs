@@ -1,5 +1,5 @@
-//! TOML as people write it. All that is wrong with a text is told at once, each mistake with its place and what to do: what is
-//! wrong is told and taken out, and the rest is read again.
+//! TOML as people write it. All that is wrong with a text is told at once, each mistake with its
+//! place and what to do: what is wrong is told and taken out, and the rest is read again.
 
 use serde::de::Deserialize;
 use std::ops::Range;
@@ -63,7 +63,10 @@ impl<'t> Written<'t> {
             let place = error.span().map(|span| line_and_column(text, span.start));
             Mistake { of: of.to_owned(), place, why: error.message().trim().to_owned() }
         };
-        let root = Spanned::new(0..text.len(), DeValue::Table(DeTable::parse(text).map_err(wrong)?.into_inner()));
+        let root = Spanned::new(
+            0..text.len(),
+            DeValue::Table(DeTable::parse(text).map_err(wrong)?.into_inner()),
+        );
         let (given, mistakes, touched, unsure) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Ok(Self { of: of.to_owned(), text, root, given, mistakes, touched, unsure, unknown: false })
     }
@@ -86,11 +89,13 @@ impl<'t> Written<'t> {
             };
             let span = error.span().unwrap_or_default();
             let path = find(&self.root, &span).filter(|path| !path.is_empty());
-            let Some((path, section)) = path.as_ref().and_then(|path| Some((path, path.first()?))) else {
+            let Some((path, section)) = path.as_ref().and_then(|path| Some((path, path.first()?)))
+            else {
                 self.tell(&span, explain(error.message()));
                 return T::default();
             };
-            // That a key is missing which was taken out, or may have been misspelt, follows from what was told.
+            // That a key is missing which was taken out, or may have been misspelt, follows from
+            // what was told.
             let lacks = error.message().starts_with("missing field");
             if !lacks || !self.is_touched(&path.iter().map(String::as_str).collect::<Vec<_>>()) {
                 self.tell(&span, explain(error.message()));
@@ -101,19 +106,24 @@ impl<'t> Written<'t> {
         }
     }
 
-    /// Tells what is wrong with the value at a path, such as `push.1.name`; of a key that is not there, at the table where it
-    /// belongs. Not told is what may follow from something else that is wrong there.
+    /// Tells what is wrong with the value at a path, such as `push.1.name`; of a key that is not
+    /// there, at the table where it belongs. Not told is what may follow from something else
+    /// that is wrong there.
     pub fn wrong(&mut self, path: &[&str], why: String) {
         self.clash(path, path, why);
     }
 
-    /// The same of a value that does not go with others: not told when something is wrong with what all of them stand in.
+    /// The same of a value that does not go with others: not told when something is wrong with what
+    /// all of them stand in.
     pub fn clash(&mut self, scope: &[&str], path: &[&str], why: String) {
         let section = path.first().copied().unwrap_or_default();
         if self.is_touched(scope) || (self.entry(&[section]).is_none() && !self.is_sure(section)) {
             return;
         }
-        let there = (1..=path.len()).rev().find_map(|length| self.entry(path.get(..length)?)).map(|(span, _)| span);
+        let there = (1..=path.len())
+            .rev()
+            .find_map(|length| self.entry(path.get(..length)?))
+            .map(|(span, _)| span);
         match there {
             Some(span) => self.tell(&span, why),
             None => self.push(Mistake { of: self.of.clone(), place: None, why }),
@@ -126,7 +136,8 @@ impl<'t> Written<'t> {
         self.tell(span, why);
     }
 
-    /// Whether all of a section is known: nothing in it is wrong, and it is not missing where a name was misspelt.
+    /// Whether all of a section is known: nothing in it is wrong, and it is not missing where a
+    /// name was misspelt.
     pub fn is_sure(&self, section: &str) -> bool {
         let may_be_misspelt = self.unknown && self.entry(&[section]).is_none();
         let in_doubt = may_be_misspelt || self.unsure.iter().any(|unsure| unsure == section);
@@ -140,10 +151,15 @@ impl<'t> Written<'t> {
     }
 
     fn tell(&mut self, span: &Range<usize>, why: String) {
-        let given = span.start.checked_sub(self.text.len() + 1).and_then(|index| self.given.get(index));
+        let given =
+            span.start.checked_sub(self.text.len() + 1).and_then(|index| self.given.get(index));
         self.push(match given {
             Some(given) => Mistake { of: format!("--set {given}"), place: None, why },
-            None => Mistake { of: self.of.clone(), place: Some(line_and_column(self.text, span.start)), why },
+            None => Mistake {
+                of: self.of.clone(),
+                place: Some(line_and_column(self.text, span.start)),
+                why,
+            },
         });
     }
 
@@ -161,10 +177,16 @@ impl<'t> Written<'t> {
 
     /// The value at a path, and where it or its key stands.
     fn entry(&self, path: &[&str]) -> Option<(Range<usize>, &Spanned<DeValue<'t>>)> {
-        path.iter().try_fold((self.root.span(), &self.root), |(_, value), step| match value.get_ref() {
-            DeValue::Table(table) => table.get_key_value(*step).map(|(key, value)| (key.span(), value)),
-            DeValue::Array(list) => list.get(step.parse::<usize>().ok()?).map(|value| (value.span(), value)),
-            _ => None,
+        path.iter().try_fold((self.root.span(), &self.root), |(_, value), step| {
+            match value.get_ref() {
+                DeValue::Table(table) => {
+                    table.get_key_value(*step).map(|(key, value)| (key.span(), value))
+                }
+                DeValue::Array(list) => {
+                    list.get(step.parse::<usize>().ok()?).map(|value| (value.span(), value))
+                }
+                _ => None,
+            }
         })
     }
 }
@@ -177,7 +199,10 @@ fn find(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<String>
             let below = if key.span() == *span { Some(Vec::new()) } else { find(value, span) };
             Some(path(key.get_ref().to_string(), below?))
         }),
-        DeValue::Array(list) => list.iter().enumerate().find_map(|(index, value)| Some(path(index.to_string(), find(value, span)?))),
+        DeValue::Array(list) => list
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| Some(path(index.to_string(), find(value, span)?))),
         _ => None,
     };
     below.or_else(|| (value.span() == *span).then(Vec::new))
@@ -189,30 +214,45 @@ fn take_out(value: &mut Spanned<DeValue<'_>>, path: &[String], touched: &mut Vec
     touched.push(Node::of(value));
     match value.get_mut() {
         DeValue::Table(table) if rest.is_empty() => drop(table.remove(step.as_str())),
-        DeValue::Table(table) => table.get_mut(step.as_str()).into_iter().for_each(|below| take_out(below, rest, touched)),
+        DeValue::Table(table) => table
+            .get_mut(step.as_str())
+            .into_iter()
+            .for_each(|below| take_out(below, rest, touched)),
         DeValue::Array(list) if rest.is_empty() => {
             let mut others = DeArray::new();
-            list.iter().enumerate().filter(|(index, _)| index.to_string() != *step).for_each(|(_, value)| others.push(value.clone()));
+            list.iter()
+                .enumerate()
+                .filter(|(index, _)| index.to_string() != *step)
+                .for_each(|(_, value)| others.push(value.clone()));
             *list = others;
         }
-        DeValue::Array(list) => {
-            list.iter_mut().enumerate().filter(|(index, _)| index.to_string() == *step).for_each(|(_, below)| take_out(below, rest, touched))
-        }
+        DeValue::Array(list) => list
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| index.to_string() == *step)
+            .for_each(|(_, below)| take_out(below, rest, touched)),
         _ => {}
     }
 }
 
-fn set<'t>(root: &mut Spanned<DeValue<'t>>, given: &'t str, at: Range<usize>) -> Result<(), &'static str> {
+fn set<'t>(
+    root: &mut Spanned<DeValue<'t>>,
+    given: &'t str,
+    at: Range<usize>,
+) -> Result<(), &'static str> {
     let (path, text) = given.split_once('=').ok_or("write section.key=value")?;
     let (section, key) = path.split_once('.').ok_or("write section.key=value")?;
     // What is no TOML value is text: `admin.address=127.0.0.1:1` needs no quotes.
-    let value = DeValue::parse(text).map_or_else(|_| DeValue::String(text.into()), Spanned::into_inner);
+    let value =
+        DeValue::parse(text).map_or_else(|_| DeValue::String(text.into()), Spanned::into_inner);
     // A place of its own, which begins as that of the key.
     let whole = at.start..at.end + 1;
     let empty = || Spanned::new(whole.clone(), DeValue::Table(DeTable::new()));
     let DeValue::Table(root) = root.get_mut() else { return Ok(()) };
     let section = root.entry(Spanned::new(whole.clone(), section.into())).or_insert_with(empty);
-    let DeValue::Table(section) = section.get_mut() else { return Err("this section is a list: change it in the file") };
+    let DeValue::Table(section) = section.get_mut() else {
+        return Err("this section is a list: change it in the file");
+    };
     section.remove(key);
     section.insert(Spanned::new(at.clone(), key.into()), moved(value, &at));
     Ok(())
@@ -222,7 +262,9 @@ fn set<'t>(root: &mut Spanned<DeValue<'t>>, given: &'t str, at: Range<usize>) ->
 fn moved<'t>(value: DeValue<'t>, at: &Range<usize>) -> Spanned<DeValue<'t>> {
     let value = match value {
         DeValue::Table(table) => {
-            let entries = table.into_iter().map(|(key, value)| (Spanned::new(at.clone(), key.into_inner()), moved(value.into_inner(), at)));
+            let entries = table.into_iter().map(|(key, value)| {
+                (Spanned::new(at.clone(), key.into_inner()), moved(value.into_inner(), at))
+            });
             DeValue::Table(entries.collect())
         }
         DeValue::Array(list) => {
@@ -235,9 +277,13 @@ fn moved<'t>(value: DeValue<'t>, at: &Range<usize>) -> Spanned<DeValue<'t>> {
     Spanned::new(at.clone(), value)
 }
 
-/// What serde says, with what to do. It quotes texts that stand where something else is wanted, and any of them may be a secret.
+/// What serde says, with what to do. It quotes texts that stand where something else is wanted, and
+/// any of them may be a secret.
 fn explain(message: &str) -> String {
-    if let Some((kind, wanted)) = message.split_once(": string \"").and_then(|(kind, rest)| Some((kind, rest.rsplit_once("\", expected ")?.1))) {
+    if let Some((kind, wanted)) = message
+        .split_once(": string \"")
+        .and_then(|(kind, rest)| Some((kind, rest.rsplit_once("\", expected ")?.1)))
+    {
         return format!("{kind}: a string, expected {wanted}");
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
@@ -248,7 +294,9 @@ fn explain(message: &str) -> String {
     if !message.starts_with("unknown field") {
         return message.trim().to_owned();
     }
-    let near = quoted.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = quoted
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
     match near.filter(|(score, _)| *score > 0.7) {
         Some((_, known)) => format!("unknown key `{name}`: did you mean `{known}`?"),
         None => message.trim().replace("unknown field", "unknown key"),
@@ -259,5 +307,8 @@ fn explain(message: &str) -> String {
 pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before.get(line_start..).map_or(0, |line| line.chars().count()) + 1)
+    (
+        before.matches('\n').count() + 1,
+        before.get(line_start..).map_or(0, |line| line.chars().count()) + 1,
+    )
 }

@@ -1,5 +1,6 @@
-//! What the name of a header, a parameter or a field says to those who might read it: a name that no document has is judged
-//! by the words in it, for nobody can list what every gateway, framework and proxy listens to.
+//! What the name of a header, a parameter or a field says to those who might read it: a name that
+//! no document has is judged by the words in it, for nobody can list what every gateway, framework
+//! and proxy listens to.
 
 /// What a name could turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +56,17 @@ const STEERING: &[(&str, Steering)] = &[
 ];
 
 /// Those that others end in: `destinationurl`, `httpmethod`.
-const ENDINGS: &[&str] = &["method", "override", "overwrite", "url", "hostname", "rewrite", "redirect"];
+const ENDINGS: &[&str] =
+    &["method", "override", "overwrite", "url", "hostname", "rewrite", "redirect"];
 
-/// Names that hold such a word and turn nothing: those of sidecars, and a part of a project that is none.
-const STRAIGHT: &[&str] = &["xenvoydecoratoroperation", "xenvoyupstreamservicetime", "enterpriseprojectid", "xenterpriseprojectid"];
+/// Names that hold such a word and turn nothing: those of sidecars, and a part of a project that is
+/// none.
+const STRAIGHT: &[&str] = &[
+    "xenvoydecoratoroperation",
+    "xenvoyupstreamservicetime",
+    "enterpriseprojectid",
+    "xenterpriseprojectid",
+];
 
 /// What a name could turn upstream, by its words.
 pub fn steers(name: &str) -> Option<Steering> {
@@ -67,11 +75,18 @@ pub fn steers(name: &str) -> Option<Steering> {
         return None;
     }
     // Two words that alone turn nothing.
-    if words.windows(2).any(|pair| pair == ["query", "string"]) || words.iter().any(|word| word == "querystring") {
+    if words.windows(2).any(|pair| pair == ["query", "string"])
+        || words.iter().any(|word| word == "querystring")
+    {
         return Some(Steering::Path);
     }
-    let fits = |word: &String, known: &str| word == known || (ENDINGS.contains(&known) && word.ends_with(known));
-    STEERING.iter().find(|(known, _)| words.iter().any(|word| fits(word, known))).map(|(_, turns)| *turns)
+    let fits = |word: &String, known: &str| {
+        word == known || (ENDINGS.contains(&known) && word.ends_with(known))
+    };
+    STEERING
+        .iter()
+        .find(|(known, _)| words.iter().any(|word| fits(word, known)))
+        .map(|(_, turns)| *turns)
 }
 
 /// Words of a credential.
@@ -110,8 +125,19 @@ const CREDENTIAL: &[&str] = &[
 ];
 
 /// The same in two words or more, or run together: `AccessKeyId`, `private_token`, `authtoken`.
-const RUN_TOGETHER: &[&str] =
-    &["accesskey", "apikey", "appcode", "appkey", "authtoken", "accesstoken", "privatetoken", "jobtoken", "securitytoken", "secretkey", "signedheaders"];
+const RUN_TOGETHER: &[&str] = &[
+    "accesskey",
+    "apikey",
+    "appcode",
+    "appkey",
+    "authtoken",
+    "accesstoken",
+    "privatetoken",
+    "jobtoken",
+    "securitytoken",
+    "secretkey",
+    "signedheaders",
+];
 
 /// Headers by which a gateway in front tells who asks, and which a server may believe.
 const ASSERTED: &[&str] = &[
@@ -140,8 +166,17 @@ const ASSERTED: &[&str] = &[
     "xusername",
 ];
 
-/// Names that hold such a word and open nothing: marks of pages, of repeated calls, and of what is signed.
-const OPEN: &[&str] = &["clienttoken", "continuationtoken", "nexttoken", "nextpagetoken", "pagetoken", "xacssignaturenonce", "xclienttoken"];
+/// Names that hold such a word and open nothing: marks of pages, of repeated calls, and of what is
+/// signed.
+const OPEN: &[&str] = &[
+    "clienttoken",
+    "continuationtoken",
+    "nexttoken",
+    "nextpagetoken",
+    "pagetoken",
+    "xacssignaturenonce",
+    "xclienttoken",
+];
 
 /// Whether some service or gateway takes what stands under this name for a credential.
 pub fn is_credential(name: &str) -> bool {
@@ -150,10 +185,13 @@ pub fn is_credential(name: &str) -> bool {
     if OPEN.contains(&whole.as_str()) {
         return false;
     }
-    words.iter().any(|word| CREDENTIAL.contains(&word.as_str())) || RUN_TOGETHER.iter().any(|known| whole.contains(known)) || ASSERTED.contains(&whole.as_str())
+    words.iter().any(|word| CREDENTIAL.contains(&word.as_str()))
+        || RUN_TOGETHER.iter().any(|known| whole.contains(known))
+        || ASSERTED.contains(&whole.as_str())
 }
 
-/// Fields of a body that are a credential by their whole name. By its words a field is none: open objects hold names of all kinds.
+/// Fields of a body that are a credential by their whole name. By its words a field is none: open
+/// objects hold names of all kinds.
 const FIELDS: &[&str] = &[
     "accesskey",
     "accesskeyid",
@@ -177,7 +215,8 @@ const FIELDS: &[&str] = &[
     "xyunxiaotoken",
 ];
 
-/// Whether some service or gateway takes a field of this name, at the top of a body, for a credential.
+/// Whether some service or gateway takes a field of this name, at the top of a body, for a
+/// credential.
 pub fn is_credential_field(name: &str) -> bool {
     !name.contains('.') && FIELDS.contains(&words(name).concat().as_str())
 }
@@ -207,7 +246,19 @@ mod tests {
     #[test]
     fn what_could_turn_a_call_is_known_by_its_words() {
         for (turns, names) in [
-            (Steering::Method, &["method", "_method", "_HttpMethod", "httpmethod", "X-HTTP-Method", "x-method-override", "http_verb", "X-Real-Method"][..]),
+            (
+                Steering::Method,
+                &[
+                    "method",
+                    "_method",
+                    "_HttpMethod",
+                    "httpmethod",
+                    "X-HTTP-Method",
+                    "x-method-override",
+                    "http_verb",
+                    "X-Real-Method",
+                ][..],
+            ),
             (
                 Steering::Path,
                 &[
@@ -223,18 +274,37 @@ mod tests {
                     "x-original-querystring",
                 ],
             ),
-            (Steering::Host, &["X-Forwarded-Server", "X-Host", "X-Backend-Host", "x-original-hostname", "vhost", "X-Upstream"]),
+            (
+                Steering::Host,
+                &[
+                    "X-Forwarded-Server",
+                    "X-Host",
+                    "X-Backend-Host",
+                    "x-original-hostname",
+                    "vhost",
+                    "X-Upstream",
+                ],
+            ),
             (Steering::Project, &["X-Tenant-Id", "X-Auth-Project-Id", "tenant_id"]),
             (Steering::Call, &["Action", "SOAP-Action", "X-Amz-Target", "callback"]),
         ] {
             for name in names {
-                // An address in a name of several words may turn the path or the host: that it turns something counts.
-                assert!(steers(name) == Some(turns) || (turns == Steering::Path && steers(name).is_some()), "{name}: {:?}", steers(name));
+                // An address in a name of several words may turn the path or the host: that it
+                // turns something counts.
+                assert!(
+                    steers(name) == Some(turns)
+                        || (turns == Steering::Path && steers(name).is_some()),
+                    "{name}: {:?}",
+                    steers(name)
+                );
             }
         }
         assert!(steers("X-Envoy-Original-Dst-Host").is_some());
         for name in ["access_token", "Private-Token", "AccessKeyId", "X-Auth-Token"] {
-            assert!(is_credential_field(name) && !is_credential_field(&format!("db.{name}")), "{name}");
+            assert!(
+                is_credential_field(name) && !is_credential_field(&format!("db.{name}")),
+                "{name}"
+            );
         }
         assert!(!is_credential_field("password_policy") && !is_credential_field("metadata"));
         for name in [

@@ -1,4 +1,5 @@
-//! A request as the gate sees it: plain data, and a body that is read once. Knows nothing of pingora.
+//! A request as the gate sees it: plain data, and a body that is read once. Knows nothing of
+//! pingora.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +27,8 @@ pub struct RequestHead {
     pub version: &'static str,
     /// The method, case as sent.
     pub method: Method,
-    /// The request target's bytes, as they go upstream. UTF-8 is not assured before the head check.
+    /// The request target's bytes, as they go upstream. UTF-8 is not assured before the head
+    /// check.
     pub target: Bytes,
     /// Host or `:authority`, as sent; empty when missing.
     pub host: String,
@@ -82,8 +84,14 @@ pub fn source_of(address: IpAddr) -> IpAddr {
 }
 
 impl RequestHead {
-    /// A call over HTTP/1.1 in clear from this host, with nothing peculiar to it: what trials and policy cases start from.
-    pub fn plain(method: Method, target: impl Into<Bytes>, host: impl Into<String>, headers: HeaderMap) -> Self {
+    /// A call over HTTP/1.1 in clear from this host, with nothing peculiar to it: what trials and
+    /// policy cases start from.
+    pub fn plain(
+        method: Method,
+        target: impl Into<Bytes>,
+        host: impl Into<String>,
+        headers: HeaderMap,
+    ) -> Self {
         Self {
             id: AuditId(uuid::Uuid::nil()),
             received: Timestamp(0),
@@ -125,15 +133,17 @@ impl RequestHead {
     /// The Host without its port, in lower case.
     pub fn host_name(&self) -> String {
         let host = match self.host.rsplit_once(':') {
-            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+                name
+            }
             _ => &self.host,
         };
         host.to_ascii_lowercase()
     }
 }
 
-/// An `Authorization` header of a scheme that clouds take. What stands under another name may be a secret that got
-/// there by mistake: nobody's scheme, and never shown.
+/// An `Authorization` header of a scheme that clouds take. What stands under another name may be a
+/// secret that got there by mistake: nobody's scheme, and never shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authorization<'a> {
     /// `SDK-HMAC-SHA256`, `Bearer`, …
@@ -142,8 +152,10 @@ pub struct Authorization<'a> {
     pub parameters: &'a str,
 }
 
-/// Families of signature schemes (`SDK` of SDK-HMAC-SHA256), and the name under which each gives the access key's id.
-const FAMILIES: &[(&str, &str)] = &[("SDK", "Access"), ("V11", "Credential"), ("ACS3", "Credential"), ("AWS4", "Credential")];
+/// Families of signature schemes (`SDK` of SDK-HMAC-SHA256), and the name under which each gives
+/// the access key's id.
+const FAMILIES: &[(&str, &str)] =
+    &[("SDK", "Access"), ("V11", "Credential"), ("ACS3", "Credential"), ("AWS4", "Credential")];
 
 impl<'a> Authorization<'a> {
     /// Schemes that are no signature.
@@ -159,7 +171,8 @@ impl<'a> Authorization<'a> {
         let (scheme, parameters) = text.split_once(' ')?;
         let one = Self { scheme, parameters };
         let bearer = Self::SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
-        let sound = scheme.len() <= 32 && scheme.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-');
+        let sound = scheme.len() <= 32
+            && scheme.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-');
         (bearer || (sound && one.key_name().is_some())).then_some(one)
     }
 
@@ -168,26 +181,31 @@ impl<'a> Authorization<'a> {
         FAMILIES.iter().find(|(known, _)| *known == family).map(|(_, name)| *name)
     }
 
-    /// The parameters of a signature, by name. `None` when one stands twice, is of another name, or is missing: which
-    /// of two keys counts is a matter of the reader, and a claim without a signature claims nothing.
+    /// The parameters of a signature, by name. `None` when one stands twice, is of another name, or
+    /// is missing: which of two keys counts is a matter of the reader, and a claim without a
+    /// signature claims nothing.
     fn signature(&self) -> Option<BTreeMap<&'a str, &'a str>> {
         let key_name = self.key_name()?;
         let mut found = BTreeMap::new();
         for part in self.parameters.split(',') {
             let (name, value) = part.trim_matches(' ').split_once('=')?;
-            if ![key_name, "SignedHeaders", "Signature"].contains(&name) || found.insert(name, value).is_some() {
+            if ![key_name, "SignedHeaders", "Signature"].contains(&name)
+                || found.insert(name, value).is_some()
+            {
                 return None;
             }
         }
         (found.contains_key(key_name) && found.contains_key("Signature")).then_some(found)
     }
 
-    /// The access key's id: all of `Access=AK`, or the first part of `Credential=AK/date/region/service`.
+    /// The access key's id: all of `Access=AK`, or the first part of
+    /// `Credential=AK/date/region/service`.
     pub fn key_id(&self) -> Option<&'a str> {
         let key_name = self.key_name()?;
         let value = *self.signature()?.get(key_name)?;
         let id = if key_name == "Credential" { value.split('/').next()? } else { value };
-        let sound = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let sound = (1..=128).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         sound.then_some(id)
     }
 
@@ -198,8 +216,8 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// A name from the wire, fit to be shown: escaped. A long one is not shown at all: the first part of a secret that was
-/// sent as a name would no longer be recognised as one.
+/// A name from the wire, fit to be shown: escaped. A long one is not shown at all: the first part
+/// of a secret that was sent as a name would no longer be recognised as one.
 pub fn printable(name: &str) -> String {
     match name.chars().count() {
         0..=64 => name.chars().flat_map(char::escape_debug).collect(),
@@ -225,7 +243,8 @@ pub trait BodySource: Send {
     /// Reads the body to its end, within the source's own deadline.
     ///
     /// # Errors
-    /// When the body is longer than `limit_bytes`, comes too slowly or is cut off; nothing more can be read then.
+    /// When the body is longer than `limit_bytes`, comes too slowly or is cut off; nothing more can
+    /// be read then.
     async fn read(&mut self, limit_bytes: usize) -> Result<Bytes, BodyFault>;
 }
 
@@ -263,13 +282,22 @@ pub mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let host = map.get("host").and_then(|h| h.to_str().ok()).unwrap_or("kms.cn-north-4.myhuaweicloud.com").to_owned();
+        let host = map
+            .get("host")
+            .and_then(|h| h.to_str().ok())
+            .unwrap_or("kms.cn-north-4.myhuaweicloud.com")
+            .to_owned();
         RequestHead::plain(method.parse().unwrap(), target.to_owned(), host, map)
     }
 
     #[test]
     fn the_port_is_no_part_of_the_name() {
-        for (host, name) in [("KMS.Example.com:8080", "kms.example.com"), ("a", "a"), ("a:", "a:"), ("[::1]:80", "[::1]")] {
+        for (host, name) in [
+            ("KMS.Example.com:8080", "kms.example.com"),
+            ("a", "a"),
+            ("a:", "a:"),
+            ("[::1]:80", "[::1]"),
+        ] {
             assert_eq!(head("GET", "/", &[("host", host)]).host_name(), name);
         }
         assert_eq!(head("GET", "/a?b=c?d", &[]).query(), Some("b=c?d"));

@@ -1,5 +1,6 @@
-//! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the trail of a running
-//! gateway, and whatever is pushed elsewhere. The address that is dialled and the Host that is named are two things.
+//! HTTP/1.1 and plain streams, with TLS or without, for the project's own calls: the demo's, the
+//! trail of a running gateway, and whatever is pushed elsewhere. The address that is dialled and
+//! the Host that is named are two things.
 
 pub mod busy;
 pub mod credential;
@@ -36,7 +37,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[error("no answer within {} s", .0.as_secs())]
 pub struct TooLate(Duration);
 
-/// Sends one request on a connection of its own and reads the whole answer. The request's URI is path and query.
+/// Sends one request on a connection of its own and reads the whole answer. The request's URI is
+/// path and query.
 ///
 /// # Errors
 /// When the connection fails, the answer breaks off, or a minute has passed.
@@ -48,27 +50,45 @@ pub async fn send(address: SocketAddr, request: Request<Bytes>) -> anyhow::Resul
 ///
 /// # Errors
 /// When the connection fails, the answer breaks off, or that time has passed ([`TooLate`]).
-pub async fn send_within(deadline: Duration, address: SocketAddr, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
+pub async fn send_within(
+    deadline: Duration,
+    address: SocketAddr,
+    request: Request<Bytes>,
+) -> anyhow::Result<Response<Bytes>> {
     let stream = tokio::time::timeout(DEADLINE, TcpStream::connect(address)).await??;
-    tokio::time::timeout(deadline, exchange(stream, request, usize::MAX)).await.map_err(|_| TooLate(deadline))?
+    tokio::time::timeout(deadline, exchange(stream, request, usize::MAX))
+        .await
+        .map_err(|_| TooLate(deadline))?
 }
 
-async fn exchange(stream: impl Stream + 'static, request: Request<Bytes>, answer_bytes_max: usize) -> anyhow::Result<Response<Bytes>> {
+async fn exchange(
+    stream: impl Stream + 'static,
+    request: Request<Bytes>,
+    answer_bytes_max: usize,
+) -> anyhow::Result<Response<Bytes>> {
     let (parts, mut body) = open(stream, request).await?.into_parts();
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await.context("the answer cannot be read")? {
-        ensure!(bytes.len() + piece.len() <= answer_bytes_max, "the answer is longer than {answer_bytes_max} bytes");
+        ensure!(
+            bytes.len() + piece.len() <= answer_bytes_max,
+            "the answer is longer than {answer_bytes_max} bytes"
+        );
         bytes.extend_from_slice(&piece);
     }
     Ok(Response::from_parts(parts, bytes.into()))
 }
 
-/// Sends one request on a connection of its own; the answer's body comes piece by piece, however long it takes.
+/// Sends one request on a connection of its own; the answer's body comes piece by piece, however
+/// long it takes.
 ///
 /// # Errors
 /// When the connection breaks before the head of the answer is there.
-pub async fn open(stream: impl Stream + 'static, request: Request<Bytes>) -> anyhow::Result<Response<Body>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+pub async fn open(
+    stream: impl Stream + 'static,
+    request: Request<Bytes>,
+) -> anyhow::Result<Response<Body>> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = Connection(tokio::spawn(connection));
     let response = sender.send_request(request.map(Full::new)).await?;
     Ok(response.map(|incoming| Body { incoming, _connection: connection }))
@@ -126,15 +146,26 @@ impl Url {
     pub fn parse(text: &str, schemes: &[(&str, u16)]) -> Option<Self> {
         let uri: http::Uri = text.parse().ok()?;
         let (scheme, port) = schemes.iter().find(|(scheme, _)| uri.scheme_str() == Some(scheme))?;
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())?;
+        let authority = uri.authority().filter(|authority| {
+            !authority.as_str().contains('@') && !authority.host().is_empty()
+        })?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Some(Self { scheme: (*scheme).to_owned(), host, port: authority.port_u16().unwrap_or(*port), path })
+        Some(Self {
+            scheme: (*scheme).to_owned(),
+            host,
+            port: authority.port_u16().unwrap_or(*port),
+            path,
+        })
     }
 
     /// Host and port as HTTP's Host names them.
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -144,7 +175,8 @@ impl std::fmt::Display for Url {
     }
 }
 
-/// Whom a TLS connection trusts. Files that change are read anew; what was read before stays in force when they are bad.
+/// Whom a TLS connection trusts. Files that change are read anew; what was read before stays in
+/// force when they are bad.
 #[derive(Clone)]
 pub struct Tls(Arc<Trust>);
 
@@ -178,13 +210,20 @@ impl Tls {
     ///
     /// # Errors
     /// When one of them cannot be read, or others can read the key.
-    pub fn with_identity(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
+    pub fn with_identity(
+        ca_file: Option<&Path>,
+        identity: Option<(&Path, &Path)>,
+    ) -> anyhow::Result<Self> {
         let identity = identity.map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
         let ca_file = ca_file.map(Path::to_owned);
         // Taken before the files are read: a change in between is seen the next time.
         let stamp = Stamp::of(files(ca_file.as_deref(), identity.as_ref()));
         let connector = connector(ca_file.as_deref(), identity.as_ref())?;
-        Ok(Self(Arc::new(Trust { ca_file, identity, loaded: Mutex::new(Loaded { connector, stamp }) })))
+        Ok(Self(Arc::new(Trust {
+            ca_file,
+            identity,
+            loaded: Mutex::new(Loaded { connector, stamp }),
+        })))
     }
 
     fn connector(&self) -> TlsConnector {
@@ -194,32 +233,51 @@ impl Tls {
             loaded.stamp = stamp;
             match connector(ca_file.as_deref(), identity.as_ref()) {
                 Ok(connector) => loaded.connector = connector,
-                Err(error) => tracing::error!("certificates for connections to others have changed; the old ones stay in force: {error:#}"),
+                Err(error) => tracing::error!(
+                    "certificates for connections to others have changed; the old ones stay in force: {error:#}"
+                ),
             }
         }
         loaded.connector.clone()
     }
 }
 
-fn files<'a>(ca_file: Option<&'a Path>, identity: Option<&'a (PathBuf, PathBuf)>) -> impl Iterator<Item = &'a Path> {
-    ca_file.into_iter().chain(identity.into_iter().flat_map(|(certificate, key)| [certificate.as_path(), key.as_path()]))
+fn files<'a>(
+    ca_file: Option<&'a Path>,
+    identity: Option<&'a (PathBuf, PathBuf)>,
+) -> impl Iterator<Item = &'a Path> {
+    ca_file.into_iter().chain(
+        identity.into_iter().flat_map(|(certificate, key)| [certificate.as_path(), key.as_path()]),
+    )
 }
 
-fn connector(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -> anyhow::Result<TlsConnector> {
+fn connector(
+    ca_file: Option<&Path>,
+    identity: Option<&(PathBuf, PathBuf)>,
+) -> anyhow::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities(ca_file)? {
         let added = roots.add(certificate);
-        added.with_context(|| ca_file.map_or_else(|| "the system's CA certificates".to_owned(), |file| file.display().to_string()))?;
+        added.with_context(|| {
+            ca_file.map_or_else(
+                || "the system's CA certificates".to_owned(),
+                |file| file.display().to_string(),
+            )
+        })?;
     }
     ensure!(!roots.is_empty(), "there are no CA certificates");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             check_private(key).map_err(|why| anyhow::anyhow!("{}: {why}", key.display()))?;
             let names = || format!("{}, {}", certificate.display(), key.display());
-            let certificates = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>).with_context(names)?;
+            let certificates = CertificateDer::pem_file_iter(certificate)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .with_context(names)?;
             ensure!(!certificates.is_empty(), "{}: no certificate, or no key", names());
             let key = PrivateKeyDer::from_pem_file(key).with_context(names)?;
             builder.with_client_auth_cert(certificates, key).with_context(names)?
@@ -230,12 +288,19 @@ fn connector(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -> a
 
 /// The certificates of a file, in which nothing else may be, or the system's.
 fn authorities(ca_file: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let Some(file) = ca_file else { return rustls_native_certs::load_native_certs().context("the system's CA certificates") };
-    let certificate = |section: Result<(SectionKind, Vec<u8>), pem::Error>| match section.with_context(|| file.display().to_string())? {
+    let Some(file) = ca_file else {
+        return rustls_native_certs::load_native_certs().context("the system's CA certificates");
+    };
+    let certificate = |section: Result<(SectionKind, Vec<u8>), pem::Error>| match section
+        .with_context(|| file.display().to_string())?
+    {
         (SectionKind::Certificate, bytes) => Ok(CertificateDer::from(bytes)),
         (kind, _) => bail!("{}: it holds {kind:?}, where only certificates belong", file.display()),
     };
-    <(SectionKind, Vec<u8>)>::pem_file_iter(file).with_context(|| file.display().to_string())?.map(certificate).collect()
+    <(SectionKind, Vec<u8>)>::pem_file_iter(file)
+        .with_context(|| file.display().to_string())?
+        .map(certificate)
+        .collect()
 }
 
 /// Connects; encrypted when `tls` is given.
@@ -258,13 +323,16 @@ async fn connect_tcp(url: &Url) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Connects to the first of a name's addresses that answers. The next is tried beside those that say nothing for a while.
+/// Connects to the first of a name's addresses that answers. The next is tried beside those that
+/// say nothing for a while.
 async fn first_of(addresses: Vec<SocketAddr>) -> anyhow::Result<TcpStream> {
     let (mut addresses, mut attempts) = (addresses.into_iter().peekable(), JoinSet::new());
     let mut failed = anyhow::anyhow!("the name has no address");
     loop {
         match addresses.next() {
-            Some(address) => drop(attempts.spawn(async move { TcpStream::connect(address).await.with_context(|| address.to_string()) })),
+            Some(address) => drop(attempts.spawn(async move {
+                TcpStream::connect(address).await.with_context(|| address.to_string())
+            })),
             None if attempts.is_empty() => return Err(failed),
             None => {}
         }
@@ -279,15 +347,24 @@ async fn first_of(addresses: Vec<SocketAddr>) -> anyhow::Result<TcpStream> {
     }
 }
 
-async fn connect_tls(url: &Url, tls: &Tls, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from(url.host.clone()).with_context(|| format!("`{}` is no name", url.host))?;
-    tls.connector().connect(name, stream).await.with_context(|| format!("no TLS with {}", url.authority()))
+async fn connect_tls(
+    url: &Url,
+    tls: &Tls,
+    stream: TcpStream,
+) -> anyhow::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(url.host.clone())
+        .with_context(|| format!("`{}` is no name", url.host))?;
+    tls.connector()
+        .connect(name, stream)
+        .await
+        .with_context(|| format!("no TLS with {}", url.authority()))
 }
 
 /// Posts a body, on a connection of its own.
 ///
 /// # Errors
-/// When there is no connection, or no whole answer of at most `answer_bytes_max` bytes within `deadline`.
+/// When there is no connection, or no whole answer of at most `answer_bytes_max` bytes within
+/// `deadline`.
 pub async fn post(
     url: &Url,
     tls: Option<&Tls>,
@@ -296,10 +373,13 @@ pub async fn post(
     deadline: Duration,
     answer_bytes_max: usize,
 ) -> anyhow::Result<Response<Bytes>> {
-    let mut request = Request::post(url.path.as_str()).header("host", url.authority()).body(body)?;
+    let mut request =
+        Request::post(url.path.as_str()).header("host", url.authority()).body(body)?;
     request.headers_mut().extend(headers);
     let call = async { exchange(connect(url, tls).await?, request, answer_bytes_max).await };
-    tokio::time::timeout(deadline, call).await.map_err(|_| anyhow::anyhow!("no answer of {} within {} s", url.authority(), deadline.as_secs()))?
+    tokio::time::timeout(deadline, call).await.map_err(|_| {
+        anyhow::anyhow!("no answer of {} within {} s", url.authority(), deadline.as_secs())
+    })?
 }
 
 #[cfg(test)]
@@ -310,8 +390,14 @@ mod tests {
     fn urls_are_of_the_allowed_schemes() {
         let schemes = [("https", 443), ("http", 80)];
         let url = Url::parse("https://witness.example/a/b?c=d", &schemes).unwrap();
-        assert_eq!((url.port, url.path.as_str(), url.authority().as_str()), (443, "/a/b?c=d", "witness.example:443"));
-        assert_eq!(Url::parse("http://[::1]:8080", &schemes).unwrap().to_string(), "http://[::1]:8080/");
+        assert_eq!(
+            (url.port, url.path.as_str(), url.authority().as_str()),
+            (443, "/a/b?c=d", "witness.example:443")
+        );
+        assert_eq!(
+            Url::parse("http://[::1]:8080", &schemes).unwrap().to_string(),
+            "http://[::1]:8080/"
+        );
         for text in ["", "witness.example", "ftp://a", "https://", "https://u:p@a/", "https:///a"] {
             assert_eq!(Url::parse(text, &schemes), None, "{text}");
         }

@@ -24,7 +24,11 @@ impl Cursor {
     /// When the file cannot be read, or holds no number.
     pub fn read(&mut self) -> anyhow::Result<Option<u64>> {
         self.kept = match durable::read_text(&self.file) {
-            Ok(text) => Some(text.trim().parse().map_err(|_| self.with_file(&"it holds no number of a record"))?),
+            Ok(text) => Some(
+                text.trim()
+                    .parse()
+                    .map_err(|_| self.with_file(&"it holds no number of a record"))?,
+            ),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(self.with_file(&error)),
         };
@@ -37,7 +41,8 @@ impl Cursor {
     /// When it cannot be written.
     pub fn keep(&mut self, next: u64) -> anyhow::Result<()> {
         if self.kept != Some(next) {
-            durable::replace(&self.file, format!("{next}\n").as_bytes()).map_err(|error| self.with_file(&error))?;
+            durable::replace(&self.file, format!("{next}\n").as_bytes())
+                .map_err(|error| self.with_file(&error))?;
             self.kept = Some(next);
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! The project's own outgoing calls: what is sent to others, and how it is known that they have it. Nothing here knows what is
-//! sent.
+//! The project's own outgoing calls: what is sent to others, and how it is known that they have it.
+//! Nothing here knows what is sent.
 //!
 //! The modules stand from the wire outwards; a module imports only from lines above its own.
 

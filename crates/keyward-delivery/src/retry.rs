@@ -18,7 +18,8 @@ impl Pauses {
         Self { first, last, next: first }
     }
 
-    /// How long to wait after one more failure. A receiver that asks to be left alone for a while gets that time beside.
+    /// How long to wait after one more failure. A receiver that asks to be left alone for a while
+    /// gets that time beside.
     pub fn after_failure(&mut self, asked: Option<Duration>) -> Duration {
         let pause = jitter(self.next);
         self.next = (self.next * 2).min(self.last);
@@ -31,7 +32,8 @@ impl Pauses {
     }
 }
 
-/// Between half of a time and all of it, so that many who wait for one receiver do not come back together.
+/// Between half of a time and all of it, so that many who wait for one receiver do not come back
+/// together.
 fn jitter(time: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(0);
     time.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)

@@ -1,10 +1,11 @@
-//! What was handed over to a receiver, until it counts as confirmed: a time after it was handed over first, if it was handed
-//! over again after every failure since.
+//! What was handed over to a receiver, until it counts as confirmed: a time after it was handed
+//! over first, if it was handed over again after every failure since.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Batches that wait, at most: when there are more, those in between count as handed over with the one behind them.
+/// Batches that wait, at most: when there are more, those in between count as handed over with the
+/// one behind them.
 const WAITING_MAX: usize = 1024;
 
 /// How far the trail was handed over.
@@ -40,7 +41,9 @@ impl Settling {
     /// The trail was handed over up to here.
     pub fn handed_over(&mut self, here: Position) {
         self.reached = Some(here);
-        if self.waiting.back().is_none_or(|(_, last)| last.next < here.next || last.needed < here.needed && last.next == here.next) {
+        if self.waiting.back().is_none_or(|(_, last)| {
+            last.next < here.next || last.needed < here.needed && last.next == here.next
+        }) {
             if self.waiting.len() >= WAITING_MAX {
                 self.waiting.pop_back();
             }
@@ -52,7 +55,9 @@ impl Settling {
     pub fn settled(&mut self) -> Option<Position> {
         let (reached, now) = (self.reached?, Instant::now());
         let mut settled = None;
-        while let Some((_, place)) = self.waiting.front().filter(|(first, place)| place.next <= reached.next && now.duration_since(*first) >= self.after) {
+        while let Some((_, place)) = self.waiting.front().filter(|(first, place)| {
+            place.next <= reached.next && now.duration_since(*first) >= self.after
+        }) {
             settled = Some(*place);
             self.waiting.pop_front();
         }

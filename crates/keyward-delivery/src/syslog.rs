@@ -1,9 +1,11 @@
 //! Syslog: RFC 5424 over TLS (RFC 5425), over TCP with octet counting, or over UDP.
 //!
-//! Syslog has no acknowledgement. The one thing that a receiver says is the end of a connection, which tells that it has read
-//! all ([`crate::client::wire`]). So each batch is a connection. What the receiver does with what it has read nobody tells,
-//! but one that dies ends its connections: so the next one is opened as soon as a batch is read, and as long as it stands the
-//! receiver lives, and works on what it has read. When it ends, or none can be opened, the last batches are sent again.
+//! Syslog has no acknowledgement. The one thing that a receiver says is the end of a connection,
+//! which tells that it has read all ([`crate::client::wire`]). So each batch is a connection. What
+//! the receiver does with what it has read nobody tells, but one that dies ends its connections: so
+//! the next one is opened as soon as a batch is read, and as long as it stands the receiver lives,
+//! and works on what it has read. When it ends, or none can be opened, the last batches are sent
+//! again.
 
 use crate::client::wire::Wire;
 use crate::client::{Tls, Url};
@@ -40,8 +42,8 @@ pub struct Message<'a> {
     pub time: Timestamp,
     /// STRUCTURED-DATA, well-formed; `-` for none.
     pub data: &'a str,
-    /// JSON in UTF-8, without the mark that RFC 5424 puts before UTF-8: receivers would take the mark for a part of the JSON.
-    /// So it counts as MSG-ANY.
+    /// JSON in UTF-8, without the mark that RFC 5424 puts before UTF-8: receivers would take the
+    /// mark for a part of the JSON. So it counts as MSG-ANY.
     pub text: &'a [u8],
 }
 
@@ -56,7 +58,9 @@ impl Origin {
     /// This process.
     pub fn here() -> Self {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let sound = !name.is_empty() && name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_graphic());
+        let sound = !name.is_empty()
+            && name.len() <= 255
+            && name.bytes().all(|byte| byte.is_ascii_graphic());
         Self { host: if sound { name } else { "-".to_owned() }, process: std::process::id() }
     }
 
@@ -64,7 +68,17 @@ impl Origin {
     pub fn message(&self, message: &Message<'_>) -> Vec<u8> {
         let Message { severity, id, time, data, text } = message;
         let priority = FACILITY * 8 + *severity as u8;
-        [format!("<{priority}>1 {} {} keyward {} {id} {data} ", time.rfc3339(), self.host, self.process).as_bytes(), text].concat()
+        [
+            format!(
+                "<{priority}>1 {} {} keyward {} {id} {data} ",
+                time.rfc3339(),
+                self.host,
+                self.process
+            )
+            .as_bytes(),
+            text,
+        ]
+        .concat()
     }
 }
 
@@ -73,8 +87,8 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [format!("{} ", message.len()).as_bytes(), message].concat()
 }
 
-/// Sends one message: over `udp`, where nobody confirms anything, or on a connection of its own, `tcp` or `tls`, at whose end the
-/// receiver has read it.
+/// Sends one message: over `udp`, where nobody confirms anything, or on a connection of its own,
+/// `tcp` or `tls`, at whose end the receiver has read it.
 ///
 /// # Errors
 /// When it could not be sent, or not be read.
@@ -104,16 +118,26 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Nothing is opened yet. `accept_bare_close` takes the end of TCP alone for the receiver's word.
+    /// Nothing is opened yet. `accept_bare_close` takes the end of TCP alone for the receiver's
+    /// word.
     pub fn new(to: &Url, tls: &Tls, accept_bare_close: bool) -> Self {
-        Self { to: to.clone(), tls: tls.clone(), origin: Origin::here(), accept_bare_close, next: None }
+        Self {
+            to: to.clone(),
+            tls: tls.clone(),
+            origin: Origin::here(),
+            accept_bare_close,
+            next: None,
+        }
     }
 
     /// Sends messages on a connection of their own. They are read when this returns.
     ///
     /// # Errors
     /// Unless the receiver has read them all.
-    pub async fn deliver(&mut self, messages: impl IntoIterator<Item = Message<'_>>) -> anyhow::Result<()> {
+    pub async fn deliver(
+        &mut self,
+        messages: impl IntoIterator<Item = Message<'_>>,
+    ) -> anyhow::Result<()> {
         let mut wire = match self.next.take() {
             Some(wire) => wire,
             None => self.connect().await?,

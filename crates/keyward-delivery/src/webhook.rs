@@ -9,7 +9,8 @@ use http::StatusCode;
 use std::time::Duration;
 
 /// What confirms a whole body. Other statuses of 2xx are about parts, or about other things.
-const CONFIRMS: [StatusCode; 4] = [StatusCode::OK, StatusCode::CREATED, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
+const CONFIRMS: [StatusCode; 4] =
+    [StatusCode::OK, StatusCode::CREATED, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
 /// Bytes of an answer that are read, and thrown away.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -48,9 +49,15 @@ impl Webhook {
     ///
     /// # Errors
     /// Unless the receiver confirms it within `deadline`.
-    pub async fn deliver(&self, content_type: &'static str, body: Bytes, deadline: Duration) -> Result<(), Failure> {
+    pub async fn deliver(
+        &self,
+        content_type: &'static str,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<(), Failure> {
         let headers = self.credential.headers(content_type)?;
-        let answer = post(&self.url, self.tls.as_ref(), headers, body, deadline, ANSWER_BYTES_MAX).await?;
+        let answer =
+            post(&self.url, self.tls.as_ref(), headers, body, deadline, ANSWER_BYTES_MAX).await?;
         let status = answer.status();
         if CONFIRMS.contains(&status) || self.any_success && status.is_success() {
             return Ok(());
@@ -58,7 +65,10 @@ impl Webhook {
         let wait = asked_wait(&answer);
         // What it says may repeat what it was sent, the token too: its status is enough.
         let error = match wait {
-            Some(wait) => anyhow!("the receiver answered {status}, and wants to be asked again in {} s", wait.as_secs()),
+            Some(wait) => anyhow!(
+                "the receiver answered {status}, and wants to be asked again in {} s",
+                wait.as_secs()
+            ),
             None => anyhow!("the receiver answered {status}"),
         };
         Err(Failure { error, too_large: status == StatusCode::PAYLOAD_TOO_LARGE, wait })

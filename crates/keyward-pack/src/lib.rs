@@ -1,7 +1,9 @@
-//! The evidence pack: one archive that answers an auditor's question, with what is needed to check the answer.
+//! The evidence pack: one archive that answers an auditor's question, with what is needed to check
+//! the answer.
 //!
-//! Records go through in the order in which they come and are written to files at once, so a pack may be larger than the
-//! memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML. A module imports only from lines above its own.
+//! Records go through in the order in which they come and are written to files at once, so a pack
+//! may be larger than the memory. Nothing in it depends on keyward: text, JSON lines, CSV and HTML.
+//! A module imports only from lines above its own.
 
 mod spool;
 mod manifest;
@@ -121,7 +123,15 @@ impl Pack {
         spool.write("bodies.ndjson", b"")?;
         spool.write("records.csv", b"line,record,exchange,kind,time,leaf_hash\r\n")?;
         spool.write("exchanges.csv", keyward_trail::export::format::csv::HEADER.as_bytes())?;
-        Ok(Self { question, spool, summary: Summary::default(), lines: 0, end: 0, answers_gone: Vec::new(), keyward })
+        Ok(Self {
+            question,
+            spool,
+            summary: Summary::default(),
+            lines: 0,
+            end: 0,
+            answers_gone: Vec::new(),
+            keyward,
+        })
     }
 
     /// Keeps what must be known beside the answer.
@@ -134,10 +144,13 @@ impl Pack {
     /// # Errors
     /// When it is none, or cannot be written.
     pub fn add(&mut self, line: &[u8]) -> anyhow::Result<()> {
-        let line = std::str::from_utf8(line).context("the trail gave out something that is no text")?;
+        let line =
+            std::str::from_utf8(line).context("the trail gave out something that is no text")?;
         let Some(exchange) = Exchange::read(line) else {
-            // Of a call that is gone nothing is left to be summed up, but its answer is a record like others.
-            let (id, answer) = Exchange::read_answer(line).context("the trail gave out something that is no exchange")?;
+            // Of a call that is gone nothing is left to be summed up, but its answer is a record
+            // like others.
+            let (id, answer) = Exchange::read_answer(line)
+                .context("the trail gave out something that is no exchange")?;
             return self.put(id, &answer);
         };
         self.take(&exchange)
@@ -150,7 +163,8 @@ impl Pack {
         for part in std::iter::once(&exchange.request).chain(&exchange.answer) {
             self.put(exchange.id, part)?;
         }
-        self.spool.write("exchanges.csv", keyward_trail::export::format::csv::row(exchange).as_bytes())?;
+        self.spool
+            .write("exchanges.csv", keyward_trail::export::format::csv::row(exchange).as_bytes())?;
         self.summary.add(exchange);
         Ok(())
     }
@@ -161,13 +175,21 @@ impl Pack {
         self.spool.write("records.ndjson", &part.leaf)?;
         self.spool.write("records.ndjson", b"\n")?;
         let kind = part.asked().kind.unwrap_or("unreadable");
-        let row = format!("{},{},{id},{kind},{},{}\r\n", self.lines, part.seq, part.time.rfc3339(), hex::encode(leaf_hash(&part.leaf)));
+        let row = format!(
+            "{},{},{id},{kind},{},{}\r\n",
+            self.lines,
+            part.seq,
+            part.time.rfc3339(),
+            hex::encode(leaf_hash(&part.leaf))
+        );
         self.spool.write("records.csv", row.as_bytes())?;
         let Some(content) = &part.content else { return Ok(()) };
         let (commit, salt) = (content.commitment(), hex::encode(content.salt));
         let body = match std::str::from_utf8(&content.bytes) {
             Ok(text) => json!({"record": part.seq, "commit": commit, "salt": salt, "text": text}),
-            Err(_) => json!({"record": part.seq, "commit": commit, "salt": salt, "hex": hex::encode(&content.bytes)}),
+            Err(_) => {
+                json!({"record": part.seq, "commit": commit, "salt": salt, "hex": hex::encode(&content.bytes)})
+            }
         };
         self.spool.write("bodies.ndjson", format!("{body}\n").as_bytes())
     }
@@ -206,7 +228,8 @@ impl Pack {
     /// Adds a proof for each record.
     ///
     /// # Errors
-    /// When the newest checkpoint does not cover all of them, a proof does not hold, or something cannot be written.
+    /// When the newest checkpoint does not cover all of them, a proof does not hold, or something
+    /// cannot be written.
     pub fn prove(&mut self, source: &dyn Source) -> anyhow::Result<()> {
         let table = BufReader::new(self.spool.read("records.csv")?);
         let records = table.lines().skip(1).map(|row| {
@@ -220,12 +243,19 @@ impl Pack {
         proofs::prove(source, records, |name, bytes| self.spool.write(name, bytes))
     }
 
-    /// Writes report, manifest, instructions, and the digests of all files. `end` is the number of records in the trail;
-    /// `recorded` says that a record will tell of the making. `sha256:` of SHA256SUMS, for that record.
+    /// Writes report, manifest, instructions, and the digests of all files. `end` is the number of
+    /// records in the trail; `recorded` says that a record will tell of the making. `sha256:`
+    /// of SHA256SUMS, for that record.
     ///
     /// # Errors
     /// When something cannot be written.
-    pub fn seal(&mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, recorded: bool) -> anyhow::Result<String> {
+    pub fn seal(
+        &mut self,
+        in_force: &[InForce],
+        gone: &[Gone],
+        end: Option<u64>,
+        recorded: bool,
+    ) -> anyhow::Result<String> {
         let proofs = self.is_proved();
         self.describe(in_force, gone, end, Bound { proofs, recorded })?;
         self.spool.seal()
@@ -236,9 +266,19 @@ impl Pack {
         self.spool.has(proofs::DIR)
     }
 
-    fn describe(&mut self, in_force: &[InForce], gone: &[Gone], end: Option<u64>, bound: Bound) -> anyhow::Result<()> {
+    fn describe(
+        &mut self,
+        in_force: &[InForce],
+        gone: &[Gone],
+        end: Option<u64>,
+        bound: Bound,
+    ) -> anyhow::Result<()> {
         let Self { question, spool, summary, lines, .. } = self;
-        let filter = question.filter.iter().map(|(name, value)| FilterTerm { name: name.clone(), value: value.clone() }).collect();
+        let filter = question
+            .filter
+            .iter()
+            .map(|(name, value)| FilterTerm { name: name.clone(), value: value.clone() })
+            .collect();
         let manifest = Manifest {
             form: FORM,
             made: question.at.rfc3339(),
@@ -278,7 +318,11 @@ impl Pack {
     /// # Errors
     /// When it cannot be written.
     pub fn archive(mut self, out: &Path) -> anyhow::Result<Made> {
-        Ok(Made { exchanges: self.summary.exchanges, records: self.lines, sha256: self.spool.archive(out)? })
+        Ok(Made {
+            exchanges: self.summary.exchanges,
+            records: self.lines,
+            sha256: self.spool.archive(out)?,
+        })
     }
 }
 
@@ -289,6 +333,9 @@ fn short(hash: &str) -> String {
 
 /// A file's name without what an archive could misread.
 fn sound(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' })
+        .collect();
     if name.trim_matches('.').is_empty() { "unnamed".to_owned() } else { name }
 }

@@ -1,6 +1,7 @@
-//! The record of a pack's making: what the gateway itself says of a pack. It commits to question, number and range of the
-//! records, to the records as the gateway gave them out, and, by the digest of SHA256SUMS, to every file of the pack but its
-//! own proof. So whoever rewrites a pack needs the log's signing key, or another pack on record.
+//! The record of a pack's making: what the gateway itself says of a pack. It commits to question,
+//! number and range of the records, to the records as the gateway gave them out, and, by the digest
+//! of SHA256SUMS, to every file of the pack but its own proof. So whoever rewrites a pack needs the
+//! log's signing key, or another pack on record.
 //!
 //! ```text
 //! made/record-N.json         the record, byte for byte
@@ -36,7 +37,9 @@ pub struct Making {
 impl Making {
     /// Whether it names a digest.
     pub fn is_sound(&self) -> bool {
-        self.sums.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+        self.sums.strip_prefix("sha256:").is_some_and(|digits| {
+            digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        })
     }
 }
 
@@ -54,7 +57,9 @@ impl Given {
     pub fn add_line(&mut self, line: &[u8]) {
         let line = std::str::from_utf8(line).unwrap_or_default();
         match (Exchange::read(line), Exchange::read_answer(line)) {
-            (Some(exchange), _) => std::iter::once(&exchange.request).chain(&exchange.answer).for_each(|part| self.add(part)),
+            (Some(exchange), _) => std::iter::once(&exchange.request)
+                .chain(&exchange.answer)
+                .for_each(|part| self.add(part)),
             (None, Some((_, answer))) => self.add(&answer),
             (None, None) => self.unreadable = true,
         }
@@ -63,7 +68,9 @@ impl Given {
     /// Counts a record.
     pub(super) fn add(&mut self, part: &Part) {
         self.records += 1;
-        self.range = Some(self.range.map_or((part.seq, part.seq), |(first, last)| (first.min(part.seq), last.max(part.seq))));
+        self.range = Some(self.range.map_or((part.seq, part.seq), |(first, last)| {
+            (first.min(part.seq), last.max(part.seq))
+        }));
         self.hash.update(&part.leaf);
         self.hash.update(b"\n");
     }
@@ -81,20 +88,37 @@ impl Given {
     /// What the record says of it.
     fn detail(&self) -> PackedRecords {
         let (first, last) = self.range.unzip();
-        PackedRecords { number: self.records, first, last, sha256: hex::encode(self.hash.clone().finalize()) }
+        PackedRecords {
+            number: self.records,
+            first,
+            last,
+            sha256: hex::encode(self.hash.clone().finalize()),
+        }
     }
 
     /// The event that a pack of it was made. `end` is where the trail ended when it was asked.
     pub fn event(&self, making: &Making, filter: &Filter, end: Option<u64>, by: By) -> Event {
         let (export, sums) = (making.export.clone(), making.sums.clone());
-        Event::PackMade { by, export, filter: filter.terms(), records_in_trail: end, records: self.detail(), sums }
+        Event::PackMade {
+            by,
+            export,
+            filter: filter.terms(),
+            records_in_trail: end,
+            records: self.detail(),
+            sums,
+        }
     }
 
-    /// What the record of the making says that is not so of what was counted here: the name of the part.
+    /// What the record of the making says that is not so of what was counted here: the name of the
+    /// part.
     pub(super) fn disagrees(&self, told: &PackedRecords) -> Option<&'static str> {
         let own = self.detail();
-        let parts =
-            [("number", told.number == own.number), ("first", told.first == own.first), ("last", told.last == own.last), ("sha256", told.sha256 == own.sha256)];
+        let parts = [
+            ("number", told.number == own.number),
+            ("first", told.first == own.first),
+            ("last", told.last == own.last),
+            ("sha256", told.sha256 == own.sha256),
+        ];
         parts.into_iter().find(|(_, agrees)| !agrees).map(|(name, _)| name)
     }
 }

@@ -6,8 +6,9 @@ use keyward_record::event::FilterTerm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
 
-/// The form of packs, raised whenever the same records would make another report or another table: a pack of another form
-/// cannot be made anew to be compared. Packs without a form were made before their making was recorded.
+/// The form of packs, raised whenever the same records would make another report or another table:
+/// a pack of another form cannot be made anew to be compared. Packs without a form were made before
+/// their making was recorded.
 pub(super) const FORM: u32 = 2;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -40,8 +41,18 @@ pub(super) struct Manifest {
 impl Manifest {
     /// What was asked. `None` when its time is none.
     pub fn question(&self) -> Option<Question> {
-        let filter = self.filter.iter().map(|condition| (condition.name.clone(), condition.value.clone())).collect();
-        Some(Question { filter, source: self.of.clone(), by: self.by.clone(), at: Timestamp::parse(&self.made)?, warnings: self.warnings.clone() })
+        let filter = self
+            .filter
+            .iter()
+            .map(|condition| (condition.name.clone(), condition.value.clone()))
+            .collect();
+        Some(Question {
+            filter,
+            source: self.of.clone(),
+            by: self.by.clone(),
+            at: Timestamp::parse(&self.made)?,
+            warnings: self.warnings.clone(),
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Proofs of a pack: that each of its records stands in the log under a signed checkpoint. One file with a line for each
-//! record, since a file for each would be too many.
+//! Proofs of a pack: that each of its records stands in the log under a signed checkpoint. One file
+//! with a line for each record, since a file for each would be too many.
 //!
 //! ```text
 //! proofs/inclusion.ndjson   {"record": N, "hashes": [base64, …]}: the inclusion proof of RFC 6962
@@ -30,7 +30,8 @@ struct Line {
     hashes: Vec<String>,
 }
 
-/// Writes the proofs of records, given as place and hash, through `write`, which takes a file's name and bytes to add.
+/// Writes the proofs of records, given as place and hash, through `write`, which takes a file's
+/// name and bytes to add.
 ///
 /// # Errors
 /// When the checkpoint does not cover a record, or a proof does not hold.
@@ -48,7 +49,11 @@ pub(super) fn prove(
     for record in records {
         let (record, hash) = record?;
         let proof = tree::inclusion(&tiles, signed.size(), signed.root(), record, hash);
-        let proof = proof.map_err(|error| anyhow::anyhow!("record {record} cannot be proved ({error}): see what `keyward audit verify` says"))?;
+        let proof = proof.map_err(|error| {
+            anyhow::anyhow!(
+                "record {record} cannot be proved ({error}): see what `keyward audit verify` says"
+            )
+        })?;
         let line = Line { record, hashes: proof.iter().map(ToString::to_string).collect() };
         write(&inclusion, format!("{}\n", serde_json::to_string(&line)?).as_bytes())?;
     }
@@ -58,7 +63,10 @@ pub(super) fn prove(
         write(&format!("{DIR}checkpoints.ndjson"), format!("{line}\n").as_bytes())?;
     }
     let signers = signed.signers(&keys)?;
-    write(&format!("{DIR}log.vkey"), format!("{}\n", signers.last().context("no key has signed the checkpoint")?).as_bytes())
+    write(
+        &format!("{DIR}log.vkey"),
+        format!("{}\n", signers.last().context("no key has signed the checkpoint")?).as_bytes(),
+    )
 }
 
 /// Tiles, each read once as long as it is near.
@@ -85,6 +93,7 @@ impl Tiles for Kept<'_> {
 /// The place and the hashes that a line of inclusion.ndjson has.
 pub(super) fn read(line: &str) -> Option<(u64, Vec<Hash>)> {
     let line: Line = serde_json::from_str(line).ok()?;
-    let hashes = line.hashes.iter().map(|hash| Hash::parse_hash(hash).ok()).collect::<Option<Vec<_>>>()?;
+    let hashes =
+        line.hashes.iter().map(|hash| Hash::parse_hash(hash).ok()).collect::<Option<Vec<_>>>()?;
     Some((line.record, hashes))
 }

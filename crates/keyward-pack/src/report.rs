@@ -43,15 +43,23 @@ struct Report<'a> {
 ///
 /// # Errors
 /// When the page cannot be written.
-pub(super) fn render(question: &Question, summary: &Summary, manifest: &Manifest, bound: Bound) -> askama::Result<String> {
-    let time = |name: &str| question.filter.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+pub(super) fn render(
+    question: &Question,
+    summary: &Summary,
+    manifest: &Manifest,
+    bound: Bound,
+) -> askama::Result<String> {
+    let time = |name: &str| {
+        question.filter.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    };
     let period = match (time("since"), time("until")) {
         (None, None) => "the whole trail".to_owned(),
         (Some(since), None) => format!("since {since}"),
         (None, Some(until)) => format!("until {until}"),
         (Some(since), Some(until)) => format!("{since} to {until}"),
     };
-    let bounds = Filter::parse(question.filter.iter().map(|(name, value)| (name, value))).map(|filter| filter.bounds(question.at));
+    let bounds = Filter::parse(question.filter.iter().map(|(name, value)| (name, value)))
+        .map(|filter| filter.bounds(question.at));
     let (since, until) = bounds.unwrap_or((Timestamp(0), Timestamp(u64::MAX)));
     let since = (since > Timestamp(0)).then(|| since.rfc3339());
     let until = (until < Timestamp(u64::MAX)).then(|| until.rfc3339());
@@ -73,7 +81,11 @@ pub(super) fn render(question: &Question, summary: &Summary, manifest: &Manifest
     Report {
         question,
         made: question.at.rfc3339(),
-        conditions: question.filter.iter().filter(|(name, _)| !matches!(name.as_str(), "since" | "until")).collect(),
+        conditions: question
+            .filter
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "since" | "until"))
+            .collect(),
         period,
         since,
         until,
@@ -84,7 +96,10 @@ pub(super) fn render(question: &Question, summary: &Summary, manifest: &Manifest
             ("calls", summary.exchanges),
             ("succeeded or accepted", outcome("succeeded") + outcome("accepted")),
             ("refused", outcome("refused")),
-            ("failed, in whole or part", outcome("failed") + outcome("partly-failed") + outcome("not-sent")),
+            (
+                "failed, in whole or part",
+                outcome("failed") + outcome("partly-failed") + outcome("not-sent"),
+            ),
             ("outcome unknown or open", outcome("unknown") + outcome("open")),
         ],
         tables,

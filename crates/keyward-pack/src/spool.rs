@@ -29,8 +29,12 @@ struct Spooled {
 
 impl Spool {
     pub fn new(out: &Path) -> anyhow::Result<Self> {
-        let beside = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let dir = tempfile::Builder::new().prefix(".keyward-pack-").tempdir_in(beside).with_context(|| beside.display().to_string())?;
+        let beside =
+            out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = tempfile::Builder::new()
+            .prefix(".keyward-pack-")
+            .tempdir_in(beside)
+            .with_context(|| beside.display().to_string())?;
         Ok(Self { dir: Some(dir), files: BTreeMap::new() })
     }
 
@@ -47,18 +51,29 @@ impl Spool {
                 let file = File::create_new(&path).with_context(|| path.display().to_string())?;
                 anyhow::Ok((BufWriter::new(file), path))
             };
-            self.files.insert(name.to_owned(), Spooled { file: path.map(create).transpose()?, hash: Sha256::new() });
+            self.files.insert(
+                name.to_owned(),
+                Spooled { file: path.map(create).transpose()?, hash: Sha256::new() },
+            );
         }
         if let Some(spooled) = self.files.get_mut(name) {
             spooled.hash.update(bytes);
-            spooled.file.iter_mut().try_for_each(|(file, _)| file.write_all(bytes)).with_context(|| name.to_owned())?;
+            spooled
+                .file
+                .iter_mut()
+                .try_for_each(|(file, _)| file.write_all(bytes))
+                .with_context(|| name.to_owned())?;
         }
         Ok(())
     }
 
     /// A file, to be read from its beginning.
     pub fn read(&mut self, name: &str) -> anyhow::Result<File> {
-        let (file, path) = self.files.get_mut(name).and_then(|spooled| spooled.file.as_mut()).with_context(|| format!("there is no {name}"))?;
+        let (file, path) = self
+            .files
+            .get_mut(name)
+            .and_then(|spooled| spooled.file.as_mut())
+            .with_context(|| format!("there is no {name}"))?;
         file.flush()?;
         Ok(File::open(path)?)
     }
@@ -70,25 +85,33 @@ impl Spool {
 
     /// The digests of all files that there are, by name.
     pub fn digests(&self) -> BTreeMap<String, String> {
-        self.files.iter().map(|(name, file)| (name.clone(), hex::encode(file.hash.clone().finalize()))).collect()
+        self.files
+            .iter()
+            .map(|(name, file)| (name.clone(), hex::encode(file.hash.clone().finalize())))
+            .collect()
     }
 
     /// Writes the digests of all files that there are. The digest of that.
     pub fn seal(&mut self) -> anyhow::Result<String> {
-        let sums: String = self.digests().iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+        let sums: String =
+            self.digests().iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
         self.write(SUMS, sums.as_bytes())?;
         Ok(sha256(sums.as_bytes()))
     }
 
     /// Puts all files into the archive. The digest of the archive.
     pub fn archive(&mut self, out: &Path) -> anyhow::Result<String> {
-        let beside = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let beside =
+            out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let archive = tempfile::NamedTempFile::new_in(beside)?;
         let mut zip = ZipWriter::new(BufWriter::new(archive.as_file().try_clone()?));
         for (name, spooled) in &mut self.files {
             let Some((file, path)) = &mut spooled.file else { continue };
             file.flush()?;
-            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).unix_permissions(0o644).large_file(true);
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Deflated)
+                .unix_permissions(0o644)
+                .large_file(true);
             zip.start_file(name.as_str(), options)?;
             std::io::copy(&mut File::open(path)?, &mut zip)?;
         }

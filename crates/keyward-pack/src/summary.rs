@@ -19,12 +19,14 @@ pub(super) struct Counts(BTreeMap<String, u64>);
 impl Counts {
     fn add(&mut self, value: &str) {
         let known = self.0.len() < VALUES_MAX || self.0.contains_key(value);
-        *self.0.entry(if known { value.to_owned() } else { "(others)".to_owned() }).or_default() += 1;
+        *self.0.entry(if known { value.to_owned() } else { "(others)".to_owned() }).or_default() +=
+            1;
     }
 
     /// The most frequent first.
     pub fn sorted(&self) -> Vec<(String, u64)> {
-        let mut counts: Vec<_> = self.0.iter().map(|(value, count)| (value.clone(), *count)).collect();
+        let mut counts: Vec<_> =
+            self.0.iter().map(|(value, count)| (value.clone(), *count)).collect();
         counts.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
         counts
     }
@@ -105,7 +107,15 @@ impl Summary {
         if kind == Kind::Refused {
             self.refusals.add(asked.decision.reason.unwrap_or("(unreadable)"));
         }
-        for hash in [asked.decision.bundle, asked.decision.catalog, asked.detail.bundle, asked.detail.catalog].into_iter().flatten() {
+        for hash in [
+            asked.decision.bundle,
+            asked.decision.catalog,
+            asked.detail.bundle,
+            asked.detail.catalog,
+        ]
+        .into_iter()
+        .flatten()
+        {
             if self.texts.len() < VALUES_MAX {
                 self.texts.insert(hash.to_owned());
             }
@@ -114,7 +124,12 @@ impl Summary {
             self.decided(policy);
         }
         let last = row.time.clone();
-        self.times = Some((self.times.take().map_or_else(|| row.time.clone(), |(first, _)| first.min(row.time.clone())), last));
+        self.times = Some((
+            self.times
+                .take()
+                .map_or_else(|| row.time.clone(), |(first, _)| first.min(row.time.clone())),
+            last,
+        ));
         if row.notable {
             self.notable_count += 1;
             if self.notable.len() < ROWS_MAX {
@@ -128,12 +143,19 @@ impl Summary {
 
     fn decided(&mut self, policy: &Entry<DeterminingPolicy>) {
         let (id, effect, message) = match policy {
-            Entry::Of(DeterminingPolicy::Of { id, effect, message, .. }) => (id.clone(), effect.clone(), message.clone()),
-            // They are counted as one without a name, as in every pack so far: packs are made anew and compared.
+            Entry::Of(DeterminingPolicy::Of { id, effect, message, .. }) => {
+                (id.clone(), effect.clone(), message.clone())
+            }
+            // They are counted as one without a name, as in every pack so far: packs are made anew
+            // and compared.
             Entry::Of(DeterminingPolicy::Id(_)) | Entry::LeftOut(_) => Default::default(),
         };
         if self.policies.len() < VALUES_MAX || self.policies.contains_key(&id) {
-            let decided = Decided { effect: effect.unwrap_or_default(), message: message.unwrap_or_default(), count: 0 };
+            let decided = Decided {
+                effect: effect.unwrap_or_default(),
+                message: message.unwrap_or_default(),
+                count: 0,
+            };
             self.policies.entry(id).or_insert(decided).count += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! The records of a call: what was asked and decided, and what came of it.
 //!
-//! The gateway takes secrets out of what it writes, and bounds a record's length: lists and headers that are too long end with
-//! an entry that says what was left out.
+//! The gateway takes secrets out of what it writes, and bounds a record's length: lists and headers
+//! that are too long end with an entry that says what was left out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,8 @@ pub struct Request {
     pub source: Source,
     /// What the call is.
     pub call: Call,
-    /// What it asks for, an entry for each thing that is changed. Empty where the call could not be read.
+    /// What it asks for, an entry for each thing that is changed. Empty where the call could not
+    /// be read.
     pub items: Vec<Entry<Item>>,
     /// The body, which is stored beside the record.
     pub body: Body,
@@ -57,7 +58,8 @@ pub struct Caller {
     /// The groups that the list gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
-    /// How sure that is: `none`, `claimed` (a key id, which the cloud checks), `token`, `certificate`.
+    /// How sure that is: `none`, `claimed` (a key id, which the cloud checks), `token`,
+    /// `certificate`.
     #[serde(default)]
     pub assurance: String,
     /// What was shown.
@@ -129,7 +131,8 @@ pub struct Certificate {
 pub struct Call {
     /// The service in the catalogue; `unknown` where the host belongs to none.
     pub service: String,
-    /// The action that policies name; `passing` for one that is forwarded unread, `unknown` for what no operation is.
+    /// The action that policies name; `passing` for one that is forwarded unread, `unknown` for
+    /// what no operation is.
     pub action: String,
     /// The operation's name in its document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,7 +215,8 @@ pub struct Body {
     /// Its true length in bytes.
     #[serde(default)]
     pub length: u64,
-    /// The digest of its true bytes: `sha256:` where nothing in it is secret, else `hmac-sha256:` under the installation's key.
+    /// The digest of its true bytes: `sha256:` where nothing in it is secret, else `hmac-sha256:`
+    /// under the installation's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Something in what is kept was replaced.
@@ -224,7 +228,8 @@ pub struct Body {
     /// What is kept was cut at the bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<bool>,
-    /// `sha256:` of a salt and what is kept, both of which stand beside the record: they can be erased alone.
+    /// `sha256:` of a salt and what is kept, both of which stand beside the record: they can be
+    /// erased alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// `Content-Type`.

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-/// Canonical bytes of a JSON value, as in RFC 8785: names sorted by UTF-16 code units, no blanks. Records hold no
-/// floating point, whose canonical form is the hard part of that document. The names are sorted here because
-/// `serde_json` keeps them in the order of insertion as soon as any crate in the build asks for that.
+/// Canonical bytes of a JSON value, as in RFC 8785: names sorted by UTF-16 code units, no blanks.
+/// Records hold no floating point, whose canonical form is the hard part of that document. The
+/// names are sorted here because `serde_json` keeps them in the order of insertion as soon as any
+/// crate in the build asks for that.
 pub fn canonical(value: &Value) -> Bytes {
     let mut out = String::with_capacity(1024);
     write_canonical(value, &mut out);
@@ -16,7 +17,13 @@ fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(object) => {
             let mut entries: Vec<_> = object.iter().collect();
-            entries.sort_by(|(a, _), (b, _)| if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) });
+            entries.sort_by(|(a, _), (b, _)| {
+                if a.is_ascii() && b.is_ascii() {
+                    a.cmp(b)
+                } else {
+                    a.encode_utf16().cmp(b.encode_utf16())
+                }
+            });
             out.push('{');
             for (i, (name, inner)) in entries.into_iter().enumerate() {
                 if i > 0 {

@@ -1,5 +1,5 @@
-//! The closed list of events: what the gateway itself does and finds. One entry serves the record, its JSON Schema and the
-//! documentation alike.
+//! The closed list of events: what the gateway itself does and finds. One entry serves the record,
+//! its JSON Schema and the documentation alike.
 
 use crate::{Kind, Record, VERSION, canonical};
 use keyward_core::clock::{AuditId, Timestamp};
@@ -11,7 +11,10 @@ use std::ops::Range;
 
 mod detail;
 
-pub use detail::{By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, Removal, RetentionPolicy, Salvaged, Span, TreeHead, TurnedAway};
+pub use detail::{
+    By, FilterTerm, Hold, Occurred, PackedRecords, Policies, PolicyChanges, Removal,
+    RetentionPolicy, Salvaged, Span, TreeHead, TurnedAway,
+};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal { $($(#[$meta:meta])* $field:ident: $type:ty,)* })+) => {
@@ -312,15 +315,19 @@ impl Event {
     /// Its record with this id, and with parts that stand beside `detail`.
     pub fn record_as<const N: usize>(&self, id: AuditId, beside: [(&str, Value); N]) -> Record {
         let time = Timestamp::now();
-        let mut leaf = json!({"v": VERSION, "kind": "event", "id": id.to_string(), "time": time.rfc3339()});
-        if let (Value::Object(leaf), Ok(Value::Object(own))) = (&mut leaf, serde_json::to_value(self)) {
+        let mut leaf =
+            json!({"v": VERSION, "kind": "event", "id": id.to_string(), "time": time.rfc3339()});
+        if let (Value::Object(leaf), Ok(Value::Object(own))) =
+            (&mut leaf, serde_json::to_value(self))
+        {
             leaf.extend(own);
             leaf.extend(beside.map(|(name, value)| (name.to_owned(), value)));
         }
         Record { id, kind: Kind::Event, time, leaf: canonical(&leaf), content: None }
     }
 
-    /// What a record tells, if it is of an event that is known here, and says all that such an event says.
+    /// What a record tells, if it is of an event that is known here, and says all that such an
+    /// event says.
     pub fn of_leaf(leaf: &[u8]) -> Option<Self> {
         serde_json::from_slice(leaf).ok()
     }
@@ -339,7 +346,8 @@ impl Event {
         spans.iter().filter_map(|span| span.range())
     }
 
-    /// The records whose bodies it tells are erased: an erasure, or a pruning that took the record of one away.
+    /// The records whose bodies it tells are erased: an erasure, or a pruning that took the record
+    /// of one away.
     pub fn bodies_erased(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         let spans: &[Span] = match self {
             Self::BodiesErased { records, .. } => records,
@@ -367,7 +375,11 @@ mod tests {
     fn what_is_written_is_read_and_what_is_not_known_is_none() {
         let event = Event::BodiesErased {
             exchange: "x".to_owned(),
-            records: vec![Span { first: 3, last: 4 }, Span { first: 9, last: 8 }, Span { first: 1, last: u64::MAX }],
+            records: vec![
+                Span { first: 3, last: 4 },
+                Span { first: 9, last: 8 },
+                Span { first: 1, last: u64::MAX },
+            ],
             reason: "r".to_owned(),
             by: By::default(),
         };
@@ -383,7 +395,13 @@ mod tests {
     fn older_records_are_read() {
         let pruned = br#"{"v":1,"kind":"event","id":"i","time":"t","event":"records-pruned","detail":{"records":[{"first":0,"last":7}]}}"#;
         assert!(Event::of_leaf(pruned).unwrap().gone().eq(std::iter::once(0..8)));
-        let lost = Event::of_leaf(br#"{"event":"records-lost","detail":{"records":[{"first":0,"last":7}]}}"#).unwrap();
-        assert!(matches!(&lost, Event::RecordsLost { found, .. } if *found == Salvaged::default()) && lost.gone().eq(std::iter::once(0..8)));
+        let lost = Event::of_leaf(
+            br#"{"event":"records-lost","detail":{"records":[{"first":0,"last":7}]}}"#,
+        )
+        .unwrap();
+        assert!(
+            matches!(&lost, Event::RecordsLost { found, .. } if *found == Salvaged::default())
+                && lost.gone().eq(std::iter::once(0..8))
+        );
     }
 }

@@ -50,7 +50,8 @@ impl Leaf {
     }
 }
 
-/// What every reader needs of a record, also of one whose event is not known here, or that lacks something.
+/// What every reader needs of a record, also of one whose event is not known here, or that lacks
+/// something.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Head {

@@ -1,7 +1,9 @@
-//! The record, the product's contract with auditors: what is written, hashed, signed and handed out.
+//! The record, the product's contract with auditors: what is written, hashed, signed and handed
+//! out.
 //!
-//! A record is canonical JSON, and its bytes never change. The types here write it and read it. The form grows by fields and
-//! events alone: a reader passes over what it does not know, and what an older record lacks is `None` or empty.
+//! A record is canonical JSON, and its bytes never change. The types here write it and read it. The
+//! form grows by fields and events alone: a reader passes over what it does not know, and what an
+//! older record lacks is `None` or empty.
 
 pub mod call;
 mod canonical;

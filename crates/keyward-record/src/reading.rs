@@ -1,7 +1,9 @@
-//! A record as far as it can be read: also one that lacks something, that says more than is known here, or that is damaged.
+//! A record as far as it can be read: also one that lacks something, that says more than is known
+//! here, or that is damaged.
 //!
-//! [`crate::Leaf`] reads a record whole or not at all. Who shows or exports a trail must not refuse what a newer version has
-//! written: here each field is read for itself, and `None` where it is not there, or is nothing of its kind.
+//! [`crate::Leaf`] reads a record whole or not at all. Who shows or exports a trail must not refuse
+//! what a newer version has written: here each field is read for itself, and `None` where it is not
+//! there, or is nothing of its kind.
 
 use crate::call::{DeterminingPolicy, Entry, Resource};
 use serde::de::IgnoredAny;
@@ -253,7 +255,8 @@ impl<'a> Answered<'a> {
     }
 }
 
-/// A record as a page shows it: the decision for itself, and what else it says beside what every record has.
+/// A record as a page shows it: the decision for itself, and what else it says beside what every
+/// record has.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Parts {
     #[serde(default, rename = "v")]
@@ -286,8 +289,12 @@ mod tests {
     /// The members of `all` that `of` has, as far as both go into depth.
     fn within(of: &Value, all: &Value) -> bool {
         match (of, all) {
-            (Value::Object(of), Value::Object(all)) => of.iter().all(|(name, inner)| all.get(name).is_some_and(|all| within(inner, all))),
-            (Value::Array(of), Value::Array(all)) => of.len() == all.len() && of.iter().zip(all).all(|(of, all)| within(of, all)),
+            (Value::Object(of), Value::Object(all)) => {
+                of.iter().all(|(name, inner)| all.get(name).is_some_and(|all| within(inner, all)))
+            }
+            (Value::Array(of), Value::Array(all)) => {
+                of.len() == all.len() && of.iter().zip(all).all(|(of, all)| within(of, all))
+            }
             _ => of == all,
         }
     }
@@ -295,7 +302,8 @@ mod tests {
     #[test]
     fn every_field_is_one_of_the_form() {
         let body = json!({"length": 7, "digest": "sha256:d", "cut": true, "commit": "sha256:c", "media_type": "application/json"});
-        let resource = json!({"type": "Image", "id": "i", "parent": {"type": "Project", "id": "p"}});
+        let resource =
+            json!({"type": "Image", "id": "i", "parent": {"type": "Project", "id": "p"}});
         let request = json!({
             "kind": "request", "v": 1, "id": "i", "time": "t",
             "caller": {"name": "n", "kind": "user", "groups": ["g"], "assurance": "token", "credential": {"scheme": "s", "key_id": "k"}},
@@ -313,12 +321,20 @@ mod tests {
         });
         for record in [&request, &answer] {
             let leaf = Leaf::deserialize(record).unwrap();
-            assert!(within(record, &serde_json::to_value(leaf).unwrap()), "the sample is of the form");
+            assert!(
+                within(record, &serde_json::to_value(leaf).unwrap()),
+                "the sample is of the form"
+            );
         }
         let asked = Asked::of(&request);
-        assert_eq!((asked.policies().collect::<Vec<_>>(), asked.resources().count(), asked.action()), (vec!["p"], 1, Some("a")));
+        assert_eq!(
+            (asked.policies().collect::<Vec<_>>(), asked.resources().count(), asked.action()),
+            (vec!["p"], 1, Some("a"))
+        );
         let mut told = serde_json::to_value(Asked { items: None, ..asked }).unwrap();
-        ["items", "event", "detail"].iter().for_each(|name| drop(told.as_object_mut().unwrap().remove(*name)));
+        ["items", "event", "detail"]
+            .iter()
+            .for_each(|name| drop(told.as_object_mut().unwrap().remove(*name)));
         assert!(within(&told, &request), "{told}");
         assert_eq!(serde_json::to_value(Answered::of(&answer)).unwrap(), answer);
     }
@@ -329,15 +345,24 @@ mod tests {
         let json = json!({"kind": "event", "event": "of-tomorrow", "detail": {"bundle": "b", "catalog": "c", "count": 2, "first": at("1"), "last": at("2")}});
         let asked = Asked::of(&json);
         let Detail { bundle, catalog, count, first, last } = asked.detail.clone();
-        assert_eq!((asked.action(), bundle, catalog, count, first.time, last.time), (Some("of-tomorrow"), Some("b"), Some("c"), Some(2), Some("1"), Some("2")));
+        assert_eq!(
+            (asked.action(), bundle, catalog, count, first.time, last.time),
+            (Some("of-tomorrow"), Some("b"), Some("c"), Some(2), Some("1"), Some("2"))
+        );
     }
 
     #[test]
     fn what_is_of_no_kind_is_none_and_hides_nothing_beside_it() {
         let json = json!({"v": -1, "caller": {"name": 7, "kind": "user"}, "call": [], "body": null, "decision": {"policies": [7], "verdict": "perhaps"}});
         let asked = Asked::of(&json);
-        assert_eq!((asked.v, asked.caller.name, asked.caller.kind, asked.decision.verdict), (None, None, Some("user"), Some("perhaps")));
-        assert_eq!((&asked.call, &asked.body, asked.policies().count()), (&Call::default(), &Body::default(), 0));
+        assert_eq!(
+            (asked.v, asked.caller.name, asked.caller.kind, asked.decision.verdict),
+            (None, None, Some("user"), Some("perhaps"))
+        );
+        assert_eq!(
+            (&asked.call, &asked.body, asked.policies().count()),
+            (&Call::default(), &Body::default(), 0)
+        );
         assert_eq!(Asked::of(&Value::Null), Asked::default());
     }
 
@@ -347,14 +372,23 @@ mod tests {
         let (asked, mut left) = (Asked::of(&json), Asked::of(&json));
         (left.source.port, left.event) = (None, None);
         let [taken, left] = asked.taken(&left).map(Value::from);
-        assert_eq!(taken, json!({"source": {"address": "a", "port": 1, "agent": null}, "event": "e"}));
-        assert_eq!(left, json!({"source": {"address": "a", "port": null, "agent": null}, "event": null}));
+        assert_eq!(
+            taken,
+            json!({"source": {"address": "a", "port": 1, "agent": null}, "event": "e"})
+        );
+        assert_eq!(
+            left,
+            json!({"source": {"address": "a", "port": null, "agent": null}, "event": null})
+        );
     }
 
     #[test]
     fn a_page_has_what_is_not_known_here() {
         let parts = Parts::of(&json!({"v": 1, "kind": "event", "id": "i", "decision": {"reason": "r"}, "of-tomorrow": 7})).unwrap();
-        assert_eq!((parts.decision, Value::from(parts.rest)), (Some(json!({"reason": "r"})), json!({"of-tomorrow": 7})));
+        assert_eq!(
+            (parts.decision, Value::from(parts.rest)),
+            (Some(json!({"reason": "r"})), json!({"of-tomorrow": 7}))
+        );
         assert!(Parts::of(&Value::Null).is_none() && Parts::of(&json!([])).is_none());
     }
 }

@@ -8,7 +8,24 @@ use std::fmt::Write;
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Leaf).to_value();
     schema.sort_all_objects();
+    unwrap(&mut schema);
     schema
+}
+
+/// Where a line ends in the source says nothing.
+fn unwrap(part: &mut Value) {
+    match part {
+        Value::Object(object) => {
+            for (name, part) in object {
+                match part {
+                    Value::String(text) if name == "description" => *text = text.replace('\n', " "),
+                    part => unwrap(part),
+                }
+            }
+        }
+        Value::Array(parts) => parts.iter_mut().for_each(unwrap),
+        _ => {}
+    }
 }
 
 /// The page that says of each part what it means.
@@ -21,7 +38,10 @@ pub fn page() -> String {
             section(name, part, &mut page);
         }
     }
-    for (name, part) in parts.iter().filter(|(name, _)| !["Request", "Answer", "EventRecord"].contains(&name.as_str())) {
+    for (name, part) in parts
+        .iter()
+        .filter(|(name, _)| !["Request", "Answer", "EventRecord"].contains(&name.as_str()))
+    {
         section(name, part, &mut page);
     }
     page
@@ -50,7 +70,8 @@ fn section(name: &str, part: &Value, page: &mut String) {
     let _ = writeln!(page, "## {name}\n\n{}\n", said(part));
     let variants = part.get("oneOf").and_then(Value::as_array);
     for variant in variants.into_iter().flatten() {
-        let constant = |value: &Value| value.get("const").and_then(Value::as_str).map(str::to_owned);
+        let constant =
+            |value: &Value| value.get("const").and_then(Value::as_str).map(str::to_owned);
         if let Some(code) = constant(variant) {
             let _ = writeln!(page, "- `{code}`: {}", said(variant));
         } else if let Some(code) = variant.pointer("/properties/event").and_then(constant) {
@@ -65,12 +86,17 @@ fn section(name: &str, part: &Value, page: &mut String) {
 }
 
 fn fields(part: &Value, before: &str, page: &mut String) {
-    let Some(properties) = part.get("properties").and_then(Value::as_object).filter(|all| !all.is_empty()) else { return };
+    let Some(properties) =
+        part.get("properties").and_then(Value::as_object).filter(|all| !all.is_empty())
+    else {
+        return;
+    };
     let required = part.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     page.push_str("| field | type | meaning |\n|---|---|---|\n");
     for (name, field) in properties {
         let optional = if required.contains(&Value::from(name.as_str())) { "" } else { "?" };
-        let _ = writeln!(page, "| `{before}{name}`{optional} | {} | {} |", kind(field), said(field));
+        let _ =
+            writeln!(page, "| `{before}{name}`{optional} | {} | {} |", kind(field), said(field));
     }
     page.push('\n');
 }
@@ -83,12 +109,22 @@ fn said(part: &Value) -> String {
 
 /// The type in a word or two.
 fn kind(part: &Value) -> String {
-    let named = |part: &Value| part.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()).map(str::to_owned);
+    let named = |part: &Value| {
+        part.get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| path.rsplit('/').next())
+            .map(str::to_owned)
+    };
     if let Some(name) = named(part) {
         return format!("[{name}](#{})", name.to_lowercase());
     }
-    if let Some(some) = ["anyOf", "oneOf", "allOf"].iter().find_map(|any| part.get(any)?.as_array()) {
-        let mut kinds: Vec<_> = some.iter().filter(|one| one.get("type") != Some(&Value::from("null"))).map(kind).collect();
+    if let Some(some) = ["anyOf", "oneOf", "allOf"].iter().find_map(|any| part.get(any)?.as_array())
+    {
+        let mut kinds: Vec<_> = some
+            .iter()
+            .filter(|one| one.get("type") != Some(&Value::from("null")))
+            .map(kind)
+            .collect();
         // What stands for a part that was left out is said once, above.
         if kinds.len() > 1 {
             kinds.retain(|kind| !kind.contains("[LeftOut]") && kind != "list of any");
@@ -96,7 +132,9 @@ fn kind(part: &Value) -> String {
         return kinds.join(" or ");
     }
     let of = |kind: &str| match kind {
-        "array" => part.get("items").map_or("list".to_owned(), |items| format!("list of {}", self::kind(items))),
+        "array" => part
+            .get("items")
+            .map_or("list".to_owned(), |items| format!("list of {}", self::kind(items))),
         "object" => match part.get("additionalProperties").filter(|inner| inner.is_object()) {
             Some(inner) => format!("object of {}", self::kind(inner)),
             None => kind.to_owned(),
@@ -105,7 +143,13 @@ fn kind(part: &Value) -> String {
     };
     match part.get("type") {
         Some(Value::String(kind)) => of(kind),
-        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").map(of).collect::<Vec<_>>().join(" or "),
+        Some(Value::Array(kinds)) => kinds
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|kind| *kind != "null")
+            .map(of)
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => "any".to_owned(),
     }
 }
@@ -119,7 +163,9 @@ mod tests {
     fn every_part_of_a_record_says_what_it_means() {
         fn look(path: &str, part: &Value) {
             let Value::Object(object) = part else { return };
-            for (name, field) in object.get("properties").and_then(Value::as_object).unwrap_or(&Map::new()) {
+            for (name, field) in
+                object.get("properties").and_then(Value::as_object).unwrap_or(&Map::new())
+            {
                 let tag = field.get("const").is_some() || name == "detail";
                 assert!(tag || !said(field).is_empty(), "{path}.{name} says nothing");
                 look(&format!("{path}.{name}"), field);

@@ -18,7 +18,8 @@ pub struct Record {
     pub kind: Kind,
     /// When it was made.
     pub time: Timestamp,
-    /// Canonical JSON: sorted names, no floating point, UTF-8. Stored, hashed and exported as it is.
+    /// Canonical JSON: sorted names, no floating point, UTF-8. Stored, hashed and exported as it
+    /// is.
     pub leaf: Bytes,
     /// The body beside it, redacted.
     pub content: Option<Content>,
@@ -27,7 +28,8 @@ pub struct Record {
 /// A record in the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The trail's own time: never earlier than the entry before it. The leaf keeps the observed time.
+    /// The trail's own time: never earlier than the entry before it. The leaf keeps the observed
+    /// time.
     pub time: Timestamp,
     /// What it records.
     pub kind: Kind,
@@ -58,7 +60,8 @@ pub enum Kind {
     Event,
 }
 
-/// A body, redacted and perhaps cut, bound to its leaf by a salted hash so that it can be erased alone.
+/// A body, redacted and perhaps cut, bound to its leaf by a salted hash so that it can be erased
+/// alone.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// Random, stored with the body, erased with it.
@@ -115,6 +118,9 @@ mod tests {
     fn a_commitment_binds_salt_and_bytes() {
         let content = Content { salt: [1; 32], bytes: Bytes::from_static(b"x") };
         assert_ne!(content.commitment(), Content { salt: [2; 32], ..content.clone() }.commitment());
-        assert_ne!(content.commitment(), Content { bytes: Bytes::from_static(b"y"), ..content }.commitment());
+        assert_ne!(
+            content.commitment(),
+            Content { bytes: Bytes::from_static(b"y"), ..content }.commitment()
+        );
     }
 }

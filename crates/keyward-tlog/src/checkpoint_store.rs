@@ -1,4 +1,5 @@
-//! What is kept of checkpoints beside the tree: the newest, a history, and the keys that have signed.
+//! What is kept of checkpoints beside the tree: the newest, a history, and the keys that have
+//! signed.
 //!
 //! ```text
 //! tree/checkpoint            the newest, as served
@@ -156,8 +157,12 @@ impl CheckpointStore {
         let path = self.dir.join(KEYS);
         let text = read(&path)?.unwrap_or_default();
         let key = |line: &str| {
-            LogKey::parse(line)
-                .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("`{}` is damaged, put it back from a backup: {error}", path.display())))
+            LogKey::parse(line).map_err(|error| {
+                io::Error::new(
+                    ErrorKind::InvalidData,
+                    format!("`{}` is damaged, put it back from a backup: {error}", path.display()),
+                )
+            })
         };
         String::from_utf8_lossy(&text).lines().map(key).collect()
     }
@@ -170,8 +175,16 @@ impl CheckpointStore {
         let path = self.dir.join(KEYS);
         let text = read(&path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let sound: String = text.lines().filter(|line| LogKey::parse(line).is_ok()).map(|line| format!("{line}\n")).collect();
-        if sound.lines().count() < text.lines().count() { durable::swap(&path, sound.as_bytes()) } else { Ok(()) }
+        let sound: String = text
+            .lines()
+            .filter(|line| LogKey::parse(line).is_ok())
+            .map(|line| format!("{line}\n"))
+            .collect();
+        if sound.lines().count() < text.lines().count() {
+            durable::swap(&path, sound.as_bytes())
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a start has got as far as to make or take a key for this tree.
@@ -179,8 +192,8 @@ impl CheckpointStore {
         self.dir.join(KEYS).exists()
     }
 
-    /// Says that a key is about to be made for this tree, so that a start that is cut off then can be told from a key whose trail
-    /// is gone. When this returns, it survives a power cut.
+    /// Says that a key is about to be made for this tree, so that a start that is cut off then can
+    /// be told from a key whose trail is gone. When this returns, it survives a power cut.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -230,7 +243,11 @@ mod tests {
     fn what_is_kept_comes_back_and_a_cut_line_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
         let kept = CheckpointStore::new(dir.path());
-        assert!(kept.newest().unwrap().is_none() && kept.history().unwrap().is_empty() && kept.keys().unwrap().is_empty());
+        assert!(
+            kept.newest().unwrap().is_none()
+                && kept.history().unwrap().is_empty()
+                && kept.keys().unwrap().is_empty()
+        );
         kept.put_newest(b"one").unwrap();
         kept.put_newest(b"two").unwrap();
         assert_eq!(kept.newest().unwrap().unwrap(), b"two");
@@ -241,8 +258,12 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         kept.remember(Why::Disowned, b"c\n").unwrap();
         let history = kept.history().unwrap();
-        assert_eq!(history.iter().map(|past| (past.why.as_str(), past.note.as_str())).collect::<Vec<_>>(), [("regular", "a\nb\n"), ("disowned", "c\n")]);
-        let keys: Vec<_> = (0..2).map(|_| SigningKey::generate("a").unwrap().0.verifier().clone()).collect();
+        assert_eq!(
+            history.iter().map(|past| (past.why.as_str(), past.note.as_str())).collect::<Vec<_>>(),
+            [("regular", "a\nb\n"), ("disowned", "c\n")]
+        );
+        let keys: Vec<_> =
+            (0..2).map(|_| SigningKey::generate("a").unwrap().0.verifier().clone()).collect();
         keys.iter().for_each(|key| kept.add_key(key).unwrap());
         assert_eq!(kept.keys().unwrap(), keys);
         std::fs::write(dir.path().join(KEYS), format!("{}\n?{}\n", keys[0], keys[1])).unwrap();

@@ -1,8 +1,8 @@
-//! The keys of checkpoints: the log's own, which signs, and those by which others verify, in the forms of C2SP's
-//! signed notes.
+//! The keys of checkpoints: the log's own, which signs, and those by which others verify, in the
+//! forms of C2SP's signed notes.
 //!
-//! Whoever holds the signing key and the trail can rewrite both, so the key lies apart from the trail: in a file of its
-//! own, or where systemd puts credentials.
+//! Whoever holds the signing key and the trail can rewrite both, so the key lies apart from the
+//! trail: in a file of its own, or where systemd puts credentials.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::VerifyingKey;
@@ -41,7 +41,9 @@ pub enum KeyError {
     #[error("signing key `{0}` holds no key: the form is PRIVATE+KEY+NAME+ID+BASE64, on one line")]
     Form(PathBuf),
     /// The configuration names another log.
-    #[error("signing key `{path}` is for the log `{found}`, `evidence.origin` says `{wanted}`: a log keeps its name for ever")]
+    #[error(
+        "signing key `{path}` is for the log `{found}`, `evidence.origin` says `{wanted}`: a log keeps its name for ever"
+    )]
     Origin {
         /// The file.
         path: PathBuf,
@@ -51,10 +53,14 @@ pub enum KeyError {
         wanted: String,
     },
     /// A name that no log can have.
-    #[error("`{0}` cannot name a log: write something like audit.example.com/keyward, without blanks and plus signs")]
+    #[error(
+        "`{0}` cannot name a log: write something like audit.example.com/keyward, without blanks and plus signs"
+    )]
     Name(String),
     /// No verifier key.
-    #[error("`{0}` is no verifier key: the form is NAME+ID+BASE64, as the log prints it at its first start")]
+    #[error(
+        "`{0}` is no verifier key: the form is NAME+ID+BASE64, as the log prints it at its first start"
+    )]
     Verifier(String),
     /// The system has no random bytes.
     #[error("no random bytes for a new key: {0}")]
@@ -87,7 +93,10 @@ impl SigningKey {
         getrandom::fill(&mut seed).map_err(|error| KeyError::Random(error.to_string()))?;
         let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
         let id = signed_note::key_id(origin, &typed(ED25519, public.as_bytes()));
-        let text = format!("PRIVATE+KEY+{origin}+{id:08x}+{}", BASE64_STANDARD.encode(typed(ED25519, &seed)));
+        let text = format!(
+            "PRIVATE+KEY+{origin}+{id:08x}+{}",
+            BASE64_STANDARD.encode(typed(ED25519, &seed))
+        );
         let key = Self::parse(&text).ok_or_else(|| KeyError::Name(origin.to_owned()))?;
         Ok((key, text))
     }
@@ -99,7 +108,8 @@ impl SigningKey {
         let private = BASE64_STANDARD.decode(text.splitn(5, '+').last()?).ok()?;
         let seed: [u8; 32] = private.get(1..)?.try_into().ok()?;
         let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
-        let verifier = LogKey::parse(&signed_note::new_ed25519_verifier_key(signer.name(), &public)).ok()?;
+        let verifier =
+            LogKey::parse(&signed_note::new_ed25519_verifier_key(signer.name(), &public)).ok()?;
         Some(Self { signer, verifier })
     }
 
@@ -151,7 +161,8 @@ impl LogKey {
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
-        let verifier = StandardVerifier::new(text).map_err(|_| KeyError::Verifier(text.to_owned()))?;
+        let verifier =
+            StandardVerifier::new(text).map_err(|_| KeyError::Verifier(text.to_owned()))?;
         Ok(Self { verifier, text: text.to_owned() })
     }
 
@@ -184,7 +195,8 @@ impl std::fmt::Debug for LogKey {
     }
 }
 
-/// The key by which a witness' cosignatures are verified, `cosignature/v1`: over a time and the checkpoint.
+/// The key by which a witness' cosignatures are verified, `cosignature/v1`: over a time and the
+/// checkpoint.
 #[derive(Clone, Debug)]
 pub struct WitnessKey {
     name: String,
@@ -207,12 +219,15 @@ impl WitnessKey {
         let key = BASE64_STANDARD.decode(key).ok()?;
         let id = (id.len() == 8).then(|| u32::from_str_radix(id, 16).ok())??;
         let (kind, bytes) = key.split_first()?;
-        let sound = *kind == COSIGNATURE_V1 && signed_note::is_key_name_valid(name) && signed_note::key_id(name, &key) == id;
+        let sound = *kind == COSIGNATURE_V1
+            && signed_note::is_key_name_valid(name)
+            && signed_note::key_id(name, &key) == id;
         let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
         sound.then(|| Self { name: name.to_owned(), id, key })
     }
 
-    /// The seconds since 1970 at which the witness says it saw the checkpoint, if the signature is its.
+    /// The seconds since 1970 at which the witness says it saw the checkpoint, if the signature is
+    /// its.
     pub fn seen_at(&self, text: &[u8], signature: &[u8]) -> Option<u64> {
         let (time, signature) = signature.split_first_chunk::<8>()?;
         let time = u64::from_be_bytes(*time);
@@ -269,7 +284,10 @@ mod tests {
         for _ in 0..100 {
             let (key, text) = SigningKey::generate("example.com/log").unwrap();
             assert_eq!(SigningKey::parse(&text).unwrap().verifier(), key.verifier());
-            assert_eq!(LogKey::parse(&key.verifier().to_string()).unwrap().origin(), "example.com/log");
+            assert_eq!(
+                LogKey::parse(&key.verifier().to_string()).unwrap().origin(),
+                "example.com/log"
+            );
         }
     }
 
@@ -288,15 +306,23 @@ mod tests {
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
         let text = |kind| {
             let typed = typed(kind, key.verifying_key().as_bytes());
-            format!("w.example+{:08x}+{}", signed_note::key_id("w.example", &typed), BASE64_STANDARD.encode(typed))
+            format!(
+                "w.example+{:08x}+{}",
+                signed_note::key_id("w.example", &typed),
+                BASE64_STANDARD.encode(typed)
+            )
         };
         assert!(WitnessKey::parse(&text(1)).is_err());
         let witness = WitnessKey::parse(&text(4)).unwrap();
         let sign = |message: &[u8]| ed25519_dalek::Signer::sign(&key, message).to_bytes();
-        let signature = [9_u64.to_be_bytes().as_slice(), &sign(b"cosignature/v1\ntime 9\nx\n1\n")].concat();
+        let signature =
+            [9_u64.to_be_bytes().as_slice(), &sign(b"cosignature/v1\ntime 9\nx\n1\n")].concat();
         assert_eq!(witness.seen_at(b"x\n1\n", &signature), Some(9));
         assert_eq!(witness.seen_at(b"x\n2\n", &signature), None);
-        assert_eq!(witness.seen_at(b"x\n1\n", &[8_u64.to_be_bytes().as_slice(), &signature[8..]].concat()), None);
+        assert_eq!(
+            witness.seen_at(b"x\n1\n", &[8_u64.to_be_bytes().as_slice(), &signature[8..]].concat()),
+            None
+        );
         assert_eq!(witness.seen_at(b"x\n1\n", &signature[..20]), None);
     }
 }

@@ -36,12 +36,24 @@ impl Resource {
     /// What a path such as `/tile/0/x001/234.p/17` names; `None` when it is not in its one form.
     pub fn parse(path: &str) -> Option<Self> {
         let (kind, rest) = path.strip_prefix("/tile/")?.split_once('/')?;
-        let level = if kind == "entries" { None } else { Some(kind.parse::<u8>().ok().filter(|level| *level < 64)?) };
+        let level = if kind == "entries" {
+            None
+        } else {
+            Some(kind.parse::<u8>().ok().filter(|level| *level < 64)?)
+        };
         let (number, width) = match rest.split_once(".p/") {
-            Some((number, width)) => (number, width.parse().ok().filter(|width| (1..TILE_WIDTH).contains(width))?),
+            Some((number, width)) => {
+                (number, width.parse().ok().filter(|width| (1..TILE_WIDTH).contains(width))?)
+            }
             None => (rest, TILE_WIDTH),
         };
-        let mut digits = number.split('/').map(|part| part.strip_prefix('x').unwrap_or(part).parse::<u64>().ok().filter(|part| *part < PATH_BASE));
+        let mut digits = number.split('/').map(|part| {
+            part.strip_prefix('x')
+                .unwrap_or(part)
+                .parse::<u64>()
+                .ok()
+                .filter(|part| *part < PATH_BASE)
+        });
         let n = digits.try_fold(0_u64, |n, part| n.checked_mul(PATH_BASE)?.checked_add(part?))?;
         let resource = Self { level, n, width };
         (resource.path() == path).then_some(resource)
@@ -56,7 +68,8 @@ impl Resource {
             number = format!("x{:03}/{number}", rest % PATH_BASE);
             rest /= PATH_BASE;
         }
-        let width = if self.width == TILE_WIDTH { String::new() } else { format!(".p/{}", self.width) };
+        let width =
+            if self.width == TILE_WIDTH { String::new() } else { format!(".p/{}", self.width) };
         format!("/tile/{kind}/{number}{width}")
     }
 
@@ -64,7 +77,10 @@ impl Resource {
     pub fn is_within(&self, size: u64) -> bool {
         let shift = u32::from(self.level.unwrap_or(0)) * u32::from(super::tree::TILE_HEIGHT);
         let hashes = size.checked_shr(shift).unwrap_or(0);
-        self.n.checked_mul(BUNDLE_RECORDS).and_then(|first| first.checked_add(self.width.into())).is_some_and(|end| end <= hashes)
+        self.n
+            .checked_mul(BUNDLE_RECORDS)
+            .and_then(|first| first.checked_add(self.width.into()))
+            .is_some_and(|end| end <= hashes)
     }
 }
 
@@ -161,7 +177,11 @@ mod tests {
             (63, 0, 1, false),
             (0, u64::MAX, 256, false),
         ] {
-            assert_eq!(Resource { level: Some(level), n, width }.is_within(70_000), there, "{level} {n} {width}");
+            assert_eq!(
+                Resource { level: Some(level), n, width }.is_within(70_000),
+                there,
+                "{level} {n} {width}"
+            );
         }
     }
 

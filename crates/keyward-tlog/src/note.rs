@@ -1,4 +1,5 @@
-//! Checkpoints as signed notes: C2SP's tlog-checkpoint, whose text is the log's name, its size and its root.
+//! Checkpoints as signed notes: C2SP's tlog-checkpoint, whose text is the log's name, its size and
+//! its root.
 
 use super::key::{LogKey, SigningKey, WitnessKey};
 use signed_note::{Note, Signature, Signer, Verifier, VerifierList};
@@ -56,7 +57,8 @@ impl Signed {
     pub fn sign(size: u64, root: Hash, keys: &[&SigningKey]) -> Result<Self, NoteError> {
         let failed = |why: String| NoteError::Sign(why);
         let origin = keys.first().ok_or_else(|| failed("no key".to_owned()))?.verifier().origin();
-        let checkpoint = Checkpoint::new(origin, size, root, "").map_err(|e| failed(e.to_string()))?;
+        let checkpoint =
+            Checkpoint::new(origin, size, root, "").map_err(|e| failed(e.to_string()))?;
         let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(|e| failed(e.to_string()))?;
         let signers: Vec<&dyn Signer> = keys.iter().map(|key| key.signer()).collect();
         note.add_sigs(&signers).map_err(|e| failed(e.to_string()))?;
@@ -69,7 +71,8 @@ impl Signed {
     /// When it is no checkpoint.
     pub fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
         let note = Note::from_bytes(bytes).map_err(|e| NoteError::Form(e.to_string()))?;
-        let checkpoint = Checkpoint::from_bytes(note.text()).map_err(|e| NoteError::Form(e.to_string()))?;
+        let checkpoint =
+            Checkpoint::from_bytes(note.text()).map_err(|e| NoteError::Form(e.to_string()))?;
         Ok(Self { checkpoint, note })
     }
 
@@ -89,27 +92,43 @@ impl Signed {
     /// When none has, a signature under one of their names is wrong, or it is of another log.
     pub fn signers<'a>(&self, keys: &'a [LogKey]) -> Result<Vec<&'a LogKey>, NoteError> {
         let names = || keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        let known = VerifierList::new(keys.iter().map(|key| Box::new(key.verifier().clone()) as Box<dyn Verifier>).collect());
+        let known = VerifierList::new(
+            keys.iter().map(|key| Box::new(key.verifier().clone()) as Box<dyn Verifier>).collect(),
+        );
         let (signatures, _) = self.note.verify(&known).map_err(|error| match error {
             signed_note::NoteError::UnverifiedNote => NoteError::Unknown(names()),
             wrong => NoteError::Signature { keys: names(), why: wrong.to_string() },
         })?;
-        let signers = keys.iter().filter(|key| signatures.iter().any(|s| s.name() == key.verifier().name() && s.id() == key.verifier().key_id()));
+        let signers = keys.iter().filter(|key| {
+            signatures
+                .iter()
+                .any(|s| s.name() == key.verifier().name() && s.id() == key.verifier().key_id())
+        });
         let signers: Vec<_> = signers.collect();
         match signers.first() {
-            Some(key) if key.origin() != self.origin() => Err(NoteError::Origin { found: self.origin().to_owned(), wanted: key.origin().to_owned() }),
+            Some(key) if key.origin() != self.origin() => Err(NoteError::Origin {
+                found: self.origin().to_owned(),
+                wanted: key.origin().to_owned(),
+            }),
             Some(_) => Ok(signers),
             None => Err(NoteError::Unknown(names())),
         }
     }
 
-    /// The same checkpoint with those cosignatures of `lines` that are the witness'. `None` when there is none.
+    /// The same checkpoint with those cosignatures of `lines` that are the witness'. `None` when
+    /// there is none.
     pub fn cosigned(&self, lines: &[u8], witness: &WitnessKey) -> Option<Self> {
         let is_witness = |s: &Signature| s.name() == witness.name() && s.id() == witness.key_id();
-        let mut signatures: Vec<_> = self.signatures()?.into_iter().filter(|s| !is_witness(s)).collect();
+        let mut signatures: Vec<_> =
+            self.signatures()?.into_iter().filter(|s| !is_witness(s)).collect();
         let lines = std::str::from_utf8(lines).ok()?;
-        let signature = lines.lines().filter_map(|line| Signature::from_bytes(line.as_bytes()).ok());
-        signatures.push(signature.into_iter().find(|s| is_witness(s) && witness.verify(self.note.text(), s.signature()))?);
+        let signature =
+            lines.lines().filter_map(|line| Signature::from_bytes(line.as_bytes()).ok());
+        signatures.push(
+            signature
+                .into_iter()
+                .find(|s| is_witness(s) && witness.verify(self.note.text(), s.signature()))?,
+        );
         let note = Note::new(self.note.text(), &signatures).ok()?;
         Self::parse(&note.to_bytes()).ok()
     }
@@ -118,7 +137,8 @@ impl Signed {
     pub fn seen_by<'a>(&self, witnesses: &'a [WitnessKey]) -> Vec<(&'a str, u64)> {
         let signatures = self.signatures().unwrap_or_default();
         let seen = |w: &'a WitnessKey| {
-            let signature = signatures.iter().find(|s| s.name() == w.name() && s.id() == w.key_id())?;
+            let signature =
+                signatures.iter().find(|s| s.name() == w.name() && s.id() == w.key_id())?;
             w.seen_at(self.note.text(), signature.signature()).map(|time| (w.name(), time))
         };
         witnesses.iter().filter_map(seen).collect()
@@ -167,7 +187,10 @@ mod tests {
         let bytes = signed.bytes();
         assert!(String::from_utf8_lossy(&bytes).starts_with("example.com/log\n3\nBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n\n\u{2014} example.com/log "));
         assert_eq!(Signed::open(&bytes, &[own.verifier().clone()]).unwrap().size(), 3);
-        assert!(matches!(Signed::open(&bytes, &[other.verifier().clone()]), Err(NoteError::Unknown(_))));
+        assert!(matches!(
+            Signed::open(&bytes, &[other.verifier().clone()]),
+            Err(NoteError::Unknown(_))
+        ));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
@@ -187,7 +210,14 @@ mod tests {
 
     #[test]
     fn what_is_no_checkpoint_is_an_error() {
-        for bytes in [&b""[..], b"x", b"\n\n\n", b"a\n1\nx\n\n", "\u{2014}\n\n\u{2014} a AAAAAAAA\n".as_bytes(), &[0xff; 40]] {
+        for bytes in [
+            &b""[..],
+            b"x",
+            b"\n\n\n",
+            b"a\n1\nx\n\n",
+            "\u{2014}\n\n\u{2014} a AAAAAAAA\n".as_bytes(),
+            &[0xff; 40],
+        ] {
             assert!(Signed::parse(bytes).is_err());
         }
     }

@@ -33,7 +33,8 @@ pub struct Proved {
     pub cosigned: bool,
 }
 
-/// Writes the bundle of an exchange, given as `audit show` gives it as JSON, into a folder that must not exist yet.
+/// Writes the bundle of an exchange, given as `audit show` gives it as JSON, into a folder that
+/// must not exist yet.
 ///
 /// # Errors
 /// When no checkpoint covers its records, a proof does not hold, or the folder cannot be written.
@@ -42,22 +43,35 @@ pub fn prove(source: &dyn Source, exchange: &str, out: &Path) -> anyhow::Result<
     let last = records.iter().map(|(seq, ..)| *seq).max().unwrap_or(0);
     let keys = source.keys()?;
     let (signed, cosigned) = covering(source, &keys, last)?;
-    let proofs = records.iter().map(|(seq, leaf, _)| proof(source, &signed, *seq, leaf)).collect::<anyhow::Result<Vec<_>>>()?;
+    let proofs = records
+        .iter()
+        .map(|(seq, leaf, _)| proof(source, &signed, *seq, leaf))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     std::fs::create_dir(out).with_context(|| out.display().to_string())?;
-    let write = |name: String, bytes: &[u8]| std::fs::write(out.join(&name), bytes).with_context(|| out.join(&name).display().to_string());
+    let write = |name: String, bytes: &[u8]| {
+        std::fs::write(out.join(&name), bytes)
+            .with_context(|| out.join(&name).display().to_string())
+    };
     for ((seq, leaf, content), proof) in records.iter().zip(proofs) {
         write(format!("record-{seq}.json"), leaf)?;
         write(format!("record-{seq}.tlog-proof"), proof.as_bytes())?;
         if let Some(content) = content {
             write(format!("record-{seq}.body"), &content.bytes)?;
-            write(format!("record-{seq}.salt"), format!("{}\n", hex::encode(content.salt)).as_bytes())?;
+            write(
+                format!("record-{seq}.salt"),
+                format!("{}\n", hex::encode(content.salt)).as_bytes(),
+            )?;
         }
     }
     let signers = signed.signers(&keys)?;
     let key = signers.last().context("no key has signed the checkpoint")?;
     write("log.vkey".to_owned(), format!("{key}\n").as_bytes())?;
     write("README.txt".to_owned(), README.as_bytes())?;
-    Ok(Proved { records: records.iter().map(|(seq, ..)| *seq).collect(), size: signed.size(), cosigned })
+    Ok(Proved {
+        records: records.iter().map(|(seq, ..)| *seq).collect(),
+        size: signed.size(),
+        cosigned,
+    })
 }
 
 /// The best checkpoint over a record: one that a witness has cosigned, if there is one.
@@ -70,7 +84,11 @@ fn covering(source: &dyn Source, keys: &[LogKey], seq: u64) -> anyhow::Result<(S
     }
     let note = source.checkpoint()?.context("the trail has no checkpoint yet")?;
     let signed = Signed::open(&note, keys)?;
-    ensure!(signed.size() > seq, "no checkpoint covers record {seq} yet: the newest is over {} records; try again in a second", signed.size());
+    ensure!(
+        signed.size() > seq,
+        "no checkpoint covers record {seq} yet: the newest is over {} records; try again in a second",
+        signed.size()
+    );
     Ok((signed, false))
 }
 
@@ -97,7 +115,11 @@ pub fn check_record(leaf: &[u8], proof: &[u8], key: &LogKey) -> anyhow::Result<(
 
 fn proof(source: &dyn Source, signed: &Signed, seq: u64, leaf: &[u8]) -> anyhow::Result<String> {
     let proof = tree::inclusion(source, signed.size(), signed.root(), seq, leaf_hash(leaf));
-    let proof = proof.map_err(|error| anyhow::anyhow!("record {seq} cannot be proved ({error}): see what `keyward audit verify` says"))?;
+    let proof = proof.map_err(|error| {
+        anyhow::anyhow!(
+            "record {seq} cannot be proved ({error}): see what `keyward audit verify` says"
+        )
+    })?;
     let hashes: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
     Ok(format!("{MAGIC}\nindex {seq}\n{hashes}\n{signed}"))
 }
@@ -116,26 +138,38 @@ pub struct Checked {
 /// # Errors
 /// What is wrong, with the file.
 pub fn check(dir: &Path, key: Option<LogKey>) -> anyhow::Result<Checked> {
-    let read = |name: &str| std::fs::read(dir.join(name)).with_context(|| dir.join(name).display().to_string());
+    let read = |name: &str| {
+        std::fs::read(dir.join(name)).with_context(|| dir.join(name).display().to_string())
+    };
     let key = match key {
         Some(key) => key,
         None => LogKey::parse(&String::from_utf8_lossy(&read("log.vkey")?))?,
     };
     let mut lines = Vec::new();
-    let mut names: Vec<_> =
-        std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.map(|entry| entry.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+    let mut names: Vec<_> = std::fs::read_dir(dir)
+        .with_context(|| dir.display().to_string())?
+        .map(|entry| entry.map(|e| e.file_name()))
+        .collect::<Result<_, _>>()?;
     names.sort();
     for name in names.iter().filter_map(|name| name.to_str()) {
         let Some(stem) = name.strip_suffix(".tlog-proof") else { continue };
         let leaf = read(&format!("{stem}.json"))?;
-        let (seq, size) = check_record(&leaf, &read(name)?, &key).with_context(|| name.to_owned())?;
+        let (seq, size) =
+            check_record(&leaf, &read(name)?, &key).with_context(|| name.to_owned())?;
         let body = if dir.join(format!("{stem}.body")).exists() {
-            check_body(&leaf, read(&format!("{stem}.body"))?.into(), &read(&format!("{stem}.salt"))?).with_context(|| format!("{stem}.body"))?;
+            check_body(
+                &leaf,
+                read(&format!("{stem}.body"))?.into(),
+                &read(&format!("{stem}.salt"))?,
+            )
+            .with_context(|| format!("{stem}.body"))?;
             ", and its body is the one that it commits to"
         } else {
             ""
         };
-        lines.push(format!("{stem}.json is record {seq} of the {size} that the checkpoint covers{body}"));
+        lines.push(format!(
+            "{stem}.json is record {seq} of the {size} that the checkpoint covers{body}"
+        ));
     }
     ensure!(!lines.is_empty(), "{}: there is no proof", dir.display());
     Ok(Checked { lines, key })
@@ -143,7 +177,8 @@ pub fn check(dir: &Path, key: Option<LogKey>) -> anyhow::Result<Checked> {
 
 fn check_body(leaf: &[u8], bytes: Bytes, salt: &[u8]) -> anyhow::Result<()> {
     let mut content = Content { salt: [0; 32], bytes };
-    hex::decode_to_slice(String::from_utf8_lossy(salt).trim(), &mut content.salt).context("the salt")?;
+    hex::decode_to_slice(String::from_utf8_lossy(salt).trim(), &mut content.salt)
+        .context("the salt")?;
     match Head::read(leaf) {
         Some(head) if head.commit() == Some(&content.commitment()) => Ok(()),
         _ => bail!("it is not the body that the record commits to"),
@@ -164,7 +199,11 @@ fn parse(proof: &[u8]) -> Option<(u64, Vec<Hash>, Vec<u8>)> {
     }
     let seq = index.strip_prefix("index ")?;
     let hashes = lines.map(|line| Hash::parse_hash(line).ok()).collect::<Option<Vec<_>>>()?;
-    Some((seq.parse().ok().filter(|n: &u64| n.to_string() == seq)?, hashes, note.as_bytes().to_vec()))
+    Some((
+        seq.parse().ok().filter(|n: &u64| n.to_string() == seq)?,
+        hashes,
+        note.as_bytes().to_vec(),
+    ))
 }
 
 const README: &str = "\
@@ -191,13 +230,20 @@ mod tests {
     #[test]
     fn only_whole_proofs_are_read() {
         let hash = Hash([7; 32]);
-        let proof = format!("{MAGIC}\nindex 12\n{hash}\n{hash}\n\na\n1\n{hash}\n\n\u{2014} a AAAAAAAA\n");
+        let proof =
+            format!("{MAGIC}\nindex 12\n{hash}\n{hash}\n\na\n1\n{hash}\n\n\u{2014} a AAAAAAAA\n");
         let (seq, hashes, note) = parse(proof.as_bytes()).unwrap();
         assert_eq!((seq, hashes.len()), (12, 2));
         assert!(note.starts_with(b"a\n1\n"));
         let extra = proof.replacen("index", "extra AAAA\nindex", 1);
         assert_eq!(parse(extra.as_bytes()).unwrap().0, 12);
-        for (from, to) in [("@v1", "@v2"), ("index 12", "index 012"), ("index", "ondex"), ("\n\na", "\na"), ("Bwc", "?wc")] {
+        for (from, to) in [
+            ("@v1", "@v2"),
+            ("index 12", "index 012"),
+            ("index", "ondex"),
+            ("\n\na", "\na"),
+            ("Bwc", "?wc"),
+        ] {
             assert!(parse(proof.replacen(from, to, 1).as_bytes()).is_none(), "{from}");
         }
     }

@@ -1,8 +1,9 @@
 //! The Merkle tree of RFC 6962 over the trail's records, kept as one file for each level of tiles.
 //!
-//! `tree/level0` holds the hash of every record, `tree/level1` that of every 256 records, and so on: 32 bytes each, in
-//! order. A tile of the tiled log is a slice of such a file. All of it is derived from the records, so nothing here is
-//! worth a sync before an acknowledgement: what is missing or damaged is computed anew.
+//! `tree/level0` holds the hash of every record, `tree/level1` that of every 256 records, and so
+//! on: 32 bytes each, in order. A tile of the tiled log is a slice of such a file. All of it is
+//! derived from the records, so nothing here is worth a sync before an acknowledgement: what is
+//! missing or damaged is computed anew.
 
 use keyward_record::LeafHash;
 use std::fs::File;
@@ -43,7 +44,9 @@ impl Levels {
     /// # Errors
     /// When there is no tree.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let files = (0..LEVELS).map(|level| File::open(dir.join(format!("level{level}")))).collect::<io::Result<Vec<_>>>()?;
+        let files = (0..LEVELS)
+            .map(|level| File::open(dir.join(format!("level{level}"))))
+            .collect::<io::Result<Vec<_>>>()?;
         let length = files.first().map_or(Ok(0), |file| file.metadata().map(|m| m.len()))?;
         Ok(Self { files, size: AtomicU64::new(length / HASH_SIZE as u64) })
     }
@@ -54,14 +57,17 @@ impl Levels {
     }
 
     fn file(&self, level: usize) -> io::Result<&File> {
-        self.files.get(level).ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("no tree has a level {level}")))
+        self.files.get(level).ok_or_else(|| {
+            io::Error::new(ErrorKind::NotFound, format!("no tree has a level {level}"))
+        })
     }
 }
 
 impl Tiles for Levels {
     fn tile(&self, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; width as usize * HASH_SIZE];
-        let offset = n.checked_mul(u64::from(TILE_WIDTH) * HASH_SIZE as u64).ok_or(ErrorKind::NotFound)?;
+        let offset =
+            n.checked_mul(u64::from(TILE_WIDTH) * HASH_SIZE as u64).ok_or(ErrorKind::NotFound)?;
         self.file(level.into())?.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
@@ -75,7 +81,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Opens the tree's folder, or makes it, and keeps the first `size` records: what follows was not known to be synced.
+    /// Opens the tree's folder, or makes it, and keeps the first `size` records: what follows was
+    /// not known to be synced.
     ///
     /// # Errors
     /// When the files cannot be opened, or hold less (`UnexpectedEof`).
@@ -83,7 +90,9 @@ impl Tree {
         std::fs::create_dir_all(dir)?;
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
-        let files = (0..LEVELS).map(|level| options.open(dir.join(format!("level{level}")))).collect::<io::Result<Vec<_>>>()?;
+        let files = (0..LEVELS)
+            .map(|level| options.open(dir.join(format!("level{level}"))))
+            .collect::<io::Result<Vec<_>>>()?;
         let levels = Levels { files, size: AtomicU64::new(size) };
         let mut edges = Vec::with_capacity(LEVELS);
         for (level, file) in levels.files.iter().enumerate() {
@@ -91,11 +100,18 @@ impl Tree {
             let length = count * HASH_SIZE as u64;
             let found = file.metadata()?.len();
             if found < length {
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, format!("level {level} of the tree has {found} bytes of {length}")));
+                return Err(io::Error::new(
+                    ErrorKind::UnexpectedEof,
+                    format!("level {level} of the tree has {found} bytes of {length}"),
+                ));
             }
             file.set_len(length)?;
             let width = u32::try_from(count % u64::from(TILE_WIDTH)).unwrap_or(0);
-            edges.push(hashes(&levels.tile(u8::try_from(level).unwrap_or(u8::MAX), count / u64::from(TILE_WIDTH), width)?));
+            edges.push(hashes(&levels.tile(
+                u8::try_from(level).unwrap_or(u8::MAX),
+                count / u64::from(TILE_WIDTH),
+                width,
+            )?));
         }
         File::open(dir)?.sync_all()?;
         Ok(Self { levels: Arc::new(levels), edges })
@@ -154,7 +170,8 @@ fn hashes(bytes: &[u8]) -> Vec<Hash> {
     bytes.as_chunks::<HASH_SIZE>().0.iter().map(|hash| Hash(*hash)).collect()
 }
 
-/// The hashes of a tree, read from its tiles. They are taken at their word: what is made of them is checked.
+/// The hashes of a tree, read from its tiles. They are taken at their word: what is made of them is
+/// checked.
 struct Hashes<'a> {
     tiles: &'a dyn Tiles,
     size: u64,
@@ -169,9 +186,17 @@ impl HashReader for Hashes<'_> {
 impl Hashes<'_> {
     fn hash(&self, index: u64) -> Result<Hash, Error> {
         // As wide as it is in a tree of this size: servers have no others.
-        let tile = Tile::from_index(TILE_HEIGHT, index).parent(0, self.size).ok_or(Error::IndexesNotInTree)?;
+        let tile = Tile::from_index(TILE_HEIGHT, index)
+            .parent(0, self.size)
+            .ok_or(Error::IndexesNotInTree)?;
         let bytes = self.tiles.tile(tile.level(), tile.level_index(), tile.width());
-        let bytes = bytes.map_err(|e| Error::InvalidInput(format!("tile {} of level {}: {e}", tile.level_index(), tile.level())))?;
+        let bytes = bytes.map_err(|e| {
+            Error::InvalidInput(format!(
+                "tile {} of level {}: {e}",
+                tile.level_index(),
+                tile.level()
+            ))
+        })?;
         tile.hash_at_index(&bytes, index)
     }
 }
@@ -184,12 +209,18 @@ pub fn root(tiles: &dyn Tiles, size: u64) -> Result<Hash, Error> {
     tlog_tiles::tree_hash(size, &Hashes { tiles, size })
 }
 
-/// The proof that the record with this hash is number `n` of the tree of `size` records with this root. It holds:
-/// it was checked.
+/// The proof that the record with this hash is number `n` of the tree of `size` records with this
+/// root. It holds: it was checked.
 ///
 /// # Errors
 /// When it is not, or a tile cannot be had or does not belong to the root.
-pub fn inclusion(tiles: &dyn Tiles, size: u64, root: Hash, n: u64, leaf: LeafHash) -> Result<RecordProof, Error> {
+pub fn inclusion(
+    tiles: &dyn Tiles,
+    size: u64,
+    root: Hash,
+    n: u64,
+    leaf: LeafHash,
+) -> Result<RecordProof, Error> {
     if n >= size {
         return Err(Error::InvalidInput(format!("record {n} is not in a tree of {size}")));
     }
@@ -198,14 +229,16 @@ pub fn inclusion(tiles: &dyn Tiles, size: u64, root: Hash, n: u64, leaf: LeafHas
     Ok(proof)
 }
 
-/// The proof that the tree of `size` records with this root begins with its own first `old` records. It holds: it was
-/// checked.
+/// The proof that the tree of `size` records with this root begins with its own first `old`
+/// records. It holds: it was checked.
 ///
 /// # Errors
 /// When `old` is larger, or a tile cannot be had or does not belong to the root.
 pub fn consistency(tiles: &dyn Tiles, size: u64, root: Hash, old: u64) -> Result<TreeProof, Error> {
     if old > size {
-        return Err(Error::InvalidInput(format!("a tree of {size} does not begin with {old} records")));
+        return Err(Error::InvalidInput(format!(
+            "a tree of {size} does not begin with {old} records"
+        )));
     }
     if old == 0 || old == size {
         return Ok(Vec::new());
@@ -240,7 +273,11 @@ impl Peaks {
 
     /// The root; `None` over no records.
     pub fn root(&self) -> Option<Hash> {
-        self.peaks.iter().rev().map(|(_, hash)| *hash).reduce(|right, left| tlog_tiles::node_hash(left, right))
+        self.peaks
+            .iter()
+            .rev()
+            .map(|(_, hash)| *hash)
+            .reduce(|right, left| tlog_tiles::node_hash(left, right))
     }
 }
 

@@ -46,11 +46,24 @@ impl Part {
     /// The record at `seq`. The leaf is copied, so that it does not keep its whole frame in memory.
     pub fn new(seq: u64, entry: &Entry) -> Self {
         let json = serde_json::from_slice(&entry.leaf).unwrap_or_default();
-        Self { seq, time: entry.time, kind: entry.kind, leaf: Bytes::copy_from_slice(&entry.leaf), json, content: None }
+        Self {
+            seq,
+            time: entry.time,
+            kind: entry.kind,
+            leaf: Bytes::copy_from_slice(&entry.leaf),
+            json,
+            content: None,
+        }
     }
 
-    /// A record as it left the trail: its bytes, and what the trail says of them. `None` when they are no JSON.
-    pub fn of_leaf(seq: u64, time: Timestamp, leaf: Bytes, content: Option<Content>) -> Option<Self> {
+    /// A record as it left the trail: its bytes, and what the trail says of them. `None` when they
+    /// are no JSON.
+    pub fn of_leaf(
+        seq: u64,
+        time: Timestamp,
+        leaf: Bytes,
+        content: Option<Content>,
+    ) -> Option<Self> {
         let json: Value = serde_json::from_slice(&leaf).ok()?;
         let kind = Head::of_json(&json).and_then(|head| head.kind()).unwrap_or(Kind::Forwarded);
         Some(Self { seq, time, kind, leaf, json, content })
@@ -74,7 +87,10 @@ impl Part {
     /// The stored body parsed, when it is JSON and was stored whole.
     pub fn content_json(&self) -> Option<Value> {
         let cut = self.asked().body.cut;
-        self.content.as_ref().filter(|_| cut != Some(true)).and_then(|content| serde_json::from_slice(&content.bytes).ok())
+        self.content
+            .as_ref()
+            .filter(|_| cut != Some(true))
+            .and_then(|content| serde_json::from_slice(&content.bytes).ok())
     }
 }
 
@@ -115,7 +131,8 @@ struct AnswerLine<'a> {
 
 impl PartLine<'_> {
     fn read(self, answer: bool) -> Option<Part> {
-        let content = self.content.map(ContentLine::read).map_or(Some(None), |content| content.map(Some))?;
+        let content =
+            self.content.map(ContentLine::read).map_or(Some(None), |content| content.map(Some))?;
         let leaf = Bytes::copy_from_slice(self.record.get().as_bytes());
         let mut part = Part::of_leaf(self.seq, Timestamp::parse(&self.time)?, leaf, content)?;
         if answer {
@@ -140,22 +157,33 @@ impl ContentLine {
 }
 
 impl Exchange {
-    /// Reads one exchange as a line of JSON, the way the trail gives it out; records byte for byte. `None` when it is none.
+    /// Reads one exchange as a line of JSON, the way the trail gives it out; records byte for byte.
+    /// `None` when it is none.
     pub fn read(line: &str) -> Option<Self> {
         let line: Line = serde_json::from_str(line).ok()?;
-        let answer = line.answer.map(|answer| answer.read(true)).map_or(Some(None), |answer| answer.map(Some))?;
+        let answer = line
+            .answer
+            .map(|answer| answer.read(true))
+            .map_or(Some(None), |answer| answer.map(Some))?;
         let answer_gone = answer.is_none() && line.outcome.as_deref() == Some(UNKNOWN);
-        Some(Self { id: AuditId::parse(&line.id)?, request: line.request.read(false)?, answer, answer_gone })
+        Some(Self {
+            id: AuditId::parse(&line.id)?,
+            request: line.request.read(false)?,
+            answer,
+            answer_gone,
+        })
     }
 
-    /// Reads an answer whose request is gone, the way an export gives it out. `None` when it is none.
+    /// Reads an answer whose request is gone, the way an export gives it out. `None` when it is
+    /// none.
     pub fn read_answer(line: &str) -> Option<(AuditId, Part)> {
         let line: AnswerLine = serde_json::from_str(line).ok()?;
         let answer = line.request.is_none().then_some(line.answer)?;
         Some((AuditId::parse(&line.id)?, answer.read(true)?))
     }
 
-    /// What came of it: the answer's outcome, which is unknown when the answer is gone; `refused`, `open`, or `event`.
+    /// What came of it: the answer's outcome, which is unknown when the answer is gone; `refused`,
+    /// `open`, or `event`.
     pub fn outcome(&self) -> &str {
         match (&self.answer, self.request.kind) {
             (Some(answer), _) => answer.answered().outcome.unwrap_or(UNKNOWN),
@@ -172,7 +200,10 @@ impl Exchange {
             Some(answer) => answer.answered().status,
             None if self.request.kind == Kind::Refused => {
                 let code = self.request.asked().decision.reason?;
-                Reason::ALL.iter().find(|reason| reason.code() == code).map(|reason| reason.status())
+                Reason::ALL
+                    .iter()
+                    .find(|reason| reason.code() == code)
+                    .map(|reason| reason.status())
             }
             None => None,
         }

@@ -5,9 +5,10 @@
 //! entry  time u64 | kind u8 | id 16 bytes | length u32 | leaf
 //! ```
 //!
-//! Numbers are big-endian. A frame says by itself where its records belong, so that one that is found in a damaged file is
-//! worth as much as one in a sound one. The leaf's bytes are stored as they were hashed. Decoding trusts nothing: it neither
-//! panics nor allocates more than the largest honest frame, whatever the bytes are.
+//! Numbers are big-endian. A frame says by itself where its records belong, so that one that is
+//! found in a damaged file is worth as much as one in a sound one. The leaf's bytes are stored as
+//! they were hashed. Decoding trusts nothing: it neither panics nor allocates more than the largest
+//! honest frame, whatever the bytes are.
 
 use crate::zipped::{Zipper, unzip};
 use bytes::{Buf, BufMut, Bytes};
@@ -17,7 +18,8 @@ use std::ops::Range;
 
 /// Records in one frame, at most.
 pub const FRAME_RECORDS_MAX: usize = 32;
-/// Bytes of one stored frame, at most. Larger values would reach sled's blob files, which are never synced.
+/// Bytes of one stored frame, at most. Larger values would reach sled's blob files, which are never
+/// synced.
 pub const FRAME_BYTES_MAX: usize = 60 * 1024;
 /// Bytes of one leaf, at most: the entry bundles of a tiled log have a 16-bit length.
 pub const LEAF_BYTES_MAX: usize = 64 * 1024 - 1;
@@ -29,7 +31,8 @@ pub(super) const HEAD_BYTES: usize = 1 + 1 + 8;
 pub(super) const CRC_BYTES: usize = 4;
 pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 1 + 16 + 4;
 const PLAIN_BYTES_MAX: usize = FRAME_RECORDS_MAX * (ENTRY_HEAD_BYTES + LEAF_BYTES_MAX);
-/// What zstd adds to bytes that it cannot compress, and this frame's own head and checksum; generous.
+/// What zstd adds to bytes that it cannot compress, and this frame's own head and checksum;
+/// generous.
 const OVERHEAD_BYTES: usize = 1024;
 
 /// Why a frame could not be written or read.
@@ -77,9 +80,12 @@ impl Encoder {
     /// # Errors
     /// When there are none or too many, a leaf is too long, or the frame would be too large.
     pub fn encode(&mut self, first_seq: u64, entries: &[Entry]) -> Result<Vec<u8>, FrameError> {
-        let count = u8::try_from(entries.len()).ok().filter(|n| (1..=FRAME_RECORDS_MAX).contains(&usize::from(*n)));
+        let count = u8::try_from(entries.len())
+            .ok()
+            .filter(|n| (1..=FRAME_RECORDS_MAX).contains(&usize::from(*n)));
         let count = count.ok_or(FrameError::Count(entries.len()))?;
-        let mut plain = Vec::with_capacity(entries.iter().map(|e| ENTRY_HEAD_BYTES + e.leaf.len()).sum());
+        let mut plain =
+            Vec::with_capacity(entries.iter().map(|e| ENTRY_HEAD_BYTES + e.leaf.len()).sum());
         for entry in entries {
             if entry.leaf.len() > LEAF_BYTES_MAX {
                 return Err(FrameError::LeafTooLong(entry.leaf.len()));
@@ -92,22 +98,39 @@ impl Encoder {
         frame.put_u64(first_seq);
         frame.put_slice(&packed);
         frame.put_u32(crc32fast::hash(&frame));
-        if frame.len() > FRAME_BYTES_MAX { Err(FrameError::TooLarge(frame.len())) } else { Ok(frame) }
+        if frame.len() > FRAME_BYTES_MAX {
+            Err(FrameError::TooLarge(frame.len()))
+        } else {
+            Ok(frame)
+        }
     }
 
     /// As few frames as hold all `entries` in order: the number of records of each, and its bytes.
     ///
     /// # Errors
     /// When a leaf alone is too long or too large.
-    pub fn pack(&mut self, first_seq: u64, entries: &[Entry]) -> Result<Vec<(usize, Vec<u8>)>, FrameError> {
+    pub fn pack(
+        &mut self,
+        first_seq: u64,
+        entries: &[Entry],
+    ) -> Result<Vec<(usize, Vec<u8>)>, FrameError> {
         let mut frames = Vec::with_capacity(entries.len().div_ceil(FRAME_RECORDS_MAX));
         for (n, chunk) in entries.chunks(FRAME_RECORDS_MAX).enumerate() {
-            self.pack_chunk(first_seq.saturating_add((n * FRAME_RECORDS_MAX) as u64), chunk, &mut frames)?;
+            self.pack_chunk(
+                first_seq.saturating_add((n * FRAME_RECORDS_MAX) as u64),
+                chunk,
+                &mut frames,
+            )?;
         }
         Ok(frames)
     }
 
-    fn pack_chunk(&mut self, first_seq: u64, chunk: &[Entry], frames: &mut Vec<(usize, Vec<u8>)>) -> Result<(), FrameError> {
+    fn pack_chunk(
+        &mut self,
+        first_seq: u64,
+        chunk: &[Entry],
+        frames: &mut Vec<(usize, Vec<u8>)>,
+    ) -> Result<(), FrameError> {
         match self.encode(first_seq, chunk) {
             Ok(frame) => frames.push((chunk.len(), frame)),
             Err(FrameError::TooLarge(_)) if chunk.len() > 1 => {
@@ -121,8 +144,8 @@ impl Encoder {
     }
 }
 
-/// Whether a record with this leaf can be stored at all. Asked before a record gets its place in the trail,
-/// so that one impossible record does not fail those beside it.
+/// Whether a record with this leaf can be stored at all. Asked before a record gets its place in
+/// the trail, so that one impossible record does not fail those beside it.
 ///
 /// # Errors
 /// When the leaf is too long, or too large even compressed.
@@ -130,10 +153,19 @@ pub fn check_leaf(leaf: &Bytes) -> Result<(), FrameError> {
     if leaf.len() + OVERHEAD_BYTES <= FRAME_BYTES_MAX {
         return Ok(());
     }
-    let entry = Entry { time: Timestamp(0), kind: Kind::Event, id: AuditId(uuid::Uuid::nil()), leaf: leaf.clone() };
+    let entry = Entry {
+        time: Timestamp(0),
+        kind: Kind::Event,
+        id: AuditId(uuid::Uuid::nil()),
+        leaf: leaf.clone(),
+    };
     let frame = Encoder::new()?.encode(0, &[entry])?;
     // The real head compresses worse than the zeros of this one.
-    if frame.len() + ENTRY_HEAD_BYTES > FRAME_BYTES_MAX { Err(FrameError::TooLarge(frame.len())) } else { Ok(()) }
+    if frame.len() + ENTRY_HEAD_BYTES > FRAME_BYTES_MAX {
+        Err(FrameError::TooLarge(frame.len()))
+    } else {
+        Ok(())
+    }
 }
 
 /// The entries of a stored frame, and the place of the first.
@@ -158,14 +190,16 @@ fn parts(frame: &[u8]) -> Result<(u64, u8, &[u8]), FrameError> {
     if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
         return Err(FrameError::Damaged("wrong checksum"));
     }
-    let ([version, count], rest) = body.split_first_chunk::<2>().ok_or(FrameError::Damaged("too short"))?;
+    let ([version, count], rest) =
+        body.split_first_chunk::<2>().ok_or(FrameError::Damaged("too short"))?;
     if *version != VERSION {
         return Err(FrameError::Damaged("unknown version"));
     }
     if !(1..=FRAME_RECORDS_MAX).contains(&usize::from(*count)) {
         return Err(FrameError::Damaged("impossible count"));
     }
-    let (first_seq, packed) = rest.split_first_chunk::<8>().ok_or(FrameError::Damaged("too short"))?;
+    let (first_seq, packed) =
+        rest.split_first_chunk::<8>().ok_or(FrameError::Damaged("too short"))?;
     Ok((u64::from_be_bytes(*first_seq), *count, packed))
 }
 
@@ -181,8 +215,15 @@ pub(super) fn put_entry(entry: &Entry, plain: &mut Vec<u8>) {
 /// Exactly `count` entries, which share the bytes.
 pub(super) fn entries(plain: Vec<u8>, count: usize) -> Result<Vec<Entry>, FrameError> {
     let mut rest = Bytes::from(plain);
-    let entries = (0..count).map(|_| entry(&mut rest)).collect::<Option<Vec<_>>>().ok_or(FrameError::Damaged("cut or malformed entry"))?;
-    if rest.is_empty() { Ok(entries) } else { Err(FrameError::Damaged("bytes after the last entry")) }
+    let entries = (0..count)
+        .map(|_| entry(&mut rest))
+        .collect::<Option<Vec<_>>>()
+        .ok_or(FrameError::Damaged("cut or malformed entry"))?;
+    if rest.is_empty() {
+        Ok(entries)
+    } else {
+        Err(FrameError::Damaged("bytes after the last entry"))
+    }
 }
 
 fn entry(rest: &mut Bytes) -> Option<Entry> {
@@ -206,7 +247,9 @@ fn kind_code(kind: Kind) -> u8 {
 }
 
 fn kind_from_code(code: u8) -> Option<Kind> {
-    [Kind::Forwarded, Kind::Refused, Kind::Answer, Kind::Event].into_iter().find(|kind| kind_code(*kind) == code)
+    [Kind::Forwarded, Kind::Refused, Kind::Answer, Kind::Event]
+        .into_iter()
+        .find(|kind| kind_code(*kind) == code)
 }
 
 #[cfg(test)]
@@ -215,12 +258,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_entry(leaf_max: usize) -> impl Strategy<Value = Entry> {
-        (any::<u64>(), 1..=4_u8, any::<u128>(), prop::collection::vec(any::<u8>(), 0..leaf_max)).prop_map(|(time, kind, id, leaf)| Entry {
-            time: Timestamp(time),
-            kind: kind_from_code(kind).unwrap(),
-            id: AuditId(uuid::Uuid::from_u128(id)),
-            leaf: leaf.into(),
-        })
+        (any::<u64>(), 1..=4_u8, any::<u128>(), prop::collection::vec(any::<u8>(), 0..leaf_max))
+            .prop_map(|(time, kind, id, leaf)| Entry {
+                time: Timestamp(time),
+                kind: kind_from_code(kind).unwrap(),
+                id: AuditId(uuid::Uuid::from_u128(id)),
+                leaf: leaf.into(),
+            })
     }
 
     fn encode(entries: &[Entry]) -> Result<Vec<u8>, FrameError> {
@@ -284,14 +328,29 @@ mod tests {
     fn limits_are_errors() {
         assert!(matches!(encode(&[]), Err(FrameError::Count(0))));
         assert!(matches!(encode(&vec![leaf(vec![]); 33]), Err(FrameError::Count(33))));
-        assert!(matches!(encode(&[leaf(vec![b'a'; LEAF_BYTES_MAX + 1])]), Err(FrameError::LeafTooLong(65_536))));
+        assert!(matches!(
+            encode(&[leaf(vec![b'a'; LEAF_BYTES_MAX + 1])]),
+            Err(FrameError::LeafTooLong(65_536))
+        ));
         assert!(matches!(encode(&[leaf(noise(LEAF_BYTES_MAX))]), Err(FrameError::TooLarge(_))));
         assert!(encode(&[leaf(vec![b'a'; LEAF_BYTES_MAX])]).is_ok());
     }
 
     #[test]
     fn what_passes_the_check_can_be_packed() {
-        for length in [0, 1, 59 * 1024, 60_415, 60_416, 60_417, 61_000, 61_300, 61_400, 61_440, LEAF_BYTES_MAX] {
+        for length in [
+            0,
+            1,
+            59 * 1024,
+            60_415,
+            60_416,
+            60_417,
+            61_000,
+            61_300,
+            61_400,
+            61_440,
+            LEAF_BYTES_MAX,
+        ] {
             let leaf = leaf(noise(length));
             if check_leaf(&leaf.leaf).is_ok() {
                 Encoder::new().unwrap().pack(0, std::slice::from_ref(&leaf)).unwrap();

@@ -1,5 +1,5 @@
-//! Files that are read at any place, of which only some are open: those that were read last. What is opened again is still the
-//! file that was opened first, or nothing is read of it.
+//! Files that are read at any place, of which only some are open: those that were read last. What
+//! is opened again is still the file that was opened first, or nothing is read of it.
 
 use lru::LruCache;
 use std::fs::{File, Metadata};
@@ -14,7 +14,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 const OPEN_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(127);
 
 /// The system counts open files for the whole process, and so it is done here.
-static OPEN: LazyLock<Mutex<LruCache<u64, Arc<File>>>> = LazyLock::new(|| Mutex::new(LruCache::new(OPEN_MAX)));
+static OPEN: LazyLock<Mutex<LruCache<u64, Arc<File>>>> =
+    LazyLock::new(|| Mutex::new(LruCache::new(OPEN_MAX)));
 
 fn open() -> MutexGuard<'static, LruCache<u64, Arc<File>>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,7 +62,11 @@ impl Held {
     pub fn open(path: &Path) -> io::Result<Self> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let file = File::open(path)?;
-        let held = Self { path: path.to_owned(), number: NUMBERS.fetch_add(1, Ordering::Relaxed), identity: Mutex::new(Identity::from(&file.metadata()?)) };
+        let held = Self {
+            path: path.to_owned(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            identity: Mutex::new(Identity::from(&file.metadata()?)),
+        };
         open().put(held.number, Arc::new(file));
         Ok(held)
     }
@@ -76,11 +81,17 @@ impl Held {
         &self.path
     }
 
-    /// Fills `bytes` from a place on. When another file may have taken its place, `is_same` looks at that one.
+    /// Fills `bytes` from a place on. When another file may have taken its place, `is_same` looks
+    /// at that one.
     ///
     /// # Errors
     /// When it cannot be read, is shorter, or is another file.
-    pub fn read(&self, bytes: &mut [u8], at: u64, is_same: impl FnOnce(&File) -> io::Result<bool>) -> io::Result<()> {
+    pub fn read(
+        &self,
+        bytes: &mut [u8],
+        at: u64,
+        is_same: impl FnOnce(&File) -> io::Result<bool>,
+    ) -> io::Result<()> {
         self.file(is_same)?.read_exact_at(bytes, at)
     }
 
@@ -98,7 +109,10 @@ impl Held {
         if found != known {
             // What links to it, or copies it in its place, changes no byte of it.
             if found.length != known.length || !is_same(&file)? {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "another file has taken its place"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "another file has taken its place",
+                ));
             }
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = found;
         }
@@ -139,13 +153,21 @@ mod tests {
         let held = Held::open(&path).unwrap();
         assert_eq!((held.length(), read(&held, false)), (5, Ok(b"ell".to_vec())));
         close(&held);
-        assert_eq!(read(&held, false), Ok(b"ell".to_vec()), "nobody is asked when nothing has changed");
+        assert_eq!(
+            read(&held, false),
+            Ok(b"ell".to_vec()),
+            "nobody is asked when nothing has changed"
+        );
         std::fs::write(&other, b"jelly").unwrap();
         std::fs::rename(&other, &path).unwrap();
         assert_eq!(read(&held, false), Ok(b"ell".to_vec()), "an open file is what it was");
         close(&held);
         assert_eq!(read(&held, false), Err(io::ErrorKind::InvalidData));
-        assert_eq!(read(&held, true), Ok(b"ell".to_vec()), "whoever looks at its bytes may know it");
+        assert_eq!(
+            read(&held, true),
+            Ok(b"ell".to_vec()),
+            "whoever looks at its bytes may know it"
+        );
         close(&held);
         assert_eq!(read(&held, false), Ok(b"ell".to_vec()), "and it is known then");
         close(&held);

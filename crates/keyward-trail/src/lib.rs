@@ -1,9 +1,13 @@
 //! The trail: what was asked, decided and answered, durable before it has an effect.
 //!
-//! The modules stand from the record outwards; a module imports only from lines above its own. Nothing here knows of HTTP,
-//! policies or the gateway. Without the feature `sled` it reads sealed segments and exports, and writes nothing.
+//! The modules stand from the record outwards; a module imports only from lines above its own.
+//! Nothing here knows of HTTP, policies or the gateway. Without the feature `sled` it reads sealed
+//! segments and exports, and writes nothing.
 
-#![cfg_attr(not(feature = "sled"), allow(dead_code, reason = "what writes is there, and nobody calls it"))]
+#![cfg_attr(
+    not(feature = "sled"),
+    allow(dead_code, reason = "what writes is there, and nobody calls it")
+)]
 
 pub mod metrics;
 mod zipped;

@@ -1,4 +1,5 @@
-//! What the tests of this directory share: records, and a store that can be made to fail, hang and count.
+//! What the tests of this directory share: records, and a store that can be made to fail, hang and
+//! count.
 
 use crate::journal::{Journal, JournalError, Recovery, Settings};
 use crate::metrics::Metrics;
@@ -62,7 +63,11 @@ pub fn open_faulty(settings: Settings) -> (Journal, Arc<Faults>, Arc<Metrics>) {
     (journal, faults, metrics)
 }
 
-pub fn start(store: SledStore, opened: Opened, dir: &Path) -> Result<(Journal, Recovery), JournalError> {
+pub fn start(
+    store: SledStore,
+    opened: Opened,
+    dir: &Path,
+) -> Result<(Journal, Recovery), JournalError> {
     Journal::start(Arc::new(store), opened, settings(dir), metrics())
 }
 

@@ -1,7 +1,9 @@
-//! Records that were in the trail and are known not to be any more: pruned by policy, or lost and given up on record.
+//! Records that were in the trail and are known not to be any more: pruned by policy, or lost and
+//! given up on record.
 //!
-//! The tree keeps their hashes, so that all that remains can be proved as before. A record of the trail itself tells of
-//! each, written before they went; whoever finds them missing without one has found a hole.
+//! The tree keeps their hashes, so that all that remains can be proved as before. A record of the
+//! trail itself tells of each, written before they went; whoever finds them missing without one has
+//! found a hole.
 
 use keyward_record::Event;
 pub use keyward_record::event::Removal;
@@ -20,11 +22,14 @@ pub struct Tombstone {
     pub told_by: u64,
 }
 
-/// What an event, which is record `seq`, says is gone. What it says of records that are not before it says nothing.
+/// What an event, which is record `seq`, says is gone. What it says of records that are not before
+/// it says nothing.
 pub fn told(seq: u64, event: &Event) -> impl Iterator<Item = Tombstone> + '_ {
     let why = Removal::of(event);
     let ranges = event.gone().filter(move |range| range.end <= seq);
-    ranges.filter_map(move |range| Some(Tombstone { first_seq: range.start, end: range.end, why: why?, told_by: seq }))
+    ranges.filter_map(move |range| {
+        Some(Tombstone { first_seq: range.start, end: range.end, why: why?, told_by: seq })
+    })
 }
 
 impl std::fmt::Display for Tombstone {
@@ -33,7 +38,13 @@ impl std::fmt::Display for Tombstone {
             Removal::Pruned => "pruned by policy",
             Removal::Lost => "lost",
         };
-        write!(f, "records {} to {}, which were {how}: record {} tells of it", self.first_seq, self.end.saturating_sub(1), self.told_by)
+        write!(
+            f,
+            "records {} to {}, which were {how}: record {} tells of it",
+            self.first_seq,
+            self.end.saturating_sub(1),
+            self.told_by
+        )
     }
 }
 
@@ -62,7 +73,12 @@ impl Tombstone {
             1 => Removal::Lost,
             _ => return None,
         };
-        let absent = Self { first_seq, end: u64::from_be_bytes(*end), why, told_by: u64::from_be_bytes(*told_by.first_chunk()?) };
+        let absent = Self {
+            first_seq,
+            end: u64::from_be_bytes(*end),
+            why,
+            told_by: u64::from_be_bytes(*told_by.first_chunk()?),
+        };
         (bytes.len() == Self::BYTES && absent.first_seq < absent.end).then_some(absent)
     }
 }
@@ -71,7 +87,9 @@ impl Tombstone {
 pub fn joined(all: impl IntoIterator<Item = Tombstone>) -> Vec<Tombstone> {
     let mut joined: Vec<Tombstone> = Vec::new();
     for next in all {
-        match joined.last_mut().filter(|last| last.end == next.first_seq && (last.why, last.told_by) == (next.why, next.told_by)) {
+        match joined.last_mut().filter(|last| {
+            last.end == next.first_seq && (last.why, last.told_by) == (next.why, next.told_by)
+        }) {
             Some(last) => last.end = next.end,
             None => joined.push(next),
         }
@@ -97,7 +115,10 @@ mod tests {
     fn gaps_that_touch_are_passed_as_one() {
         let gap = |first_seq, end| Tombstone { first_seq, end, why: Removal::Pruned, told_by: 99 };
         let all = [gap(0, 10), gap(10, 20), gap(30, 40)];
-        assert_eq!([0, 5, 19, 20, 30, 39, 40].map(|seq| skip_tombstones(&all, seq)), [20, 20, 20, 20, 40, 40, 40]);
+        assert_eq!(
+            [0, 5, 19, 20, 30, 39, 40].map(|seq| skip_tombstones(&all, seq)),
+            [20, 20, 20, 20, 40, 40, 40]
+        );
         assert_eq!(joined(all), [gap(0, 20), gap(30, 40)]);
         let lost = Tombstone { why: Removal::Lost, ..gap(20, 30) };
         assert_eq!(joined([all[1], lost, all[2]]), [all[1], lost, all[2]]);

@@ -1,4 +1,5 @@
-//! zstd without its library's panics: where there is no memory for it, that is an error, and may be tried again.
+//! zstd without its library's panics: where there is no memory for it, that is an error, and may be
+//! tried again.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -24,8 +25,8 @@ impl Zipper {
     }
 }
 
-/// What a piece holds, which it says itself, at most `max` bytes. Working memory is kept for each thread: making it costs more
-/// than most pieces.
+/// What a piece holds, which it says itself, at most `max` bytes. Working memory is kept for each
+/// thread: making it costs more than most pieces.
 ///
 /// # Errors
 /// When the bytes are no such piece (`InvalidData`), or there is no memory.
@@ -34,8 +35,13 @@ pub fn unzip(piece: &[u8], max: usize, dictionary: Option<&DDict<'_>>) -> io::Re
         static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
     }
     let invalid = |why: &str| io::Error::new(ErrorKind::InvalidData, why);
-    let length = zstd_safe::get_frame_content_size(piece).ok().flatten().and_then(|length| usize::try_from(length).ok());
-    let length = length.filter(|length| *length <= max).ok_or_else(|| invalid("it does not say how much it holds, or too much"))?;
+    let length = zstd_safe::get_frame_content_size(piece)
+        .ok()
+        .flatten()
+        .and_then(|length| usize::try_from(length).ok());
+    let length = length
+        .filter(|length| *length <= max)
+        .ok_or_else(|| invalid("it does not say how much it holds, or too much"))?;
     let mut bytes = Vec::with_capacity(length);
     CONTEXT.with(|context| {
         let mut context = context.try_borrow_mut().map_err(io::Error::other)?;
@@ -68,8 +74,14 @@ mod tests {
             let zipped = zipper.zip(bytes).unwrap();
             assert_eq!(unzip(&zipped, bytes.len(), None).unwrap(), bytes);
             if !bytes.is_empty() {
-                assert_eq!(unzip(&zipped, bytes.len() - 1, None).unwrap_err().kind(), ErrorKind::InvalidData);
-                assert_eq!(unzip(&zipped[..zipped.len() - 1], bytes.len(), None).unwrap_err().kind(), ErrorKind::InvalidData);
+                assert_eq!(
+                    unzip(&zipped, bytes.len() - 1, None).unwrap_err().kind(),
+                    ErrorKind::InvalidData
+                );
+                assert_eq!(
+                    unzip(&zipped[..zipped.len() - 1], bytes.len(), None).unwrap_err().kind(),
+                    ErrorKind::InvalidData
+                );
             }
         }
         assert_eq!(unzip(b"no piece", 100, None).unwrap_err().kind(), ErrorKind::InvalidData);

@@ -1,5 +1,6 @@
-//! Verification as a command: what `keyward-verify` and `keyward audit verify` have in common. The two differ in what they can
-//! read: a running gateway, and the unsealed end of a stopped one, only the latter.
+//! Verification as a command: what `keyward-verify` and `keyward audit verify` have in common. The
+//! two differ in what they can read: a running gateway, and the unsealed end of a stopped one, only
+//! the latter.
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -45,7 +46,8 @@ pub struct VerifyOptions {
     /// The folder of an opened evidence pack.
     #[arg(long)]
     pack: Option<PathBuf>,
-    /// The log's verifier key, from whoever gave it to you. Without it the trail's own word is taken.
+    /// The log's verifier key, from whoever gave it to you. Without it the trail's own word is
+    /// taken.
     #[arg(long, value_name = "KEY")]
     vkey: Vec<String>,
     /// A checkpoint that you kept: the trail must grow from it. May be given more than once.
@@ -54,7 +56,8 @@ pub struct VerifyOptions {
     /// A witness' verifier key: its cosignatures are looked for.
     #[arg(long, value_name = "KEY")]
     witness: Vec<String>,
-    /// Checks signatures, that the kept checkpoints grow from each other, and the last records; reads no others.
+    /// Checks signatures, that the kept checkpoints grow from each other, and the last records;
+    /// reads no others.
     #[arg(long)]
     quick: bool,
     /// Prints the report as JSON.
@@ -94,7 +97,12 @@ pub trait Opens {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn derived(&self, _dir: &Path, _report: &mut Report, _progress: Progress<'_>) -> anyhow::Result<()> {
+    fn derived(
+        &self,
+        _dir: &Path,
+        _report: &mut Report,
+        _progress: Progress<'_>,
+    ) -> anyhow::Result<()> {
         Ok(())
     }
 }
@@ -114,19 +122,31 @@ pub fn run(args: &VerifyOptions, opens: &dyn Opens) -> anyhow::Result<Outcome> {
         return Ok(check_pack(dir, keys, args.json).unwrap_or_else(refused));
     }
     let no_key_of_its_own = args.copy.is_some() || args.export.is_some();
-    ensure!(!no_key_of_its_own || !keys.is_empty(), "give the log's verifier key with --vkey: a copy or an export has none of its own");
+    ensure!(
+        !no_key_of_its_own || !keys.is_empty(),
+        "give the log's verifier key with --vkey: a copy or an export has none of its own"
+    );
     let source: Box<dyn Source> = match (&args.dir, &args.copy, &args.export) {
         (Some(dir), ..) => opens.folder(dir)?,
         (_, Some(copy), _) => Box::new(Copy::open(copy)?),
         (.., Some(export)) => Box::new(Export::open(export)?),
         _ => opens.unnamed()?,
     };
-    let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), std::fs::read(path).with_context(|| path.display().to_string())?)));
+    let checkpoints = args.checkpoint.iter().map(|path| {
+        Ok((
+            path.display().to_string(),
+            std::fs::read(path).with_context(|| path.display().to_string())?,
+        ))
+    });
     let options = Options {
         full: !args.quick,
         keys,
         checkpoints: checkpoints.collect::<anyhow::Result<_>>()?,
-        witnesses: args.witness.iter().map(|key| WitnessKey::parse(key)).collect::<Result<_, _>>()?,
+        witnesses: args
+            .witness
+            .iter()
+            .map(|key| WitnessKey::parse(key))
+            .collect::<Result<_, _>>()?,
     };
     let bar = progress_bar();
     let show = |done, all| {
@@ -152,10 +172,17 @@ fn check_proof(dir: &Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<Outc
     let own = keys.is_empty();
     let checked = proof::check(dir, keys.into_iter().next())?;
     let text = if json {
-        format!("{:#}\n", json!({"proved": checked.lines, "key": checked.key.to_string(), "key_from_outside": !own}))
+        format!(
+            "{:#}\n",
+            json!({"proved": checked.lines, "key": checked.key.to_string(), "key_from_outside": !own})
+        )
     } else {
         let lines: String = checked.lines.iter().map(|line| format!("{line}\n")).collect();
-        format!("{lines}by the key {}{}\n", checked.key, if own { ", which came with the proof: give --vkey to be sure" } else { "" })
+        format!(
+            "{lines}by the key {}{}\n",
+            checked.key,
+            if own { ", which came with the proof: give --vkey to be sure" } else { "" }
+        )
     };
     Ok(Outcome { text, status: 0, refused: None })
 }
@@ -166,7 +193,9 @@ fn check_pack(dir: &Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<Outco
     // What was made before the making of packs was recorded holds as far as it goes.
     let status = if checked.making.is_some() || checked.old { 0 } else { 6 };
     if json {
-        let making = checked.making.as_ref().map(|making| json!({"record": making.record, "time": making.time, "files": making.files}));
+        let making = checked.making.as_ref().map(
+            |making| json!({"record": making.record, "time": making.time, "files": making.files}),
+        );
         let text = json!({
             "records": checked.records, "of": checked.size, "key": checked.key.to_string(), "key_from_outside": !own, "made": making,
             "bodies": checked.bodies, "bodies_not_there": checked.without_body, "texts": checked.texts, "made_anew": checked.made_anew, "open": checked.open,
@@ -174,7 +203,11 @@ fn check_pack(dir: &Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<Outco
         return Ok(Outcome { text: format!("{text:#}\n"), status, refused: None });
     }
     let mut text = String::new();
-    writeln!(text, "all {} records stand in the log where the pack says, among the {} that its checkpoint covers", checked.records, checked.size)?;
+    writeln!(
+        text,
+        "all {} records stand in the log where the pack says, among the {} that its checkpoint covers",
+        checked.records, checked.size
+    )?;
     if let Some(making) = &checked.making {
         writeln!(
             text,
@@ -182,7 +215,11 @@ fn check_pack(dir: &Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<Outco
             making.record, making.time, making.files
         )?;
     }
-    let erased = if checked.without_body > 0 { format!("; {} were not stored, or erased", checked.without_body) } else { String::new() };
+    let erased = if checked.without_body > 0 {
+        format!("; {} were not stored, or erased", checked.without_body)
+    } else {
+        String::new()
+    };
     writeln!(
         text,
         "{} bodies are those that their records commit to{erased}; {} policies and catalogues are those that records name",
@@ -192,7 +229,12 @@ fn check_pack(dir: &Path, keys: Vec<LogKey>, json: bool) -> anyhow::Result<Outco
         writeln!(text, "report and tables were made anew from the records, and are the same")?;
     }
     checked.open.iter().try_for_each(|open| writeln!(text, "NOT PROVED: {open}"))?;
-    writeln!(text, "by the key {}{}", checked.key, if own { ", which came with the pack: give --vkey to be sure" } else { "" })?;
+    writeln!(
+        text,
+        "by the key {}{}",
+        checked.key,
+        if own { ", which came with the pack: give --vkey to be sure" } else { "" }
+    )?;
     Ok(Outcome { text, status, refused: None })
 }
 
@@ -201,6 +243,8 @@ pub fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} records, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template(
+        "{bar:40} {human_pos} of {human_len} records, {per_sec}, {eta} left",
+    );
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

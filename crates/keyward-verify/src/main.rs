@@ -16,7 +16,8 @@ Examples:
   keyward-verify --pack evidence-2026-11 --vkey audit.example.com+1a2b3c4d+AX…
   keyward-verify --dir data/audit --vkey audit.example.com+1a2b3c4d+AX…";
 
-/// Verifies what a keyward gateway has recorded: exports, evidence packs, proofs, tiled logs and sealed segments.
+/// Verifies what a keyward gateway has recorded: exports, evidence packs, proofs, tiled logs and
+/// sealed segments.
 #[derive(Parser)]
 #[command(name = "keyward-verify", version, after_help = format!("{VERDICTS}\n\n{EXAMPLES}"))]
 struct Program {
@@ -33,7 +34,12 @@ impl Opens for Files {
     }
 
     fn unnamed(&self) -> anyhow::Result<Box<dyn Source>> {
-        Program::command().error(clap::error::ErrorKind::MissingRequiredArgument, "name what to verify: --export, --pack, --proof, --copy or --dir").exit()
+        Program::command()
+            .error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "name what to verify: --export, --pack, --proof, --copy or --dir",
+            )
+            .exit()
     }
 }
 

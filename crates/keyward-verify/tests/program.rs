@@ -1,4 +1,5 @@
-//! The program on what a gateway has left: a trail, an export, a pack and a proof, made by the first release.
+//! The program on what a gateway has left: a trail, an export, a pack and a proof, made by the
+//! first release.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs::File;
@@ -6,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn opened(archive: &str, into: &Path) -> PathBuf {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/0.1.0").join(archive);
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/0.1.0").join(archive);
     let into = into.join(archive.split('.').next().unwrap());
-    tar::Archive::new(zstd::Decoder::new(File::open(file).unwrap()).unwrap()).unpack(&into).unwrap();
+    tar::Archive::new(zstd::Decoder::new(File::open(file).unwrap()).unwrap())
+        .unpack(&into)
+        .unwrap();
     into
 }
 
@@ -18,7 +22,10 @@ fn run(args: &[&str]) -> Output {
 
 fn json(args: &[&str]) -> (serde_json::Value, i32) {
     let output = run(&[args, &["--json"]].concat());
-    (serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")), output.status.code().unwrap())
+    (
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")),
+        output.status.code().unwrap(),
+    )
 }
 
 #[test]
@@ -31,7 +38,14 @@ fn what_was_handed_out_is_verified_without_a_gateway() {
     assert_eq!((&pack["records"], status), (&107.into(), 0), "{pack:#}");
     assert_eq!(json(&["--proof", &path("proof")]).1, 0);
     let key = pack["key"].as_str().unwrap();
-    let (export, status) = json(&["--export", &path("export.exchange"), "--checkpoint", checkpoint.to_str().unwrap(), "--vkey", key]);
+    let (export, status) = json(&[
+        "--export",
+        &path("export.exchange"),
+        "--checkpoint",
+        checkpoint.to_str().unwrap(),
+        "--vkey",
+        key,
+    ]);
     assert_eq!((&export["records_read"], status), (&107.into(), 6), "{export:#}");
 }
 
@@ -41,16 +55,27 @@ fn of_a_folder_the_sealed_segments_are_read_and_the_way_to_the_rest_is_named() {
     let audit = opened("ended.tar.zst", dir.path()).join("audit");
     let folder = audit.to_str().unwrap();
     let (report, status) = json(&["--dir", folder]);
-    assert_eq!((&report["integrity"]["verdict"], &report["completeness"]["verdict"], status), (&"holds".into(), &"unknown".into(), 6), "{report:#}");
+    assert_eq!(
+        (&report["integrity"]["verdict"], &report["completeness"]["verdict"], status),
+        (&"holds".into(), &"unknown".into(), 6),
+        "{report:#}"
+    );
     let notes = report["notes"].to_string();
-    assert!(notes.contains("were not read here") && notes.contains(&format!("keyward audit verify --dir {folder}")), "{notes}");
+    assert!(
+        notes.contains("were not read here")
+            && notes.contains(&format!("keyward audit verify --dir {folder}")),
+        "{notes}"
+    );
     let read = report["records_read"].as_u64().unwrap();
     assert!(read > 16 && read < report["checkpoints"][0]["size"].as_u64().unwrap(), "{report:#}");
 
     // Each change of a segment's file is found.
     let segments = audit.join("segments");
-    let mut records: Vec<_> =
-        std::fs::read_dir(&segments).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().unwrap() == "records").collect();
+    let mut records: Vec<_> = std::fs::read_dir(&segments)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().unwrap() == "records")
+        .collect();
     records.sort();
     let sound = std::fs::read(&records[1]).unwrap();
     for at in (0..sound.len()).step_by(sound.len() / 50) {
@@ -63,7 +88,13 @@ fn of_a_folder_the_sealed_segments_are_read_and_the_way_to_the_rest_is_named() {
     std::fs::remove_file(&records[1]).unwrap();
     let (report, status) = json(&["--dir", folder]);
     let notes = report["notes"].to_string();
-    assert!(status == 6 && notes.contains("records 32 to 47 are missing, and no record that was read here says why"), "{report:#}");
+    assert!(
+        status == 6
+            && notes.contains(
+                "records 32 to 47 are missing, and no record that was read here says why"
+            ),
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -72,7 +103,11 @@ fn what_cannot_be_read_is_said() {
     let empty = run(&["--dir", dir.path().to_str().unwrap()]);
     assert_eq!(empty.status.code(), Some(1));
     let said = String::from_utf8(empty.stderr).unwrap();
-    assert!(said.contains("there are no sealed segments") && said.contains("keyward audit verify --dir"), "{said}");
+    assert!(
+        said.contains("there are no sealed segments")
+            && said.contains("keyward audit verify --dir"),
+        "{said}"
+    );
     let nothing = run(&[]);
     assert_eq!(nothing.status.code(), Some(2));
     assert!(String::from_utf8(nothing.stderr).unwrap().contains("name what to verify"));

@@ -33,7 +33,9 @@ impl Directory {
     /// When the folder cannot be read: one that is configured must be there.
     pub fn known(dir: &Path) -> io::Result<Option<KnownCheckpoint>> {
         let mut found: Vec<_> = match std::fs::read_dir(dir.join("checkpoints")) {
-            Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?,
+            Ok(entries) => {
+                entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
@@ -41,7 +43,9 @@ impl Directory {
         found.sort();
         let newest = dir.join("checkpoint");
         let path = if newest.exists() { Some(newest) } else { found.pop() };
-        let known = |path: PathBuf| Ok(KnownCheckpoint { note: durable::read(&path)?, place: path.display().to_string() });
+        let known = |path: PathBuf| {
+            Ok(KnownCheckpoint { note: durable::read(&path)?, place: path.display().to_string() })
+        };
         path.map(known).transpose()
     }
 
@@ -54,7 +58,10 @@ impl Directory {
             Err(error) => return Err(error),
         };
         match there {
-            Some(there) if there.size() > signed.size() || (there.size() == signed.size() && there.root() != signed.root()) => {
+            Some(there)
+                if there.size() > signed.size()
+                    || (there.size() == signed.size() && there.root() != signed.root()) =>
+            {
                 std::fs::rename(&path, self.0.join(format!("checkpoint.disowned.{}", there.size())))
             }
             _ => Ok(()),
@@ -65,10 +72,14 @@ impl Directory {
         let hour: String = Timestamp::now().rfc3339().chars().take("2026-11-22T14".len()).collect();
         let path = self.0.join("checkpoints").join(format!("{hour}Z"));
         match File::options().write(true).create_new(true).open(&path) {
-            Ok(mut file) => file.write_all(note).and_then(|()| for_everybody(&path, 0o644)).and_then(|()| file.sync_all()),
+            Ok(mut file) => file
+                .write_all(note)
+                .and_then(|()| for_everybody(&path, 0o644))
+                .and_then(|()| file.sync_all()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Of the two folders only this one is ours to make: a missing one above is a bucket that is not mounted.
+                // Of the two folders only this one is ours to make: a missing one above is a bucket
+                // that is not mounted.
                 let hours = self.0.join("checkpoints");
                 std::fs::create_dir(&hours)?;
                 for_everybody(&hours, 0o755)?;
@@ -79,10 +90,15 @@ impl Directory {
     }
 }
 
-/// What the trail's files are not: whoever verifies reads these. Where a disk knows no modes, its own hold.
+/// What the trail's files are not: whoever verifies reads these. Where a disk knows no modes, its
+/// own hold.
 fn for_everybody(path: &Path, mode: u32) -> io::Result<()> {
     match std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => Ok(()),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
         set => set,
     }
 }

@@ -1,7 +1,7 @@
 //! Checkpoints, carried to places off the host. What somebody else holds cannot be taken back.
 //!
-//! Each place has a thread of its own, and takes the newest checkpoint when it is ready for one: a place that is slow or
-//! away holds up nobody, and misses only checkpoints that later ones cover.
+//! Each place has a thread of its own, and takes the newest checkpoint when it is ready for one: a
+//! place that is slow or away holds up nobody, and misses only checkpoints that later ones cover.
 
 pub mod directory;
 mod syslog;
@@ -33,7 +33,8 @@ pub trait CheckpointSink: Send {
     /// What it is called in metrics and logs.
     fn name(&self) -> &str;
 
-    /// Whether it says itself that it keeps what it was brought. To one that does not, the newest is brought twice.
+    /// Whether it says itself that it keeps what it was brought. To one that does not, the newest
+    /// is brought twice.
     fn confirms(&self) -> bool {
         true
     }
@@ -46,14 +47,20 @@ pub trait CheckpointSink: Send {
 }
 
 /// Brings checkpoints to a place until the board is closed.
-pub(super) fn run(mut place: Box<dyn CheckpointSink>, board: &Latest, metrics: &Metrics, every: Duration) {
+pub(super) fn run(
+    mut place: Box<dyn CheckpointSink>,
+    board: &Latest,
+    metrics: &Metrics,
+    every: Duration,
+) {
     let name = place.name().to_owned();
     let size = metrics.checkpoint_place_size.with_label_values(&[&name]);
     let behind = metrics.checkpoint_place_behind_seconds.with_label_values(&[&name]);
     metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc_by(0);
     let (mut brought, mut again) = (None, None::<Instant>);
     let mut since: Option<Instant> = None;
-    let (mut pauses, mut status) = (Pauses::new(every.saturating_mul(2), PAUSE_MAX), Status::default());
+    let (mut pauses, mut status) =
+        (Pauses::new(every.saturating_mul(2), PAUSE_MAX), Status::default());
     loop {
         let stage = board.stage();
         let next = board.next(brought, every.max(Duration::from_secs(1)));
@@ -76,11 +83,19 @@ pub(super) fn run(mut place: Box<dyn CheckpointSink>, board: &Latest, metrics: &
                 Err(error) => {
                     let error_text = format!("{error:#}");
                     if status.failed(&error_text) {
-                        tracing::error!(place = name, error = error_text, "a checkpoint could not be brought there; trying again");
+                        tracing::error!(
+                            place = name,
+                            error = error_text,
+                            "a checkpoint could not be brought there; trying again"
+                        );
                     }
                     metrics.trail.checkpoint_failures.with_label_values(&[&name]).inc();
-                    behind.set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
-                    let asked = error.chain().find_map(|cause| cause.downcast_ref::<Busy>()).map(|busy| busy.0);
+                    behind
+                        .set(i64::try_from(waited.elapsed().as_secs()).unwrap_or(i64::MAX).max(1));
+                    let asked = error
+                        .chain()
+                        .find_map(|cause| cause.downcast_ref::<Busy>())
+                        .map(|busy| busy.0);
                     board.sleep(pauses.after_failure(asked), Lifecycle::Closed);
                 }
             }

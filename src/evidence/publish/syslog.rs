@@ -1,6 +1,7 @@
-//! A syslog server: RFC 5424, over UDP, or over TCP and TLS with octet counting. Syslog acknowledges nothing. Over TCP and
-//! TLS a checkpoint counts as brought when the server ends the connection in order, by which it has read it; over UDP when it
-//! is sent. What the server then does with it nobody tells, so the newest one is brought a second time after a minute.
+//! A syslog server: RFC 5424, over UDP, or over TCP and TLS with octet counting. Syslog
+//! acknowledges nothing. Over TCP and TLS a checkpoint counts as brought when the server ends the
+//! connection in order, by which it has read it; over UDP when it is sent. What the server then
+//! does with it nobody tells, so the newest one is brought a second time after a minute.
 
 use super::{CheckpointSink, DEADLINE, runtime};
 use anyhow::Context;
@@ -26,7 +27,9 @@ fn text(signed: &Signed) -> String {
         if c.is_ascii() {
             text.push(c);
         } else {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
         }
         text
     })
@@ -43,8 +46,20 @@ impl CheckpointSink for Syslog {
 
     fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
         let text = text(signed);
-        let message = Message { severity: Severity::Informational, id: "checkpoint", time: Timestamp::now(), data: "-", text: text.as_bytes() };
-        let sending = async { tokio::time::timeout(DEADLINE, send(&self.url, self.tls.as_ref(), &message)).await };
-        runtime()?.block_on(sending).context("it does not take it in time").flatten().with_context(|| self.url.to_string())
+        let message = Message {
+            severity: Severity::Informational,
+            id: "checkpoint",
+            time: Timestamp::now(),
+            data: "-",
+            text: text.as_bytes(),
+        };
+        let sending = async {
+            tokio::time::timeout(DEADLINE, send(&self.url, self.tls.as_ref(), &message)).await
+        };
+        runtime()?
+            .block_on(sending)
+            .context("it does not take it in time")
+            .flatten()
+            .with_context(|| self.url.to_string())
     }
 }

@@ -18,7 +18,8 @@ fn signed(size: u64, root: u8) -> Arc<Signed> {
 }
 
 fn url(text: &str) -> Url {
-    Url::parse(text, &[("http", 80), ("https", 443), ("udp", 514), ("tcp", 601), ("tls", 6514)]).unwrap()
+    Url::parse(text, &[("http", 80), ("https", 443), ("udp", 514), ("tcp", 601), ("tls", 6514)])
+        .unwrap()
 }
 
 /// An HTTP server that answers each request with the next of `statuses` and tells what came.
@@ -33,10 +34,24 @@ fn server(statuses: &'static [u16]) -> (u16, Receiver<(String, String)>) {
             while !head.ends_with("\r\n\r\n") {
                 stream.read_line(&mut head).unwrap();
             }
-            let length = head.to_ascii_lowercase().split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+            let length = head
+                .to_ascii_lowercase()
+                .split("content-length: ")
+                .nth(1)
+                .unwrap()
+                .split("\r\n")
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap();
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            stream.get_mut().write_all(format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
+            stream
+                .get_mut()
+                .write_all(
+                    format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+                )
+                .unwrap();
             tell.send((head, String::from_utf8(body).unwrap())).unwrap();
         }
     });
@@ -49,11 +64,17 @@ fn a_folder_has_the_newest_one_of_each_hour_and_what_was_disowned() {
     let mut place = Directory::new(dir.path());
     assert!(Directory::known(dir.path()).unwrap().is_none());
     assert!(Directory::known(&dir.path().join("not-mounted")).is_err());
-    let notes: Vec<_> = [signed(5, 1), signed(9, 2), signed(7, 3), signed(7, 4)].into_iter().inspect(|signed| place.publish(signed).unwrap()).collect();
+    let notes: Vec<_> = [signed(5, 1), signed(9, 2), signed(7, 3), signed(7, 4)]
+        .into_iter()
+        .inspect(|signed| place.publish(signed).unwrap())
+        .collect();
     assert_eq!(Directory::known(dir.path()).unwrap().unwrap().note, notes[3].bytes());
     assert_eq!(std::fs::read(dir.path().join("checkpoint.disowned.9")).unwrap(), notes[1].bytes());
     assert_eq!(std::fs::read(dir.path().join("checkpoint.disowned.7")).unwrap(), notes[2].bytes());
-    let hours: Vec<_> = std::fs::read_dir(dir.path().join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let hours: Vec<_> = std::fs::read_dir(dir.path().join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     // The hour may have changed in between.
     assert!((1..=2).contains(&hours.len()), "{hours:?}");
     assert_eq!(std::fs::read(hours.iter().min().unwrap()).unwrap(), notes[0].bytes());
@@ -70,12 +91,22 @@ fn a_webhook_gets_the_note_and_the_token_and_must_say_yes() {
     let token_file = dir.path().join("token");
     std::fs::write(&token_file, "s3cret\n").unwrap();
     std::fs::set_permissions(&token_file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let credential = Credential::read(Written { token_file: Some(token_file), ..Written::default() }).unwrap();
-    let mut place = Webhook { url: url(&format!("http://127.0.0.1:{port}/a?b=c")), tls: None, credential, any_success: true };
+    let credential =
+        Credential::read(Written { token_file: Some(token_file), ..Written::default() }).unwrap();
+    let mut place = Webhook {
+        url: url(&format!("http://127.0.0.1:{port}/a?b=c")),
+        tls: None,
+        credential,
+        any_success: true,
+    };
     let note = signed(5, 1);
     place.publish(&note).unwrap();
     let (head, body) = told.recv().unwrap();
-    assert!(head.starts_with("POST /a?b=c HTTP/1.1\r\n") && head.to_ascii_lowercase().contains("authorization: bearer s3cret\r\n"), "{head}");
+    assert!(
+        head.starts_with("POST /a?b=c HTTP/1.1\r\n")
+            && head.to_ascii_lowercase().contains("authorization: bearer s3cret\r\n"),
+        "{head}"
+    );
     assert_eq!(body, note.to_string());
     let error = place.publish(&note).unwrap_err();
     assert!(format!("{error:#}").contains("answered 500"), "{error:#}");
@@ -86,7 +117,9 @@ fn a_webhook_gets_the_note_and_the_token_and_must_say_yes() {
 fn syslog_gets_one_line_over_udp_and_counted_octets_over_tcp() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let note = signed(5, 1);
-    Syslog { url: url(&format!("udp://{}", udp.local_addr().unwrap())), tls: None }.publish(&note).unwrap();
+    Syslog { url: url(&format!("udp://{}", udp.local_addr().unwrap())), tls: None }
+        .publish(&note)
+        .unwrap();
     let mut buffer = [0; 4096];
     let length = udp.recv(&mut buffer).unwrap();
     check_syslog(&buffer[..length], &note);
@@ -113,7 +146,11 @@ fn check_syslog(message: &[u8], note: &Signed) {
     let text = std::str::from_utf8(message).unwrap();
     assert!(text.is_ascii() && !text.contains('\n'), "{text}");
     let fields: Vec<_> = text.splitn(8, ' ').collect();
-    assert_eq!((fields[0], fields[3], fields[5], fields[6]), ("<110>1", "keyward", "checkpoint", "-"), "{text}");
+    assert_eq!(
+        (fields[0], fields[3], fields[5], fields[6]),
+        ("<110>1", "keyward", "checkpoint", "-"),
+        "{text}"
+    );
     assert!(Timestamp::parse(fields[1]).is_some(), "{text}");
     let json: serde_json::Value = serde_json::from_str(fields[7]).unwrap();
     assert_eq!(json["checkpoint"].as_str().unwrap(), note.to_string());
@@ -128,7 +165,10 @@ fn tls_server(dir: &Path) -> (std::path::PathBuf, Arc<rustls::ServerConfig>) {
     let file = dir.join("ca.pem");
     std::fs::write(&file, made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
     (file, Arc::new(config))
 }
 
@@ -156,7 +196,9 @@ fn over_tls_only_to_whom_it_trusts() {
         std::fs::create_dir(&path).unwrap();
         path
     });
-    let error = Syslog { url: to.clone(), tls: Some(Tls::new(Some(&other)).unwrap()) }.publish(&note).unwrap_err();
+    let error = Syslog { url: to.clone(), tls: Some(Tls::new(Some(&other)).unwrap()) }
+        .publish(&note)
+        .unwrap_err();
     assert!(format!("{error:#}").contains("no TLS with localhost"), "{error:#}");
     Syslog { url: to, tls: Some(Tls::new(Some(&ca_file)).unwrap()) }.publish(&note).unwrap();
     let texts = reader.join().unwrap();

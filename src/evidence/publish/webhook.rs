@@ -13,7 +13,13 @@ impl CheckpointSink for Webhook {
     }
 
     fn publish(&mut self, signed: &Arc<Signed>) -> anyhow::Result<()> {
-        let delivered = runtime()?.block_on(self.deliver("text/plain; charset=utf-8", signed.bytes().into(), DEADLINE));
-        delivered.map_err(|failure| failure.wait.map_or(failure.error, |wait| Busy(wait).into())).with_context(|| self.url.to_string())
+        let delivered = runtime()?.block_on(self.deliver(
+            "text/plain; charset=utf-8",
+            signed.bytes().into(),
+            DEADLINE,
+        ));
+        delivered
+            .map_err(|failure| failure.wait.map_or(failure.error, |wait| Busy(wait).into()))
+            .with_context(|| self.url.to_string())
     }
 }

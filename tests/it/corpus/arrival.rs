@@ -1,11 +1,21 @@
-//! What must arrive upstream of a case that is allowed: its request once, and nothing taken off or added.
+//! What must arrive upstream of a case that is allowed: its request once, and nothing taken off or
+//! added.
 
 use super::case::{Case, Frames, Protocol, Request};
 use crate::support::upstream::Arrived;
 use std::collections::BTreeMap;
 
-/// Of these the gateway makes its own, or none at all: they are of one hop, or ask for a form of the answer.
-const OF_ONE_HOP: &[&str] = &["accept-encoding", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding"];
+/// Of these the gateway makes its own, or none at all: they are of one hop, or ask for a form of
+/// the answer.
+const OF_ONE_HOP: &[&str] = &[
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "te",
+    "trailer",
+    "transfer-encoding",
+];
 
 /// A request by what an upstream makes of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +35,11 @@ pub struct Arrivals {
 
 impl Seen {
     fn new(line: String, headers: impl Iterator<Item = (String, String)>, body: &[u8]) -> Self {
-        let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())).collect();
+        let mut headers: Vec<_> = headers
+            .map(|(name, value)| {
+                (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())
+            })
+            .collect();
         headers.retain(|(name, _)| !OF_ONE_HOP.contains(&name.as_str()));
         headers.sort();
         Self { line, headers, body: body.to_vec() }
@@ -35,9 +49,16 @@ impl Seen {
     pub fn wanted(case: &Case, protocol: Protocol) -> Self {
         let (line, headers, body) = match &case.request {
             Request::Described(request) => {
-                let headers = std::iter::once(("host".to_owned(), request.host.clone())).chain(request.headers.clone()).collect();
-                let headers = if protocol == Protocol::H2 { whole_cookie(headers) } else { headers };
-                return Self::new(format!("{} {} HTTP/1.1", request.method, request.target), headers.into_iter(), &request.body);
+                let headers = std::iter::once(("host".to_owned(), request.host.clone()))
+                    .chain(request.headers.clone())
+                    .collect();
+                let headers =
+                    if protocol == Protocol::H2 { whole_cookie(headers) } else { headers };
+                return Self::new(
+                    format!("{} {} HTTP/1.1", request.method, request.target),
+                    headers.into_iter(),
+                    &request.body,
+                );
             }
             Request::Raw(bytes) => {
                 let head = String::from_utf8_lossy(bytes).into_owned();
@@ -47,7 +68,11 @@ impl Seen {
             Request::Frames(frames) => (String::new(), fields_of(frames), Vec::new()),
         };
         match &case.expect.upstream {
-            Some(arrival) => Self::new(format!("{} {} HTTP/1.1", arrival.method, arrival.target), headers.into_iter(), arrival.body.as_bytes()),
+            Some(arrival) => Self::new(
+                format!("{} {} HTTP/1.1", arrival.method, arrival.target),
+                headers.into_iter(),
+                arrival.body.as_bytes(),
+            ),
             None => Self::new(line, headers.into_iter(), &body),
         }
     }
@@ -61,18 +86,25 @@ fn fields(head: &str) -> Vec<(String, String)> {
 /// The fields of a block as HTTP/1.1 has them: `:authority` is Host.
 fn fields_of(frames: &Frames) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut fields: Vec<_> = frames.headers.iter().map(|(name, value)| (text(name), text(value))).collect();
+    let mut fields: Vec<_> =
+        frames.headers.iter().map(|(name, value)| (text(name), text(value))).collect();
     if fields.iter().any(|(name, _)| name == ":authority") {
         fields.retain(|(name, _)| name != "host");
     }
-    fields.iter_mut().filter(|(name, _)| name == ":authority").for_each(|(name, _)| "host".clone_into(name));
+    fields
+        .iter_mut()
+        .filter(|(name, _)| name == ":authority")
+        .for_each(|(name, _)| "host".clone_into(name));
     fields.retain(|(name, _)| !name.starts_with(':'));
     whole_cookie(fields)
 }
 
 /// HTTP/2 may cut a cookie into several fields, which are one in HTTP/1.1 (RFC 9113, 8.2.3).
 fn whole_cookie(mut fields: Vec<(String, String)>) -> Vec<(String, String)> {
-    let crumbs: Vec<String> = fields.extract_if(.., |(name, _)| name.eq_ignore_ascii_case("cookie")).map(|(_, value)| value).collect();
+    let crumbs: Vec<String> = fields
+        .extract_if(.., |(name, _)| name.eq_ignore_ascii_case("cookie"))
+        .map(|(_, value)| value)
+        .collect();
     if !crumbs.is_empty() {
         fields.push(("cookie".to_owned(), crumbs.join("; ")));
     }
@@ -85,7 +117,9 @@ impl Arrivals {
         let mut arrivals = Self { left: BTreeMap::new(), misframed: Vec::new() };
         for one in arrived {
             let lengths = one.headers("content-length");
-            let plain = lengths.len() <= 1 && lengths.iter().all(|length| *length == one.body.len().to_string()) && one.headers("transfer-encoding").is_empty();
+            let plain = lengths.len() <= 1
+                && lengths.iter().all(|length| *length == one.body.len().to_string())
+                && one.headers("transfer-encoding").is_empty();
             if !plain {
                 arrivals.misframed.push(one.head.clone());
             }
@@ -106,8 +140,15 @@ impl Arrivals {
                 Ok(())
             }
             _ => {
-                let near = self.left.iter().filter(|(seen, count)| **count > 0 && seen.line == wanted.line).min_by_key(|(seen, _)| differing(seen, wanted));
-                Err(near.map_or_else(|| format!("nothing with the line `{}`", wanted.line), |(seen, _)| format!("{seen:?} in place of {wanted:?}")))
+                let near = self
+                    .left
+                    .iter()
+                    .filter(|(seen, count)| **count > 0 && seen.line == wanted.line)
+                    .min_by_key(|(seen, _)| differing(seen, wanted));
+                Err(near.map_or_else(
+                    || format!("nothing with the line `{}`", wanted.line),
+                    |(seen, _)| format!("{seen:?} in place of {wanted:?}"),
+                ))
             }
         }
     }
@@ -119,6 +160,7 @@ impl Arrivals {
 }
 
 fn differing(a: &Seen, b: &Seen) -> usize {
-    let alone = |a: &Seen, b: &Seen| a.headers.iter().filter(|field| !b.headers.contains(field)).count();
+    let alone =
+        |a: &Seen, b: &Seen| a.headers.iter().filter(|field| !b.headers.contains(field)).count();
     alone(a, b) + alone(b, a) + usize::from(a.body != b.body)
 }

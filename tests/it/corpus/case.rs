@@ -89,7 +89,8 @@ pub struct Expect {
     pub verdict: Verdict,
     /// The status of the answer; none when there is no answer.
     pub status: Option<u16>,
-    /// The reason in answer and record; none when the call never reached the gate, and is on no record.
+    /// The reason in answer and record; none when the call never reached the gate, and is on no
+    /// record.
     pub reason: Option<String>,
     /// A policy that must be among those that decided.
     pub policy: Option<String>,
@@ -173,24 +174,41 @@ struct Call {
 }
 
 /// Headers that HTTP/2 does not have.
-const HOP_BY_HOP: &[&str] = &["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
+const HOP_BY_HOP: &[&str] =
+    &["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
 
 /// Every case below a folder, in the order of their names.
 ///
 /// # Errors
 /// All that is wrong, a file at a time.
 pub fn load(dir: &Path) -> Result<Vec<Case>, Vec<String>> {
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| vec![format!("{}: {e}", path.display())]);
-    let calls: BTreeMap<String, Call> = toml::from_str(&read(&dir.join("calls.toml"))?).map_err(|e| vec![format!("calls.toml: {e}")])?;
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|e| vec![format!("{}: {e}", path.display())])
+    };
+    let calls: BTreeMap<String, Call> = toml::from_str(&read(&dir.join("calls.toml"))?)
+        .map_err(|e| vec![format!("calls.toml: {e}")])?;
     let mut files = Vec::new();
-    for folder in std::fs::read_dir(dir).map_err(|e| vec![e.to_string()])?.filter_map(Result::ok).filter(|e| e.path().is_dir()) {
-        files.extend(std::fs::read_dir(folder.path()).map_err(|e| vec![e.to_string()])?.filter_map(Result::ok).map(|e| e.path()));
+    for folder in std::fs::read_dir(dir)
+        .map_err(|e| vec![e.to_string()])?
+        .filter_map(Result::ok)
+        .filter(|e| e.path().is_dir())
+    {
+        files.extend(
+            std::fs::read_dir(folder.path())
+                .map_err(|e| vec![e.to_string()])?
+                .filter_map(Result::ok)
+                .map(|e| e.path()),
+        );
     }
     files.sort();
     let (mut cases, mut errors) = (Vec::new(), Vec::new());
     for file in files {
         let name = name_of(dir, &file);
-        match read(&file).map_err(|e| e.concat()).and_then(|text| toml::from_str(&text).map_err(|e| e.to_string())).and_then(|w| case(&name, w, &calls)) {
+        match read(&file)
+            .map_err(|e| e.concat())
+            .and_then(|text| toml::from_str(&text).map_err(|e| e.to_string()))
+            .and_then(|w| case(&name, w, &calls))
+        {
             Ok(case) => cases.push(case),
             Err(why) => errors.push(format!("{name}: {why}")),
         }
@@ -220,11 +238,19 @@ fn case(name: &str, written: Written, calls: &BTreeMap<String, Call>) -> Result<
         Request::Frames(_) => vec![Protocol::H2],
         Request::Described(_) => vec![Protocol::H1, Protocol::H1Tls, Protocol::H2],
     });
-    let own = |line: &String| line.split(':').next().is_some_and(|n| HOP_BY_HOP.contains(&n.to_ascii_lowercase().as_str()));
+    let own = |line: &String| {
+        line.split(':')
+            .next()
+            .is_some_and(|n| HOP_BY_HOP.contains(&n.to_ascii_lowercase().as_str()))
+    };
     let fits = |protocol: &Protocol| match (&request, protocol) {
         (Request::Raw(_), Protocol::H2) => Err("`raw` cannot go over h2".to_owned()),
-        (Request::Frames(_), Protocol::H1 | Protocol::H1Tls) => Err("`h2` goes over h2 only".to_owned()),
-        (Request::Described(_), Protocol::H2) if written.headers.iter().any(own) => Err("a header of one hop does not go over h2".to_owned()),
+        (Request::Frames(_), Protocol::H1 | Protocol::H1Tls) => {
+            Err("`h2` goes over h2 only".to_owned())
+        }
+        (Request::Described(_), Protocol::H2) if written.headers.iter().any(own) => {
+            Err("a header of one hop does not go over h2".to_owned())
+        }
         _ => Ok(()),
     };
     over.iter().try_for_each(fits)?;
@@ -233,7 +259,14 @@ fn case(name: &str, written: Written, calls: &BTreeMap<String, Call>) -> Result<
     if let Some(arrival) = &mut expect.upstream {
         arrival.body = fill(&arrival.body)?;
     }
-    Ok(Case { name: name.to_owned(), over, sni: written.sni, request, expect, known: written.known })
+    Ok(Case {
+        name: name.to_owned(),
+        over,
+        sni: written.sni,
+        request,
+        expect,
+        known: written.known,
+    })
 }
 
 fn check_expectation(expect: &Expect, request: &Request) -> Result<(), String> {
@@ -241,8 +274,14 @@ fn check_expectation(expect: &Expect, request: &Request) -> Result<(), String> {
         Verdict::Closed if expect.status.is_some() => "what is closed has no status",
         Verdict::Refused | Verdict::Allowed if expect.status.is_none() => "`status` is missing",
         Verdict::Allowed if expect.reason.is_none() => "`reason` is missing",
-        Verdict::Allowed if expect.upstream.is_none() && !matches!(request, Request::Described(_)) => "`upstream` is missing: say what must arrive",
-        Verdict::Refused | Verdict::Closed if expect.upstream.is_some() => "`upstream` is for what is allowed",
+        Verdict::Allowed
+            if expect.upstream.is_none() && !matches!(request, Request::Described(_)) =>
+        {
+            "`upstream` is missing: say what must arrive"
+        }
+        Verdict::Refused | Verdict::Closed if expect.upstream.is_some() => {
+            "`upstream` is for what is allowed"
+        }
         _ => return Ok(()),
     };
     Err(wrong.to_owned())
@@ -250,23 +289,36 @@ fn check_expectation(expect: &Expect, request: &Request) -> Result<(), String> {
 
 fn described(written: &Written, calls: &BTreeMap<String, Call>) -> Result<Described, String> {
     let call = match &written.call {
-        Some(name) => Some(calls.get(name).ok_or_else(|| format!("`{name}` is not in calls.toml"))?),
+        Some(name) => {
+            Some(calls.get(name).ok_or_else(|| format!("`{name}` is not in calls.toml"))?)
+        }
         None => None,
     };
     let part = |own: &Option<String>, of_call: fn(&Call) -> &String, what: &str| {
-        let text = own.as_ref().or(call.map(of_call)).ok_or_else(|| format!("`{what}` is missing"))?;
+        let text =
+            own.as_ref().or(call.map(of_call)).ok_or_else(|| format!("`{what}` is missing"))?;
         fill(text)
     };
     let body = match (&written.body, &written.body_bytes) {
         (Some(_), Some(_)) => return Err("`body` and `body_bytes` stand side by side".to_owned()),
         (None, Some(bytes)) => unescape(&fill(bytes)?)?,
         (Some(text), None) => fill(text)?.into_bytes(),
-        (None, None) => call.and_then(|c| c.body.as_ref()).map_or(Ok(String::new()), |text| fill(text))?.into_bytes(),
+        (None, None) => call
+            .and_then(|c| c.body.as_ref())
+            .map_or(Ok(String::new()), |text| fill(text))?
+            .into_bytes(),
     };
-    let lines = |lines: &[String]| lines.iter().map(|line| header(line, &body)).collect::<Result<Vec<_>, _>>();
+    let lines = |lines: &[String]| {
+        lines.iter().map(|line| header(line, &body)).collect::<Result<Vec<_>, _>>()
+    };
     let own = lines(&written.headers)?;
     let mut headers = call.map_or(Ok(Vec::new()), |c| lines(&c.headers))?;
-    let replaced = |name: &str| own.iter().map(|(n, _)| n.as_str()).chain(written.without.iter().map(String::as_str)).any(|n| n.eq_ignore_ascii_case(name));
+    let replaced = |name: &str| {
+        own.iter()
+            .map(|(n, _)| n.as_str())
+            .chain(written.without.iter().map(String::as_str))
+            .any(|n| n.eq_ignore_ascii_case(name))
+    };
     headers.retain(|(name, _)| !replaced(name));
     headers.extend(own);
     Ok(Described {
@@ -274,19 +326,25 @@ fn described(written: &Written, calls: &BTreeMap<String, Call>) -> Result<Descri
         target: part(&written.target, |c| &c.target, "target")?,
         host: part(&written.host, |c| &c.host, "host")?,
         headers,
-        framing: written.framing.unwrap_or(if body.is_empty() { Framing::None } else { Framing::Length }),
+        framing: written.framing.unwrap_or(if body.is_empty() {
+            Framing::None
+        } else {
+            Framing::Length
+        }),
         body,
     })
 }
 
 fn header(line: &str, body: &[u8]) -> Result<(String, String), String> {
     let line = fill(&line.replace("@{sha256}", &hex::encode(Sha256::digest(body))))?;
-    let (name, value) = line.split_once(':').ok_or_else(|| format!("the header `{line}` has no colon"))?;
+    let (name, value) =
+        line.split_once(':').ok_or_else(|| format!("the header `{line}` has no colon"))?;
     Ok((name.to_owned(), value.strip_prefix(' ').unwrap_or(value).to_owned()))
 }
 
 fn frames_of(written: &WrittenFrames) -> Result<Frames, String> {
-    let block = |lines: &[String]| lines.iter().map(|line| pair(line)).collect::<Result<Vec<_>, _>>();
+    let block =
+        |lines: &[String]| lines.iter().map(|line| pair(line)).collect::<Result<Vec<_>, _>>();
     Ok(Frames {
         headers: block(&written.headers)?,
         body: written.body.as_ref().map(|body| fill(body).map(String::into_bytes)).transpose()?,
@@ -299,11 +357,14 @@ fn frames_of(written: &WrittenFrames) -> Result<Frames, String> {
 fn pair(line: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let line = fill(line)?;
     let behind_the_first = line.match_indices(": ").map(|(at, _)| at).find(|at| *at > 0);
-    let (name, value) = behind_the_first.and_then(|at| Some((line.get(..at)?, line.get(at + 2..)?))).ok_or_else(|| format!("`{line}` is not `name: value`"))?;
+    let (name, value) = behind_the_first
+        .and_then(|at| Some((line.get(..at)?, line.get(at + 2..)?)))
+        .ok_or_else(|| format!("`{line}` is not `name: value`"))?;
     Ok((unescape(name)?, unescape(value)?))
 }
 
-/// Bytes from text: line breaks are layout, `\r`, `\n`, `\t`, `\\` and `\xNN` are bytes, all else stands for itself.
+/// Bytes from text: line breaks are layout, `\r`, `\n`, `\t`, `\\` and `\xNN` are bytes, all else
+/// stands for itself.
 fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -318,7 +379,8 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 Some(b'x') => {
                     let digits: Vec<u8> = rest.by_ref().take(2).collect();
                     let digits = String::from_utf8(digits).unwrap_or_default();
-                    u8::from_str_radix(&digits, 16).map_err(|_| format!("`\\x{digits}` is no byte"))?
+                    u8::from_str_radix(&digits, 16)
+                        .map_err(|_| format!("`\\x{digits}` is no byte"))?
                 }
                 other => return Err(format!("`\\{}` is no escape", other.map_or(' ', char::from))),
             }),
@@ -328,8 +390,8 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Puts in what a file cannot hold: `@{in 30 days}` is that moment, `@{70000 y}` so many times `y`. In a header
-/// `@{sha256}` is the digest of the body.
+/// Puts in what a file cannot hold: `@{in 30 days}` is that moment, `@{70000 y}` so many times `y`.
+/// In a header `@{sha256}` is the digest of the body.
 fn fill(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -337,8 +399,13 @@ fn fill(text: &str) -> Result<String, String> {
         let (what, after) = behind.split_once('}').ok_or("`@{` without `}`")?;
         out.push_str(before);
         match what.split_once(' ') {
-            Some(("in", days)) => out.push_str(&moment(days.strip_suffix(" days").ok_or_else(|| format!("`@{{{what}}}`: write `in N days`"))?)?),
-            Some((count, piece)) => out.push_str(&piece.repeat(count.parse().map_err(|_| format!("`@{{{what}}}` is not known"))?)),
+            Some(("in", days)) => out.push_str(&moment(
+                days.strip_suffix(" days")
+                    .ok_or_else(|| format!("`@{{{what}}}`: write `in N days`"))?,
+            )?),
+            Some((count, piece)) => out.push_str(
+                &piece.repeat(count.parse().map_err(|_| format!("`@{{{what}}}` is not known"))?),
+            ),
             None => return Err(format!("`@{{{what}}}` is not known")),
         }
         rest = after;
@@ -347,17 +414,23 @@ fn fill(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the library's clock would link all of it into whatever reads the corpus")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the library's clock would link all of it into whatever reads the corpus"
+)]
 fn moment(days: &str) -> Result<String, String> {
     let days: u64 = days.parse().map_err(|_| format!("`{days}` is no number of days"))?;
-    let then = jiff::Timestamp::try_from(SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60)).map_err(|e| e.to_string())?;
+    let then =
+        jiff::Timestamp::try_from(SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60))
+            .map_err(|e| e.to_string())?;
     Ok(then.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 impl Described {
     /// The request in HTTP/1.1.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.host);
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.host);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -381,11 +454,19 @@ impl Described {
         bytes
     }
 
-    /// The request as a header block of HTTP/2, whose names are in lower case and of which none is for one hop.
+    /// The request as a header block of HTTP/2, whose names are in lower case and of which none is
+    /// for one hop.
     pub fn block(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let pseudo = [(":method", self.method.as_str()), (":scheme", "https"), (":authority", &self.host), (":path", &self.target)];
-        let mut block: Vec<(String, String)> = pseudo.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
-        let ends = self.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        let pseudo = [
+            (":method", self.method.as_str()),
+            (":scheme", "https"),
+            (":authority", &self.host),
+            (":path", &self.target),
+        ];
+        let mut block: Vec<(String, String)> =
+            pseudo.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
+        let ends =
+            self.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
         block.extend(ends.filter(|(name, _)| !HOP_BY_HOP.contains(&name.as_str())));
         if self.framing == Framing::Length {
             block.push(("content-length".to_owned(), self.body.len().to_string()));

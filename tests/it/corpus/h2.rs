@@ -1,7 +1,7 @@
 //! One request over HTTP/2, frame by frame: a client library would refuse to send what is odd here.
 //!
-//! As much of RFC 9113 and of HPACK as that takes. Header blocks are literals without an index; of an answer's block
-//! only the status, and names and values of letters, digits and `-`, are read.
+//! As much of RFC 9113 and of HPACK as that takes. Header blocks are literals without an index; of
+//! an answer's block only the status, and names and values of letters, digits and `-`, are read.
 
 use super::case::Frames;
 use crate::support::Answer;
@@ -24,10 +24,18 @@ const PADDED: u8 = 8;
 const FRAME_BYTES_MAX: usize = 16_384;
 const WINDOW: i64 = 65_535;
 
-/// Sends one stream and reads its answer; the default answer when the stream or the connection ends without one.
+/// Sends one stream and reads its answer; the default answer when the stream or the connection ends
+/// without one.
 pub fn exchange(stream: impl Read + Write, request: &Frames) -> Answer {
     let unsent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    let mut connection = Connection { stream, unsent, windows: [WINDOW; 2], ended: false, block: Vec::new(), answer: Answer::default() };
+    let mut connection = Connection {
+        stream,
+        unsent,
+        windows: [WINDOW; 2],
+        ended: false,
+        block: Vec::new(),
+        answer: Answer::default(),
+    };
     connection.frame(SETTINGS, 0, 0, &[]);
     let bodiless = request.body.is_none() && request.trailers.is_empty();
     connection.send_block(&request.headers, bodiless, request.pieces);
@@ -45,7 +53,8 @@ pub fn exchange(stream: impl Read + Write, request: &Frames) -> Answer {
 
 struct Connection<S> {
     stream: S,
-    /// Frames go out together, so that the other side sees all of them before it answers the first.
+    /// Frames go out together, so that the other side sees all of them before it answers the
+    /// first.
     unsent: Vec<u8>,
     /// What may still be sent, on the connection and on the stream.
     windows: [i64; 2],
@@ -58,7 +67,8 @@ struct Connection<S> {
 impl<S: Read + Write> Connection<S> {
     fn frame(&mut self, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        self.unsent.extend_from_slice(&[&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat());
+        self.unsent
+            .extend_from_slice(&[&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat());
     }
 
     fn send_block(&mut self, block: &[(Vec<u8>, Vec<u8>)], end_stream: bool, pieces: bool) {
@@ -97,9 +107,14 @@ impl<S: Read + Write> Connection<S> {
 
     fn read_frame(&mut self) {
         // The other side may have ended it: what it said is read all the same.
-        self.stream.write_all(&std::mem::take(&mut self.unsent)).and_then(|()| self.stream.flush()).ok();
+        self.stream
+            .write_all(&std::mem::take(&mut self.unsent))
+            .and_then(|()| self.stream.flush())
+            .ok();
         let mut head = [0; 9];
-        let length = |head: [u8; 9]| usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let length = |head: [u8; 9]| {
+            usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
+        };
         let mut payload = Vec::new();
         let read = self.stream.read_exact(&mut head).and_then(|()| {
             payload.resize(length(head), 0);
@@ -112,7 +127,10 @@ impl<S: Read + Write> Connection<S> {
         let (kind, flags) = (head[3], head[4]);
         match kind {
             SETTINGS if flags & ACK == 0 => self.frame(SETTINGS, ACK, 0, &[]),
-            WINDOW_UPDATE => self.windows[usize::from(head[8] != 0)] += i64::from(u32::from_be_bytes(payload[..4].try_into().unwrap())),
+            WINDOW_UPDATE => {
+                self.windows[usize::from(head[8] != 0)] +=
+                    i64::from(u32::from_be_bytes(payload[..4].try_into().unwrap()))
+            }
             RST_STREAM | GOAWAY => self.ended = true,
             DATA => self.answer.body.extend_from_slice(&payload),
             HEADERS | CONTINUATION => {
@@ -177,7 +195,9 @@ impl Reader<'_> {
         let statuses = ["200", "204", "206", "304", "400", "404", "500"];
         if first & 0x80 != 0 {
             let status = self.integer(7).checked_sub(8).and_then(|n| statuses.get(n));
-            return status.map_or_else(Default::default, |status| (":status".to_owned(), (*status).to_owned()));
+            return status.map_or_else(Default::default, |status| {
+                (":status".to_owned(), (*status).to_owned())
+            });
         }
         if first & 0xe0 == 0x20 {
             self.integer(5);
@@ -214,13 +234,21 @@ impl Reader<'_> {
         let length = self.integer(7);
         let bytes = &self.bytes[self.at..self.at + length];
         self.at += length;
-        if packed { unpack(bytes).unwrap_or_default() } else { String::from_utf8_lossy(bytes).into_owned() }
+        if packed {
+            unpack(bytes).unwrap_or_default()
+        } else {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
     }
 }
 
-/// The codes of RFC 7541, appendix B, for digits, small letters and `-`: those of five bits count up from 0, those of six from
-/// 20 and those of seven from 92. A dot stands for another character.
-const CODES: [(u32, u32, &str); 3] = [(5, 0, "012aceiost"), (6, 20, "..-..3456789...bdfghlmnpru"), (7, 92, "........................jkqvwxyz")];
+/// The codes of RFC 7541, appendix B, for digits, small letters and `-`: those of five bits count
+/// up from 0, those of six from 20 and those of seven from 92. A dot stands for another character.
+const CODES: [(u32, u32, &str); 3] = [
+    (5, 0, "012aceiost"),
+    (6, 20, "..-..3456789...bdfghlmnpru"),
+    (7, 92, "........................jkqvwxyz"),
+];
 
 /// Undoes the code. `None` for other characters.
 fn unpack(bytes: &[u8]) -> Option<String> {
@@ -229,7 +257,9 @@ fn unpack(bytes: &[u8]) -> Option<String> {
     for bit in bytes.iter().flat_map(|byte| (0..8).rev().map(move |n| u32::from(byte >> n & 1))) {
         (code, bits) = (code << 1 | bit, bits + 1);
         let found = CODES.iter().find(|(length, first, _)| *length == bits && code >= *first);
-        match found.and_then(|(_, first, symbols)| symbols.as_bytes().get(usize::try_from(code - first).unwrap())) {
+        match found.and_then(|(_, first, symbols)| {
+            symbols.as_bytes().get(usize::try_from(code - first).unwrap())
+        }) {
             Some(b'.') => return None,
             Some(symbol) => {
                 text.push(char::from(*symbol));
@@ -246,7 +276,16 @@ fn unpack(bytes: &[u8]) -> Option<String> {
 fn a_packed_name_is_read() {
     // From RFC 7541, C.4.1 to C.4.3, less their dots.
     assert_eq!(unpack(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf]).as_deref(), Some("no-cache"));
-    assert_eq!(unpack(&[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f]).as_deref(), Some("custom-key"));
-    assert_eq!(unpack(&[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xb8, 0xe8, 0xb4, 0xbf]).as_deref(), Some("custom-value"));
-    assert_eq!(unpack(&[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff]), None);
+    assert_eq!(
+        unpack(&[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f]).as_deref(),
+        Some("custom-key")
+    );
+    assert_eq!(
+        unpack(&[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xb8, 0xe8, 0xb4, 0xbf]).as_deref(),
+        Some("custom-value")
+    );
+    assert_eq!(
+        unpack(&[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff]),
+        None
+    );
 }

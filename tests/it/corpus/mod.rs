@@ -1,5 +1,5 @@
-//! The corpus: every case of `tests/corpus` goes over a real socket to the gateway with the catalogue and the policies
-//! that ship, and answer, record and upstream must be as the case says.
+//! The corpus: every case of `tests/corpus` goes over a real socket to the gateway with the
+//! catalogue and the policies that ship, and answer, record and upstream must be as the case says.
 
 mod arrival;
 mod case;
@@ -37,10 +37,17 @@ fn every_case_ends_as_it_says() {
     let sent = stage.send_all(&runs);
     let (trail, arrived) = stage.end();
     let by_id = by_id(&trail);
-    let mut findings: Vec<Finding> = sent.iter().map(|(run, answer)| finding(*run, answer, &by_id)).collect();
+    let mut findings: Vec<Finding> =
+        sent.iter().map(|(run, answer)| finding(*run, answer, &by_id)).collect();
     let strangers = match_arrivals(&mut findings, &arrived);
     let failed = report(&findings) + &strangers + &unanswered(&sent, &trail);
-    assert!(failed.is_empty(), "{} faults in {} runs of {} cases:\n{failed}", failed.lines().count(), runs.len(), cases.len());
+    assert!(
+        failed.is_empty(),
+        "{} faults in {} runs of {} cases:\n{failed}",
+        failed.lines().count(),
+        runs.len(),
+        cases.len()
+    );
 }
 
 /// A case over one protocol.
@@ -68,11 +75,25 @@ fn report(findings: &[Finding]) -> String {
     for Finding { run: Run { case, protocol }, faults } in findings {
         match (&case.known, faults.is_empty()) {
             (None, true) => {}
-            (None, false) => writeln!(failed, "{}.toml over {protocol:?}: {}", case.name, faults.join("; ")).unwrap(),
-            (Some(_), true) => writeln!(failed, "{}.toml over {protocol:?}: ends as it should now; take `known` out", case.name).unwrap(),
+            (None, false) => {
+                writeln!(failed, "{}.toml over {protocol:?}: {}", case.name, faults.join("; "))
+                    .unwrap()
+            }
+            (Some(_), true) => writeln!(
+                failed,
+                "{}.toml over {protocol:?}: ends as it should now; take `known` out",
+                case.name
+            )
+            .unwrap(),
             (Some(why), false) => {
                 use std::io::Write as _;
-                writeln!(std::io::stderr(), "KNOWN {}.toml over {protocol:?}: {why}: {}", case.name, faults.join("; ")).ok();
+                writeln!(
+                    std::io::stderr(),
+                    "KNOWN {}.toml over {protocol:?}: {why}: {}",
+                    case.name,
+                    faults.join("; ")
+                )
+                .ok();
             }
         }
     }
@@ -101,7 +122,9 @@ impl Lifecycle {
     fn send_all<'a>(&self, runs: &[Run<'a>]) -> Vec<(Run<'a>, Answer)> {
         let next = AtomicUsize::new(0);
         let client = || {
-            std::iter::from_fn(|| runs.get(next.fetch_add(1, Ordering::Relaxed))).map(|run| (*run, self.doors.send(run.case, run.protocol))).collect::<Vec<_>>()
+            std::iter::from_fn(|| runs.get(next.fetch_add(1, Ordering::Relaxed)))
+                .map(|run| (*run, self.doors.send(run.case, run.protocol)))
+                .collect::<Vec<_>>()
         };
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
@@ -113,21 +136,33 @@ impl Lifecycle {
     fn end(self) -> (Trail, Vec<Arrived>) {
         self.gateway.settle();
         self.gateway.stop();
-        assert_eq!(self.upstream.remains(), Vec::<Vec<u8>>::new(), "bytes upstream that were no whole request");
+        assert_eq!(
+            self.upstream.remains(),
+            Vec::<Vec<u8>>::new(),
+            "bytes upstream that were no whole request"
+        );
         (self.site.trail(), self.upstream.requests())
     }
 }
 
-/// Gives each case that is allowed the request that arrived for it. What is left over was forwarded and should not be.
+/// Gives each case that is allowed the request that arrived for it. What is left over was forwarded
+/// and should not be.
 fn match_arrivals(findings: &mut [Finding], arrived: &[Arrived]) -> String {
     let mut arrivals = Arrivals::new(arrived);
-    for Finding { run, faults } in findings.iter_mut().filter(|f| f.run.case.expect.verdict == Verdict::Allowed) {
+    for Finding { run, faults } in
+        findings.iter_mut().filter(|f| f.run.case.expect.verdict == Verdict::Allowed)
+    {
         if let Err(nearest) = arrivals.take(&Seen::wanted(run.case, run.protocol)) {
             faults.push(format!("did not arrive as it was sent: {nearest}"));
         }
     }
-    let strangers = arrivals.strangers().fold(String::new(), |text, line| text + &format!("forwarded, and no case says so: `{line}`\n"));
-    arrivals.misframed.iter().fold(strangers, |text, head| text + &format!("arrived without a true length: {head:?}\n"))
+    let strangers = arrivals.strangers().fold(String::new(), |text, line| {
+        text + &format!("forwarded, and no case says so: `{line}`\n")
+    });
+    arrivals
+        .misframed
+        .iter()
+        .fold(strangers, |text, head| text + &format!("arrived without a true length: {head:?}\n"))
 }
 
 fn by_id(trail: &Trail) -> HashMap<&str, Vec<&Stored>> {
@@ -139,11 +174,21 @@ fn by_id(trail: &Trail) -> HashMap<&str, Vec<&Stored>> {
 /// Requests on record that nobody was told of: the clients of closed cases, and no others.
 fn unanswered(sent: &[(Run, Answer)], trail: &Trail) -> String {
     let told: HashSet<&str> = sent.iter().map(|(_, answer)| answer.id()).collect();
-    let mut found: Vec<&str> = trail.calls().into_iter().filter(|r| r.kind != Kind::Answer && !told.contains(r.id.as_str())).map(reason).collect();
-    let mut wanted: Vec<&str> = sent.iter().filter_map(|(run, _)| run.case.expect.recorded()).collect();
+    let mut found: Vec<&str> = trail
+        .calls()
+        .into_iter()
+        .filter(|r| r.kind != Kind::Answer && !told.contains(r.id.as_str()))
+        .map(reason)
+        .collect();
+    let mut wanted: Vec<&str> =
+        sent.iter().filter_map(|(run, _)| run.case.expect.recorded()).collect();
     found.sort_unstable();
     wanted.sort_unstable();
-    if found == wanted { String::new() } else { format!("on record beside what was answered are {found:?} in place of {wanted:?}\n") }
+    if found == wanted {
+        String::new()
+    } else {
+        format!("on record beside what was answered are {found:?} in place of {wanted:?}\n")
+    }
 }
 
 fn reason(record: &Stored) -> &str {
@@ -157,14 +202,19 @@ fn answered(case: &Case, answer: &Answer) -> Vec<String> {
     if answer.status != status {
         faults.push(format!("status {} in place of {status}", answer.status));
     }
-    let ours = (case.expect.verdict == Verdict::Refused).then_some(case.expect.reason.as_deref()).flatten().unwrap_or_default();
+    let ours = (case.expect.verdict == Verdict::Refused)
+        .then_some(case.expect.reason.as_deref())
+        .flatten()
+        .unwrap_or_default();
     if answer.code() != ours && !answer.body.is_empty() {
         faults.push(format!("code `{}` in place of `{ours}`: {}", answer.code(), answer.message()));
     }
     if answer.status != 0 && !answer.whole {
         faults.push("the answer is cut, or something follows it".to_owned());
     }
-    if answer.id().is_empty() != (case.expect.reason.is_none() || case.expect.verdict == Verdict::Closed) {
+    if answer.id().is_empty()
+        != (case.expect.reason.is_none() || case.expect.verdict == Verdict::Closed)
+    {
         faults.push("the audit id is there where none should be, or missing".to_owned());
     }
     faults
@@ -177,7 +227,10 @@ fn finding<'a>(run: Run<'a>, answer: &Answer, trail: &HashMap<&str, Vec<&Stored>
     let records = trail.get(answer.id()).cloned().unwrap_or_default();
     let kinds: Vec<Kind> = records.iter().map(|r| r.kind).collect();
     let (wanted, verdict) = match (expect.verdict, &expect.reason) {
-        (Verdict::Allowed, Some(reason)) => (vec![Kind::Forwarded, Kind::Answer], if reason == "passing" { "pass" } else { "allow" }),
+        (Verdict::Allowed, Some(reason)) => (
+            vec![Kind::Forwarded, Kind::Answer],
+            if reason == "passing" { "pass" } else { "allow" },
+        ),
         (Verdict::Refused, Some(_)) => (vec![Kind::Refused], "deny"),
         _ => (vec![], ""),
     };
@@ -189,8 +242,17 @@ fn finding<'a>(run: Run<'a>, answer: &Answer, trail: &HashMap<&str, Vec<&Stored>
         if said != (verdict, reason) {
             faults.push(format!("recorded as {said:?} in place of {:?}", (verdict, reason)));
         }
-        let policies = request.leaf.pointer("/decision/policies").and_then(|p| p.as_array()).cloned().unwrap_or_default();
-        if let Some(policy) = expect.policy.as_ref().filter(|policy| !policies.iter().any(|p| p["id"] == policy.as_str())) {
+        let policies = request
+            .leaf
+            .pointer("/decision/policies")
+            .and_then(|p| p.as_array())
+            .cloned()
+            .unwrap_or_default();
+        if let Some(policy) = expect
+            .policy
+            .as_ref()
+            .filter(|policy| !policies.iter().any(|p| p["id"] == policy.as_str()))
+        {
             faults.push(format!("decided by {policies:?} in place of `{policy}`"));
         }
     }

@@ -38,10 +38,12 @@ impl Doors {
         let authority = Authority::new();
         authority.write(site, "clouds", &[NAMES, &[OWN_NAME]].concat());
         let tls = free_address();
-        let listener =
-            format!("[[listener]]\naddress = \"{tls}\"\n[listener.tls]\ncertificates = [{{ chain = \"clouds.pem\", key = \"clouds.key\" }}]\n[admin]");
+        let listener = format!(
+            "[[listener]]\naddress = \"{tls}\"\n[listener.tls]\ncertificates = [{{ chain = \"clouds.pem\", key = \"clouds.key\" }}]\n[admin]"
+        );
         site.rewrite("[admin]", &listener);
-        let [http1, http2] = [b"http/1.1".as_slice(), b"h2"].map(|protocol| client_config(&authority, None, &[protocol]));
+        let [http1, http2] = [b"http/1.1".as_slice(), b"h2"]
+            .map(|protocol| client_config(&authority, None, &[protocol]));
         Self { plain: site.address, tls, http1, http2 }
     }
 
@@ -50,9 +52,15 @@ impl Doors {
         let name = case.sni.as_deref().unwrap_or_else(|| name_of(&case.request));
         match (protocol, &case.request) {
             (Protocol::H1, request) => over_plain(self.plain, &bytes(request)),
-            (Protocol::H1Tls, request) => over_tls(dial(self.tls, &self.http1, name).unwrap(), &bytes(request)),
-            (Protocol::H2, Request::Frames(frames)) => h2::exchange(dial(self.tls, &self.http2, name).unwrap(), frames),
-            (Protocol::H2, Request::Described(request)) => h2::exchange(dial(self.tls, &self.http2, name).unwrap(), &frames(request)),
+            (Protocol::H1Tls, request) => {
+                over_tls(dial(self.tls, &self.http1, name).unwrap(), &bytes(request))
+            }
+            (Protocol::H2, Request::Frames(frames)) => {
+                h2::exchange(dial(self.tls, &self.http2, name).unwrap(), frames)
+            }
+            (Protocol::H2, Request::Described(request)) => {
+                h2::exchange(dial(self.tls, &self.http2, name).unwrap(), &frames(request))
+            }
             (Protocol::H2, Request::Raw(_)) => panic!("{}: the loader refuses that", case.name),
         }
     }
@@ -61,7 +69,9 @@ impl Doors {
 /// The name by which a client of this request reaches the gateway.
 fn name_of(request: &Request) -> &str {
     match request {
-        Request::Described(request) => NAMES.iter().find(|name| **name == request.host).unwrap_or(&OWN_NAME),
+        Request::Described(request) => {
+            NAMES.iter().find(|name| **name == request.host).unwrap_or(&OWN_NAME)
+        }
         _ => OWN_NAME,
     }
 }
@@ -75,7 +85,8 @@ fn bytes(request: &Request) -> Vec<u8> {
 }
 
 fn frames(request: &Described) -> Frames {
-    let body = (!request.body.is_empty() || request.framing == Framing::Chunked).then(|| request.body.clone());
+    let body = (!request.body.is_empty() || request.framing == Framing::Chunked)
+        .then(|| request.body.clone());
     Frames { headers: request.block(), body, trailers: Vec::new(), pieces: false }
 }
 

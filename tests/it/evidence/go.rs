@@ -12,21 +12,34 @@ const GOPATH: &str = "/usr/share/gocode";
 pub fn program(test: &str) -> Option<PathBuf> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let found = Command::new("go").arg("version").output().is_ok() && Path::new(GOPATH).join("src/golang.org/x/mod/sumdb/tlog").is_dir();
+        let found = Command::new("go").arg("version").output().is_ok()
+            && Path::new(GOPATH).join("src/golang.org/x/mod/sumdb/tlog").is_dir();
         found.then(|| {
             // A name of its own for each process: tests run beside each other.
-            let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("verify-go-{}", std::process::id()));
+            let program = Path::new(env!("CARGO_TARGET_TMPDIR"))
+                .join(format!("verify-go-{}", std::process::id()));
             let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verify-go");
             let mut go = Command::new("go");
             go.args(["build", "-o"]).arg(&program).arg(".").current_dir(sources);
-            go.envs([("GO111MODULE", "off"), ("GOPATH", GOPATH), ("GOFLAGS", ""), ("CGO_ENABLED", "0")]);
-            let output = go.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache")).output().unwrap();
+            go.envs([
+                ("GO111MODULE", "off"),
+                ("GOPATH", GOPATH),
+                ("GOFLAGS", ""),
+                ("CGO_ENABLED", "0"),
+            ]);
+            let output = go
+                .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache"))
+                .output()
+                .unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             program
         })
     });
     if built.is_none() {
-        skipped(test, "Go and its package golang.org/x/mod are missing: install golang-go and golang-golang-x-mod-dev");
+        skipped(
+            test,
+            "Go and its package golang.org/x/mod are missing: install golang-go and golang-golang-x-mod-dev",
+        );
     }
     built.clone()
 }
@@ -48,7 +61,12 @@ pub fn content(program: &Path, args: &[&str]) -> String {
 #[track_caller]
 pub fn complaint(program: &Path, args: &[&str]) -> String {
     let output = run(program, args);
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -62,7 +80,11 @@ pub struct Witness {
 impl Witness {
     pub fn start(program: &Path, name: &str, vkey: &str) -> Self {
         use std::io::{BufRead, BufReader};
-        let mut child = Command::new(program).args(["witness", name, vkey]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(program)
+            .args(["witness", name, vkey])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let (url, key) = (lines.next().unwrap(), lines.next().unwrap());
         Self { child, url, key }

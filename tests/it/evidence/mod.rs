@@ -1,5 +1,5 @@
-//! Evidence, not just logs: what a real gateway has signed is checked by Go's own packages, and what somebody has done to
-//! a copy is caught and named, by them and by `keyward audit verify`.
+//! Evidence, not just logs: what a real gateway has signed is checked by Go's own packages, and
+//! what somebody has done to a copy is caught and named, by them and by `keyward audit verify`.
 
 pub mod go;
 mod pruned;
@@ -25,7 +25,10 @@ fn calls(gateway: &Gateway, count: usize) -> String {
     let mut id = String::new();
     for n in 0..count {
         let name = if n % 10 == 3 { "forbidden".to_owned() } else { format!("b{n}") };
-        let answer = client.call(&Request::new("PUT", &format!("/v1/blobs/{name}")).json(format!("{{\"data\":\"{n}\"}}")));
+        let answer = client.call(
+            &Request::new("PUT", &format!("/v1/blobs/{name}"))
+                .json(format!("{{\"data\":\"{n}\"}}")),
+        );
         assert!(answer.whole, "call {n}: {}", answer.status);
         id = answer.id().to_owned();
     }
@@ -41,7 +44,9 @@ fn get(gateway: &Gateway, path: &str) -> Vec<u8> {
 
 fn ask(gateway: &Gateway, path: &str) -> Answer {
     let mut client = Client::new(gateway.admin);
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+    client.send(
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+    );
     client.answer()
 }
 
@@ -74,7 +79,13 @@ fn keyward(args: &[&str]) -> Output {
 fn verify(args: &[&str]) -> (i32, Value) {
     let output = keyward(&[&["audit", "verify", "--json"], args].concat());
     let report = serde_json::from_slice(&output.stdout);
-    let report: Value = report.unwrap_or_else(|_| panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)));
+    let report: Value = report.unwrap_or_else(|_| {
+        panic!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
     assert_eq!(report["status"].as_i64().map(|s| s as i32), output.status.code());
     (output.status.code().unwrap(), report)
 }
@@ -85,7 +96,16 @@ type Found = (String, Option<u64>, Option<u64>);
 /// The findings of a verdict.
 fn findings(report: &Value, verdict: &str) -> Vec<Found> {
     let findings = report[verdict]["findings"].as_array().unwrap();
-    findings.iter().map(|f| (f["kind"].as_str().unwrap().to_owned(), f["records"]["first"].as_u64(), f["records"]["last"].as_u64())).collect()
+    findings
+        .iter()
+        .map(|f| {
+            (
+                f["kind"].as_str().unwrap().to_owned(),
+                f["records"]["first"].as_u64(),
+                f["records"]["last"].as_u64(),
+            )
+        })
+        .collect()
 }
 
 fn url(gateway: &Gateway) -> String {

@@ -29,13 +29,17 @@ fn an_operators_decision_is_recorded_and_shown_to_whoever_verifies() {
     let gateway = site.serve_args(&["--accept-trail", "restored from the backup of Monday"]);
     calls(&gateway, 1);
     gateway.stop();
-    let accepted: Vec<_> = site.trail().0.into_iter().filter(|r| r.text("/event") == "trail-accepted").collect();
+    let accepted: Vec<_> =
+        site.trail().0.into_iter().filter(|r| r.text("/event") == "trail-accepted").collect();
     assert_eq!(accepted.len(), 1);
     assert_eq!(accepted[0].text("/detail/reason"), "restored from the backup of Monday");
     assert!(accepted[0].text("/detail/checkpoints/0").starts_with("audit.example.com/keyward\n"));
     let (status, report) = verify(&["--dir", dir, "--vkey", &key]);
     assert_eq!(status, 0, "{report:#}");
-    assert!(report["notes"].to_string().contains("restored from the backup of Monday"), "{report:#}");
+    assert!(
+        report["notes"].to_string().contains("restored from the backup of Monday"),
+        "{report:#}"
+    );
     // And it goes on without being asked again.
     site.serve().stop();
 }
@@ -51,7 +55,11 @@ fn a_rotated_key_is_endorsed_recorded_and_verified_by_the_old_one() {
     gateway.stop();
     let output = keyward(&["audit", "rotate-key", "--config", &config]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(keyward(&["audit", "rotate-key", "--config", &config]).status.code(), Some(1), "the old key is not lost by a second call");
+    assert_eq!(
+        keyward(&["audit", "rotate-key", "--config", &config]).status.code(),
+        Some(1),
+        "the old key is not lost by a second call"
+    );
     let gateway = site.serve();
     crate::support::eventually("the new key signs", || vkey(&gateway) != old);
     let new = vkey(&gateway);
@@ -60,8 +68,16 @@ fn a_rotated_key_is_endorsed_recorded_and_verified_by_the_old_one() {
     gateway.stop();
     std::fs::remove_file(site.path("evidence.key.old")).unwrap();
     site.serve().stop();
-    let changed: Vec<_> = site.trail().0.into_iter().filter(|r| r.text("/event") == "checkpoint-key-changed").collect();
-    assert_eq!(changed.iter().map(|r| (r.text("/detail/from"), r.text("/detail/to"))).collect::<Vec<_>>(), [(old.as_str(), new.as_str())]);
+    let changed: Vec<_> = site
+        .trail()
+        .0
+        .into_iter()
+        .filter(|r| r.text("/event") == "checkpoint-key-changed")
+        .collect();
+    assert_eq!(
+        changed.iter().map(|r| (r.text("/detail/from"), r.text("/detail/to"))).collect::<Vec<_>>(),
+        [(old.as_str(), new.as_str())]
+    );
     let dir = site.audit.to_str().unwrap();
     for key in [&old, &new] {
         let (status, report) = verify(&["--dir", dir, "--vkey", key]);
@@ -76,8 +92,13 @@ fn a_key_that_others_can_read_signs_nothing() {
     let upstream = Upstream::ok();
     let site = site(&upstream);
     site.serve().stop();
-    assert!(site.log().contains("Its verifier key, for whoever verifies: audit.example.com/keyward+"), "{}", site.log());
-    std::fs::set_permissions(site.path("evidence.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(
+        site.log().contains("Its verifier key, for whoever verifies: audit.example.com/keyward+"),
+        "{}",
+        site.log()
+    );
+    std::fs::set_permissions(site.path("evidence.key"), std::fs::Permissions::from_mode(0o644))
+        .unwrap();
     let output = keyward(&["serve", "--config", &site.path("keyward.toml").display().to_string()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("chmod 600"));

@@ -32,7 +32,8 @@ impl Deed {
         }
     }
 
-    /// What must be found: the verdict that fails for it, what is found, and where, in a trail of so many records.
+    /// What must be found: the verdict that fails for it, what is found, and where, in a trail of
+    /// so many records.
     fn found(self, size: u64) -> (&'static str, Vec<Found>) {
         let victim = VICTIM as u64;
         let at = |kind: &str, first: u64, last: u64| (kind.to_owned(), Some(first), Some(last));
@@ -40,7 +41,10 @@ impl Deed {
             Self::Changed => ("integrity", vec![at("changed", victim, victim)]),
             Self::Dropped => ("completeness", vec![at("missing", victim, victim)]),
             Self::Cut => ("completeness", vec![at("missing", size - 3, size - 1)]),
-            Self::Swapped => ("integrity", vec![at("moved", victim, victim), at("moved", victim + 1, victim + 1)]),
+            Self::Swapped => (
+                "integrity",
+                vec![at("moved", victim, victim), at("moved", victim + 1, victim + 1)],
+            ),
         }
     }
 
@@ -58,7 +62,10 @@ impl Deed {
 #[track_caller]
 fn check(deed: Deed, size: u64, (status, report): (i32, Value)) {
     let (verdict, expected) = deed.found(size);
-    let found: Vec<_> = findings(&report, verdict).into_iter().filter(|(kind, ..)| kind != "root" && kind != "pairing").collect();
+    let found: Vec<_> = findings(&report, verdict)
+        .into_iter()
+        .filter(|(kind, ..)| kind != "root" && kind != "pairing")
+        .collect();
     assert_eq!(found, expected, "{deed:?}: {report:#}");
     assert_eq!(report[verdict]["verdict"], "fails", "{deed:?}");
     let other = if verdict == "integrity" { "completeness" } else { "integrity" };
@@ -98,7 +105,9 @@ fn go_and_keyward_check_a_real_run_and_name_what_was_done_to_copies() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = keyward(&["audit", "verify", "--proof", proof.to_str().unwrap(), "--vkey", &key]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("its body is the one that it commits to"));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("its body is the one that it commits to")
+    );
 
     let Some(go) = program("go_and_keyward_check_a_real_run") else { return };
     assert!(content(&go, &["log", &url, &key]).contains(&format!("{size} records are those")));
@@ -126,7 +135,11 @@ fn go_and_keyward_check_a_real_run_and_name_what_was_done_to_copies() {
 
 fn bundle(copy: &Path, n: u64, size: u64) -> PathBuf {
     let width = size - n * 256;
-    copy.join(if width >= 256 { format!("tile/entries/{n:03}") } else { format!("tile/entries/{n:03}.p/{width}") })
+    copy.join(if width >= 256 {
+        format!("tile/entries/{n:03}")
+    } else {
+        format!("tile/entries/{n:03}.p/{width}")
+    })
 }
 
 /// Does something to the records of a copy; the bundles keep their names.
@@ -152,13 +165,21 @@ fn tamper_with_copy(copy: &Path, size: u64, deed: Deed) {
     counts[own] -= hole;
     let mut records = records.into_iter();
     for (n, count) in counts.into_iter().enumerate() {
-        let bytes: Vec<u8> = records.by_ref().take(count).flat_map(|r| [&u16::try_from(r.len()).unwrap().to_be_bytes()[..], &r].concat()).collect();
+        let bytes: Vec<u8> = records
+            .by_ref()
+            .take(count)
+            .flat_map(|r| [&u16::try_from(r.len()).unwrap().to_be_bytes()[..], &r].concat())
+            .collect();
         std::fs::write(bundle(copy, n as u64, size), bytes).unwrap();
     }
 }
 
 fn a_changed_proof_proves_nothing(go: &Path, proof: &Path, key: &str) {
-    let record = std::fs::read_dir(proof).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
+    let record = std::fs::read_dir(proof)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "json"))
+        .unwrap();
     for file in [record.clone(), record.with_extension("tlog-proof")] {
         let bytes = std::fs::read(&file).unwrap();
         for at in [40, bytes.len() / 2, bytes.len() - 10] {
@@ -166,7 +187,8 @@ fn a_changed_proof_proves_nothing(go: &Path, proof: &Path, key: &str) {
             changed[at] ^= 1;
             std::fs::write(&file, &changed).unwrap();
             complaint(go, &["proof", proof.to_str().unwrap(), key]);
-            let output = keyward(&["audit", "verify", "--proof", proof.to_str().unwrap(), "--vkey", key]);
+            let output =
+                keyward(&["audit", "verify", "--proof", proof.to_str().unwrap(), "--vkey", key]);
             assert_eq!(output.status.code(), Some(3), "{} byte {at}", file.display());
         }
         std::fs::write(&file, bytes).unwrap();
@@ -174,7 +196,8 @@ fn a_changed_proof_proves_nothing(go: &Path, proof: &Path, key: &str) {
     content(go, &["proof", proof.to_str().unwrap(), key]);
 }
 
-/// Somebody writes another log of the same name, and signs it with another key; or with the right one.
+/// Somebody writes another log of the same name, and signs it with another key; or with the right
+/// one.
 fn a_forged_log_is_caught(go: &Path, site: &Site, copy: &str, key: &str, kept: &str) {
     let forged = Site::new(site.address);
     forged.rewrite("[limits]", "[evidence]\norigin = \"audit.example.com/keyward\"\n[limits]");
@@ -186,16 +209,28 @@ fn a_forged_log_is_caught(go: &Path, site: &Site, copy: &str, key: &str, kept: &
             std::fs::remove_dir_all(&forged.audit).unwrap();
             std::fs::copy(&right_key, forged.path("evidence.key")).unwrap();
         }
-        // Whoever begins another trail by a key that was there is asked for a word, which is then on record.
-        let gateway = if with_key { forged.serve_args(&["--accept-trail", "a new beginning"]) } else { forged.serve() };
+        // Whoever begins another trail by a key that was there is asked for a word, which is then
+        // on record.
+        let gateway = if with_key {
+            forged.serve_args(&["--accept-trail", "a new beginning"])
+        } else {
+            forged.serve()
+        };
         calls(&gateway, 120);
         checkpoint_over(&gateway, 200);
         let url = url(&gateway);
         let said = complaint(go, &["grown", &url, key, kept]);
         let (status, report) = verify(&["--url", &url, "--vkey", key, "--checkpoint", kept]);
-        assert_eq!((status, report["integrity"]["verdict"].as_str()), (3, Some("fails")), "{report:#}");
+        assert_eq!(
+            (status, report["integrity"]["verdict"].as_str()),
+            (3, Some("fails")),
+            "{report:#}"
+        );
         let kind = if with_key { "outside" } else { "signature" };
-        assert!(findings(&report, "integrity").iter().any(|(found, ..)| found == kind), "{report:#}");
+        assert!(
+            findings(&report, "integrity").iter().any(|(found, ..)| found == kind),
+            "{report:#}"
+        );
         assert!(with_key || said.contains("verifiable signatures"), "{said}");
         gateway.stop();
     }
@@ -213,8 +248,10 @@ fn a_forged_log_is_caught(go: &Path, site: &Site, copy: &str, key: &str, kept: &
 /// The same deeds on the trail itself, in a copy of the audit folder.
 fn tampered_trails_are_caught(site: &Site, key: &str) {
     let store = SledStore::open(&site.audit).unwrap().0;
-    let entries: Vec<Entry> = store.oldest_first(0).flat_map(|frame| frame.unwrap().entries).collect();
-    let contents: Vec<_> = (0..entries.len() as u64).map(|seq| store.content(seq).unwrap()).collect();
+    let entries: Vec<Entry> =
+        store.oldest_first(0).flat_map(|frame| frame.unwrap().entries).collect();
+    let contents: Vec<_> =
+        (0..entries.len() as u64).map(|seq| store.content(seq).unwrap()).collect();
     drop(store);
     let size = entries.len() as u64;
     assert_eq!(verify(&["--dir", site.audit.to_str().unwrap(), "--vkey", key]).0, 0);
@@ -234,14 +271,29 @@ fn tampered_trails_are_caught(site: &Site, key: &str) {
         for run in records.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
             for chunk in run.chunks(32) {
                 let first_seq = chunk[0].0;
-                let bodies = chunk.iter().filter_map(|(seq, _)| Some((*seq, contents[usize::try_from(*seq).unwrap()].clone()?))).collect();
-                store.append(&Batch { first_seq, entries: chunk.iter().map(|(_, e)| e.clone()).collect(), contents: bodies, open_floor: None }).unwrap();
+                let bodies = chunk
+                    .iter()
+                    .filter_map(|(seq, _)| {
+                        Some((*seq, contents[usize::try_from(*seq).unwrap()].clone()?))
+                    })
+                    .collect();
+                store
+                    .append(&Batch {
+                        first_seq,
+                        entries: chunk.iter().map(|(_, e)| e.clone()).collect(),
+                        contents: bodies,
+                        open_floor: None,
+                    })
+                    .unwrap();
             }
         }
         drop(store);
         let (status, report) = verify(&["--dir", copy.to_str().unwrap(), "--vkey", key]);
         let (verdict, expected) = deed.found(size);
-        let found: Vec<_> = findings(&report, verdict).into_iter().filter(|(kind, ..)| ["changed", "missing", "moved"].contains(&kind.as_str())).collect();
+        let found: Vec<_> = findings(&report, verdict)
+            .into_iter()
+            .filter(|(kind, ..)| ["changed", "missing", "moved"].contains(&kind.as_str()))
+            .collect();
         assert_eq!(found, expected, "{deed:?}: {report:#}");
         assert!([3, 4, 5].contains(&status), "{deed:?}");
     }

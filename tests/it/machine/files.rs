@@ -1,4 +1,5 @@
-//! Open files: however many connections somebody opens, and however few files the process may have, the journal goes on.
+//! Open files: however many connections somebody opens, and however few files the process may have,
+//! the journal goes on.
 
 use crate::support::{Client, Gateway, Request, Site, Upstream, eventually, json_of};
 use std::net::{SocketAddr, TcpStream};
@@ -8,9 +9,12 @@ fn put(name: &str) -> Request {
     Request::new("PUT", &format!("/v1/blobs/{name}")).json(json_of(1000))
 }
 
-/// Connections that say nothing. Who finds no room for one more at the other end is content with fewer.
+/// Connections that say nothing. Who finds no room for one more at the other end is content with
+/// fewer.
 fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
-    (0..count).map_while(|_| TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()).collect()
+    (0..count)
+        .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok())
+        .collect()
 }
 
 fn open_files(gateway: &Gateway) -> usize {
@@ -44,7 +48,11 @@ fn silent_connections_take_no_file_from_the_journal() {
         check(&gateway, gateway.admin, 1060, limit);
         gateway.stop();
         let log = site.log();
-        assert!(log.contains(&format!("only {limit} files may be open")) && !log.contains("no connection can be accepted"), "{log}");
+        assert!(
+            log.contains(&format!("only {limit} files may be open"))
+                && !log.contains("no connection can be accepted"),
+            "{log}"
+        );
     }
 }
 
@@ -53,18 +61,32 @@ fn too_few_files_for_any_connection_are_said_at_the_start_and_by_check() {
     let site = Site::new("127.0.0.1:1".parse().unwrap());
     let config = site.path("keyward.toml");
     for command in ["serve", "check"] {
-        let output =
-            std::process::Command::new("prlimit").args(["--nofile=100:100", env!("CARGO_BIN_EXE_keyward"), command, "--config"]).arg(&config).output().unwrap();
+        let output = std::process::Command::new("prlimit")
+            .args(["--nofile=100:100", env!("CARGO_BIN_EXE_keyward"), command, "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("only 100 files may be open, and a gateway needs"), "{command}: {said}");
+        assert!(
+            !output.status.success()
+                && said.contains("only 100 files may be open, and a gateway needs"),
+            "{command}: {said}"
+        );
     }
-    let output =
-        std::process::Command::new("prlimit").args(["--nofile=512:512", env!("CARGO_BIN_EXE_keyward"), "check", "--config"]).arg(&config).output().unwrap();
+    let output = std::process::Command::new("prlimit")
+        .args(["--nofile=512:512", env!("CARGO_BIN_EXE_keyward"), "check", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("only 512 files may be open, which is enough for"), "{said}");
+    assert!(
+        output.status.success() && said.contains("only 512 files may be open, which is enough for"),
+        "{said}"
+    );
 }
 
-/// Nothing on the road opens a file: not even a limit that is lowered to what is open already ends the journal.
+/// Nothing on the road opens a file: not even a limit that is lowered to what is open already ends
+/// the journal.
 #[test]
 fn a_limit_that_falls_below_what_is_open_ends_nothing() {
     let upstream = Upstream::ok();
@@ -73,7 +95,9 @@ fn a_limit_that_falls_below_what_is_open_ends_nothing() {
     let mut client = gateway.client();
     assert_eq!(client.call(&put("before")).status, 200);
     let limit = |files: &str| {
-        let done = std::process::Command::new("prlimit").args(["--pid", &gateway.pid().to_string(), &format!("--nofile={files}:4096")]).status();
+        let done = std::process::Command::new("prlimit")
+            .args(["--pid", &gateway.pid().to_string(), &format!("--nofile={files}:4096")])
+            .status();
         assert!(done.unwrap().success());
     };
     limit("8");
@@ -86,7 +110,10 @@ fn a_limit_that_falls_below_what_is_open_ends_nothing() {
         assert_eq!(client.call(&put("forbidden")).status, 403);
     }
     limit("4096");
-    eventually("connections are taken again", || Client::try_new(gateway.address).is_ok_and(|mut client| client.call(&put("after")).status == 200));
+    eventually("connections are taken again", || {
+        Client::try_new(gateway.address)
+            .is_ok_and(|mut client| client.call(&put("after")).status == 200)
+    });
     assert_eq!((gateway.ready().0, gateway.health().0), (200, 200), "{}", gateway.ready().1);
     gateway.stop();
     crate::survival::check_verified(&site);
@@ -95,7 +122,10 @@ fn a_limit_that_falls_below_what_is_open_ends_nothing() {
 /// The open files of sealed segments.
 fn open_segments(gateway: &Gateway) -> usize {
     let files = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
-    files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok()).filter(|file| file.to_string_lossy().contains("/segments/")).count()
+    files
+        .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
+        .filter(|file| file.to_string_lossy().contains("/segments/"))
+        .count()
 }
 
 /// Puts another file in the place of one, as a rename does.
@@ -131,7 +161,8 @@ fn of_many_segments_few_are_open_and_what_is_opened_again_is_what_was_sealed() {
     assert_eq!(gateway.exchange(&first)["outcome"], "succeeded");
     read_all();
     // Others are not, though each piece of them be sound: this is the next segment's.
-    let mut other = std::fs::read(site.audit.join("segments/seg-00000000000000000016.records")).unwrap();
+    let mut other =
+        std::fs::read(site.audit.join("segments/seg-00000000000000000016.records")).unwrap();
     other.resize(sound.len(), 0);
     replace(&records, &other);
     let shown = gateway.exchange(&first);

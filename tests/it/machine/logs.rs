@@ -1,5 +1,5 @@
-//! Logs: whoever reads them may go away or stop, and where they are written may be full or closed. The gateway goes on, waits for
-//! nobody, and says afterwards how many lines were lost.
+//! Logs: whoever reads them may go away or stop, and where they are written may be full or closed.
+//! The gateway goes on, waits for nobody, and says afterwards how many lines were lost.
 
 use crate::support::disk::SmallDisk;
 use crate::support::{Gateway, Request, Site, Upstream, eventually, json_of, skipped};
@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn call(gateway: &Gateway, name: &str) {
-    let answer = gateway.client().call(&Request::new("PUT", &format!("/v1/blobs/{name}")).json(json_of(1000)));
+    let answer = gateway
+        .client()
+        .call(&Request::new("PUT", &format!("/v1/blobs/{name}")).json(json_of(1000)));
     assert_eq!(answer.status, 200, "{name}");
 }
 
@@ -72,10 +74,21 @@ fn a_reader_that_stops_holds_up_nothing() {
         ends_in_order(&site, gateway, false);
         let text = text.join().unwrap();
         // It reads again, and nothing was lost: as much as waited.
-        for said in ["keyward serves", "callers and policies are in force", "stay in force", "the journal is closed"] {
+        for said in [
+            "keyward serves",
+            "callers and policies are in force",
+            "stay in force",
+            "the journal is closed",
+        ] {
             assert!(text.contains(said), "{said}: {}", text.trim());
         }
-        assert!(text.lines().filter(|line| !line.is_empty()).all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{}", text.trim());
+        assert!(
+            text.lines()
+                .filter(|line| !line.is_empty())
+                .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+            "{}",
+            text.trim()
+        );
     });
 }
 
@@ -90,7 +103,12 @@ fn a_reader_that_never_reads_does_not_keep_it_from_ending() {
     // Nor from saying no.
     let (_reader, writer) = full_pipe();
     std::fs::write(site.path("callers.toml"), b"nonsense").unwrap();
-    let mut refused = Command::new(env!("CARGO_BIN_EXE_keyward")).args(["serve", "--config"]).arg(site.path("keyward.toml")).stderr(writer).spawn().unwrap();
+    let mut refused = Command::new(env!("CARGO_BIN_EXE_keyward"))
+        .args(["serve", "--config"])
+        .arg(site.path("keyward.toml"))
+        .stderr(writer)
+        .spawn()
+        .unwrap();
     eventually("it ends", || refused.try_wait().unwrap().is_some());
     assert_eq!(refused.wait().unwrap().code(), Some(1));
 }
@@ -99,11 +117,19 @@ fn a_reader_that_never_reads_does_not_keep_it_from_ending() {
 fn a_full_log_loses_lines_and_nothing_else() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
-    let gateway = Gateway::start_logging(&site, &[], File::options().write(true).open("/dev/full").unwrap().into());
+    let gateway = Gateway::start_logging(
+        &site,
+        &[],
+        File::options().write(true).open("/dev/full").unwrap().into(),
+    );
     busy(&site, &gateway);
     eventually("it is counted", || gateway.metric("keyward_log_lines_lost_total") >= 5);
     ends_in_order(&site, gateway, true);
-    let closed = format!("exec {} serve --config {} 2>&-", env!("CARGO_BIN_EXE_keyward"), site.path("keyward.toml").display());
+    let closed = format!(
+        "exec {} serve --config {} 2>&-",
+        env!("CARGO_BIN_EXE_keyward"),
+        site.path("keyward.toml").display()
+    );
     let mut command = Command::new("sh");
     command.args(["-c", &closed]);
     let gateway = Gateway::start_command(&site, command, Stdio::null());
@@ -115,9 +141,15 @@ fn a_full_log_loses_lines_and_nothing_else() {
 fn a_disk_of_logs_that_fills_up_is_told_of_once_there_is_room() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
-    let Some(disk) = SmallDisk::mount(&site.path("logs"), "size=256k") else { return skipped("a_disk_of_logs_that_fills_up", "no right to mount") };
+    let Some(disk) = SmallDisk::mount(&site.path("logs"), "size=256k") else {
+        return skipped("a_disk_of_logs_that_fills_up", "no right to mount");
+    };
     let log = disk.0.join("log");
-    let gateway = Gateway::start_logging(&site, &[], File::options().create(true).append(true).open(&log).unwrap().into());
+    let gateway = Gateway::start_logging(
+        &site,
+        &[],
+        File::options().create(true).append(true).open(&log).unwrap().into(),
+    );
     disk.fill();
     busy(&site, &gateway);
     // The last page of the file has some room.
@@ -127,7 +159,9 @@ fn a_disk_of_logs_that_fills_up_is_told_of_once_there_is_room() {
     });
     std::fs::remove_file(disk.filler()).unwrap();
     gateway.reload();
-    eventually("it is told", || std::fs::read_to_string(&log).unwrap().contains(" lines of this log were lost"));
+    eventually("it is told", || {
+        std::fs::read_to_string(&log).unwrap().contains(" lines of this log were lost")
+    });
     ends_in_order(&site, gateway, true);
 }
 
@@ -137,8 +171,12 @@ fn commands_end_with_their_own_status_whatever_becomes_of_what_they_say() {
     std::fs::write(site.path("callers.toml"), b"nonsense").unwrap();
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     for command in ["check", "serve"] {
-        let status =
-            Command::new(env!("CARGO_BIN_EXE_keyward")).args([command, "--config"]).arg(site.path("keyward.toml")).stdout(full()).stderr(full()).status();
+        let status = Command::new(env!("CARGO_BIN_EXE_keyward"))
+            .args([command, "--config"])
+            .arg(site.path("keyward.toml"))
+            .stdout(full())
+            .stderr(full())
+            .status();
         assert_eq!(status.unwrap().code(), Some(1), "{command}");
     }
 }

@@ -1,4 +1,5 @@
-//! The machine has limits, and whoever reads its logs may stop: none of it ends the journal, or holds up a call.
+//! The machine has limits, and whoever reads its logs may stop: none of it ends the journal, or
+//! holds up a call.
 
 mod files;
 mod limits;

@@ -21,12 +21,20 @@ fn one_that_leaves_in_mid_body_is_refused_and_nothing_is_sent() {
         } else {
             drop(client)
         }
-        eventually("the refusal is counted", || gateway.metric(r#"keyward_refusals_total{reason="body-cut"}"#) == 1);
+        eventually("the refusal is counted", || {
+            gateway.metric(r#"keyward_refusals_total{reason="body-cut"}"#) == 1
+        });
         gateway.settle();
         upstream.assert_untouched();
         gateway.stop();
         let trail = site.trail();
-        assert_eq!((trail.only_refusal().text("/decision/reason"), &trail.only_refusal().leaf["body"]["read_whole"]), ("body-cut", &false.into()));
+        assert_eq!(
+            (
+                trail.only_refusal().text("/decision/reason"),
+                &trail.only_refusal().leaf["body"]["read_whole"]
+            ),
+            ("body-cut", &false.into())
+        );
     }
 }
 
@@ -63,8 +71,15 @@ fn check_leaving(leave: impl Fn(crate::support::Client), said: &str) {
     gateway.stop();
     let trail = site.trail();
     let (outcome, detail) = trail.only_outcome();
-    assert_eq!((outcome, trail.calls()[1].leaf["status"].as_u64(), &trail.calls()[1].leaf["whole"]), ("succeeded", Some(200), &true.into()));
-    assert_eq!(trail.calls()[1].leaf["body"]["length"], br#"{"stored":1}"#.len(), "the answer is read all the same");
+    assert_eq!(
+        (outcome, trail.calls()[1].leaf["status"].as_u64(), &trail.calls()[1].leaf["whole"]),
+        ("succeeded", Some(200), &true.into())
+    );
+    assert_eq!(
+        trail.calls()[1].leaf["body"]["length"],
+        br#"{"stored":1}"#.len(),
+        "the answer is read all the same"
+    );
     assert!(detail.contains(said), "{detail}");
 }
 
@@ -144,6 +159,9 @@ fn one_that_resets_in_mid_answer_leaves_a_whole_record() {
     gateway.stop();
     let trail = site.trail();
     let (outcome, detail) = trail.only_outcome();
-    assert_eq!((outcome, &trail.calls()[1].leaf["body"]["length"]), ("succeeded", &(20 * piece.len()).into()));
+    assert_eq!(
+        (outcome, &trail.calls()[1].leaf["body"]["length"]),
+        ("succeeded", &(20 * piece.len()).into())
+    );
     assert!(detail.contains("the client left before"), "{detail}");
 }

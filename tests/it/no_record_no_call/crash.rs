@@ -1,4 +1,5 @@
-//! The process is killed under load, again and again: what was acknowledged, and what was sent, is on record.
+//! The process is killed under load, again and again: what was acknowledged, and what was sent, is
+//! on record.
 
 use crate::support::upstream::ok;
 use crate::support::{Gateway, Site, Trail, Upstream};
@@ -40,21 +41,32 @@ fn kill_again_and_again() {
         told.extend(round(&site, n));
         let (trail, _) = Trail::read_what_is_left(&site.audit);
         check(&trail, &told, &upstream);
-        // Whatever the kill has left of it, the tree agrees with the records and with what was signed: the next start says so.
+        // Whatever the kill has left of it, the tree agrees with the records and with what was
+        // signed: the next start says so.
         let verified = verify(&site);
         // The first run may be killed before it has signed anything.
         let never_signed = n == 0 && verified["checkpoints"].as_array().unwrap().is_empty();
-        assert!(verified["integrity"]["verdict"] == if never_signed { "unknown" } else { "holds" }, "round {n}: {verified:#}");
+        assert!(
+            verified["integrity"]["verdict"] == if never_signed { "unknown" } else { "holds" },
+            "round {n}: {verified:#}"
+        );
         assert_eq!(verified["completeness"]["verdict"], "holds", "round {n}: {verified:#}");
-        // What the round before had left open was closed by this round's start, and by nothing else.
-        let answers: HashMap<_, _> = trail.0.iter().filter(|r| r.kind == Kind::Answer).map(|r| (r.id.clone(), r)).collect();
+        // What the round before had left open was closed by this round's start, and by nothing
+        // else.
+        let answers: HashMap<_, _> =
+            trail.0.iter().filter(|r| r.kind == Kind::Answer).map(|r| (r.id.clone(), r)).collect();
         for id in &open_before {
             let closing = answers[id];
             assert_eq!(closing.text("/outcome"), "unknown");
             assert!(closing.text("/detail").contains("the gateway stopped before"), "{closing:?}");
         }
         unknown += open_before.len();
-        open_before = trail.0.iter().filter(|r| r.kind == Kind::Forwarded && !answers.contains_key(&r.id)).map(|r| r.id.clone()).collect();
+        open_before = trail
+            .0
+            .iter()
+            .filter(|r| r.kind == Kind::Forwarded && !answers.contains_key(&r.id))
+            .map(|r| r.id.clone())
+            .collect();
     }
     site.serve_with(&SETS).stop();
     let (trail, _) = Trail::read_what_is_left(&site.audit);
@@ -63,7 +75,15 @@ fn kill_again_and_again() {
     let forwarded = trail.0.iter().filter(|r| r.kind == Kind::Forwarded).count();
     assert_eq!(answers.len(), forwarded, "each forwarded call is closed once");
     let done = told.values().filter(|done| **done).count();
-    println!("{ROUNDS} kills, {} calls acknowledged, {done} of them forwarded, {} closed as unknown", told.len(), unknown + open_before.len());
-    assert!(done > ROUNDS * CLIENTS && told.len() > done, "{} calls are too few to mean anything", told.len());
+    println!(
+        "{ROUNDS} kills, {} calls acknowledged, {done} of them forwarded, {} closed as unknown",
+        told.len(),
+        unknown + open_before.len()
+    );
+    assert!(
+        done > ROUNDS * CLIENTS && told.len() > done,
+        "{} calls are too few to mean anything",
+        told.len()
+    );
     assert!(unknown > 0, "no kill came while a call was under way");
 }

@@ -12,7 +12,10 @@ fn fill(gateway: &Gateway) -> Vec<String> {
             std::thread::spawn(move || {
                 let mut acknowledged = Vec::new();
                 for n in 0..20_000 {
-                    let answer = client.call(&Request::new("PUT", &format!("/v1/blobs/{worker}-{n}")).json(json_of(60_000)));
+                    let answer = client.call(
+                        &Request::new("PUT", &format!("/v1/blobs/{worker}-{n}"))
+                            .json(json_of(60_000)),
+                    );
                     match (answer.status, answer.whole) {
                         (200, true) => acknowledged.push(answer.id().to_owned()),
                         (503, true) => {
@@ -37,7 +40,8 @@ fn check_nothing_is_lost(site: &Site, upstream: &Upstream, acknowledged: &[Strin
         trail.request(id);
         assert_eq!(trail.answer(id).text("/outcome"), "succeeded");
     }
-    let recorded: std::collections::HashSet<_> = trail.calls().iter().map(|r| r.text("/call/path").to_owned()).collect();
+    let recorded: std::collections::HashSet<_> =
+        trail.calls().iter().map(|r| r.text("/call/path").to_owned()).collect();
     for arrived in upstream.requests() {
         let path = arrived.line().split(' ').nth(1).unwrap().to_owned();
         assert!(recorded.contains(&path), "{path} was sent without a record");
@@ -48,7 +52,9 @@ fn check_nothing_is_lost(site: &Site, upstream: &Upstream, acknowledged: &[Strin
 fn calls_are_refused_before_the_disk_is_full_and_again_taken_when_there_is_room() {
     let upstream = Upstream::always(&[ok()]);
     let site = Site::new(upstream.address);
-    let Some(disk) = SmallDisk::mount(&site.audit, "size=64m") else { return skipped("calls_are_refused_before_the_disk_is_full", "no right to mount") };
+    let Some(disk) = SmallDisk::mount(&site.audit, "size=64m") else {
+        return skipped("calls_are_refused_before_the_disk_is_full", "no right to mount");
+    };
     let filler = disk.0.join("filler");
     std::fs::write(&filler, vec![0; 16 * 1024 * 1024]).unwrap();
     let gateway = site.serve_with(&["audit.free_bytes_min=16777216"]);
@@ -68,7 +74,9 @@ fn calls_are_refused_before_the_disk_is_full_and_again_taken_when_there_is_room(
 fn a_disk_that_fills_up_all_the_same_loses_nothing_that_was_acknowledged() {
     let upstream = Upstream::always(&[ok()]);
     let site = Site::new(upstream.address);
-    let Some(disk) = SmallDisk::mount(&site.audit, "size=48m") else { return skipped("a_disk_that_fills_up_all_the_same", "no right to mount") };
+    let Some(disk) = SmallDisk::mount(&site.audit, "size=48m") else {
+        return skipped("a_disk_that_fills_up_all_the_same", "no right to mount");
+    };
     let filler = disk.0.join("filler");
     std::fs::write(&filler, vec![0; 16 * 1024 * 1024]).unwrap();
     let gateway = site.serve_with(&["audit.free_bytes_min=0", "audit.ballast=0"]);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 const LIMIT: usize = 100_000;
 
-/// Serves with a low limit, and checks that what `act` does is refused so, on record, on a connection that is closed.
+/// Serves with a low limit, and checks that what `act` does is refused so, on record, on a
+/// connection that is closed.
 fn check(sets: &[&str], refusal: (u16, &str), act: impl FnOnce(&mut Client)) {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
@@ -14,13 +15,19 @@ fn check(sets: &[&str], refusal: (u16, &str), act: impl FnOnce(&mut Client)) {
     let mut client = gateway.client();
     act(&mut client);
     let answer = client.answer();
-    assert_eq!((answer.refusal(), answer.whole, answer.interim.as_slice()), ((refusal.0, refusal.1.to_owned()), true, &[][..]));
+    assert_eq!(
+        (answer.refusal(), answer.whole, answer.interim.as_slice()),
+        ((refusal.0, refusal.1.to_owned()), true, &[][..])
+    );
     assert!(client.is_closed());
     assert_eq!(gateway.metric(&format!(r#"keyward_refusals_total{{reason="{}"}}"#, refusal.1)), 1);
     upstream.assert_untouched();
     gateway.stop();
     let trail = site.trail();
-    assert_eq!((trail.only_refusal().text("/decision/reason"), trail.only_refusal().id.as_str()), (refusal.1, answer.id()));
+    assert_eq!(
+        (trail.only_refusal().text("/decision/reason"), trail.only_refusal().id.as_str()),
+        (refusal.1, answer.id())
+    );
 }
 
 fn put(size: usize) -> Request {
@@ -35,18 +42,25 @@ fn an_announced_length_above_the_limit_is_refused_without_reading() {
 
 #[test]
 fn a_client_that_asks_first_is_not_told_to_continue_above_the_limit() {
-    check(&[], (413, "body-too-large"), |client| client.send(&put(LIMIT + 1).header("Expect", "100-continue").head()));
+    check(&[], (413, "body-too-large"), |client| {
+        client.send(&put(LIMIT + 1).header("Expect", "100-continue").head())
+    });
 }
 
 #[test]
 fn a_client_that_sends_all_before_it_listens_is_told_too() {
-    // A connection that is reset under its writing takes the answer away from some clients, and breaks others.
-    check(&[], (413, "body-too-large"), |client| client.stream.write_all(&put(8 * 1024 * 1024).bytes()).unwrap());
+    // A connection that is reset under its writing takes the answer away from some clients, and
+    // breaks others.
+    check(&[], (413, "body-too-large"), |client| {
+        client.stream.write_all(&put(8 * 1024 * 1024).bytes()).unwrap()
+    });
 }
 
 #[test]
 fn chunks_are_counted() {
-    check(&[], (413, "body-too-large"), |client| client.send(&put(LIMIT + 1).chunked(10_000).bytes()));
+    check(&[], (413, "body-too-large"), |client| {
+        client.send(&put(LIMIT + 1).chunked(10_000).bytes())
+    });
 }
 
 #[test]
@@ -84,7 +98,9 @@ fn continue_is_said_here_and_asked_of_nobody() {
     let gateway = site.serve();
     let mut client = gateway.client();
     for name in ["allowed", "forbidden"] {
-        let request = Request::new("PUT", &format!("/v1/blobs/{name}")).header("Expect", "100-continue").json(json_of(1000));
+        let request = Request::new("PUT", &format!("/v1/blobs/{name}"))
+            .header("Expect", "100-continue")
+            .json(json_of(1000));
         client.send(&request.head());
         assert_eq!(client.head().map(|head| head.0), Some(100), "{name}");
         client.send(&request.bytes()[request.head().len()..]);
@@ -102,5 +118,8 @@ fn a_body_at_the_limit_passes() {
     let mut client = gateway.client();
     assert_eq!(client.call(&put(LIMIT)).status, 200);
     assert_eq!(client.call(&put(LIMIT).chunked(LIMIT)).status, 200);
-    assert_eq!(upstream.requests().iter().map(|r| r.body.len()).collect::<Vec<_>>(), [LIMIT, LIMIT]);
+    assert_eq!(
+        upstream.requests().iter().map(|r| r.body.len()).collect::<Vec<_>>(),
+        [LIMIT, LIMIT]
+    );
 }

@@ -1,4 +1,5 @@
-//! Promise 1: no record, no call; and no end of an answer without its record. Whatever breaks, and whenever.
+//! Promise 1: no record, no call; and no end of an answer without its record. Whatever breaks, and
+//! whenever.
 
 mod client;
 mod crash;

@@ -1,4 +1,5 @@
-//! SIGTERM: no new calls, and what is in flight is finished, answered and recorded, or said to be unknown.
+//! SIGTERM: no new calls, and what is in flight is finished, answered and recorded, or said to be
+//! unknown.
 
 use crate::support::upstream::ok;
 use crate::support::{Act, Client, Latch, Request, Site, Upstream, eventually};
@@ -22,7 +23,9 @@ fn calls_in_flight_are_finished_and_no_new_ones_are_taken() {
     }
     eventually("all calls are at the upstream", || upstream.requests().len() == CALLS);
     gateway.terminate();
-    eventually("no new connection is taken", || Client::try_new(gateway.address).map_or(true, |mut client| client.is_closed()));
+    eventually("no new connection is taken", || {
+        Client::try_new(gateway.address).map_or(true, |mut client| client.is_closed())
+    });
     assert!(idle.call(&call(99)).status == 0, "an idle connection is closed");
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(gateway.ready(), (503, "stopping\n".to_owned()), "the admin stays to the end");
@@ -32,7 +35,10 @@ fn calls_in_flight_are_finished_and_no_new_ones_are_taken() {
         .iter_mut()
         .map(|client| {
             let answer = client.answer();
-            assert_eq!((answer.status, answer.whole, answer.header("connection")), (200, true, "close"));
+            assert_eq!(
+                (answer.status, answer.whole, answer.header("connection")),
+                (200, true, "close")
+            );
             assert!(client.is_closed());
             answer.id().to_owned()
         })
@@ -71,7 +77,11 @@ fn under_load_every_call_is_either_done_and_told_or_never_begun() {
     assert_eq!(gateway.wait().code(), Some(0));
     let trail = site.trail();
     let recorded = trail.0.iter().filter(|r| r.text("/outcome") == "succeeded").count();
-    assert_eq!((upstream.requests().len(), recorded), (done, done), "sent, recorded and told are the same calls");
+    assert_eq!(
+        (upstream.requests().len(), recorded),
+        (done, done),
+        "sent, recorded and told are the same calls"
+    );
 }
 
 #[test]
@@ -85,7 +95,11 @@ fn a_hanging_upstream_ends_the_wait_at_the_deadline() {
     let started = Instant::now();
     gateway.terminate();
     assert_eq!(gateway.wait().code(), Some(1), "not all could be finished");
-    assert!((Duration::from_secs(1)..Duration::from_secs(6)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(6)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(client.answer().status, 0);
     assert!(site.log().contains("the drain's deadline has passed"));
     site.serve().stop();

@@ -35,7 +35,10 @@ impl Running {
     /// Starts it; both outputs go to a file.
     pub fn start(arguments: &[&str], output: &Path) -> Self {
         let file = std::fs::File::options().create(true).append(true).open(output).unwrap();
-        Self(command(arguments).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap(), output.to_owned())
+        Self(
+            command(arguments).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap(),
+            output.to_owned(),
+        )
     }
 
     /// What Ctrl-C does; it must then end well.
@@ -47,7 +50,11 @@ impl Running {
             status = self.0.try_wait().unwrap();
             status.is_some()
         });
-        assert!(status.unwrap().success(), "{status:?} {}", std::fs::read_to_string(&self.1).unwrap());
+        assert!(
+            status.unwrap().success(),
+            "{status:?} {}",
+            std::fs::read_to_string(&self.1).unwrap()
+        );
     }
 
     /// Ends it as a crash would.

@@ -20,7 +20,12 @@ pub struct Request {
 impl Request {
     /// A request of a known caller to the test service.
     pub fn new(method: &str, target: &str) -> Self {
-        let request = Self { line: format!("{method} {target} HTTP/1.1"), headers: Vec::new(), body: Vec::new(), chunk: None };
+        let request = Self {
+            line: format!("{method} {target} HTTP/1.1"),
+            headers: Vec::new(),
+            body: Vec::new(),
+            chunk: None,
+        };
         request.header("Host", HOST).header("X-Auth-Token", TOKEN)
     }
 
@@ -53,7 +58,8 @@ impl Request {
 
     /// The head alone.
     pub fn head(&self) -> Vec<u8> {
-        let lines: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines: String =
+            self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         format!("{}\r\n{lines}\r\n", self.line).into_bytes()
     }
 
@@ -142,7 +148,10 @@ impl Client {
         let text = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = text.split("\r\n");
         answer.status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        answer.headers = lines.filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_owned(), v.trim().to_owned())).collect();
+        answer.headers = lines
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+            .collect();
         answer.body = bytes[end + 4..].to_vec();
         answer.whole = answer.header("content-length").parse() == Ok(answer.body.len());
         answer
@@ -206,7 +215,10 @@ impl Client {
         let text = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
         let mut lines = text.split("\r\n");
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let headers = lines.filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_owned(), v.trim().to_owned())).collect();
+        let headers = lines
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+            .collect();
         Some((status, headers))
     }
 
@@ -224,13 +236,16 @@ impl Client {
                 self.buffer.extend_from_slice(&piece[..count]);
                 false
             }
-            Err(e) => matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+            Err(e) => {
+                matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+            }
         };
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         silent && self.buffer.is_empty()
     }
 
-    /// Says that nothing more will be sent, and stays to listen. The other side may have closed already, at once for a TLS hello.
+    /// Says that nothing more will be sent, and stays to listen. The other side may have closed
+    /// already, at once for a TLS hello.
     pub fn half_close(&self) {
         match self.stream.shutdown(Shutdown::Write) {
             Err(e) if e.kind() == std::io::ErrorKind::NotConnected => {}

@@ -11,13 +11,15 @@ impl SmallDisk {
     /// Mounts one; `None` where there is no right to.
     pub fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at).output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
     }
 
     /// Fills it to the last byte.
     pub fn fill(&self) {
-        let mut filler = std::fs::File::options().create(true).append(true).open(self.filler()).unwrap();
+        let mut filler =
+            std::fs::File::options().create(true).append(true).open(self.filler()).unwrap();
         for piece in [1 << 20, 4096, 1] {
             while filler.write_all(&vec![0; piece]).is_ok() {}
         }

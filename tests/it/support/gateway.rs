@@ -26,15 +26,24 @@ impl Gateway {
 
     /// The same in an environment of its own.
     pub fn start_watched(site: &Site, sets: &[&str], env: &[(String, String)]) -> Self {
-        Self::start_watched_args(site, &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>(), env)
+        Self::start_watched_args(
+            site,
+            &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>(),
+            env,
+        )
     }
 
     fn start_watched_args(site: &Site, args: &[&str], env: &[(String, String)]) -> Self {
-        Self::try_start(site, args, env).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
+        Self::try_start(site, args, env)
+            .unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
     }
 
     /// The same; when it ends instead of starting, how.
-    pub fn try_start_watched(site: &Site, sets: &[&str], env: &[(String, String)]) -> Result<Self, ExitStatus> {
+    pub fn try_start_watched(
+        site: &Site,
+        sets: &[&str],
+        env: &[(String, String)],
+    ) -> Result<Self, ExitStatus> {
         Self::try_start(site, &sets.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>(), env)
     }
 
@@ -48,17 +57,20 @@ impl Gateway {
         let mut command = Command::new("prlimit");
         command.arg(limit).arg(env!("CARGO_BIN_EXE_keyward"));
         let args: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
-        Self::launch(site, command, &args, log(site).into()).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
+        Self::launch(site, command, &args, log(site).into())
+            .unwrap_or_else(|ended| panic!("the gateway does not start: {ended}\n{}", site.log()))
     }
 
     /// Starts it with its standard error elsewhere.
     pub fn start_logging(site: &Site, args: &[&str], stderr: Stdio) -> Self {
-        Self::launch(site, Command::new(env!("CARGO_BIN_EXE_keyward")), args, stderr).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
+        Self::launch(site, Command::new(env!("CARGO_BIN_EXE_keyward")), args, stderr)
+            .unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
     }
 
     /// Starts it by a command of its own, which need not heed the arguments that it is given.
     pub fn start_command(site: &Site, command: Command, stderr: Stdio) -> Self {
-        Self::launch(site, command, &[], stderr).unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
+        Self::launch(site, command, &[], stderr)
+            .unwrap_or_else(|ended| panic!("the gateway does not start: {ended}"))
     }
 
     /// The same; the status with which it ended when it does not start.
@@ -72,9 +84,22 @@ impl Gateway {
         Self::launch(site, command, args, log(site).into())
     }
 
-    fn launch(site: &Site, mut command: Command, args: &[&str], stderr: Stdio) -> Result<Self, ExitStatus> {
-        command.arg("serve").arg("--config").arg(site.path("keyward.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).args(args);
-        let mut gateway = Self { child: command.spawn().unwrap(), address: site.address, admin: site.admin };
+    fn launch(
+        site: &Site,
+        mut command: Command,
+        args: &[&str],
+        stderr: Stdio,
+    ) -> Result<Self, ExitStatus> {
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(site.path("keyward.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .args(args);
+        let mut gateway =
+            Self { child: command.spawn().unwrap(), address: site.address, admin: site.admin };
         let started = Instant::now();
         while gateway.get("/readyz").is_none_or(|answer| answer.body == b"starting\n") {
             if let Some(ended) = gateway.child.try_wait().unwrap() {
@@ -103,7 +128,10 @@ impl Gateway {
     /// An answer of the admin listener; `None` when it does not answer.
     fn get(&self, path: &str) -> Option<Answer> {
         let mut client = Client::try_new(self.admin).ok()?;
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+        client.send(
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        );
         let answer = client.answer();
         (answer.status != 0).then_some(answer)
     }

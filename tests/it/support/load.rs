@@ -17,7 +17,8 @@ impl Load {
     pub fn start(site: &Site) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let caller = |n: usize| {
-            let (stop, answered, address) = (Arc::clone(&stop), Arc::clone(&answered), site.address);
+            let (stop, answered, address) =
+                (Arc::clone(&stop), Arc::clone(&answered), site.address);
             std::thread::spawn(move || {
                 // Bounded, whatever becomes of the test.
                 for _ in 0..20_000 {
@@ -26,7 +27,8 @@ impl Load {
                     }
                     match Client::try_new(address) {
                         Ok(mut client) => {
-                            let answer = client.call(&Request::new("POST", "/v1/blobs/x").json(json_of(60 + n)));
+                            let answer = client
+                                .call(&Request::new("POST", "/v1/blobs/x").json(json_of(60 + n)));
                             answered.fetch_add(u64::from(answer.status == 200), Ordering::SeqCst);
                         }
                         Err(_) => std::thread::sleep(Duration::from_millis(20)),

@@ -1,4 +1,5 @@
-//! What the tests work with: the real binary as a child, real sockets on both sides of it, and the trail it leaves.
+//! What the tests work with: the real binary as a child, real sockets on both sides of it, and the
+//! trail it leaves.
 
 pub mod cli;
 pub mod client;
@@ -30,7 +31,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < PATIENCE, "still not so after {} s: {what}", PATIENCE.as_secs());
+        assert!(
+            started.elapsed() < PATIENCE,
+            "still not so after {} s: {what}",
+            PATIENCE.as_secs()
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,4 +1,5 @@
-//! Receivers of pushes: real TLS, and a mood that a test sets. What they keep, they keep before they confirm.
+//! Receivers of pushes: real TLS, and a mood that a test sets. What they keep, they keep before
+//! they confirm.
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -17,7 +18,8 @@ pub enum Mood {
     Dies(usize),
     /// Takes everything and keeps it, and never confirms.
     Mute,
-    /// Takes everything, keeps nothing, and refuses it: with 500, or by closing without TLS `close_notify`.
+    /// Takes everything, keeps nothing, and refuses it: with 500, or by closing without TLS
+    /// `close_notify`.
     Refuses,
 }
 
@@ -58,22 +60,35 @@ impl Receiver {
     }
 
     fn start(ca: &Path, receive: fn(Stream, &Shared)) -> Self {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(ca, cert.pem()).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth();
         let config = Arc::new(config.with_single_cert(vec![cert.der().clone()], key).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { mood: Mutex::new(Mood::Well), kept: Mutex::default(), connections: Mutex::new(0) });
+        let shared = Arc::new(Shared {
+            mood: Mutex::new(Mood::Well),
+            kept: Mutex::default(),
+            connections: Mutex::new(0),
+        });
         let own = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 *own.connections.lock().unwrap() += 1;
                 stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                 let (shared, config) = (Arc::clone(&own), Arc::clone(&config));
-                std::thread::spawn(move || receive(StreamOwned::new(ServerConnection::new(config).unwrap(), stream), &shared));
+                std::thread::spawn(move || {
+                    receive(
+                        StreamOwned::new(ServerConnection::new(config).unwrap(), stream),
+                        &shared,
+                    )
+                });
             }
         });
         Self { address, shared }
@@ -158,8 +173,13 @@ fn receive_post(mut stream: Stream, shared: &Shared) {
     let whole = |bytes: &[u8]| {
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
         let head = std::str::from_utf8(&bytes[..end]).unwrap().to_owned();
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap()))?;
-        (bytes.len() >= end + length).then(|| (head, String::from_utf8(bytes[end..end + length].to_vec()).unwrap()))
+        let length = head.lines().find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("content-length: ")
+                .map(|n| n.parse::<usize>().unwrap())
+        })?;
+        (bytes.len() >= end + length)
+            .then(|| (head, String::from_utf8(bytes[end..end + length].to_vec()).unwrap()))
     };
     let (head, body) = loop {
         match stream.read(&mut piece) {
@@ -173,7 +193,13 @@ fn receive_post(mut stream: Stream, shared: &Shared) {
             break whole;
         }
     };
-    let keep = || shared.kept.lock().unwrap().push(Delivery { head, lines: body.lines().map(str::to_owned).collect(), heads: Vec::new() });
+    let keep = || {
+        shared.kept.lock().unwrap().push(Delivery {
+            head,
+            lines: body.lines().map(str::to_owned).collect(),
+            heads: Vec::new(),
+        })
+    };
     let answer = match mood {
         Mood::Dies(_) => return die(stream),
         Mood::Well => {

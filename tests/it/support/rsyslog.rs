@@ -12,9 +12,15 @@ impl Rsyslog {
     /// Whether it is installed with this driver for TLS; says so when it is not.
     pub fn is_there(test: &str, driver: &str) -> bool {
         let mut libraries = std::fs::read_dir("/usr/lib").unwrap().map_while(Result::ok);
-        let there = libraries.any(|library| library.path().join(format!("rsyslog/lmnsd_{driver}.so")).exists());
+        let there = libraries
+            .any(|library| library.path().join(format!("rsyslog/lmnsd_{driver}.so")).exists());
         if !there {
-            skipped(test, &format!("rsyslog with its driver `{driver}` is not installed (rsyslog, rsyslog-gnutls, rsyslog-openssl)"));
+            skipped(
+                test,
+                &format!(
+                    "rsyslog with its driver `{driver}` is not installed (rsyslog, rsyslog-gnutls, rsyslog-openssl)"
+                ),
+            );
         }
         there
     }
@@ -22,7 +28,8 @@ impl Rsyslog {
     /// Makes its certificate: `rsyslog/cert.pem`.
     pub fn prepare(site: &Site) {
         std::fs::create_dir_all(site.path("rsyslog")).unwrap();
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(site.path("rsyslog/cert.pem"), cert.pem()).unwrap();
         std::fs::write(site.path("rsyslog/key.pem"), signing_key.serialize_pem()).unwrap();
     }
@@ -39,20 +46,25 @@ impl Rsyslog {
              *.* action(type=\"omfile\" file=\"{dir}/received\" template=\"text\")\n"
         );
         std::fs::write(format!("{dir}/rsyslog.conf"), config).unwrap();
-        let log = std::fs::File::options().create(true).append(true).open(format!("{dir}/log")).unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(format!("{dir}/log")).unwrap();
         let mut command = Command::new("rsyslogd");
-        command.args(["-n", "-f", &format!("{dir}/rsyslog.conf"), "-i", &format!("{dir}/pid")]).stdin(Stdio::null());
+        command
+            .args(["-n", "-f", &format!("{dir}/rsyslog.conf"), "-i", &format!("{dir}/pid")])
+            .stdin(Stdio::null());
         Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
 
     /// What it has written.
     pub fn received(site: &Site) -> String {
-        String::from_utf8_lossy(&std::fs::read(site.path("rsyslog/received")).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&std::fs::read(site.path("rsyslog/received")).unwrap_or_default())
+            .into_owned()
     }
 
     /// Ends it in order, as an operator's restart does.
     pub fn stop(mut self) {
-        kill_process(Pid::from_raw(self.0.id().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
+        kill_process(Pid::from_raw(self.0.id().try_into().unwrap()).unwrap(), Signal::TERM)
+            .unwrap();
         eventually("rsyslog ends", || self.0.try_wait().unwrap().is_some());
         let status = self.0.wait().unwrap();
         assert!(status.success() || status.signal() == Some(15), "{status}");

@@ -40,24 +40,39 @@ impl Site {
         site
     }
 
-    /// A site with the catalogue and the policies that ship, whose caller may do all that no rule forbids.
+    /// A site with the catalogue and the policies that ship, whose caller may do all that no rule
+    /// forbids.
     pub fn shipped(upstream: SocketAddr) -> Self {
         let site = Self::empty();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let hosts = r#"["*.*.myhuaweicloud.com", "openapi-rdc.aliyuncs.com", "devops.*.aliyuncs.com", "codeup.example.com"]"#;
-        site.configure(&root.join("config/apis"), &root.join("policies"), &["platform-admins", "key-admins"], hosts, upstream);
+        site.configure(
+            &root.join("config/apis"),
+            &root.join("policies"),
+            &["platform-admins", "key-admins"],
+            hosts,
+            upstream,
+        );
         site
     }
 
-    /// A site with the catalogue that ships, and no rule: what a cloud may answer reaches the caller.
+    /// A site with the catalogue that ships, and no rule: what a cloud may answer reaches the
+    /// caller.
     pub fn without_rules(upstream: SocketAddr) -> Self {
         let site = Self::empty();
         let policies = site.path("policies");
         std::fs::create_dir_all(&policies).unwrap();
-        let policy = "@id(\"all\")\n@message(\"All may.\")\npermit (principal, action, resource);\n";
+        let policy =
+            "@id(\"all\")\n@message(\"All may.\")\npermit (principal, action, resource);\n";
         std::fs::write(policies.join("all.cedar"), policy).unwrap();
         let hosts = r#"["*.*.myhuaweicloud.com", "openapi-rdc.aliyuncs.com", "devops.*.aliyuncs.com", "codeup.example.com"]"#;
-        site.configure(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/apis"), &policies, &["platform-admins"], hosts, upstream);
+        site.configure(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("config/apis"),
+            &policies,
+            &["platform-admins"],
+            hosts,
+            upstream,
+        );
         site
     }
 
@@ -65,12 +80,29 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let key = "0123456789abcdef".repeat(4);
         std::fs::write(dir.path().join("digest.key"), &key).unwrap();
-        std::fs::set_permissions(dir.path().join("digest.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(
+            dir.path().join("digest.key"),
+            std::fs::Permissions::from_mode(0o600),
+        )
+        .unwrap();
         let key = DigestKey::open(&dir.path().join("digest.key")).unwrap();
-        Self { address: free_address(), admin: free_address(), audit: dir.path().join("audit"), key, dir }
+        Self {
+            address: free_address(),
+            admin: free_address(),
+            audit: dir.path().join("audit"),
+            key,
+            dir,
+        }
     }
 
-    fn configure(&self, apis: &Path, policies: &Path, groups: &[&str], hosts: &str, upstream: SocketAddr) {
+    fn configure(
+        &self,
+        apis: &Path,
+        policies: &Path,
+        groups: &[&str],
+        hosts: &str,
+        upstream: SocketAddr,
+    ) {
         let mut callers = r#"groups = ["testers", "platform-admins", "key-admins", "image-admins", "phone-ops", "codeup-developers", "auditors"]"#.to_owned();
         let token = self.key.digest(TOKEN.as_bytes());
         write!(callers, "\n[callers.tester]\nkind = 'robot'\ngroups = {groups:?}\naccess_keys = [{ACCESS_KEY:?}]\ntokens = [{token:?}]\n").unwrap();
@@ -160,10 +192,13 @@ url = "http://127.0.0.1:1"
 /// An address that is free now and that the system gives to nobody who does not ask for it.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // A stretch of its own for each process: until the gateway binds a port, another test would find it free too.
+    // A stretch of its own for each process: until the gateway binds a port, another test would
+    // find it free too.
     let start = std::process::id() * 64;
     loop {
-        let port = 10_000 + u16::try_from((start + u32::from(NEXT.fetch_add(1, Ordering::SeqCst))) % 20_000).unwrap();
+        let port = 10_000
+            + u16::try_from((start + u32::from(NEXT.fetch_add(1, Ordering::SeqCst))) % 20_000)
+                .unwrap();
         if let Ok(probe) = TcpListener::bind(("127.0.0.1", port)) {
             return probe.local_addr().unwrap();
         }

@@ -7,11 +7,19 @@ use std::process::{Child, Command, Stdio};
 pub struct Tracer(Child);
 
 impl Tracer {
-    /// Tampers with every `fdatasync` of a process from now on, as `-e inject=fdatasync:` says. `None`, with a printed
-    /// reason, where there is no tracer or no right to trace.
+    /// Tampers with every `fdatasync` of a process from now on, as `-e inject=fdatasync:` says.
+    /// `None`, with a printed reason, where there is no tracer or no right to trace.
     pub fn attach(test: &str, pid: u32, inject: &str) -> Option<Self> {
         let mut command = Command::new("strace");
-        command.args(["-f", "-e", "trace=fdatasync", "-e", &format!("inject=fdatasync:{inject}"), "-p", &pid.to_string()]);
+        command.args([
+            "-f",
+            "-e",
+            "trace=fdatasync",
+            "-e",
+            &format!("inject=fdatasync:{inject}"),
+            "-p",
+            &pid.to_string(),
+        ]);
         let mut child = match command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn() {
             Ok(child) => child,
             Err(e) => {

@@ -32,7 +32,9 @@ impl Authority {
     /// A certificate for these names.
     pub fn client(&self, names: &[&str]) -> Tls {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+        let params =
+            CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+                .unwrap();
         Tls { chain: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
 
@@ -50,21 +52,38 @@ impl Authority {
 pub struct Secure(StreamOwned<ClientConnection, TcpStream>);
 
 /// Connects and shakes hands: the server must show a certificate of the authority for this name.
-pub fn connect(gateway: &Gateway, authority: &Authority, name: &str, client: Option<&Tls>) -> io::Result<Secure> {
+pub fn connect(
+    gateway: &Gateway,
+    authority: &Authority,
+    name: &str,
+    client: Option<&Tls>,
+) -> io::Result<Secure> {
     dial(gateway.address, &client_config(authority, client, &[]), name).map(Secure)
 }
 
 /// How a client shakes hands: whom it trusts, what it shows, and which protocols it offers.
-pub fn client_config(authority: &Authority, client: Option<&Tls>, protocols: &[&[u8]]) -> Arc<ClientConfig> {
+pub fn client_config(
+    authority: &Authority,
+    client: Option<&Tls>,
+    protocols: &[&[u8]],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
     let mut config = match client {
         None => config.with_no_client_auth(),
         Some(tls) => {
             let chain = CertificateDer::from_pem_slice(tls.chain.as_bytes()).unwrap();
-            config.with_client_auth_cert(vec![chain], PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).unwrap()).unwrap()
+            config
+                .with_client_auth_cert(
+                    vec![chain],
+                    PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).unwrap(),
+                )
+                .unwrap()
         }
     };
     config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
@@ -72,8 +91,14 @@ pub fn client_config(authority: &Authority, client: Option<&Tls>, protocols: &[&
 }
 
 /// Connects to an address and shakes hands with the server of this name.
-pub fn dial(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let session = ClientConnection::new(Arc::clone(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+pub fn dial(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let session =
+        ClientConnection::new(Arc::clone(config), ServerName::try_from(name.to_owned()).unwrap())
+            .unwrap();
     let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut stream = StreamOwned::new(session, socket);

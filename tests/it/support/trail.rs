@@ -39,7 +39,8 @@ impl Trail {
 
     /// The same after a crash; and what there is to say of it.
     pub fn read_what_is_left(dir: &Path) -> (Self, Vec<String>) {
-        let (store, opened) = TieredStore::open(dir).unwrap_or_else(|error| panic!("{}: {error:?}", dir.display()));
+        let (store, opened) =
+            TieredStore::open(dir).unwrap_or_else(|error| panic!("{}: {error:?}", dir.display()));
         assert_eq!(opened.torn, 0);
         let mut records = Vec::new();
         for frame in store.oldest_first(0) {
@@ -47,11 +48,20 @@ impl Trail {
             // A frame that is sealed in part begins before what it adds.
             let known = records.len() as u64;
             assert!(frame.first_seq <= known && known < frame.end(), "a gap");
-            for (seq, entry) in (frame.first_seq..).zip(frame.entries).filter(|(seq, _)| *seq >= known) {
+            for (seq, entry) in
+                (frame.first_seq..).zip(frame.entries).filter(|(seq, _)| *seq >= known)
+            {
                 let content = store.content(seq).unwrap().map(|c| c.bytes.to_vec());
                 crate::record_form::check(&entry.leaf);
                 let leaf = serde_json::from_slice(&entry.leaf).unwrap();
-                records.push(Stored { seq, kind: entry.kind, id: entry.id.to_string(), leaf, content, bytes: entry.leaf.to_vec() });
+                records.push(Stored {
+                    seq,
+                    kind: entry.kind,
+                    id: entry.id.to_string(),
+                    leaf,
+                    content,
+                    bytes: entry.leaf.to_vec(),
+                });
             }
         }
         (Self(records), opened.notes)
@@ -83,7 +93,11 @@ impl Trail {
     #[track_caller]
     pub fn only_outcome(&self) -> (&str, &str) {
         let calls = self.calls();
-        assert_eq!(calls.iter().map(|r| r.kind).collect::<Vec<_>>(), [Kind::Forwarded, Kind::Answer], "{calls:#?}");
+        assert_eq!(
+            calls.iter().map(|r| r.kind).collect::<Vec<_>>(),
+            [Kind::Forwarded, Kind::Answer],
+            "{calls:#?}"
+        );
         assert_eq!(calls[0].id, calls[1].id);
         (calls[1].text("/outcome"), calls[1].text("/detail"))
     }
@@ -98,7 +112,8 @@ impl Trail {
 
     #[track_caller]
     fn only(&self, id: &str, kinds: &[Kind]) -> &Stored {
-        let found: Vec<_> = self.0.iter().filter(|r| r.id == id && kinds.contains(&r.kind)).collect();
+        let found: Vec<_> =
+            self.0.iter().filter(|r| r.id == id && kinds.contains(&r.kind)).collect();
         assert_eq!(found.len(), 1, "records of {id} of the kinds {kinds:?}: {found:#?}");
         found[0]
     }

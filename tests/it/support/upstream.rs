@@ -1,4 +1,5 @@
-//! A scripted upstream: raw TCP, so that it can misbehave byte by byte, and every byte that reaches it is kept.
+//! A scripted upstream: raw TCP, so that it can misbehave byte by byte, and every byte that reaches
+//! it is kept.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -56,7 +57,11 @@ impl Arrived {
     /// Every value of a header, as written.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         let lines = self.head.split("\r\n").skip(1);
-        lines.filter_map(|line| line.split_once(':')).filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim_matches(' ')).collect()
+        lines
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.trim_matches(' '))
+            .collect()
     }
 }
 
@@ -123,7 +128,13 @@ impl Upstream {
     #[track_caller]
     pub fn only(&self) -> Arrived {
         let seen = self.seen.lock().unwrap();
-        assert_eq!((seen.requests.len(), seen.remains.len()), (1, 0), "{:?} {:?}", seen.requests, seen.remains);
+        assert_eq!(
+            (seen.requests.len(), seen.remains.len()),
+            (1, 0),
+            "{:?} {:?}",
+            seen.requests,
+            seen.remains
+        );
         seen.requests[0].clone()
     }
 
@@ -142,7 +153,10 @@ pub fn ok() -> Act {
 
 /// An answer with Content-Length.
 pub fn answer(status: u16, body: &[u8]) -> Act {
-    let head = format!("HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     Act::Send([head.as_bytes(), body].concat())
 }
 
@@ -151,7 +165,12 @@ pub fn raw(text: &str) -> Act {
     Act::Send(text.as_bytes().to_vec())
 }
 
-fn serve(mut stream: TcpStream, connection: usize, script: &dyn Fn(&Arrived) -> Vec<Act>, seen: &Mutex<Seen>) {
+fn serve(
+    mut stream: TcpStream,
+    connection: usize,
+    script: &dyn Fn(&Arrived) -> Vec<Act>,
+    seen: &Mutex<Seen>,
+) {
     stream.set_nodelay(true).unwrap();
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer, connection) {
@@ -181,8 +200,13 @@ fn perform(act: Act, stream: &mut TcpStream) -> bool {
     true
 }
 
-/// The next request of a connection. Reads bodies by Content-Length alone: anything else would be seen as remains.
-fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: usize) -> Option<Arrived> {
+/// The next request of a connection. Reads bodies by Content-Length alone: anything else would be
+/// seen as remains.
+fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    connection: usize,
+) -> Option<Arrived> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;

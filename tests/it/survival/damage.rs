@@ -1,6 +1,7 @@
-//! One thing in the trail's folder is damaged, on a stopped gateway: a byte, a half, a whole file; removed, exchanged, or
-//! made something else than a file. No command panics or hangs, none leaves out silently what was there before, and the
-//! gateway goes on and says what it has made anew, or says why it does not and what to do.
+//! One thing in the trail's folder is damaged, on a stopped gateway: a byte, a half, a whole file;
+//! removed, exchanged, or made something else than a file. No command panics or hangs, none leaves
+//! out silently what was there before, and the gateway goes on and says what it has made anew, or
+//! says why it does not and what to do.
 
 use super::shim::thorough;
 use crate::support::cli::keyward;
@@ -86,7 +87,14 @@ impl Damage {
             }
             How::Fifo => {
                 std::fs::remove_file(&path).unwrap();
-                rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    &path,
+                    rustix::fs::FileType::Fifo,
+                    rustix::fs::Mode::from_raw_mode(0o600),
+                    0,
+                )
+                .unwrap();
             }
         }
         true
@@ -112,7 +120,9 @@ struct Trials {
 }
 
 fn ids(out: &str) -> BTreeSet<String> {
-    let id = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?.get("id")?.as_str()?.to_owned());
+    let id = |line: &str| {
+        Some(serde_json::from_str::<Value>(line).ok()?.get("id")?.as_str()?.to_owned())
+    };
     out.lines().filter_map(id).collect()
 }
 
@@ -135,7 +145,8 @@ fn copy(from: &Path, to: &Path) {
 fn calls(gateway: &Gateway, count: usize) -> Vec<String> {
     let mut client = gateway.client();
     let call = |n: usize| {
-        let answer = client.call(&Request::new("PUT", &format!("/v1/blobs/b{n}")).json(json_of(300 + n)));
+        let answer =
+            client.call(&Request::new("PUT", &format!("/v1/blobs/b{n}")).json(json_of(300 + n)));
         assert_eq!((answer.status, answer.whole), (200, true));
         answer.id().to_owned()
     };
@@ -143,10 +154,12 @@ fn calls(gateway: &Gateway, count: usize) -> Vec<String> {
 }
 
 /// What a person is told when something does not go on: one of these says what to do.
-const REMEDIES: [&str; 6] = ["keyward audit salvage", "--accept-trail", "backup", "move it away", "start again", "restore"];
+const REMEDIES: [&str; 6] =
+    ["keyward audit salvage", "--accept-trail", "backup", "move it away", "start again", "restore"];
 
 impl Trials {
-    /// A trail with all that a trail can have: pruned, sealed and unsealed records, an erased body, two keys; and an older copy.
+    /// A trail with all that a trail can have: pruned, sealed and unsealed records, an erased body,
+    /// two keys; and an older copy.
     fn new(upstream: &Upstream) -> Self {
         let site = Site::new(upstream.address);
         let config = site.path("keyward.toml").display().to_string();
@@ -155,12 +168,26 @@ impl Trials {
         let made = calls(&gateway, 130);
         gateway.settle();
         eventually("four segments are sealed", || gateway.metric("keyward_sealed_records") >= 256);
-        keyward(&["audit", "erase", &made[90], "--reason", "request of a data subject", "--config", &config]);
+        keyward(&[
+            "audit",
+            "erase",
+            &made[90],
+            "--reason",
+            "request of a data subject",
+            "--config",
+            &config,
+        ]);
         gateway.stop();
         copy(&site.audit, &site.path("older"));
         keyward(&["audit", "rotate-key", "--config", &config]);
-        let bytes: u64 = std::fs::read_dir(site.audit.join("segments")).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
-        let gateway = site.serve_with(&[&format!("retention.max_bytes={}", bytes - 1), "retention.every_seconds=1"]);
+        let bytes: u64 = std::fs::read_dir(site.audit.join("segments"))
+            .unwrap()
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum();
+        let gateway = site.serve_with(&[
+            &format!("retention.max_bytes={}", bytes - 1),
+            "retention.every_seconds=1",
+        ]);
         eventually("a segment is pruned", || gateway.metric("keyward_pruned_records_total") >= 64);
         gateway.stop();
         let gateway = site.serve();
@@ -169,11 +196,25 @@ impl Trials {
         gateway.stop();
         copy(&site.audit, &site.path("sound"));
         let shown = [made[100].clone(), last[19].clone()];
-        let mut trials = Self { site, ids: BTreeSet::new(), exchanges: BTreeSet::new(), shown, wrong: Vec::new() };
+        let mut trials = Self {
+            site,
+            ids: BTreeSet::new(),
+            exchanges: BTreeSet::new(),
+            shown,
+            wrong: Vec::new(),
+        };
         let dir = trials.dir();
-        trials.ids = ids(&trials.run("query", &["query", "--limit", "1000", "--format", "ndjson", "--dir", &dir]).out);
-        trials.exchanges = lines(&trials.run("export", &["export", "--form", "exchange", "--dir", &dir]).out);
-        assert!(trials.ids.len() > 100 && trials.exchanges.len() > 100 && trials.wrong.is_empty(), "{} {}", trials.ids.len(), trials.exchanges.len());
+        trials.ids = ids(&trials
+            .run("query", &["query", "--limit", "1000", "--format", "ndjson", "--dir", &dir])
+            .out);
+        trials.exchanges =
+            lines(&trials.run("export", &["export", "--form", "exchange", "--dir", &dir]).out);
+        assert!(
+            trials.ids.len() > 100 && trials.exchanges.len() > 100 && trials.wrong.is_empty(),
+            "{} {}",
+            trials.ids.len(),
+            trials.exchanges.len()
+        );
         trials
     }
 
@@ -186,7 +227,12 @@ impl Trials {
         let mut files = Vec::new();
         list(&self.site.path("sound"), Path::new(""), &mut files);
         files.sort();
-        files.iter().flat_map(|file| self.of(file, &files).into_iter().map(|how| Damage { file: file.clone(), how })).collect()
+        files
+            .iter()
+            .flat_map(|file| {
+                self.of(file, &files).into_iter().map(|how| Damage { file: file.clone(), how })
+            })
+            .collect()
     }
 
     fn of(&self, file: &Path, files: &[PathBuf]) -> Vec<How> {
@@ -195,9 +241,17 @@ impl Trials {
         let name = file.display().to_string();
         if name.starts_with("segments/") {
             let extension = file.extension().unwrap();
-            let other = files.iter().find(|other| *other != file && other.extension() == Some(extension)).unwrap();
-            let second = Path::new("segments").join(format!("seg-{:020}.{}", 5000, extension.display()));
-            hows.extend([How::Replaced(other.clone()), How::Swapped(other.clone()), How::Doubled(second)]);
+            let other = files
+                .iter()
+                .find(|other| *other != file && other.extension() == Some(extension))
+                .unwrap();
+            let second =
+                Path::new("segments").join(format!("seg-{:020}.{}", 5000, extension.display()));
+            hows.extend([
+                How::Replaced(other.clone()),
+                How::Swapped(other.clone()),
+                How::Doubled(second),
+            ]);
         } else if self.site.path("older").join(file).exists() {
             hows.push(How::Replaced(self.site.path("older").join(file)));
         }
@@ -221,7 +275,14 @@ impl Trials {
         let (out, err) = (self.site.path("out"), self.site.path("err"));
         let file = |path: &Path| std::fs::File::create(path).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-        let mut child = command.arg("audit").args(args).stdin(Stdio::null()).stdout(file(&out)).stderr(file(&err)).spawn().unwrap();
+        let mut child = command
+            .arg("audit")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file(&out))
+            .stderr(file(&err))
+            .spawn()
+            .unwrap();
         let started = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -234,11 +295,13 @@ impl Trials {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let text = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        let text =
+            |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
         let said = Said { status, out: text(&out), err: text(&err) };
         println!("  {name}: {:?} {}", status.code(), said.err.trim());
         let told = said.err.lines().filter(|line| line.starts_with("keyward: ")).count();
-        let failed = !(status.success() || name.starts_with("verify") && status.code().is_some_and(|code| code > 1));
+        let failed = !(status.success()
+            || name.starts_with("verify") && status.code().is_some_and(|code| code > 1));
         if said.err.contains("panicked") || failed && (status.code() != Some(1) || told != 1) {
             self.wrong(format!("{name} ends with {status}: {}", said.err));
         }
@@ -250,17 +313,33 @@ impl Trials {
         let dir = self.dir();
         let said = self.run(name, &[&["verify", "--json", "--dir", &dir], more].concat());
         let report: Value = serde_json::from_str(&said.out).unwrap_or_default();
-        let findings = |about: &str| report[about]["findings"].as_array().cloned().unwrap_or_default();
-        let texts: Vec<_> = findings("integrity").iter().chain(&findings("completeness")).map(|finding| finding["text"].to_string()).collect();
-        println!("    {} / {}: {}", report["integrity"]["verdict"], report["completeness"]["verdict"], texts.join(" "));
+        let findings =
+            |about: &str| report[about]["findings"].as_array().cloned().unwrap_or_default();
+        let texts: Vec<_> = findings("integrity")
+            .iter()
+            .chain(&findings("completeness"))
+            .map(|finding| finding["text"].to_string())
+            .collect();
+        println!(
+            "    {} / {}: {}",
+            report["integrity"]["verdict"],
+            report["completeness"]["verdict"],
+            texts.join(" ")
+        );
         report
     }
 
-    /// How many exchanges, and lines of the export, are not in an answer that is given for a whole one.
+    /// How many exchanges, and lines of the export, are not in an answer that is given for a whole
+    /// one.
     fn lacking(&mut self, name: &str, place: [&str; 2]) -> usize {
-        let query = self.run(&format!("{name}, query"), &["query", "--limit", "1000", "--format", "ndjson", place[0], place[1]]);
-        let export = self.run(&format!("{name}, export"), &["export", "--form", "exchange", place[0], place[1]]);
-        let mut lacks = if query.status.success() { self.ids.difference(&ids(&query.out)).count() } else { 0 };
+        let query = self.run(
+            &format!("{name}, query"),
+            &["query", "--limit", "1000", "--format", "ndjson", place[0], place[1]],
+        );
+        let export = self
+            .run(&format!("{name}, export"), &["export", "--form", "exchange", place[0], place[1]]);
+        let mut lacks =
+            if query.status.success() { self.ids.difference(&ids(&query.out)).count() } else { 0 };
         if export.status.success() {
             lacks += self.exchanges.difference(&lines(&export.out)).count();
         }
@@ -282,7 +361,10 @@ impl Trials {
         for (name, what) in [("prove", vec![id.as_str()]), ("pack", vec![]), ("backup", vec![])] {
             let out = self.site.path("made");
             let out_text = out.display().to_string();
-            self.run(name, &[&[name], what.as_slice(), &["--dir", &dir, "--out", &out_text]].concat());
+            self.run(
+                name,
+                &[&[name], what.as_slice(), &["--dir", &dir, "--out", &out_text]].concat(),
+            );
             if out.is_dir() {
                 std::fs::remove_dir_all(&out).unwrap();
             } else if out.exists() {
@@ -294,7 +376,9 @@ impl Trials {
     /// Starts the gateway, and uses it. Whether it starts, and what it logged.
     fn serve(&mut self, args: &[&str]) -> (bool, String) {
         std::fs::write(self.site.path("stderr.log"), "").unwrap();
-        let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Gateway::try_start_args(&self.site, args)));
+        let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Gateway::try_start_args(&self.site, args)
+        }));
         let up = match started {
             Ok(Ok(gateway)) => {
                 let url = format!("http://{}", self.site.admin);
@@ -311,9 +395,15 @@ impl Trials {
             }
             Ok(Err(status)) => {
                 let log = self.site.log();
-                let told: Vec<_> = log.lines().filter(|line| line.starts_with("keyward: ")).collect();
-                if status.code() != Some(1) || told.len() != 1 || !REMEDIES.iter().any(|remedy| told[0].contains(remedy)) {
-                    self.wrong(format!("the gateway ends with {status}, and nobody is told what to do: {log}"));
+                let told: Vec<_> =
+                    log.lines().filter(|line| line.starts_with("keyward: ")).collect();
+                if status.code() != Some(1)
+                    || told.len() != 1
+                    || !REMEDIES.iter().any(|remedy| told[0].contains(remedy))
+                {
+                    self.wrong(format!(
+                        "the gateway ends with {status}, and nobody is told what to do: {log}"
+                    ));
                 }
                 false
             }
@@ -331,7 +421,8 @@ impl Trials {
         (up, log)
     }
 
-    /// One trial. It ends with a gateway that has gone on, or a sentence that says what must be brought back.
+    /// One trial. It ends with a gateway that has gone on, or a sentence that says what must be
+    /// brought back.
     fn attempt(&mut self, damage: &Damage) {
         println!("=== {damage}");
         let before = self.wrong.len();
@@ -358,7 +449,10 @@ impl Trials {
         }
         let lacks = self.lacking("at the end", ["--dir", &dir]);
         if lacks > 0 && report["completeness"]["verdict"] != "fails" {
-            self.wrong(format!("{lacks} exchanges and lines are missing, and completeness {}", report["completeness"]["verdict"]));
+            self.wrong(format!(
+                "{lacks} exchanges and lines are missing, and completeness {}",
+                report["completeness"]["verdict"]
+            ));
         }
         for wrong in self.wrong.iter_mut().skip(before) {
             wrong.insert_str(0, &format!("{damage}: "));
@@ -394,7 +488,10 @@ fn whatever_one_file_becomes_nothing_is_left_out_silently() {
     let mut tried = 0;
     for damage in trials.all() {
         let name = damage.to_string();
-        let wanted = only.as_ref().map_or_else(|| thorough() || SAMPLE.iter().any(|sample| name.starts_with(sample)), |only| name.contains(only));
+        let wanted = only.as_ref().map_or_else(
+            || thorough() || SAMPLE.iter().any(|sample| name.starts_with(sample)),
+            |only| name.contains(only),
+        );
         if wanted {
             trials.attempt(&damage);
             tried += 1;

@@ -1,9 +1,12 @@
-//! Every point of a run at which a write can fail does fail once: EIO, ENOSPC. Whatever the point, nothing that was
-//! acknowledged is lost, nothing was sent without its record, the next start goes on, and the operator was told.
+//! Every point of a run at which a write can fail does fail once: EIO, ENOSPC. Whatever the point,
+//! nothing that was acknowledged is lost, nothing was sent without its record, the next start goes
+//! on, and the operator was told.
 
 use super::shim::{Shim, thorough};
 use super::{Told, check_closed, check_told, check_verified};
-use crate::support::{Act, Gateway, Latch, Request, Site, Trail, Upstream, copy_folder, eventually, json_of};
+use crate::support::{
+    Act, Gateway, Latch, Request, Site, Trail, Upstream, copy_folder, eventually, json_of,
+};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,7 +14,8 @@ use std::time::{Duration, Instant};
 
 const SETS: [&str; 2] = ["audit.segment_records=16", "audit.ballast=0"];
 /// A new trail has new keys too. Nobody is known by this one, so every call is refused, on record.
-const NEW_SETS: [&str; 3] = ["audit.segment_records=16", "audit.ballast=0", "audit.digest_key_file=audit/digest.key"];
+const NEW_SETS: [&str; 3] =
+    ["audit.segment_records=16", "audit.ballast=0", "audit.digest_key_file=audit/digest.key"];
 
 fn sets(fresh: bool) -> &'static [&'static str] {
     if fresh { &NEW_SETS } else { &SETS }
@@ -41,7 +45,8 @@ impl Point {
 
     /// The same call on files of the same kind.
     fn class(&self) -> String {
-        let plain: String = self.what.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+        let plain: String =
+            self.what.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
         match plain.split_once("/texts/") {
             Some((call, _)) => format!("{call}/texts/…"),
             None => plain.split('#').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("#"),
@@ -49,7 +54,8 @@ impl Point {
     }
 }
 
-/// What stands before each run: a trail with sealed segments, and a call that was under way when its gateway was killed.
+/// What stands before each run: a trail with sealed segments, and a call that was under way when
+/// its gateway was killed.
 struct Lifecycle {
     upstream: Upstream,
     site: Site,
@@ -60,11 +66,13 @@ struct Lifecycle {
 impl Lifecycle {
     fn new() -> Self {
         let latch = Latch::default();
-        let upstream = Upstream::new(
-            move |request| {
-                if request.line().contains("/hangs ") { vec![Act::Until(latch.clone())] } else { vec![crate::support::upstream::ok()] }
-            },
-        );
+        let upstream = Upstream::new(move |request| {
+            if request.line().contains("/hangs ") {
+                vec![Act::Until(latch.clone())]
+            } else {
+                vec![crate::support::upstream::ok()]
+            }
+        });
         let site = Site::new(upstream.address);
         let gateway = site.serve_with(&SETS);
         let told = calls(&gateway, "before");
@@ -72,7 +80,9 @@ impl Lifecycle {
         eventually("a checkpoint is signed", || gateway.metric("keyward_checkpoint_size") > 0);
         let mut client = gateway.client();
         client.send(&put("hangs").bytes());
-        eventually("a call is under way", || upstream.requests().iter().any(|arrived| arrived.line().contains("/hangs ")));
+        eventually("a call is under way", || {
+            upstream.requests().iter().any(|arrived| arrived.line().contains("/hangs "))
+        });
         gateway.kill();
         let before = tempfile::tempdir().unwrap();
         copy_folder(&site.audit, before.path());
@@ -88,7 +98,8 @@ impl Lifecycle {
             std::fs::remove_file(self.site.path("evidence.key")).ok();
         } else {
             copy_folder(self.before.path(), &self.site.audit);
-            std::fs::copy(self.before.path().join("evidence.key"), self.site.path("evidence.key")).unwrap();
+            std::fs::copy(self.before.path().join("evidence.key"), self.site.path("evidence.key"))
+                .unwrap();
         }
         std::fs::remove_file(self.site.path("stderr.log")).ok();
     }
@@ -114,7 +125,8 @@ fn calls(gateway: &Gateway, tag: &str) -> Told {
     told
 }
 
-/// A whole life of a gateway: start, calls, seal, index, checkpoint, close. What was told to callers, and what to the operator.
+/// A whole life of a gateway: start, calls, seal, index, checkpoint, close. What was told to
+/// callers, and what to the operator.
 fn life(stage: &Lifecycle, fresh: bool, tag: &str, env: &[(String, String)]) -> (Told, String) {
     let mut told = Told::new();
     let mut said = String::new();
@@ -125,7 +137,8 @@ fn life(stage: &Lifecycle, fresh: bool, tag: &str, env: &[(String, String)]) -> 
         let done = |gateway: &Gateway| {
             gateway.ready().0 != 200
                 || gateway.metric("keyward_seal_failures_total") > 0
-                || (gateway.metric("keyward_unsealed_records") < 32 && gateway.metric("keyward_checkpoint_behind_records") == 0)
+                || (gateway.metric("keyward_unsealed_records") < 32
+                    && gateway.metric("keyward_checkpoint_behind_records") == 0)
         };
         while !done(&gateway) && begun.elapsed() < Duration::from_secs(3) {
             std::thread::sleep(Duration::from_millis(20));
@@ -139,12 +152,23 @@ fn life(stage: &Lifecycle, fresh: bool, tag: &str, env: &[(String, String)]) -> 
 
 /// Lets one point of a run fail, and looks at what comes of it.
 fn fail(stage: &Lifecycle, shim: &Shim, fresh: bool, point: &Point, errno: i32) {
-    let when = format!("{errno} at {} {} of a {} trail", point.number, point.what, if fresh { "new" } else { "grown" });
+    let when = format!(
+        "{errno} at {} {} of a {} trail",
+        point.number,
+        point.what,
+        if fresh { "new" } else { "grown" }
+    );
     let tag = format!("p{}-{errno}-{fresh}-{}-", point.number, fastrand::u32(..));
     stage.set(fresh);
     let points = shim.file("points");
     std::fs::remove_file(&points).ok();
-    let env = shim.watching(&stage.site.path(""), &[("SHIM_POINTS", points.display().to_string()), ("SHIM_FAIL", format!("{}:{errno}", point.number))]);
+    let env = shim.watching(
+        &stage.site.path(""),
+        &[
+            ("SHIM_POINTS", points.display().to_string()),
+            ("SHIM_FAIL", format!("{}:{errno}", point.number)),
+        ],
+    );
     if thorough() {
         println!("{when}");
     }
@@ -153,15 +177,22 @@ fn fail(stage: &Lifecycle, shim: &Shim, fresh: bool, point: &Point, errno: i32) 
         told.extend(stage.told.clone());
     }
     // Threads take turns: it may have been another call's turn.
-    let Some(hit) = Point::read(&points).into_iter().find(|point| point.what.ends_with(" FAILED")) else { return };
+    let Some(hit) = Point::read(&points).into_iter().find(|point| point.what.ends_with(" FAILED"))
+    else {
+        return;
+    };
     let when = format!("{when}, which was {}", hit.what);
 
-    let gateway = Gateway::try_start_watched(&stage.site, sets(fresh), &[]).unwrap_or_else(|status| panic!("{when}: no start, {status}\n{}", stage.site.log()));
+    let gateway = Gateway::try_start_watched(&stage.site, sets(fresh), &[])
+        .unwrap_or_else(|status| panic!("{when}: no start, {status}\n{}", stage.site.log()));
     assert_eq!(gateway.ready().0, 200, "{when}");
     gateway.stop();
     let (trail, _) = Trail::read_what_is_left(&stage.site.audit);
     let arrived = stage.upstream.requests();
-    let paths = arrived.iter().map(|arrived| arrived.line().split(' ').nth(1).unwrap()).filter(|path| path.contains(&tag));
+    let paths = arrived
+        .iter()
+        .map(|arrived| arrived.line().split(' ').nth(1).unwrap())
+        .filter(|path| path.contains(&tag));
     check_told(&trail, &told, paths, &when);
     check_closed(&trail);
     check_verified(&stage.site);
@@ -174,13 +205,22 @@ fn check_said(hit: &Point, errno: i32, said: &str, when: &str) {
     if hit.what.starts_with("unlink /audit/segments/") {
         return;
     }
-    // The engine's own sync, behind the writer's. The system tells every opening of the file; who injects, tells only one.
+    // The engine's own sync, behind the writer's. The system tells every opening of the file; who
+    // injects, tells only one.
     if said.contains("failed to fsync from periodic flush thread") {
         return;
     }
-    let causes: &[&str] = if errno == EIO { &["(os error 5)", "code: 5,"] } else { &["(os error 28)", "code: 28,", "is full"] };
-    let remedies = ["restart the gateway", "start again", "free some space", "tries again", "tried again"];
-    let tells = |line: &str| causes.iter().any(|cause| line.contains(cause)) && remedies.iter().any(|remedy| line.contains(remedy));
+    let causes: &[&str] = if errno == EIO {
+        &["(os error 5)", "code: 5,"]
+    } else {
+        &["(os error 28)", "code: 28,", "is full"]
+    };
+    let remedies =
+        ["restart the gateway", "start again", "free some space", "tries again", "tried again"];
+    let tells = |line: &str| {
+        causes.iter().any(|cause| line.contains(cause))
+            && remedies.iter().any(|remedy| line.contains(remedy))
+    };
     assert!(said.lines().any(tells), "{when}: the operator was not told\n{said}");
 }
 
@@ -201,7 +241,8 @@ fn sample(points: Vec<Point>, count: usize) -> Vec<Point> {
     }
     let mut classes: BTreeMap<String, Vec<Point>> = BTreeMap::new();
     points.into_iter().for_each(|point| classes.entry(point.class()).or_default().push(point));
-    let mut one_of_each: Vec<_> = classes.into_values().map(|class| class[fastrand::usize(0..class.len())].clone()).collect();
+    let mut one_of_each: Vec<_> =
+        classes.into_values().map(|class| class[fastrand::usize(0..class.len())].clone()).collect();
     fastrand::shuffle(&mut one_of_each);
     one_of_each.truncate(count);
     one_of_each
@@ -220,8 +261,14 @@ fn wherever_a_write_fails_nothing_is_lost_and_the_operator_is_told() {
         classes.dedup();
         println!("{} points of {} classes: {classes:#?}", points.len(), classes.len());
         for point in sample(points, if fresh { 3 } else { 9 }) {
-            for errno in if thorough() { vec![EIO, ENOSPC] } else { vec![[EIO, ENOSPC][fastrand::usize(0..2)]] } {
-                if catch_unwind(AssertUnwindSafe(|| fail(&stage, &shim, fresh, &point, errno))).is_err() {
+            for errno in if thorough() {
+                vec![EIO, ENOSPC]
+            } else {
+                vec![[EIO, ENOSPC][fastrand::usize(0..2)]]
+            } {
+                if catch_unwind(AssertUnwindSafe(|| fail(&stage, &shim, fresh, &point, errno)))
+                    .is_err()
+                {
                     failed.push(format!("{errno} at {}", point.what));
                 }
             }

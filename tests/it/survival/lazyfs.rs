@@ -1,5 +1,5 @@
-//! Power cuts by LazyFS, a file system that forgets what was not synced. Only where `KEYWARD_LAZYFS` names its program, for
-//! it must be built by hand: https://github.com/dsrhaslab/lazyfs
+//! Power cuts by LazyFS, a file system that forgets what was not synced. Only where
+//! `KEYWARD_LAZYFS` names its program, for it must be built by hand: https://github.com/dsrhaslab/lazyfs
 
 use super::shim::rounds;
 use super::{Callers, Told, check, check_closed, check_verified};
@@ -19,7 +19,8 @@ struct Forgetful {
 impl Forgetful {
     fn mount(program: &Path, at: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (root, config, fifo) = (dir.path().join("root"), dir.path().join("config.toml"), dir.path().join("faults"));
+        let (root, config, fifo) =
+            (dir.path().join("root"), dir.path().join("config.toml"), dir.path().join("faults"));
         std::fs::create_dir_all(&root).unwrap();
         std::fs::create_dir_all(at).unwrap();
         let text = format!(
@@ -28,17 +29,32 @@ impl Forgetful {
         );
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(program);
-        command.arg(at).arg("--config-path").arg(&config).args(["-o", "allow_other", "-o", "modules=subdir", "-o"]);
-        command.arg(format!("subdir={}", root.display())).arg("-f").stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg(at).arg("--config-path").arg(&config).args([
+            "-o",
+            "allow_other",
+            "-o",
+            "modules=subdir",
+            "-o",
+        ]);
+        command
+            .arg(format!("subdir={}", root.display()))
+            .arg("-f")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         let process = command.spawn().unwrap();
         let at = at.canonicalize().unwrap();
-        eventually("LazyFS is mounted", || std::fs::read_to_string("/proc/mounts").unwrap().contains(&format!(" {} ", at.display())));
+        eventually("LazyFS is mounted", || {
+            std::fs::read_to_string("/proc/mounts")
+                .unwrap()
+                .contains(&format!(" {} ", at.display()))
+        });
         Self { process, at, dir }
     }
 
     /// Forgets all that was not synced.
     fn cut(&self) {
-        let mut faults = std::fs::File::options().write(true).open(self.dir.path().join("faults")).unwrap();
+        let mut faults =
+            std::fs::File::options().write(true).open(self.dir.path().join("faults")).unwrap();
         faults.write_all(b"lazyfs::clear-cache\n").unwrap();
         drop(faults);
         // It says nowhere that it is done.

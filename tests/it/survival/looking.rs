@@ -1,5 +1,5 @@
-//! Whoever looks at a damaged trail changes nothing: each command says what is wrong and what goes on, and a salvage finds
-//! afterwards all that it would have found at once.
+//! Whoever looks at a damaged trail changes nothing: each command says what is wrong and what goes
+//! on, and a salvage finds afterwards all that it would have found at once.
 
 use crate::support::cli::keyward;
 use crate::support::{Gateway, Site, Upstream, copy_folder};
@@ -15,8 +15,13 @@ fn run(arguments: &[&str]) -> Output {
 
 /// The engine's files by their digests.
 fn files(audit: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let paths = std::fs::read_dir(audit.join("trail")).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
-    paths.map(|path| (path.clone(), Sha256::digest(std::fs::read(path).unwrap()).to_vec())).collect()
+    let paths = std::fs::read_dir(audit.join("trail"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file());
+    paths
+        .map(|path| (path.clone(), Sha256::digest(std::fs::read(path).unwrap()).to_vec()))
+        .collect()
 }
 
 #[test]
@@ -25,10 +30,20 @@ fn a_damaged_store_is_as_it_was_whoever_has_looked_at_it() {
     let site = Site::new(upstream.address);
     let (audit, sound) = (site.audit.clone(), site.path("sound"));
     std::fs::remove_dir_all(&audit).ok();
-    let (dir, out, config) = (audit.display().to_string(), site.path("out").display().to_string(), site.path("keyward.toml").display().to_string());
+    let (dir, out, config) = (
+        audit.display().to_string(),
+        site.path("out").display().to_string(),
+        site.path("keyward.toml").display().to_string(),
+    );
     keyward(&["audit", "generate", "--records", "6000", "--dir", &dir]);
-    let page = String::from_utf8(keyward(&["audit", "query", "--limit", "1", "--format", "ndjson", "--dir", &dir])).unwrap();
-    let id = serde_json::from_str::<Value>(page.lines().next().unwrap()).unwrap()["id"].as_str().unwrap().to_owned();
+    let page = String::from_utf8(keyward(&[
+        "audit", "query", "--limit", "1", "--format", "ndjson", "--dir", &dir,
+    ]))
+    .unwrap();
+    let id = serde_json::from_str::<Value>(page.lines().next().unwrap()).unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     copy_folder(&audit, &sound);
     let again = || {
         std::fs::remove_dir_all(&audit).unwrap();
@@ -37,8 +52,12 @@ fn a_damaged_store_is_as_it_was_whoever_has_looked_at_it() {
     let db = audit.join("trail/db");
     let bytes = std::fs::read(&db).unwrap();
     let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // A batch begins with the page that stands for none. Behind the last one the engine may have tidied up: that holds nothing.
-    let batch = bytes.windows(9).rposition(|nine| nine[0] == 255 && nine[1..] == (u64::MAX - 666).to_le_bytes()).unwrap();
+    // A batch begins with the page that stands for none. Behind the last one the engine may have
+    // tidied up: that holds nothing.
+    let batch = bytes
+        .windows(9)
+        .rposition(|nine| nine[0] == 255 && nine[1..] == (u64::MAX - 666).to_le_bytes())
+        .unwrap();
     let flipped = |at: usize, length: usize| {
         let mut damaged = bytes.clone();
         damaged[at..at + length].iter_mut().for_each(|byte| *byte ^= 0x55);
@@ -64,7 +83,10 @@ fn a_damaged_store_is_as_it_was_whoever_has_looked_at_it() {
         std::fs::write(&db, &damaged).unwrap();
         let before = files(&audit);
         let salvage = || -> u64 {
-            let report: Value = serde_json::from_slice(&keyward(&["audit", "salvage", "--dir", &dir, "--reason", "a test", "--json"])).unwrap();
+            let report: Value = serde_json::from_slice(&keyward(&[
+                "audit", "salvage", "--dir", &dir, "--reason", "a test", "--json",
+            ]))
+            .unwrap();
             report["found_again"].as_u64().unwrap()
         };
         let looks: [&[&str]; 9] = [
@@ -83,12 +105,14 @@ fn a_damaged_store_is_as_it_was_whoever_has_looked_at_it() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{name}: {look:?}: {said}");
             assert!(
-                said.contains("Nothing was changed") && said.contains(&format!("keyward audit salvage --dir {dir} --reason WHY")),
+                said.contains("Nothing was changed")
+                    && said.contains(&format!("keyward audit salvage --dir {dir} --reason WHY")),
                 "{name}: {look:?}: {said}"
             );
             assert_eq!(files(&audit), before, "{name}: {look:?}");
         }
-        // A start may make it anew by itself, if nothing is lost by that; else it leaves it as it is.
+        // A start may make it anew by itself, if nothing is lost by that; else it leaves it as it
+        // is.
         let started = Gateway::try_start_args(&site, &[]);
         let anew = started.is_ok();
         match started {
@@ -100,7 +124,10 @@ fn a_damaged_store_is_as_it_was_whoever_has_looked_at_it() {
         std::fs::write(&db, &damaged).unwrap();
         let at_once = salvage();
         println!("{name}: {at_once} found, anew by a start: {anew}");
-        assert!(found.is_none_or(|found| found == at_once) && (!anew || at_once >= 6000), "{name}: {found:?} of {at_once}");
+        assert!(
+            found.is_none_or(|found| found == at_once) && (!anew || at_once >= 6000),
+            "{name}: {found:?} of {at_once}"
+        );
     }
 }
 
@@ -130,7 +157,11 @@ fn everything_of_a_trail_is_its_owners_alone() {
     let shell = |arguments: &str| {
         let command = format!("umask 000; exec {} {arguments}", env!("CARGO_BIN_EXE_keyward"));
         let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
     shell(&format!("audit generate --records 66000 --dir {dir}"));
     let gateway = site.serve();
@@ -144,7 +175,8 @@ fn everything_of_a_trail_is_its_owners_alone() {
     }
     // What an older version has left open is narrowed.
     for name in ["", "trail", "trail/db", "segments", "tree", "tree/level0"] {
-        std::fs::set_permissions(site.audit.join(name), std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(site.audit.join(name), std::fs::Permissions::from_mode(0o777))
+            .unwrap();
     }
     let gateway = site.serve();
     assert!(site.log().contains("files and folders of the trail"), "{}", site.log());
@@ -172,7 +204,10 @@ fn a_file_that_disappears_under_a_running_gateway_is_told() {
         assert!(said.contains(name) && said.contains("removed"), "{name}: {said}");
         assert!(site.log().contains("removed"), "{}", site.log());
         if name == "trail/db" {
-            let answer = gateway.client().call(&crate::support::Request::new("PUT", "/v1/blobs/b1").json(crate::support::json_of(300)));
+            let answer = gateway.client().call(
+                &crate::support::Request::new("PUT", "/v1/blobs/b1")
+                    .json(crate::support::json_of(300)),
+            );
             assert_eq!(answer.status, 503);
             let copy = said.split('`').find(|part| part.starts_with("/proc/")).unwrap();
             assert!(std::fs::metadata(copy).unwrap().len() > 0);

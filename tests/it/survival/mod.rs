@@ -1,5 +1,6 @@
-//! Survival: whatever becomes of the process, its disk and its clock, nothing that was acknowledged is lost, nothing was sent
-//! without its record, the next start goes on, and the operator is told. See `docs/survival.md`.
+//! Survival: whatever becomes of the process, its disk and its clock, nothing that was acknowledged
+//! is lost, nothing was sent without its record, the next start goes on, and the operator is told.
+//! See `docs/survival.md`.
 
 mod clock;
 mod damage;
@@ -26,7 +27,8 @@ use std::time::Duration;
 /// What clients were told: by audit id, whether the call was done or refused by a policy.
 pub type Told = HashMap<String, bool>;
 
-/// Callers that go on until they are stopped, or their connection breaks. Every third call is one that the policies refuse.
+/// Callers that go on until they are stopped, or their connection breaks. Every third call is one
+/// that the policies refuse.
 pub struct Callers {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Told>>,
@@ -58,7 +60,9 @@ fn call_on(address: SocketAddr, tag: &str, over: &AtomicBool) -> Told {
             break;
         }
         let name = if n % 3 == 2 { "forbidden".to_owned() } else { format!("{tag}-{n}") };
-        let answer = client.call(&Request::new("PUT", &format!("/v1/blobs/{name}")).json(json_of(50 + n % 7 * 3000)));
+        let answer = client.call(
+            &Request::new("PUT", &format!("/v1/blobs/{name}")).json(json_of(50 + n % 7 * 3000)),
+        );
         match (answer.status, answer.whole) {
             (200, true) => drop(told.insert(answer.id().to_owned(), true)),
             (403, true) => drop(told.insert(answer.id().to_owned(), false)),
@@ -78,28 +82,53 @@ fn call_on(address: SocketAddr, tag: &str, over: &AtomicBool) -> Told {
     told
 }
 
-/// Every call that a client was told of has its records; every call that the upstream saw has its request's.
+/// Every call that a client was told of has its records; every call that the upstream saw has its
+/// request's.
 #[track_caller]
 pub fn check(trail: &Trail, told: &Told, upstream: &Upstream) {
     let arrived = upstream.requests();
-    check_told(trail, told, arrived.iter().map(|arrived| arrived.line().split(' ').nth(1).unwrap()), "");
+    check_told(
+        trail,
+        told,
+        arrived.iter().map(|arrived| arrived.line().split(' ').nth(1).unwrap()),
+        "",
+    );
 }
 
 /// The same, with the paths that were sent.
 #[track_caller]
 pub fn check_told<'a>(trail: &Trail, told: &Told, sent: impl Iterator<Item = &'a str>, when: &str) {
-    let by_id =
-        |kinds: &[Kind]| -> HashMap<&str, &str> { trail.0.iter().filter(|r| kinds.contains(&r.kind)).map(|r| (r.id.as_str(), r.text("/outcome"))).collect() };
-    let (forwarded, refused, answered) = (by_id(&[Kind::Forwarded]), by_id(&[Kind::Refused]), by_id(&[Kind::Answer]));
+    let by_id = |kinds: &[Kind]| -> HashMap<&str, &str> {
+        trail
+            .0
+            .iter()
+            .filter(|r| kinds.contains(&r.kind))
+            .map(|r| (r.id.as_str(), r.text("/outcome")))
+            .collect()
+    };
+    let (forwarded, refused, answered) =
+        (by_id(&[Kind::Forwarded]), by_id(&[Kind::Refused]), by_id(&[Kind::Answer]));
     for (id, done) in told {
         match done {
             true => {
-                assert!(forwarded.contains_key(id.as_str()) && answered.get(id.as_str()) == Some(&"succeeded"), "{id} was acknowledged and is lost: {when}")
+                assert!(
+                    forwarded.contains_key(id.as_str())
+                        && answered.get(id.as_str()) == Some(&"succeeded"),
+                    "{id} was acknowledged and is lost: {when}"
+                )
             }
-            false => assert!(refused.contains_key(id.as_str()), "the refusal {id} was told and is lost: {when}"),
+            false => assert!(
+                refused.contains_key(id.as_str()),
+                "the refusal {id} was told and is lost: {when}"
+            ),
         }
     }
-    let paths: HashSet<_> = trail.0.iter().filter(|r| r.kind == Kind::Forwarded).map(|r| r.text("/call/path")).collect();
+    let paths: HashSet<_> = trail
+        .0
+        .iter()
+        .filter(|r| r.kind == Kind::Forwarded)
+        .map(|r| r.text("/call/path"))
+        .collect();
     for path in sent {
         assert!(paths.contains(path), "{path} was sent without a record: {when}");
     }
@@ -108,7 +137,9 @@ pub fn check_told<'a>(trail: &Trail, told: &Told, sent: impl Iterator<Item = &'a
 /// Each forwarded call is closed, and once.
 #[track_caller]
 pub fn check_closed(trail: &Trail) {
-    let ids = |kind: Kind| -> Vec<&str> { trail.0.iter().filter(|r| r.kind == kind).map(|r| r.id.as_str()).collect() };
+    let ids = |kind: Kind| -> Vec<&str> {
+        trail.0.iter().filter(|r| r.kind == kind).map(|r| r.id.as_str()).collect()
+    };
     let (mut forwarded, mut answered) = (ids(Kind::Forwarded), ids(Kind::Answer));
     forwarded.sort_unstable();
     answered.sort_unstable();
@@ -119,13 +150,18 @@ pub fn check_closed(trail: &Trail) {
 #[track_caller]
 pub fn verify(site: &Site) -> serde_json::Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-    let output = command.args(["audit", "verify", "--json", "--dir"]).arg(&site.audit).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    let output =
+        command.args(["audit", "verify", "--json", "--dir"]).arg(&site.audit).output().unwrap();
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Integrity and completeness hold.
 #[track_caller]
 pub fn check_verified(site: &Site) {
     let report = verify(site);
-    assert!(report["integrity"]["verdict"] == "holds" && report["completeness"]["verdict"] == "holds", "{report:#}");
+    assert!(
+        report["integrity"]["verdict"] == "holds" && report["completeness"]["verdict"] == "holds",
+        "{report:#}"
+    );
 }

@@ -1,5 +1,6 @@
-//! Power cuts: a recorder sees every write, sync and change of a name, and every answer, in one order; what a cut at some
-//! moment would have left is rebuilt and opened. What was told before that moment must be there.
+//! Power cuts: a recorder sees every write, sync and change of a name, and every answer, in one
+//! order; what a cut at some moment would have left is rebuilt and opened. What was told before
+//! that moment must be there.
 
 use super::recording::{Luck, Recording};
 use super::shim::{Shim, rounds, thorough};
@@ -11,10 +12,12 @@ use keyward_trail::tiered::TieredStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Short segments, so that sealing goes on all the time; no ballast, which is no part of what is rebuilt.
+/// Short segments, so that sealing goes on all the time; no ballast, which is no part of what is
+/// rebuilt.
 const SETS: [&str; 2] = ["audit.segment_records=64", "audit.ballast=0"];
 
-/// Two runs under load, the second one ended by a kill, so that it does what a start has to do; recorded.
+/// Two runs under load, the second one ended by a kill, so that it does what a start has to do;
+/// recorded.
 fn record(shim: &Shim, site: &Site) -> Recording {
     std::fs::create_dir_all(&site.audit).unwrap();
     let log = shim.file("record");
@@ -23,8 +26,12 @@ fn record(shim: &Shim, site: &Site) -> Recording {
         let gateway = Gateway::start_watched(site, &SETS, &env);
         let sealed = gateway.metric("keyward_sealed_records");
         let callers = Callers::start(site.address, &format!("run{run}"), 3);
-        eventually("segments are sealed", || gateway.metric("keyward_sealed_records") >= sealed + 128);
-        eventually("checkpoints are signed", || gateway.metric("keyward_checkpoint_size") > sealed + 64);
+        eventually("segments are sealed", || {
+            gateway.metric("keyward_sealed_records") >= sealed + 128
+        });
+        eventually("checkpoints are signed", || {
+            gateway.metric("keyward_checkpoint_size") > sealed + 64
+        });
         if run == 0 {
             callers.stop();
             gateway.stop();
@@ -43,11 +50,20 @@ fn told_before(recording: &Recording, cut: usize) -> (Told, BTreeSet<String>) {
         let text = String::from_utf8_lossy(&message.bytes);
         let mut lines = text.split("\r\n");
         let first = lines.next().unwrap();
-        let id = lines.find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("x-keyward-audit-id")));
+        let id = lines.find_map(|line| {
+            line.split_once(": ")
+                .filter(|(name, _)| name.eq_ignore_ascii_case("x-keyward-audit-id"))
+        });
         match (first, id) {
-            ("HTTP/1.1 200 OK" | "HTTP/1.1 200 Said", Some((_, id))) => drop(told.insert(id.to_owned(), true)),
-            (first, Some((_, id))) if first.starts_with("HTTP/1.1 403") => drop(told.insert(id.to_owned(), false)),
-            (first, _) if first.starts_with("PUT /v1/blobs/") => drop(sent.insert(first.split(' ').nth(1).unwrap().to_owned())),
+            ("HTTP/1.1 200 OK" | "HTTP/1.1 200 Said", Some((_, id))) => {
+                told.insert(id.to_owned(), true);
+            }
+            (first, Some((_, id))) if first.starts_with("HTTP/1.1 403") => {
+                told.insert(id.to_owned(), false);
+            }
+            (first, _) if first.starts_with("PUT /v1/blobs/") => {
+                sent.insert(first.split(' ').nth(1).unwrap().to_owned());
+            }
             _ => (),
         }
     }
@@ -63,7 +79,10 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if entry.path().is_dir() {
                 folders.push(entry.path());
             } else {
-                found.insert(entry.path().strip_prefix(dir).unwrap().display().to_string(), std::fs::read(entry.path()).unwrap());
+                found.insert(
+                    entry.path().strip_prefix(dir).unwrap().display().to_string(),
+                    std::fs::read(entry.path()).unwrap(),
+                );
             }
         }
     }
@@ -73,8 +92,19 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Moments of a recording: behind answers, which were just told, and anywhere.
 fn moments(recording: &Recording, count: usize, seed: u64) -> Vec<usize> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let behind_answers: Vec<_> = recording.sent.iter().filter(|m| m.bytes.starts_with(b"HTTP/1.1 200")).map(|m| m.at + 1).collect();
-    let moment = |n: usize| if n.is_multiple_of(2) { behind_answers[rng.usize(0..behind_answers.len())] } else { rng.usize(0..=recording.len) };
+    let behind_answers: Vec<_> = recording
+        .sent
+        .iter()
+        .filter(|m| m.bytes.starts_with(b"HTTP/1.1 200"))
+        .map(|m| m.at + 1)
+        .collect();
+    let moment = |n: usize| {
+        if n.is_multiple_of(2) {
+            behind_answers[rng.usize(0..behind_answers.len())]
+        } else {
+            rng.usize(0..=recording.len)
+        }
+    };
     (0..count).map(moment).collect()
 }
 
@@ -93,24 +123,40 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
     for (name, bytes) in &real {
         assert!(rebuilt[name] == *bytes, "{name} is not what the recorder saw");
     }
-    assert!(real.keys().filter(|name| name.ends_with(".records")).count() >= 4, "{:?}", real.keys());
+    assert!(
+        real.keys().filter(|name| name.ends_with(".records")).count() >= 4,
+        "{:?}",
+        real.keys()
+    );
 
     let seed = fastrand::u64(..);
     println!("{} events, seed {seed}", recording.len);
     let (mut acknowledged, mut opened, mut repaired) = (0, 0, 0);
-    for (n, cut) in moments(&recording, if thorough() { rounds(0) * 4 } else { 40 }, seed).into_iter().enumerate() {
+    for (n, cut) in moments(&recording, if thorough() { rounds(0) * 4 } else { 40 }, seed)
+        .into_iter()
+        .enumerate()
+    {
         for luck in [Luck::None, Luck::Some(seed.wrapping_add(n as u64))] {
             let left = tempfile::tempdir().unwrap();
             recording.rebuild(cut, luck, left.path());
             let (told, sent) = told_before(&recording, cut);
             if left.path().join("trail").is_dir() {
-                // The engine cannot always read what a cut has left of its file. All that was acknowledged is in it.
+                // The engine cannot always read what a cut has left of its file. All that was
+                // acknowledged is in it.
                 repaired += u32::from(repair(left.path()));
                 let (trail, notes) = Trail::read_what_is_left(left.path());
-                check_told(&trail, &told, sent.iter().map(String::as_str), &format!("cut {cut}, {luck:?}, {notes:?}"));
+                check_told(
+                    &trail,
+                    &told,
+                    sent.iter().map(String::as_str),
+                    &format!("cut {cut}, {luck:?}, {notes:?}"),
+                );
                 opened += 1;
             }
-            assert!(told.is_empty() || left.path().join("trail").is_dir(), "cut {cut}, {luck:?}: there is no trail");
+            assert!(
+                told.is_empty() || left.path().join("trail").is_dir(),
+                "cut {cut}, {luck:?}: there is no trail"
+            );
             acknowledged = acknowledged.max(told.len());
         }
     }
@@ -118,8 +164,11 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
     assert!(opened > 20 && acknowledged > 100, "{opened} folders, {acknowledged} calls");
 
     // And the gateway goes on with what is left.
-    for (n, cut) in moments(&recording, if thorough() { rounds(0) } else { 6 }, !seed).into_iter().enumerate() {
-        let luck = if n.is_multiple_of(3) { Luck::None } else { Luck::Some(seed.wrapping_add(n as u64)) };
+    for (n, cut) in
+        moments(&recording, if thorough() { rounds(0) } else { 6 }, !seed).into_iter().enumerate()
+    {
+        let luck =
+            if n.is_multiple_of(3) { Luck::None } else { Luck::Some(seed.wrapping_add(n as u64)) };
         go_on(&site, &recording, cut, luck);
     }
 }
@@ -128,7 +177,8 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
 fn repair(dir: &Path) -> bool {
     let Err(error) = TieredStore::open(dir) else { return false };
     assert!(error.is_damage(), "{}: {error:?}", dir.display());
-    let repaired = salvage(dir, "the power was cut", &By::default(), Accept::NoLoss, &mut |_, _, _| ());
+    let repaired =
+        salvage(dir, "the power was cut", &By::default(), Accept::NoLoss, &mut |_, _, _| ());
     repaired.unwrap_or_else(|why| panic!("{}: {error:?}: {why:#}", dir.display()));
     true
 }
@@ -143,16 +193,26 @@ fn go_on(site: &Site, recording: &Recording, cut: usize, luck: Luck) {
     if readable {
         let report = verify(site);
         let verdicts = [&report["integrity"]["verdict"], &report["completeness"]["verdict"]];
-        assert!(verdicts.iter().all(|verdict| *verdict != "fails"), "cut {cut}, {luck:?}: {report:#}");
+        assert!(
+            verdicts.iter().all(|verdict| *verdict != "fails"),
+            "cut {cut}, {luck:?}: {report:#}"
+        );
     }
     let gateway = site.serve_with(&SETS);
     assert_eq!(gateway.ready().0, 200, "cut {cut}, {luck:?}");
     let after = Callers::start(site.address, "after", 1);
-    eventually("calls are taken", || gateway.metric(r#"keyward_journal_records_total{kind="answer"}"#) > 2);
+    eventually("calls are taken", || {
+        gateway.metric(r#"keyward_journal_records_total{kind="answer"}"#) > 2
+    });
     let more = after.stop();
     gateway.stop();
     check_verified(site);
     let (trail, notes) = Trail::read_what_is_left(&site.audit);
-    check_told(&trail, &told.into_iter().chain(more).collect(), sent.iter().map(String::as_str), &format!("cut {cut}, {luck:?}, {notes:?}"));
+    check_told(
+        &trail,
+        &told.into_iter().chain(more).collect(),
+        sent.iter().map(String::as_str),
+        &format!("cut {cut}, {luck:?}, {notes:?}"),
+    );
     check_closed(&trail);
 }

@@ -1,7 +1,8 @@
 //! What a run has done to its folder, and what a power cut at any moment would have left of it.
 //!
-//! The model is as strict as POSIX: bytes and lengths of a file are there for sure once a sync of it has begun after the
-//! write and ended; a name, once its folder was synced so. All else is gone, or, in the other variant, there by chance.
+//! The model is as strict as POSIX: bytes and lengths of a file are there for sure once a sync of
+//! it has begun after the write and ended; a name, once its folder was synced so. All else is gone,
+//! or, in the other variant, there by chance.
 
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +29,8 @@ enum Naming {
 impl Naming {
     /// The folder whose sync makes it durable.
     fn folder(&self) -> &Path {
-        let (Self::File(path, _) | Self::Folder(path) | Self::Moved(_, path, _) | Self::Gone(path)) = self;
+        let (Self::File(path, _) | Self::Folder(path) | Self::Moved(_, path, _) | Self::Gone(path)) =
+            self;
         path.parent().unwrap()
     }
 }
@@ -76,7 +78,13 @@ impl Recording {
     pub fn read(log: &Path, root: &Path) -> Self {
         let bytes = std::fs::read(log).unwrap();
         let mut reader = Reader { rest: &bytes };
-        let mut recording = Self { root: root.canonicalize().unwrap(), changes: vec![], syncs: vec![], sent: vec![], len: 0 };
+        let mut recording = Self {
+            root: root.canonicalize().unwrap(),
+            changes: vec![],
+            syncs: vec![],
+            sent: vec![],
+            len: 0,
+        };
         let (mut files, mut names, mut running) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut count = 0;
         while let Some(event) = reader.event() {
@@ -141,7 +149,8 @@ impl Recording {
     pub fn rebuild(&self, cut: usize, luck: Luck, to: &Path) {
         let mut rng = Rng::with_seed(if let Luck::Some(seed) = luck { seed } else { 0 });
         let mut contents: HashMap<FileId, Vec<u8>> = HashMap::new();
-        let mut names: BTreeMap<PathBuf, Option<FileId>> = BTreeMap::from([(self.root.clone(), None)]);
+        let mut names: BTreeMap<PathBuf, Option<FileId>> =
+            BTreeMap::from([(self.root.clone(), None)]);
         // Where the names of a folder end to survive by chance.
         let mut ended: HashMap<PathBuf, bool> = HashMap::new();
         for (at, change) in self.changes.iter().filter(|(at, _)| *at < cut) {
@@ -151,19 +160,29 @@ impl Recording {
                     let kept = match luck {
                         _ if durable => bytes.len(),
                         Luck::Some(_) if rng.bool() => {
-                            bytes.len() - if rng.u8(0..4) == 0 { rng.usize(0..=bytes.len()) / 512 * 512 } else { 0 }.min(bytes.len())
+                            bytes.len()
+                                - if rng.u8(0..4) == 0 {
+                                    rng.usize(0..=bytes.len()) / 512 * 512
+                                } else {
+                                    0
+                                }
+                                .min(bytes.len())
                         }
                         _ => 0,
                     };
                     if kept > 0 {
-                        let (content, offset) = (contents.entry(*file).or_default(), usize::try_from(*offset).unwrap());
+                        let (content, offset) =
+                            (contents.entry(*file).or_default(), usize::try_from(*offset).unwrap());
                         content.resize(content.len().max(offset + kept), 0);
                         content[offset..offset + kept].copy_from_slice(&bytes[..kept]);
                     }
                 }
                 Change::Length(file, length) => {
                     if durable || (matches!(luck, Luck::Some(_)) && rng.bool()) {
-                        contents.entry(*file).or_default().resize(usize::try_from(*length).unwrap(), 0);
+                        contents
+                            .entry(*file)
+                            .or_default()
+                            .resize(usize::try_from(*length).unwrap(), 0);
                     }
                 }
                 Change::Name(naming) => {
@@ -180,13 +199,21 @@ impl Recording {
         self.write(&names, &contents, to);
     }
 
-    fn write(&self, names: &BTreeMap<PathBuf, Option<FileId>>, contents: &HashMap<FileId, Vec<u8>>, to: &Path) {
+    fn write(
+        &self,
+        names: &BTreeMap<PathBuf, Option<FileId>>,
+        contents: &HashMap<FileId, Vec<u8>>,
+        to: &Path,
+    ) {
         for (path, file) in names {
             let path = to.join(path.strip_prefix(&self.root).unwrap());
             match file {
                 None if path.parent().unwrap().is_dir() => std::fs::create_dir_all(&path).unwrap(),
                 // A folder that is gone takes with it what is in it.
-                Some(file) if path.parent().unwrap().is_dir() => std::fs::write(&path, contents.get(file).map_or(&[][..], Vec::as_slice)).unwrap(),
+                Some(file) if path.parent().unwrap().is_dir() => {
+                    std::fs::write(&path, contents.get(file).map_or(&[][..], Vec::as_slice))
+                        .unwrap()
+                }
                 _ => (),
             }
         }
@@ -241,6 +268,13 @@ impl Reader<'_> {
         }
         let [op, path, path2, data] = [(); 4].map(|()| u32::from_ne_bytes(self.number()));
         let [file, at, _] = [(); 3].map(|()| i64::from_ne_bytes(self.number()));
-        Some(Event { op, file, at, path: self.path(path), path2: self.path(path2), data: self.take(data as usize).to_vec() })
+        Some(Event {
+            op,
+            file,
+            at,
+            path: self.path(path),
+            path2: self.path(path2),
+            data: self.take(data as usize).to_vec(),
+        })
     }
 }

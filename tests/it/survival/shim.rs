@@ -17,7 +17,11 @@ impl Shim {
         let dir = tempfile::tempdir().unwrap();
         let library = dir.path().join("disk.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/survival/disk.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl"]).output();
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .args([source, "-ldl"])
+            .output();
         match built {
             Ok(output) if output.status.success() => Some(Self { dir, library }),
             Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
@@ -38,7 +42,9 @@ impl Shim {
         let path = self.file(name);
         std::fs::write(&path, 0_i64.to_ne_bytes()).unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        (path.display().to_string(), move |number: i64| file.write_all_at(&number.to_ne_bytes(), 0).unwrap())
+        (path.display().to_string(), move |number: i64| {
+            file.write_all_at(&number.to_ne_bytes(), 0).unwrap()
+        })
     }
 
     /// The environment of a child whose folder is watched, with more for what is to be done.
@@ -49,7 +55,8 @@ impl Shim {
     }
 }
 
-/// How thorough a test is: as told by `KEYWARD_SURVIVE_ROUNDS`, or only as much as fits beside all other tests.
+/// How thorough a test is: as told by `KEYWARD_SURVIVE_ROUNDS`, or only as much as fits beside all
+/// other tests.
 pub fn rounds(beside_others: usize) -> usize {
     std::env::var("KEYWARD_SURVIVE_ROUNDS").map_or(beside_others, |rounds| rounds.parse().unwrap())
 }

@@ -13,7 +13,11 @@ fn directory(key: &DigestKey) -> Directory {
 }
 
 fn nowhere() -> Target {
-    Target::Unknown(crate::catalog::Unknown { service: None, reason: keyward_core::reason::Reason::OperationUnknown, hint: None })
+    Target::Unknown(crate::catalog::Unknown {
+        service: None,
+        reason: keyward_core::reason::Reason::OperationUnknown,
+        hint: None,
+    })
 }
 
 /// A second credential under a name that no document has is some gateway's word on who asks.
@@ -30,7 +34,14 @@ fn a_credential_under_another_name_leaves_nobody_known() {
     for open in ["/?limit=1", "/?next_token=a", "/?marker=token", "/?clientToken=1"] {
         assert_eq!(who(open, None).as_deref(), Some("ci-keys"), "{open}");
     }
-    for header in ["x-sdk-date", "x-security-token", "x-request-id", "user-agent", "x-client-token", "x-project-id"] {
+    for header in [
+        "x-sdk-date",
+        "x-security-token",
+        "x-request-id",
+        "user-agent",
+        "x-client-token",
+        "x-project-id",
+    ] {
         assert_eq!(who("/", Some((header, "a"))).as_deref(), Some("ci-keys"), "{header}");
     }
     for query in [
@@ -62,7 +73,9 @@ fn a_credential_under_another_name_leaves_nobody_known() {
     ] {
         assert_eq!(who("/", Some((header, "a"))), None, "{header}");
     }
-    let beside = |headers: &[(&'static str, &str)]| identify(&directory, &head("GET", "/", headers), &key).identity.map(|i| i.name);
+    let beside = |headers: &[(&'static str, &str)]| {
+        identify(&directory, &head("GET", "/", headers), &key).identity.map(|i| i.name)
+    };
     assert_eq!(beside(&[("x-yunxiao-token", "pt-secret"), ("x-security-token", "a")]), None);
 }
 
@@ -92,12 +105,20 @@ fn what_a_service_does_not_verify_says_nothing_there() {
     all.join(&codeup);
     let who = |headers: &[(&'static str, &str)], service: &Credentials| {
         let head = head("POST", "/", headers);
-        let caller = directory.judge(&head, &shown(&head, &key, &all, service, &nowhere()), service);
+        let caller =
+            directory.judge(&head, &shown(&head, &key, &all, service, &nowhere()), service);
         (caller.identity.map(|i| i.name), caller.why)
     };
     let signed = ("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00");
     assert_eq!(who(&[signed], &huawei).0.as_deref(), Some("ci-keys"));
-    assert_eq!(who(&[signed], &codeup), (None, "this service verifies no credential of the kind SDK-HMAC-SHA256: leave it out".to_owned()));
+    assert_eq!(
+        who(&[signed], &codeup),
+        (
+            None,
+            "this service verifies no credential of the kind SDK-HMAC-SHA256: leave it out"
+                .to_owned()
+        )
+    );
     assert_eq!(who(&[("x-yunxiao-token", "pt-secret")], &codeup).0.as_deref(), Some("desk"));
     assert_eq!(who(&[("x-yunxiao-token", "pt-secret")], &huawei).0, None);
     assert_eq!(who(&[("x-auth-token", "pt-secret")], &codeup).0, None);
@@ -111,12 +132,35 @@ fn what_a_service_does_not_verify_says_nothing_there() {
 fn a_signature_claims_and_a_token_proves() {
     let key = DigestKey::new([7; 32]);
     let directory = directory(&key);
-    let signed = identify(&directory, &head("POST", "/", &[("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00")]), &key);
-    assert_eq!((signed.identity.unwrap().name.as_str(), signed.assurance), ("ci-keys", Assurance::Claimed));
-    let derived = identify(&directory, &head("POST", "/", &[("authorization", "V11-HMAC-SHA256 Credential=AK1/20261122/cn/kms, Signature=00")]), &key);
+    let signed = identify(
+        &directory,
+        &head(
+            "POST",
+            "/",
+            &[("authorization", "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host, Signature=00")],
+        ),
+        &key,
+    );
+    assert_eq!(
+        (signed.identity.unwrap().name.as_str(), signed.assurance),
+        ("ci-keys", Assurance::Claimed)
+    );
+    let derived = identify(
+        &directory,
+        &head(
+            "POST",
+            "/",
+            &[("authorization", "V11-HMAC-SHA256 Credential=AK1/20261122/cn/kms, Signature=00")],
+        ),
+        &key,
+    );
     assert_eq!(derived.credential.key_id.as_deref(), Some("AK1"));
-    let bearer = identify(&directory, &head("POST", "/", &[("x-yunxiao-token", "pt-secret")]), &key);
-    assert_eq!((bearer.identity.unwrap().name.as_str(), bearer.assurance), ("desk", Assurance::Token));
+    let bearer =
+        identify(&directory, &head("POST", "/", &[("x-yunxiao-token", "pt-secret")]), &key);
+    assert_eq!(
+        (bearer.identity.unwrap().name.as_str(), bearer.assurance),
+        ("desk", Assurance::Token)
+    );
     let in_query = identify(&directory, &head("POST", "/x?accessToken=pt%2Dsecret", &[]), &key);
     assert_eq!(in_query.identity.unwrap().name, "desk");
 }
@@ -129,7 +173,10 @@ fn the_unknown_and_the_ambiguous_are_anonymous() {
         &[][..],
         &[("x-auth-token", "other")],
         &[("authorization", "Bearer other")],
-        &[("authorization", "SDK-HMAC-SHA256 Access=AK1, Signature=00"), ("x-yunxiao-token", "pt-secret")],
+        &[
+            ("authorization", "SDK-HMAC-SHA256 Access=AK1, Signature=00"),
+            ("x-yunxiao-token", "pt-secret"),
+        ],
     ] {
         let caller = identify(&directory, &head("POST", "/", headers), &key);
         assert_eq!((caller.identity, caller.assurance), (None, Assurance::None), "{headers:?}");
@@ -144,18 +191,32 @@ fn a_listed_certificate_identifies_and_another_callers_key_beside_it_does_not() 
     let directory = Directory::parse("callers.toml", text).unwrap();
     let ask = |names: &[&str], headers: &[(&'static str, &str)]| {
         let mut head = head("POST", "/", headers);
-        let certificate = PeerCertificate { fingerprint: "sha256:00".to_owned(), names: names.iter().map(|n| (*n).to_owned()).collect() };
-        head.tls = Some(PeerTls { server_name: None, version: "TLSv1_3", certificate: Some(certificate) });
+        let certificate = PeerCertificate {
+            fingerprint: "sha256:00".to_owned(),
+            names: names.iter().map(|n| (*n).to_owned()).collect(),
+        };
+        head.tls =
+            Some(PeerTls { server_name: None, version: "TLSv1_3", certificate: Some(certificate) });
         let caller = identify(&directory, &head, &key);
         (caller.identity.map(|i| i.name), caller.assurance)
     };
-    let signed = |ak: &str| format!("SDK-HMAC-SHA256 Access={ak}, SignedHeaders=host, Signature=00");
+    let signed =
+        |ak: &str| format!("SDK-HMAC-SHA256 Access={ak}, SignedHeaders=host, Signature=00");
     let ci = (Some("ci".to_owned()), Assurance::Certificate);
     assert_eq!(ask(&["dns:ci.example.com"], &[]), ci);
     assert_eq!(ask(&["dns:ci.example.com"], &[("authorization", &signed("UNLISTED"))]), ci);
-    assert_eq!(ask(&["dns:ci.example.com"], &[("authorization", &signed("AK1"))]), (None, Assurance::None));
-    assert_eq!(ask(&["dns:ci.example.com", "uri:spiffe://example.com/desk"], &[]), (None, Assurance::None));
-    assert_eq!(ask(&["dns:other.example.com"], &[("authorization", &signed("AK1"))]), (Some("desk".to_owned()), Assurance::Claimed));
+    assert_eq!(
+        ask(&["dns:ci.example.com"], &[("authorization", &signed("AK1"))]),
+        (None, Assurance::None)
+    );
+    assert_eq!(
+        ask(&["dns:ci.example.com", "uri:spiffe://example.com/desk"], &[]),
+        (None, Assurance::None)
+    );
+    assert_eq!(
+        ask(&["dns:other.example.com"], &[("authorization", &signed("AK1"))]),
+        (Some("desk".to_owned()), Assurance::Claimed)
+    );
 }
 
 #[test]
@@ -200,15 +261,27 @@ fn every_mistake_of_a_callers_file_is_told_with_its_line() {
     }
     // A token may stand anywhere, and the record of a reload has what was told.
     assert!(!said.contains("pt-"), "{said}");
-    let said = Directory::parse("c.toml", "groups = []\n[callers.a]\nkind = 'robot'\ntokens = ['pt-clear'\n[callers.b]\n").unwrap_err().to_string();
-    assert!(said.starts_with("c.toml:") && said.lines().count() == 1 && !said.contains("pt-"), "{said}");
+    let said = Directory::parse(
+        "c.toml",
+        "groups = []\n[callers.a]\nkind = 'robot'\ntokens = ['pt-clear'\n[callers.b]\n",
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(
+        said.starts_with("c.toml:") && said.lines().count() == 1 && !said.contains("pt-"),
+        "{said}"
+    );
 }
 
 #[test]
 fn groups_are_known_unless_something_is_wrong_with_them() {
     let groups = |text: &str| Directory::read("c.toml", text).0.map(|directory| directory.groups);
     assert_eq!(groups("groups = ['a']\n[callers.b]\nkind = 5\n"), Some(vec!["a".to_owned()]));
-    for unknown in ["grups = ['a']\n[callers.b]\nkind = 'robot'\ngroups = ['a']\n", "groups = ['a', 5]\n", "groups = ["] {
+    for unknown in [
+        "grups = ['a']\n[callers.b]\nkind = 'robot'\ngroups = ['a']\n",
+        "groups = ['a', 5]\n",
+        "groups = [",
+    ] {
         assert_eq!(groups(unknown), None, "{unknown}");
         assert_eq!(Directory::read("c.toml", unknown).1.len(), 1, "{unknown}");
     }

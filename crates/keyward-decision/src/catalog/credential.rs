@@ -1,4 +1,5 @@
-//! Credentials: which of them a service verifies. One that it does not verify says nothing of who asks there.
+//! Credentials: which of them a service verifies. One that it does not verify says nothing of who
+//! asks there.
 
 use super::schema::{SchemaFault, escape};
 use crate::request::Authorization;
@@ -36,22 +37,35 @@ impl Credentials {
 
     fn add(&mut self, scheme: &Map<String, Value>) -> Result<(), String> {
         let text = |key: &str| scheme.get(key).and_then(Value::as_str);
-        if let Some(key) = scheme.keys().find(|key| key.starts_with("x-keyward-") && *key != SIGNATURES) {
-            return Err(format!("`{key}` is not an extension of this place; known here: {SIGNATURES}"));
+        if let Some(key) =
+            scheme.keys().find(|key| key.starts_with("x-keyward-") && *key != SIGNATURES)
+        {
+            return Err(format!(
+                "`{key}` is not an extension of this place; known here: {SIGNATURES}"
+            ));
         }
-        let signed =
-            (text("type"), text("in")) == (Some("apiKey"), Some("header")) && text("name").is_some_and(|name| name.eq_ignore_ascii_case("authorization"));
+        let signed = (text("type"), text("in")) == (Some("apiKey"), Some("header"))
+            && text("name").is_some_and(|name| name.eq_ignore_ascii_case("authorization"));
         if !signed && scheme.contains_key(SIGNATURES) {
             return Err(format!("`{SIGNATURES}` belongs to an apiKey in the header Authorization"));
         }
         match (text("type"), text("in"), text("name"), text("scheme")) {
             _ if signed => self.signatures.extend(families(scheme)?),
-            (Some("apiKey"), Some("header"), Some(name), _) => self.headers.push(name.to_ascii_lowercase()),
+            (Some("apiKey"), Some("header"), Some(name), _) => {
+                self.headers.push(name.to_ascii_lowercase())
+            }
             (Some("apiKey"), Some("query"), Some(name), _) => self.parameters.push(name.to_owned()),
-            (Some("http"), _, _, Some(name)) if Authorization::SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(name)) => {
+            (Some("http"), _, _, Some(name))
+                if Authorization::SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(name)) =>
+            {
                 self.schemes.push(name.to_ascii_lowercase());
             }
-            _ => return Err("must be an apiKey in header or query, or http with the scheme bearer or basic".to_owned()),
+            _ => {
+                return Err(
+                    "must be an apiKey in header or query, or http with the scheme bearer or basic"
+                        .to_owned(),
+                );
+            }
         }
         Ok(())
     }
@@ -69,10 +83,15 @@ impl Credentials {
         }
     }
 
-    /// Whether a credential that was shown in a scheme, a header or a parameter of this name is verified.
+    /// Whether a credential that was shown in a scheme, a header or a parameter of this name is
+    /// verified.
     pub fn verify(&self, name: &str) -> bool {
-        let signature = name.split_once('-').is_some_and(|(family, _)| self.signatures.iter().any(|known| known == family));
-        signature || self.schemes.iter().any(|known| known.eq_ignore_ascii_case(name)) || self.headers.iter().chain(&self.parameters).any(|known| known == name)
+        let signature = name
+            .split_once('-')
+            .is_some_and(|(family, _)| self.signatures.iter().any(|known| known == family));
+        signature
+            || self.schemes.iter().any(|known| known.eq_ignore_ascii_case(name))
+            || self.headers.iter().chain(&self.parameters).any(|known| known == name)
     }
 }
 
@@ -81,10 +100,15 @@ const SIGNATURES: &str = "x-keyward-signatures";
 fn families(scheme: &Map<String, Value>) -> Result<Vec<String>, String> {
     let known: Vec<&str> = Authorization::families().collect();
     let given = scheme.get(SIGNATURES).and_then(Value::as_array).filter(|given| !given.is_empty());
-    let given = given.ok_or_else(|| format!("`{SIGNATURES}` must list families of signatures; known are {}", known.join(", ")))?;
-    let family = |value: &Value| value.as_str().filter(|family| known.contains(family)).map(str::to_owned);
+    let given = given.ok_or_else(|| {
+        format!("`{SIGNATURES}` must list families of signatures; known are {}", known.join(", "))
+    })?;
+    let family =
+        |value: &Value| value.as_str().filter(|family| known.contains(family)).map(str::to_owned);
     let read: Option<Vec<String>> = given.iter().map(family).collect();
-    read.ok_or_else(|| format!("`{SIGNATURES}` names a family that is not known; known are {}", known.join(", ")))
+    read.ok_or_else(|| {
+        format!("`{SIGNATURES}` names a family that is not known; known are {}", known.join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -93,13 +117,18 @@ mod tests {
     use serde_json::json;
 
     fn read(scheme: Value) -> Result<Credentials, String> {
-        Credentials::read(&json!({"components": {"securitySchemes": {"s": scheme}}})).map_err(|fault| format!("{}: {}", fault.pointer, fault.why))
+        Credentials::read(&json!({"components": {"securitySchemes": {"s": scheme}}}))
+            .map_err(|fault| format!("{}: {}", fault.pointer, fault.why))
     }
 
     #[test]
     fn a_service_verifies_what_its_document_lists() {
         let mut all = read(json!({"type": "apiKey", "in": "header", "name": "Authorization", "x-keyward-signatures": ["SDK", "V11"]})).unwrap();
-        assert!(all.verify("SDK-HMAC-SHA256") && all.verify("SDK-HMAC-SM3") && all.verify("V11-HMAC-SHA256"));
+        assert!(
+            all.verify("SDK-HMAC-SHA256")
+                && all.verify("SDK-HMAC-SM3")
+                && all.verify("V11-HMAC-SHA256")
+        );
         for other in ["ACS3-HMAC-SHA256", "SDKX-HMAC-SHA256", "SDK", "Bearer", "x-auth-token", ""] {
             assert!(!all.verify(other), "{other}");
         }
@@ -115,17 +144,32 @@ mod tests {
     fn a_scheme_that_cannot_be_read_is_refused_with_its_place() {
         for (scheme, wanted) in [
             (json!({"type": "apiKey", "in": "header", "name": "Authorization"}), "must list"),
-            (json!({"type": "apiKey", "in": "header", "name": "authorization", "x-keyward-signatures": []}), "must list"),
-            (json!({"type": "apiKey", "in": "header", "name": "Authorization", "x-keyward-signatures": ["SDk"]}), "not known"),
-            (json!({"type": "apiKey", "in": "header", "name": "x-token", "x-keyward-signatures": ["SDK"]}), "belongs to"),
-            (json!({"type": "apiKey", "in": "header", "name": "x-token", "x-keyward-signature": ["SDK"]}), "`x-keyward-signature`"),
+            (
+                json!({"type": "apiKey", "in": "header", "name": "authorization", "x-keyward-signatures": []}),
+                "must list",
+            ),
+            (
+                json!({"type": "apiKey", "in": "header", "name": "Authorization", "x-keyward-signatures": ["SDk"]}),
+                "not known",
+            ),
+            (
+                json!({"type": "apiKey", "in": "header", "name": "x-token", "x-keyward-signatures": ["SDK"]}),
+                "belongs to",
+            ),
+            (
+                json!({"type": "apiKey", "in": "header", "name": "x-token", "x-keyward-signature": ["SDK"]}),
+                "`x-keyward-signature`",
+            ),
             (json!({"type": "apiKey", "in": "cookie", "name": "s"}), "must be an apiKey"),
             (json!({"type": "http", "scheme": "digest"}), "must be an apiKey"),
             (json!({"type": "oauth2"}), "must be an apiKey"),
             (json!(1), "must be an object"),
         ] {
             let why = read(scheme.clone()).unwrap_err();
-            assert!(why.starts_with("/components/securitySchemes/s: ") && why.contains(wanted), "{scheme}: {why}");
+            assert!(
+                why.starts_with("/components/securitySchemes/s: ") && why.contains(wanted),
+                "{scheme}: {why}"
+            );
         }
     }
 }

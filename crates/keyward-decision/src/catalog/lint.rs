@@ -1,5 +1,6 @@
-//! The keys of a document. A key that is misspelt, or that stands where it is not read, would be a check that nobody makes or a
-//! secret that nobody hides: every key is one that is read there, or one that OpenAPI and JSON Schema have for people alone.
+//! The keys of a document. A key that is misspelt, or that stands where it is not read, would be a
+//! check that nobody makes or a secret that nobody hides: every key is one that is read there, or
+//! one that OpenAPI and JSON Schema have for people alone.
 
 use super::schema::{SchemaFault, escape};
 use serde_json::Value;
@@ -52,12 +53,36 @@ static ROOT: Kind = Kind {
 static INFO: Kind = Kind {
     name: "`info`",
     reference: false,
-    keys: &[("title", Text), ("version", Text), ("summary", Any), ("description", Any), ("contact", Any), ("license", Any), ("termsOfService", Any)],
+    keys: &[
+        ("title", Text),
+        ("version", Text),
+        ("summary", Any),
+        ("description", Any),
+        ("contact", Any),
+        ("license", Any),
+        ("termsOfService", Any),
+    ],
 };
-static SERVER: Kind = Kind { name: "a server", reference: false, keys: &[("url", Text), ("description", Any), ("variables", Map(&VARIABLE))] };
-static VARIABLE: Kind = Kind { name: "a server variable", reference: false, keys: &[("default", Text), ("enum", Texts), ("description", Any)] };
-static PASSING: Kind = Kind { name: "`x-keyward-passing`", reference: false, keys: &[("methods", Texts), ("path", Text), ("reason", Text)] };
-static PROJECT: Kind = Kind { name: "`x-keyward-project`", reference: false, keys: &[("header", Text), ("path", Text)] };
+static SERVER: Kind = Kind {
+    name: "a server",
+    reference: false,
+    keys: &[("url", Text), ("description", Any), ("variables", Map(&VARIABLE))],
+};
+static VARIABLE: Kind = Kind {
+    name: "a server variable",
+    reference: false,
+    keys: &[("default", Text), ("enum", Texts), ("description", Any)],
+};
+static PASSING: Kind = Kind {
+    name: "`x-keyward-passing`",
+    reference: false,
+    keys: &[("methods", Texts), ("path", Text), ("reason", Text)],
+};
+static PROJECT: Kind = Kind {
+    name: "`x-keyward-project`",
+    reference: false,
+    keys: &[("header", Text), ("path", Text)],
+};
 static ITEM: Kind = Kind {
     name: "a path item",
     reference: false,
@@ -96,11 +121,25 @@ static OPERATION: Kind = Kind {
         ("x-keyward-outcome", One(&OUTCOME)),
     ],
 };
-static RESOURCE: Kind = Kind { name: "`x-keyward-resource`", reference: false, keys: &[("type", Text), ("id", Text), ("in", One(&HOLDER))] };
-static HOLDER: Kind = Kind { name: "`in`", reference: false, keys: &[("type", Text), ("id", Text)] };
-const OUTCOME: Kind =
-    Kind { name: "`x-keyward-outcome`", reference: false, keys: &[("accepted", Any), ("succeeded", Text), ("failed", Text), ("failed-if", One(&FAILED_IF))] };
-static FAILED_IF: Kind = Kind { name: "`failed-if`", reference: false, keys: &[("at", Text), ("is", Any)] };
+static RESOURCE: Kind = Kind {
+    name: "`x-keyward-resource`",
+    reference: false,
+    keys: &[("type", Text), ("id", Text), ("in", One(&HOLDER))],
+};
+static HOLDER: Kind =
+    Kind { name: "`in`", reference: false, keys: &[("type", Text), ("id", Text)] };
+const OUTCOME: Kind = Kind {
+    name: "`x-keyward-outcome`",
+    reference: false,
+    keys: &[
+        ("accepted", Any),
+        ("succeeded", Text),
+        ("failed", Text),
+        ("failed-if", One(&FAILED_IF)),
+    ],
+};
+static FAILED_IF: Kind =
+    Kind { name: "`failed-if`", reference: false, keys: &[("at", Text), ("is", Any)] };
 static PARAMETER: Kind = Kind {
     name: "a parameter",
     reference: true,
@@ -118,14 +157,37 @@ static PARAMETER: Kind = Kind {
         ("x-keyward-raw-segment", Flag),
     ],
 };
-static BODY: Kind = Kind { name: "a request body", reference: true, keys: &[("description", Any), ("required", Flag), ("content", Map(&MEDIA))] };
-static MEDIA: Kind = Kind { name: "a media type", reference: false, keys: &[("schema", One(&SCHEMA)), ("example", Any), ("examples", Map(&EXAMPLE))] };
-static EXAMPLE: Kind = Kind { name: "an example", reference: true, keys: &[("summary", Any), ("description", Any), ("value", Any)] };
-static RESPONSE: Kind = Kind { name: "an answer", reference: true, keys: &[("description", Any), ("headers", Map(&HEADER)), ("content", Map(&MEDIA))] };
+static BODY: Kind = Kind {
+    name: "a request body",
+    reference: true,
+    keys: &[("description", Any), ("required", Flag), ("content", Map(&MEDIA))],
+};
+static MEDIA: Kind = Kind {
+    name: "a media type",
+    reference: false,
+    keys: &[("schema", One(&SCHEMA)), ("example", Any), ("examples", Map(&EXAMPLE))],
+};
+static EXAMPLE: Kind = Kind {
+    name: "an example",
+    reference: true,
+    keys: &[("summary", Any), ("description", Any), ("value", Any)],
+};
+static RESPONSE: Kind = Kind {
+    name: "an answer",
+    reference: true,
+    keys: &[("description", Any), ("headers", Map(&HEADER)), ("content", Map(&MEDIA))],
+};
 static HEADER: Kind = Kind {
     name: "a header",
     reference: true,
-    keys: &[("description", Any), ("required", Any), ("deprecated", Any), ("example", Any), ("examples", Any), ("schema", One(&UNREAD))],
+    keys: &[
+        ("description", Any),
+        ("required", Any),
+        ("deprecated", Any),
+        ("example", Any),
+        ("examples", Any),
+        ("schema", One(&UNREAD)),
+    ],
 };
 static COMPONENTS: Kind = Kind {
     name: "`components`",
@@ -171,11 +233,18 @@ static SCHEMA: Kind = Kind {
         ("x-keyward-free-name", Flag),
     ],
 };
-/// A schema in which nobody looks for secrets: below a keyword that does not lead to a place of its own, or in a header.
+/// A schema in which nobody looks for secrets: below a keyword that does not lead to a place of its
+/// own, or in a header.
 static UNREAD: Kind = Kind {
     name: "a schema at this place",
     reference: true,
-    keys: &[("properties", Map(&UNREAD)), ("items", One(&UNREAD)), ("allOf", List(&UNREAD)), ("anyOf", List(&UNREAD)), ("oneOf", List(&UNREAD))],
+    keys: &[
+        ("properties", Map(&UNREAD)),
+        ("items", One(&UNREAD)),
+        ("allOf", List(&UNREAD)),
+        ("anyOf", List(&UNREAD)),
+        ("oneOf", List(&UNREAD)),
+    ],
 };
 
 /// Further keywords of schemas.
@@ -231,8 +300,19 @@ const KEYWORDS: &[(&str, Under)] = &[
 ];
 
 /// What may stand beside a `$ref`.
-const BESIDE: &[&str] =
-    &["$ref", "$comment", "summary", "description", "title", "example", "examples", "deprecated", "default", "x-keyward-secret", "x-keyward-as"];
+const BESIDE: &[&str] = &[
+    "$ref",
+    "$comment",
+    "summary",
+    "description",
+    "title",
+    "example",
+    "examples",
+    "deprecated",
+    "default",
+    "x-keyward-secret",
+    "x-keyward-as",
+];
 
 /// Every key of a document that is not known at its place, or has a value of another type.
 pub fn check(root: &Value) -> Vec<SchemaFault> {
@@ -251,12 +331,19 @@ fn walk(node: &Value, kind: &'static Kind, at: String, faults: &mut Vec<SchemaFa
     for (key, value) in object {
         let place = format!("{at}/{}", escape(key));
         let keywords = if schema { KEYWORDS } else { &[] };
-        let known = kind.keys.iter().chain(keywords).find(|(known, _)| known == key).map(|(_, under)| *under);
+        let known = kind
+            .keys
+            .iter()
+            .chain(keywords)
+            .find(|(known, _)| known == key)
+            .map(|(_, under)| *under);
         let mut fault = |why: String| faults.push(SchemaFault { pointer: at.clone(), why });
         if reference {
             let people_only = !schema && (key == "default" || key.starts_with("x-keyward-"));
             if !BESIDE.contains(&key.as_str()) || people_only {
-                fault(format!("`{key}` stands beside `$ref`, where it is not read: write it where that leads, or write this out"));
+                fault(format!(
+                    "`{key}` stands beside `$ref`, where it is not read: write it where that leads, or write this out"
+                ));
             }
             if !schema {
                 continue;
@@ -264,7 +351,11 @@ fn walk(node: &Value, kind: &'static Kind, at: String, faults: &mut Vec<SchemaFa
         }
         match known {
             None if is_foreign(key) || (reference && BESIDE.contains(&key.as_str())) => {}
-            None => fault(format!("`{key}` is no key of {}: known here are {}", kind.name, listed(kind))),
+            None => fault(format!(
+                "`{key}` is no key of {}: known here are {}",
+                kind.name,
+                listed(kind)
+            )),
             Some(under) => below(value, under, place, key, faults),
         }
     }
@@ -284,8 +375,17 @@ fn below(value: &Value, under: Under, at: String, key: &str, faults: &mut Vec<Sc
     }
     match under {
         One(kind) => walk(value, kind, at, faults),
-        Map(kind) => value.as_object().into_iter().flatten().for_each(|(name, one)| walk(one, kind, format!("{at}/{}", escape(name)), faults)),
-        List(kind) => value.as_array().into_iter().flatten().enumerate().for_each(|(i, one)| walk(one, kind, format!("{at}/{i}"), faults)),
+        Map(kind) => value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .for_each(|(name, one)| walk(one, kind, format!("{at}/{}", escape(name)), faults)),
+        List(kind) => value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .for_each(|(i, one)| walk(one, kind, format!("{at}/{i}"), faults)),
         Any | Flag | Text | Texts => {}
     }
 }
@@ -306,12 +406,20 @@ mod tests {
     use serde_json::json;
 
     fn faults(document: Value) -> Vec<String> {
-        check(&document).into_iter().map(|fault| format!("{}: {}", fault.pointer, fault.why)).collect()
+        check(&document)
+            .into_iter()
+            .map(|fault| format!("{}: {}", fault.pointer, fault.why))
+            .collect()
     }
 
     fn one(document: Value, place: &str, text: &str) {
         let found = faults(document.clone());
-        assert!(found.len() == 1 && found[0].starts_with(&format!("{place}: ")) && found[0].contains(text), "{document}: {found:?}");
+        assert!(
+            found.len() == 1
+                && found[0].starts_with(&format!("{place}: "))
+                && found[0].contains(text),
+            "{document}: {found:?}"
+        );
     }
 
     fn operation(operation: Value) -> Value {
@@ -320,40 +428,108 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_found_wherever_it_stands() {
-        let schema = |schema: Value| operation(json!({"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}));
+        let schema = |schema: Value| {
+            operation(
+                json!({"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}),
+            )
+        };
         let at = "/paths/~1a/post/responses/200/content/application~1json/schema";
-        one(schema(json!({"properties": {"a": {"type": "string", "x-keyward-secrt": true}}})), &format!("{at}/properties/a"), "`x-keyward-secrt`");
+        one(
+            schema(json!({"properties": {"a": {"type": "string", "x-keyward-secrt": true}}})),
+            &format!("{at}/properties/a"),
+            "`x-keyward-secrt`",
+        );
         one(schema(json!({"type": "object", "requried": ["a"]})), at, "`requried`");
-        one(schema(json!({"items": {"x-keyward-secret": "true"}})), &format!("{at}/items/x-keyward-secret"), "true or false");
-        one(schema(json!({"oneOf": [{"allOf": [{"X-Keyward-Secret": true}]}]})), &format!("{at}/oneOf/0/allOf/0"), "`X-Keyward-Secret`");
+        one(
+            schema(json!({"items": {"x-keyward-secret": "true"}})),
+            &format!("{at}/items/x-keyward-secret"),
+            "true or false",
+        );
+        one(
+            schema(json!({"oneOf": [{"allOf": [{"X-Keyward-Secret": true}]}]})),
+            &format!("{at}/oneOf/0/allOf/0"),
+            "`X-Keyward-Secret`",
+        );
         one(schema(json!({"x-kewyard-secret": true})), at, "`x-kewyard-secret`");
         // Nobody would hide it there.
-        one(schema(json!({"additionalProperties": {"x-keyward-secret": true}})), &format!("{at}/additionalProperties"), "`x-keyward-secret`");
         one(
-            schema(json!({"patternProperties": {"a": {"properties": {"b": {"x-keyward-secret": true}}}}})),
+            schema(json!({"additionalProperties": {"x-keyward-secret": true}})),
+            &format!("{at}/additionalProperties"),
+            "`x-keyward-secret`",
+        );
+        one(
+            schema(
+                json!({"patternProperties": {"a": {"properties": {"b": {"x-keyward-secret": true}}}}}),
+            ),
             &format!("{at}/patternProperties/a/properties/b"),
             "secret",
         );
         for (document, place, text) in [
             (json!({"x-keyward-servce": "a"}), "", "`x-keyward-servce`"),
-            (json!({"x-keyward-passing": [{"method": ["GET"]}]}), "/x-keyward-passing/0", "`method`"),
-            (operation(json!({"x-keyward-group": []})), "/paths/~1a/post", "`x-keyward-group`"),
-            (operation(json!({"x-keyward-groups": "write"})), "/paths/~1a/post/x-keyward-groups", "a list of texts"),
-            (operation(json!({"x-keyward-resource": {"typ": "A"}})), "/paths/~1a/post/x-keyward-resource", "`typ`"),
-            (operation(json!({"x-keyward-outcome": {"accept": "body"}})), "/paths/~1a/post/x-keyward-outcome", "`accept`"),
-            (operation(json!({"parameters": [{"x-keyward-rawsegment": true}]})), "/paths/~1a/post/parameters/0", "`x-keyward-rawsegment`"),
-            (operation(json!({"parameters": [{"required": "true"}]})), "/paths/~1a/post/parameters/0/required", "true or false"),
-            (operation(json!({"parameters": [{"$ref": "#/a", "x-keyward-secret": true}]})), "/paths/~1a/post/parameters/0", "beside `$ref`"),
-            (operation(json!({"requestBody": {"x-keyward-secret": true}})), "/paths/~1a/post/requestBody", "`x-keyward-secret`"),
-            (operation(json!({"responses": {"200": {"x-keyward-secret": true}}})), "/paths/~1a/post/responses/200", "`x-keyward-secret`"),
             (
-                operation(json!({"responses": {"200": {"headers": {"A": {"x-keyward-secret": true}}}}})),
+                json!({"x-keyward-passing": [{"method": ["GET"]}]}),
+                "/x-keyward-passing/0",
+                "`method`",
+            ),
+            (operation(json!({"x-keyward-group": []})), "/paths/~1a/post", "`x-keyward-group`"),
+            (
+                operation(json!({"x-keyward-groups": "write"})),
+                "/paths/~1a/post/x-keyward-groups",
+                "a list of texts",
+            ),
+            (
+                operation(json!({"x-keyward-resource": {"typ": "A"}})),
+                "/paths/~1a/post/x-keyward-resource",
+                "`typ`",
+            ),
+            (
+                operation(json!({"x-keyward-outcome": {"accept": "body"}})),
+                "/paths/~1a/post/x-keyward-outcome",
+                "`accept`",
+            ),
+            (
+                operation(json!({"parameters": [{"x-keyward-rawsegment": true}]})),
+                "/paths/~1a/post/parameters/0",
+                "`x-keyward-rawsegment`",
+            ),
+            (
+                operation(json!({"parameters": [{"required": "true"}]})),
+                "/paths/~1a/post/parameters/0/required",
+                "true or false",
+            ),
+            (
+                operation(json!({"parameters": [{"$ref": "#/a", "x-keyward-secret": true}]})),
+                "/paths/~1a/post/parameters/0",
+                "beside `$ref`",
+            ),
+            (
+                operation(json!({"requestBody": {"x-keyward-secret": true}})),
+                "/paths/~1a/post/requestBody",
+                "`x-keyward-secret`",
+            ),
+            (
+                operation(json!({"responses": {"200": {"x-keyward-secret": true}}})),
+                "/paths/~1a/post/responses/200",
+                "`x-keyward-secret`",
+            ),
+            (
+                operation(
+                    json!({"responses": {"200": {"headers": {"A": {"x-keyward-secret": true}}}}}),
+                ),
                 "/paths/~1a/post/responses/200/headers/A",
                 "`x-keyward-secret`",
             ),
-            (json!({"components": {"schemas": {"A": {"$ref": "#/b", "maxLength": 3}}}}), "/components/schemas/A", "`maxLength` stands beside"),
+            (
+                json!({"components": {"schemas": {"A": {"$ref": "#/b", "maxLength": 3}}}}),
+                "/components/schemas/A",
+                "`maxLength` stands beside",
+            ),
             (json!({"components": {"schema": {}}}), "/components", "`schema`"),
-            (json!({"components": {"securitySchemes": {"a": {"x-keyward-signature": ["SDK"]}}}}), "/components/securitySchemes/a", "`x-keyward-signature`"),
+            (
+                json!({"components": {"securitySchemes": {"a": {"x-keyward-signature": ["SDK"]}}}}),
+                "/components/securitySchemes/a",
+                "`x-keyward-signature`",
+            ),
             (json!({"paths": {"/a": {"pots": {}}}}), "/paths/~1a", "`pots`"),
         ] {
             one(document, place, text);
@@ -362,8 +538,18 @@ mod tests {
 
     #[test]
     fn what_is_for_people_or_for_others_is_no_mistake() {
-        assert_eq!(faults(json!({"x-logo": {"url": "a"}, "tags": [], "info": {"title": "a", "version": "1", "x-audience": "all"}})), Vec::<String>::new());
+        assert_eq!(
+            faults(
+                json!({"x-logo": {"url": "a"}, "tags": [], "info": {"title": "a", "version": "1", "x-audience": "all"}})
+            ),
+            Vec::<String>::new()
+        );
         let schema = json!({"$ref": "#/components/schemas/B", "description": "d", "x-keyward-as": "b", "default": 1});
-        assert_eq!(faults(json!({"components": {"schemas": {"A": {"properties": {"a": schema, "x-keyward-odd": {"type": "string"}}}}}})), Vec::<String>::new());
+        assert_eq!(
+            faults(
+                json!({"components": {"schemas": {"A": {"properties": {"a": schema, "x-keyward-odd": {"type": "string"}}}}}})
+            ),
+            Vec::<String>::new()
+        );
     }
 }

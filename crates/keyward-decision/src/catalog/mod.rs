@@ -10,6 +10,7 @@ pub mod route;
 pub mod schema;
 pub mod source;
 
+use crate::request::RequestHead;
 use credential::Credentials;
 use document::{Document, DocumentError};
 use http::Method;
@@ -24,7 +25,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The folder of documents.
-const FOLDER: folder::Kind = folder::Kind { reads: |name| name.ends_with(".yaml") || name.ends_with(".yml"), known: &[], words: "*.yaml and *.yml" };
+const FOLDER: folder::Kind = folder::Kind {
+    reads: |name| name.ends_with(".yaml") || name.ends_with(".yml"),
+    known: &[],
+    words: "*.yaml and *.yml",
+};
 
 /// All documents, joined.
 #[derive(Debug, Default)]
@@ -97,11 +102,17 @@ impl Catalog {
         whole(Self::read(dir))
     }
 
-    /// The same as far as documents are right, with all that is wrong. What is not in it may be in the others.
+    /// The same as far as documents are right, with all that is wrong. What is not in it may be in
+    /// the others.
     pub fn read(dir: &Path) -> (Self, Vec<DocumentError>) {
-        let told = |path: &Path, why: String| DocumentError { file: path.display().to_string(), place: None, why };
+        let told = |path: &Path, why: String| DocumentError {
+            file: path.display().to_string(),
+            place: None,
+            why,
+        };
         let (texts, faults) = folder::read(dir, FOLDER);
-        let mut errors: Vec<_> = faults.into_iter().map(|fault| told(&fault.path, fault.why)).collect();
+        let mut errors: Vec<_> =
+            faults.into_iter().map(|fault| told(&fault.path, fault.why)).collect();
         if texts.is_empty() && errors.is_empty() {
             errors.push(told(dir, "there is no *.yaml in this folder".to_owned()));
         }
@@ -116,7 +127,10 @@ impl Catalog {
         whole(Self::join(texts, Vec::new()))
     }
 
-    fn join(texts: &[(String, String)], mut errors: Vec<DocumentError>) -> (Self, Vec<DocumentError>) {
+    fn join(
+        texts: &[(String, String)],
+        mut errors: Vec<DocumentError>,
+    ) -> (Self, Vec<DocumentError>) {
         let mut documents = Vec::new();
         for (file, text) in texts {
             match document::read(file, text) {
@@ -129,7 +143,8 @@ impl Catalog {
         errors.append(&mut collisions(&documents));
         let digest = catalog_digest(texts);
         let services: Vec<_> = documents.into_iter().map(ServiceRoutes::new).collect();
-        let operations = services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
+        let operations =
+            services.iter().flat_map(|s| s.routes.iter().map(|(_, op)| Arc::clone(op))).collect();
         let mut credentials = Credentials::default();
         services.iter().for_each(|s| credentials.join(&s.service.credentials));
         (Self { services, operations, credentials, digest, documents: texts.to_vec() }, errors)
@@ -174,14 +189,27 @@ impl Catalog {
         &self.credentials
     }
 
-    /// The credentials that the target's service verifies; all, where no service is known and nothing is forwarded.
+    /// The credentials that the target's service verifies; all, where no service is known and
+    /// nothing is forwarded.
     pub fn verified(&self, target: &Target) -> &Credentials {
         self.service(target.service()).map_or(&self.credentials, |service| &service.credentials)
     }
 
-    /// What a call means. `bound_service` takes the place of the host where routing is by listener.
+    /// What a call means.
+    pub fn target(&self, head: &RequestHead) -> Target {
+        let bound_service = head.bound_service.as_deref();
+        self.classify(bound_service, &head.host_name(), &head.method, head.path())
+    }
+
+    /// The same, of a call of which no more is known. `bound_service` takes the place of the host where routing is by listener.
     /// `host` is in lower case and without port; `path` is raw and has passed the head check.
-    pub fn classify(&self, bound_service: Option<&str>, host: &str, method: &Method, path: &str) -> Target {
+    pub fn classify(
+        &self,
+        bound_service: Option<&str>,
+        host: &str,
+        method: &Method,
+        path: &str,
+    ) -> Target {
         let mine = |s: &&ServiceRoutes| match bound_service {
             Some(name) => s.service.name == name,
             None => s.hosts.iter().any(|pattern| pattern.matches(host)),
@@ -189,16 +217,22 @@ impl Catalog {
         let services: Vec<&ServiceRoutes> = self.services.iter().filter(mine).collect();
         let found = services.iter().find_map(|service| service.classify(method, path));
         found.unwrap_or_else(|| {
-            let reason = if services.is_empty() { Reason::HostUnknown } else { Reason::OperationUnknown };
+            let reason =
+                if services.is_empty() { Reason::HostUnknown } else { Reason::OperationUnknown };
             let hint = services.iter().find_map(|service| service.hint(path));
-            Target::Unknown(Unknown { service: services.first().map(|s| s.service.name.clone()), reason, hint })
+            Target::Unknown(Unknown {
+                service: services.first().map(|s| s.service.name.clone()),
+                reason,
+                hint,
+            })
         })
     }
 }
 
 impl ServiceRoutes {
     fn new(document: Document) -> Self {
-        let mut routes: Vec<_> = document.operations.into_iter().map(|r| (r.template, Arc::new(r.operation))).collect();
+        let mut routes: Vec<_> =
+            document.operations.into_iter().map(|r| (r.template, Arc::new(r.operation))).collect();
         routes.sort_by(|a, b| a.0.specificity(&b.0));
         let passing = document.passing.into_iter().map(Arc::new).collect();
         Self { service: document.service, hosts: document.hosts, routes, passing }
@@ -207,13 +241,20 @@ impl ServiceRoutes {
     fn classify(&self, method: &Method, path: &str) -> Option<Target> {
         for (template, operation) in self.routes.iter().filter(|(_, op)| op.method == *method) {
             let Some(captured) = template.capture(path) else { continue };
-            let decode = |(name, raw): (&str, &str)| route::percent_decode(raw).map(|value| (name.to_owned(), value));
+            let decode = |(name, raw): (&str, &str)| {
+                route::percent_decode(raw).map(|value| (name.to_owned(), value))
+            };
             return Some(match captured.into_iter().map(decode).collect::<Option<Vec<_>>>() {
                 Some(parameters) => Target::Operation(Arc::clone(operation), parameters),
-                None => Target::Unknown(Unknown { service: Some(self.service.name.clone()), reason: Reason::PathInvalid, hint: None }),
+                None => Target::Unknown(Unknown {
+                    service: Some(self.service.name.clone()),
+                    reason: Reason::PathInvalid,
+                    hint: None,
+                }),
             });
         }
-        let passes = |p: &&Arc<Passthrough>| p.methods.contains(method) && p.pattern.capture(path).is_some();
+        let passes =
+            |p: &&Arc<Passthrough>| p.methods.contains(method) && p.pattern.capture(path).is_some();
         self.passing.iter().find(passes).map(|p| Target::Passthrough(Arc::clone(p)))
     }
 
@@ -225,7 +266,9 @@ impl ServiceRoutes {
             return Some(format!("this path takes {}", methods.join(", ")));
         }
         let near = self.routes.iter().find(|(template, _)| template.resembles(path));
-        near.map(|(_, op)| format!("`{}` is written so: in these letters, with nothing behind", op.template))
+        near.map(|(_, op)| {
+            format!("`{}` is written so: in these letters, with nothing behind", op.template)
+        })
     }
 }
 
@@ -233,18 +276,28 @@ fn whole((catalog, errors): (Catalog, Vec<DocumentError>)) -> Result<Catalog, Ve
     if errors.is_empty() { Ok(catalog) } else { Err(errors) }
 }
 
-/// Gives every alias the action of the operation that it names, and takes those away that have none. Where not all documents are
-/// known, what an alias leads to may be in another one.
+/// Gives every alias the action of the operation that it names, and takes those away that have
+/// none. Where not all documents are known, what an alias leads to may be in another one.
 fn join_aliases(documents: &mut [Document], all: bool) -> Vec<DocumentError> {
     let mut primaries = BTreeMap::new();
     let mut errors = Vec::new();
     for document in documents.iter() {
         let mut seen = BTreeMap::new();
         for route in &document.operations {
-            if let Some(first) = seen.insert(route.operation.operation_id.clone(), route.pointer.clone()) {
-                errors.push(error(document, &route.pointer, format!("operationId `{}` stands at {first} too", route.operation.operation_id)));
+            if let Some(first) =
+                seen.insert(route.operation.operation_id.clone(), route.pointer.clone())
+            {
+                errors.push(error(
+                    document,
+                    &route.pointer,
+                    format!("operationId `{}` stands at {first} too", route.operation.operation_id),
+                ));
             }
-            if let Some(kind) = route.alias_of.is_none().then(|| route.operation.resource.as_ref().map(|r| r.kind.clone())) {
+            if let Some(kind) = route
+                .alias_of
+                .is_none()
+                .then(|| route.operation.resource.as_ref().map(|r| r.kind.clone()))
+            {
                 primaries.insert(route.operation.action.clone(), kind);
             }
         }
@@ -254,14 +307,20 @@ fn join_aliases(documents: &mut [Document], all: bool) -> Vec<DocumentError> {
         let mut faults = Vec::new();
         document.operations.retain_mut(|route| {
             let Some(alias_of) = &route.alias_of else { return true };
-            let action = if alias_of.contains('.') { alias_of.clone() } else { format!("{service}.{alias_of}") };
+            let action = if alias_of.contains('.') {
+                alias_of.clone()
+            } else {
+                format!("{service}.{alias_of}")
+            };
             let kind = route.operation.resource.as_ref().map(|r| r.kind.clone());
             let why = match primaries.get(&action) {
                 Some(primary) if *primary == kind => {
                     route.operation.action = action;
                     return true;
                 }
-                Some(primary) => format!("acts on {kind:?}, but the operation that it is an alias of on {primary:?}"),
+                Some(primary) => format!(
+                    "acts on {kind:?}, but the operation that it is an alias of on {primary:?}"
+                ),
                 None => {
                     let near = alike::did_you_mean(&action, primaries.keys().map(String::as_str));
                     format!("`x-keyward-alias-of: {alias_of}` leads to no operation{near}")
@@ -284,15 +343,30 @@ fn collisions(documents: &[Document]) -> Vec<DocumentError> {
         for second in documents.iter().skip(i) {
             let same = std::ptr::eq(first, second);
             if !same && first.service.name == second.service.name {
-                errors.push(error(second, "/x-keyward-service", format!("`{}` is the service of {} too", second.service.name, first.service.file)));
+                errors.push(error(
+                    second,
+                    "/x-keyward-service",
+                    format!(
+                        "`{}` is the service of {} too",
+                        second.service.name, first.service.file
+                    ),
+                ));
             }
             if !same && !first.hosts.iter().any(|h| second.hosts.contains(h)) {
                 continue;
             }
             for (n, a) in first.operations.iter().enumerate() {
                 for b in second.operations.iter().skip(if same { n + 1 } else { 0 }) {
-                    if a.operation.method == b.operation.method && a.template.collides(&b.template) {
-                        errors.push(error(second, &b.pointer, format!("matches the same calls as {} {}", first.service.file, a.pointer)));
+                    if a.operation.method == b.operation.method && a.template.collides(&b.template)
+                    {
+                        errors.push(error(
+                            second,
+                            &b.pointer,
+                            format!(
+                                "matches the same calls as {} {}",
+                                first.service.file, a.pointer
+                            ),
+                        ));
                     }
                 }
             }

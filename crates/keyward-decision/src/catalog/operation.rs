@@ -14,7 +14,8 @@ pub struct Operation {
     pub service: String,
     /// The document's own id, unique in it: `CopyImageInRegionSafe`.
     pub operation_id: String,
-    /// The action that policies judge, the same for all routes of an operation: `huawei.ims.CopyImageInRegion`.
+    /// The action that policies judge, the same for all routes of an operation:
+    /// `huawei.ims.CopyImageInRegion`.
     pub action: String,
     /// One line from the document.
     pub summary: String,
@@ -81,7 +82,8 @@ pub struct AnswerSpec {
     pub media_type: String,
     /// The document's example.
     pub example: Option<serde_json::Value>,
-    /// What the body must be, compiled. Fields that are not required may be null too, as many services write them.
+    /// What the body must be, compiled. Fields that are not required may be null too, as many
+    /// services write them.
     pub promise: Option<jsonschema::Validator>,
     /// The names of the body's own fields.
     pub fields: Vec<String>,
@@ -89,15 +91,22 @@ pub struct AnswerSpec {
 
 impl std::fmt::Debug for AnswerSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AnswerSpec").field("media_type", &self.media_type).field("fields", &self.fields).finish_non_exhaustive()
+        f.debug_struct("AnswerSpec")
+            .field("media_type", &self.media_type)
+            .field("fields", &self.fields)
+            .finish_non_exhaustive()
     }
 }
 
 impl AnswerSpec {
-    /// Whether a JSON body is what the document promises: of its schema, and with at least one of its fields.
+    /// Whether a JSON body is what the document promises: of its schema, and with at least one of
+    /// its fields.
     pub fn fits(&self, body: &serde_json::Value) -> bool {
         let says = match body.as_object() {
-            Some(object) if !self.fields.is_empty() => self.fields.iter().any(|name| object.get(name).is_some_and(|value| !value.is_null())),
+            Some(object) if !self.fields.is_empty() => self
+                .fields
+                .iter()
+                .any(|name| object.get(name).is_some_and(|value| !value.is_null())),
             _ => true,
         };
         says && self.promise.as_ref().is_none_or(|promise| promise.is_valid(body))
@@ -152,7 +161,8 @@ pub struct Passthrough {
 /// The group of what passes, and the last part of its actions' names: no operation may have either.
 pub const PASSING: &str = "passing";
 
-/// The service's way of wording an error: the sandbox's, and the gateway's where clients of the service insist on it.
+/// The service's way of wording an error: the sandbox's, and the gateway's where clients of the
+/// service insist on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorShape {
     /// `{error_code, error_msg}`.
@@ -190,25 +200,45 @@ impl Operation {
 
     /// Whether every call of the operation has something at a source.
     pub fn always_has(&self, source: &Source) -> bool {
-        let required = |fields: &[Field], name: &str| fields.iter().any(|field| field.name == name && field.required);
+        let required = |fields: &[Field], name: &str| {
+            fields.iter().any(|field| field.name == name && field.required)
+        };
         match source {
             Source::Path(_) => true,
             Source::Query(name) => required(&self.query, name),
             Source::Header(name) => name == "host" || required(&self.headers, name),
             // An item is made of what is there, an element at a time.
-            Source::Item(name) => self.items.get(name).is_some_and(|source| self.always_has(source)),
-            Source::Body(steps) => self.body.as_ref().is_some_and(|body| body.required && body.shape.always_has(steps)),
+            Source::Item(name) => {
+                self.items.get(name).is_some_and(|source| self.always_has(source))
+            }
+            Source::Body(steps) => {
+                self.body.as_ref().is_some_and(|body| body.required && body.shape.always_has(steps))
+            }
         }
     }
 
-    /// What the document promises of a success with this status: the status' own entry, or else those of the other successes.
+    /// What the document promises of a success with this status: the status' own entry, or else
+    /// those of the other successes.
     pub fn promises(&self, status: u16) -> Vec<&AnswerSpec> {
         let own = self.answers.get(&status.to_string()).or_else(|| self.answers.get("2XX"));
-        own.map_or_else(|| self.answers.iter().filter(|(known, _)| known.starts_with('2')).map(|(_, answer)| answer).collect(), |own| vec![own])
+        own.map_or_else(
+            || {
+                self.answers
+                    .iter()
+                    .filter(|(known, _)| known.starts_with('2'))
+                    .map(|(_, answer)| answer)
+                    .collect()
+            },
+            |own| vec![own],
+        )
     }
 
-    /// What the document says of answers with this status: its own entry, its class (`2XX`) or `default`.
+    /// What the document says of answers with this status: its own entry, its class (`2XX`) or
+    /// `default`.
     pub fn answer(&self, status: u16) -> Option<&AnswerSpec> {
-        self.answers.get(&status.to_string()).or_else(|| self.answers.get(&format!("{}XX", status / 100))).or_else(|| self.answers.get("default"))
+        self.answers
+            .get(&status.to_string())
+            .or_else(|| self.answers.get(&format!("{}XX", status / 100)))
+            .or_else(|| self.answers.get("default"))
     }
 }

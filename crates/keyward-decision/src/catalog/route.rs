@@ -1,4 +1,5 @@
-//! Matching hosts and paths, on raw bytes: nothing is decoded, split and then forwarded as something else.
+//! Matching hosts and paths, on raw bytes: nothing is decoded, split and then forwarded as
+//! something else.
 
 use std::cmp::Ordering;
 
@@ -14,13 +15,16 @@ enum Label {
 }
 
 impl HostPattern {
-    /// Reads `kms.*.example.com`. `None` for an empty label, or when no label is literal: it would match any host.
+    /// Reads `kms.*.example.com`. `None` for an empty label, or when no label is literal: it would
+    /// match any host.
     pub fn parse(text: &str) -> Option<Self> {
-        let labels = text.to_ascii_lowercase().split('.').map(Label::parse).collect::<Option<Vec<_>>>()?;
+        let labels =
+            text.to_ascii_lowercase().split('.').map(Label::parse).collect::<Option<Vec<_>>>()?;
         labels.iter().any(|l| matches!(l, Label::Literal(_))).then_some(Self(labels))
     }
 
-    /// A pattern from a server's host, where `values` tells for each `{variable}` its closed set, if it has one.
+    /// A pattern from a server's host, where `values` tells for each `{variable}` its closed set,
+    /// if it has one.
     pub fn from_server(host: &str, values: impl Fn(&str) -> Option<Vec<String>>) -> Option<Self> {
         let label = |label: &str| match label.strip_prefix('{').and_then(|l| l.strip_suffix('}')) {
             Some(variable) => Some(values(variable).map_or(Label::Any, Label::OneOf)),
@@ -33,7 +37,8 @@ impl HostPattern {
     /// Whether a host name in lower case, without its port, is meant.
     pub fn matches(&self, host: &str) -> bool {
         let mut labels = host.split('.');
-        self.0.iter().all(|want| labels.next().is_some_and(|label| want.matches(label))) && labels.next().is_none()
+        self.0.iter().all(|want| labels.next().is_some_and(|label| want.matches(label)))
+            && labels.next().is_none()
     }
 }
 
@@ -56,7 +61,8 @@ impl Label {
 }
 
 fn is_label(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl std::fmt::Display for HostPattern {
@@ -94,11 +100,18 @@ impl Template {
         let path = text.strip_prefix('/').ok_or("a path starts with `/`")?;
         let segments: Vec<&str> = path.split('/').collect();
         let last = segments.len() - 1;
-        let parse = |(i, segment): (usize, &&str)| match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+        let parse = |(i, segment): (usize, &&str)| match segment
+            .strip_prefix('{')
+            .and_then(|s| s.strip_suffix('}'))
+        {
             Some("") => Err("a parameter needs a name".to_owned()),
-            Some(name) => Ok(Segment::Parameter { name: name.to_owned(), raw: raw.iter().any(|r| r == name) }),
+            Some(name) => {
+                Ok(Segment::Parameter { name: name.to_owned(), raw: raw.iter().any(|r| r == name) })
+            }
             None if *segment == "**" && i == last => Ok(Segment::Rest),
-            None if segment.contains(['{', '}', '*', '?', '#']) => Err(format!("segment `{segment}` must be a literal or one `{{parameter}}`")),
+            None if segment.contains(['{', '}', '*', '?', '#']) => {
+                Err(format!("segment `{segment}` must be a literal or one `{{parameter}}`"))
+            }
             None if segment.is_empty() && i != last => Err("an empty segment".to_owned()),
             None => Ok(Segment::Literal((*segment).to_owned())),
         };
@@ -132,11 +145,14 @@ impl Template {
         self.0.iter().map(rank).cmp(other.0.iter().map(rank))
     }
 
-    /// Whether a path is this one but for letter case, slashes or a dot at its end, or a suffix: some servers take it for
-    /// the same. It is another one here.
+    /// Whether a path is this one but for letter case, slashes or a dot at its end, or a suffix:
+    /// some servers take it for the same. It is another one here.
     pub fn resembles(&self, path: &str) -> bool {
         let path = path.trim_end_matches(['/', '.']);
-        let stem = path.rsplit_once('.').filter(|(_, suffix)| suffix.bytes().all(|b| b.is_ascii_alphanumeric())).map_or(path, |(stem, _)| stem);
+        let stem = path
+            .rsplit_once('.')
+            .filter(|(_, suffix)| suffix.bytes().all(|b| b.is_ascii_alphanumeric()))
+            .map_or(path, |(stem, _)| stem);
         let fits = |path: &str| {
             let segments: Vec<&str> = path.split('/').skip(1).collect();
             segments.len() == self.0.len()
@@ -157,8 +173,17 @@ impl Template {
             let segment = segments.next()?;
             match want {
                 Segment::Literal(text) if text == segment => {}
-                Segment::Parameter { name, raw } if !segment.is_empty() && is_one(segment, *raw) => captured.push((name.as_str(), segment)),
-                Segment::Rest => return segments.chain([segment]).all(|s| !s.is_empty() && !has_encoded_slash(s)).then_some(captured),
+                Segment::Parameter { name, raw }
+                    if !segment.is_empty() && is_one(segment, *raw) =>
+                {
+                    captured.push((name.as_str(), segment))
+                }
+                Segment::Rest => {
+                    return segments
+                        .chain([segment])
+                        .all(|s| !s.is_empty() && !has_encoded_slash(s))
+                        .then_some(captured);
+                }
                 _ => return None,
             }
         }
@@ -166,15 +191,23 @@ impl Template {
     }
 }
 
-/// Whether a segment is one to whoever decodes it before splitting too: without an encoded slash, or, where the
-/// parameter takes one, without the empty and dot parts that would lead such a reader to another path.
+/// Whether a segment is one to whoever decodes it before splitting too: without an encoded slash,
+/// or, where the parameter takes one, without the empty and dot parts that would lead such a reader
+/// to another path.
 fn is_one(segment: &str, raw: bool) -> bool {
     let parts = segment.replace("%2f", "%2F");
-    if raw { parts.split("%2F").all(|part| !["", ".", ".."].contains(&part)) } else { !has_encoded_slash(segment) }
+    if raw {
+        parts.split("%2F").all(|part| !["", ".", ".."].contains(&part))
+    } else {
+        !has_encoded_slash(segment)
+    }
 }
 
 fn has_encoded_slash(segment: &str) -> bool {
-    segment.as_bytes().windows(3).any(|w| w.eq_ignore_ascii_case(b"%2f") || w.eq_ignore_ascii_case(b"%5c"))
+    segment
+        .as_bytes()
+        .windows(3)
+        .any(|w| w.eq_ignore_ascii_case(b"%2f") || w.eq_ignore_ascii_case(b"%5c"))
 }
 
 /// Decodes `%XX`. `None` for a broken escape or for bytes that are not UTF-8.
@@ -201,7 +234,14 @@ mod tests {
     fn one_star_is_one_label() {
         let pattern = HostPattern::parse("kms.*.example.com").unwrap();
         assert!(pattern.matches("kms.cn-north-4.example.com"));
-        for host in ["kms.example.com", "kms.a.b.example.com", "kms..example.com", "kms.a.example.com.", "xkms.a.example.com", ""] {
+        for host in [
+            "kms.example.com",
+            "kms.a.b.example.com",
+            "kms..example.com",
+            "kms.a.example.com.",
+            "xkms.a.example.com",
+            "",
+        ] {
             assert!(!pattern.matches(host), "{host}");
         }
         assert_eq!(HostPattern::parse("*.*"), None);
@@ -219,9 +259,16 @@ mod tests {
     #[test]
     fn raw_segments_alone_take_an_encoded_slash() {
         let raw = Template::parse("/repositories/{id}/keys", &["id".to_owned()]).unwrap();
-        assert_eq!(raw.capture("/repositories/60de%2FDemo/keys"), Some(vec![("id", "60de%2FDemo")]));
+        assert_eq!(
+            raw.capture("/repositories/60de%2FDemo/keys"),
+            Some(vec![("id", "60de%2FDemo")])
+        );
         for elsewhere in ["..%2Fkeys", "a%2f..%2F..", "a%2F%2fb", "%2F", "a%2F", "a%2F.%2Fb"] {
-            assert_eq!(raw.capture(&format!("/repositories/{elsewhere}/keys")), None, "{elsewhere}");
+            assert_eq!(
+                raw.capture(&format!("/repositories/{elsewhere}/keys")),
+                None,
+                "{elsewhere}"
+            );
         }
         let plain = Template::parse("/repositories/{id}/keys", &[]).unwrap();
         assert_eq!(plain.capture("/repositories/60de%2fDemo/keys"), None);
@@ -232,7 +279,13 @@ mod tests {
     #[test]
     fn another_spelling_is_another_path() {
         let template = Template::parse("/v3/{p}/keypairs", &[]).unwrap();
-        for path in ["/V3/a/keypairs", "/v3/a/KeyPairs", "/v3/a/keypairs/", "/v3/a/keypairs.", "/v3/a/keypairs.json"] {
+        for path in [
+            "/V3/a/keypairs",
+            "/v3/a/KeyPairs",
+            "/v3/a/keypairs/",
+            "/v3/a/keypairs.",
+            "/v3/a/keypairs.json",
+        ] {
             assert!(template.capture(path).is_none() && template.resembles(path), "{path}");
         }
         for path in ["/v3/keypairs", "/v3/a/keypair", "/v3/a/keypairs/b", "/", ""] {

@@ -1,6 +1,7 @@
 //! Request schemas, compiled to the closed list of checks that are made on the road.
 //!
-//! A keyword that is not compiled is refused at load: what is silently ignored is a check that nobody makes.
+//! A keyword that is not compiled is refused at load: what is silently ignored is a check that
+//! nobody makes.
 
 use super::source::Step;
 use regex::Regex;
@@ -79,9 +80,9 @@ impl Shape {
         match (steps.split_first(), self) {
             (None, _) => true,
             (Some((Step::Each, rest)), Self::Array { element, .. }) => element.always_has(rest),
-            (Some((Step::Field(name), rest)), Self::Object { fields, .. }) => {
-                fields.iter().any(|field| field.name == *name && field.required && field.shape.always_has(rest))
-            }
+            (Some((Step::Field(name), rest)), Self::Object { fields, .. }) => fields
+                .iter()
+                .any(|field| field.name == *name && field.required && field.shape.always_has(rest)),
             _ => false,
         }
     }
@@ -117,10 +118,12 @@ pub struct SchemaFault {
     pub why: String,
 }
 
-/// Compiles the schema at `pointer` of `document`. `name` is the property's, for the name of a closed set.
+/// Compiles the schema at `pointer` of `document`. `name` is the property's, for the name of a
+/// closed set.
 ///
 /// # Errors
-/// When the schema has a keyword that is not compiled, a dangling or cyclic `$ref`, or bounds of the wrong type.
+/// When the schema has a keyword that is not compiled, a dangling or cyclic `$ref`, or bounds of
+/// the wrong type.
 pub fn compile(document: &Value, pointer: &str, name: &str) -> Result<Shape, SchemaFault> {
     Compiler { document, depth: 0 }.shape(pointer, name)
 }
@@ -129,7 +132,12 @@ pub fn compile(document: &Value, pointer: &str, name: &str) -> Result<Shape, Sch
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_field(document: &Value, pointer: &str, name: &str, required: bool) -> Result<Field, SchemaFault> {
+pub fn compile_field(
+    document: &Value,
+    pointer: &str,
+    name: &str,
+    required: bool,
+) -> Result<Field, SchemaFault> {
     Compiler { document, depth: 0 }.field(pointer, name, required)
 }
 
@@ -140,7 +148,10 @@ pub const EMPTY_OBJECT: &str = "empty-object";
 
 /// Whether a document takes this for absence.
 pub fn says_absent(document: &Value, what: &str) -> bool {
-    document.get("x-keyward-absent").and_then(Value::as_array).is_some_and(|list| list.iter().any(|entry| entry == what))
+    document
+        .get("x-keyward-absent")
+        .and_then(Value::as_array)
+        .is_some_and(|list| list.iter().any(|entry| entry == what))
 }
 
 /// References nested deeper than this are taken for a cycle.
@@ -154,18 +165,37 @@ struct Compiler<'a> {
 /// Says that a text is the free name of a thing.
 const FREE_NAME: &str = "x-keyward-free-name";
 
-const ANNOTATIONS: &[&str] =
-    &["description", "title", "example", "examples", "deprecated", "x-keyward-secret", "x-keyward-as", "x-keyward-enum", "default", "$comment"];
+const ANNOTATIONS: &[&str] = &[
+    "description",
+    "title",
+    "example",
+    "examples",
+    "deprecated",
+    "x-keyward-secret",
+    "x-keyward-as",
+    "x-keyward-enum",
+    "default",
+    "$comment",
+];
 
 impl Compiler<'_> {
     /// Follows `$ref` to the schema's own place.
     fn resolve(&mut self, pointer: &str) -> Result<(String, &Map<String, Value>), SchemaFault> {
         let mut at = pointer.to_owned();
         loop {
-            let schema = self.document.pointer(&at).and_then(Value::as_object).ok_or_else(|| fault(pointer, "leads to no schema"))?;
+            let schema = self
+                .document
+                .pointer(&at)
+                .and_then(Value::as_object)
+                .ok_or_else(|| fault(pointer, "leads to no schema"))?;
             let Some(target) = schema.get("$ref") else { return Ok((at, schema)) };
-            let target = target.as_str().and_then(|t| t.strip_prefix('#')).filter(|t| t.starts_with("/components/schemas/"));
-            let target = target.ok_or_else(|| fault(&at, "`$ref` must point into `#/components/schemas/` of this document"))?;
+            let target = target
+                .as_str()
+                .and_then(|t| t.strip_prefix('#'))
+                .filter(|t| t.starts_with("/components/schemas/"));
+            let target = target.ok_or_else(|| {
+                fault(&at, "`$ref` must point into `#/components/schemas/` of this document")
+            })?;
             self.depth += 1;
             if self.depth > DEPTH_MAX {
                 return Err(fault(&at, "`$ref` is cyclic or nested too deeply"));
@@ -196,10 +226,18 @@ impl Compiler<'_> {
         shape
     }
 
-    fn either(&mut self, at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, SchemaFault> {
+    fn either(
+        &mut self,
+        at: &str,
+        schema: &Map<String, Value>,
+        name: &str,
+    ) -> Result<Shape, SchemaFault> {
         allow(at, schema, &["anyOf"])?;
         let count = schema.get("anyOf").and_then(Value::as_array).map_or(0, Vec::len);
-        (0..count).map(|i| self.shape(&format!("{at}/anyOf/{i}"), name)).collect::<Result<_, _>>().map(Shape::Either)
+        (0..count)
+            .map(|i| self.shape(&format!("{at}/anyOf/{i}"), name))
+            .collect::<Result<_, _>>()
+            .map(Shape::Either)
     }
 
     fn object(&mut self, at: &str, schema: &Map<String, Value>) -> Result<Shape, SchemaFault> {
@@ -210,8 +248,16 @@ impl Compiler<'_> {
             Some(_) => return Err(fault(at, "`additionalProperties` must be true or false")),
         };
         let properties = schema.get("properties").and_then(Value::as_object);
-        let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        if let Some(missing) = required.iter().find(|name| !properties.is_some_and(|p| p.contains_key(**name))) {
+        let required: Vec<&str> = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if let Some(missing) =
+            required.iter().find(|name| !properties.is_some_and(|p| p.contains_key(**name)))
+        {
             return Err(fault(at, &format!("`required` names `{missing}`, which is no property")));
         }
         let mut fields = Vec::new();
@@ -224,57 +270,94 @@ impl Compiler<'_> {
 
     fn field(&mut self, pointer: &str, name: &str, required: bool) -> Result<Field, SchemaFault> {
         let shape = self.shape(pointer, name)?;
-        let own = self.document.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
+        let own =
+            self.document.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
         let null_is_absent = says_absent(self.document, NULL_FIELD);
         let (_, resolved) = self.resolve(pointer)?;
         let annotation = |key: &str| own.get(key).or_else(|| resolved.get(key)).cloned();
         Ok(Field {
             name: name.to_owned(),
-            fact: annotation("x-keyward-as").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned()),
+            fact: annotation("x-keyward-as")
+                .and_then(|v| v.as_str().map(str::to_owned))
+                .unwrap_or_else(|| name.to_owned()),
             required,
             null_is_absent,
             secret: annotation("x-keyward-secret") == Some(Value::Bool(true)),
             default: annotation("default"),
-            description: annotation("description").and_then(|v| v.as_str().map(|s| s.trim().to_owned())).unwrap_or_default(),
+            description: annotation("description")
+                .and_then(|v| v.as_str().map(|s| s.trim().to_owned()))
+                .unwrap_or_default(),
             shape,
         })
     }
 
-    fn array(&mut self, at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, SchemaFault> {
+    fn array(
+        &mut self,
+        at: &str,
+        schema: &Map<String, Value>,
+        name: &str,
+    ) -> Result<Shape, SchemaFault> {
         allow(at, schema, &["type", "items", "minItems", "maxItems"])?;
         if !schema.contains_key("items") {
             return Err(fault(at, "an array needs `items`"));
         }
         let element = Box::new(self.shape(&format!("{at}/items"), name)?);
-        Ok(Shape::Array { element, min: count(at, schema, "minItems")?.unwrap_or(0), max: count(at, schema, "maxItems")?.unwrap_or(usize::MAX) })
+        Ok(Shape::Array {
+            element,
+            min: count(at, schema, "minItems")?.unwrap_or(0),
+            max: count(at, schema, "maxItems")?.unwrap_or(usize::MAX),
+        })
     }
 }
 
 fn text(at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, SchemaFault> {
-    allow(at, schema, &["type", "enum", "const", "minLength", "maxLength", "pattern", "format", FREE_NAME])?;
+    allow(
+        at,
+        schema,
+        &["type", "enum", "const", "minLength", "maxLength", "pattern", "format", FREE_NAME],
+    )?;
     let values: Option<Vec<String>> = match (schema.get("enum"), schema.get("const")) {
-        (Some(Value::Array(values)), None) => values.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
+        (Some(Value::Array(values)), None) => {
+            values.iter().map(|v| v.as_str().map(str::to_owned)).collect()
+        }
         (None, Some(Value::String(value))) => Some(vec![value.clone()]),
         (None, None) => Some(Vec::new()),
         _ => None,
     };
-    let values = values.ok_or_else(|| fault(at, "`enum` or `const` of a string must hold strings, and only one of both may stand"))?;
+    let values = values.ok_or_else(|| {
+        fault(at, "`enum` or `const` of a string must hold strings, and only one of both may stand")
+    })?;
     let format = match schema.get("format").and_then(Value::as_str) {
         // How a form shows it, and no word on what stands there.
         None | Some("password") => None,
         Some("uuid") => Some(TextMeaning::Uuid),
         Some("date-time") => Some(TextMeaning::DateTime),
         Some("ssh-public-key") => Some(TextMeaning::SshPublicKey),
-        Some(other) => return Err(fault(at, &format!("`format: {other}` is not checked; use date-time, ssh-public-key or uuid, or a pattern"))),
+        Some(other) => {
+            return Err(fault(
+                at,
+                &format!(
+                    "`format: {other}` is not checked; use date-time, ssh-public-key or uuid, or a pattern"
+                ),
+            ));
+        }
     };
     let free_name = schema.get(FREE_NAME) == Some(&Value::Bool(true));
     let meaning = match format {
         Some(_) if free_name || !values.is_empty() => {
-            return Err(fault(at, &format!("`format` would not be checked beside `enum`, `const` or `{FREE_NAME}`: leave it out")));
+            return Err(fault(
+                at,
+                &format!(
+                    "`format` would not be checked beside `enum`, `const` or `{FREE_NAME}`: leave it out"
+                ),
+            ));
         }
         Some(format) => format,
         None if !values.is_empty() => {
-            let name = schema.get("x-keyward-enum").and_then(Value::as_str).map_or_else(|| pascal_case(name), str::to_owned);
+            let name = schema
+                .get("x-keyward-enum")
+                .and_then(Value::as_str)
+                .map_or_else(|| pascal_case(name), str::to_owned);
             TextMeaning::Choice { name, values }
         }
         None if free_name => TextMeaning::Name,
@@ -286,21 +369,38 @@ fn text(at: &str, schema: &Map<String, Value>, name: &str) -> Result<Shape, Sche
         Some(Some(Err(e))) => return Err(fault(at, &format!("`pattern`: {e}"))),
         Some(None) => return Err(fault(at, "`pattern` must be a string")),
     };
-    Ok(Shape::Text { min: count(at, schema, "minLength")?.unwrap_or(0), max: count(at, schema, "maxLength")?.unwrap_or(usize::MAX), pattern, meaning })
+    Ok(Shape::Text {
+        min: count(at, schema, "minLength")?.unwrap_or(0),
+        max: count(at, schema, "maxLength")?.unwrap_or(usize::MAX),
+        pattern,
+        meaning,
+    })
 }
 
 fn integer(at: &str, schema: &Map<String, Value>) -> Result<Shape, SchemaFault> {
     allow(at, schema, &["type", "minimum", "maximum", "format"])?;
     let bound = |key: &str| match schema.get(key) {
         None => Ok(None),
-        Some(v) => v.as_i64().map(Some).ok_or_else(|| fault(at, &format!("`{key}` must be an integer"))),
+        Some(v) => {
+            v.as_i64().map(Some).ok_or_else(|| fault(at, &format!("`{key}` must be an integer")))
+        }
     };
     let (least, most) = match schema.get("format").and_then(Value::as_str) {
         None | Some("int64") => (i64::MIN, i64::MAX),
         Some("int32") => (i32::MIN.into(), i32::MAX.into()),
-        Some(other) => return Err(fault(at, &format!("`format: {other}` is not checked; use int32 or int64, or `minimum` and `maximum`"))),
+        Some(other) => {
+            return Err(fault(
+                at,
+                &format!(
+                    "`format: {other}` is not checked; use int32 or int64, or `minimum` and `maximum`"
+                ),
+            ));
+        }
     };
-    Ok(Shape::Integer { min: bound("minimum")?.map_or(least, |min| min.max(least)), max: bound("maximum")?.map_or(most, |max| max.min(most)) })
+    Ok(Shape::Integer {
+        min: bound("minimum")?.map_or(least, |min| min.max(least)),
+        max: bound("maximum")?.map_or(most, |max| max.min(most)),
+    })
 }
 
 fn count(at: &str, schema: &Map<String, Value>, key: &str) -> Result<Option<usize>, SchemaFault> {
@@ -314,8 +414,16 @@ fn count(at: &str, schema: &Map<String, Value>, key: &str) -> Result<Option<usiz
 }
 
 fn allow(at: &str, schema: &Map<String, Value>, keywords: &[&str]) -> Result<(), SchemaFault> {
-    match schema.keys().find(|key| !keywords.contains(&key.as_str()) && !ANNOTATIONS.contains(&key.as_str())) {
-        Some(key) => Err(fault(at, &format!("keyword `{key}` is not checked here; see docs/catalogue.md for those that are"))),
+    match schema
+        .keys()
+        .find(|key| !keywords.contains(&key.as_str()) && !ANNOTATIONS.contains(&key.as_str()))
+    {
+        Some(key) => Err(fault(
+            at,
+            &format!(
+                "keyword `{key}` is not checked here; see docs/catalogue.md for those that are"
+            ),
+        )),
         None => Ok(()),
     }
 }
@@ -353,7 +461,8 @@ mod tests {
 
     #[test]
     fn an_unchecked_keyword_is_refused_with_its_place() {
-        let doc = json!({"s": {"type": "object", "properties": {"a": {"type": "string", "not": {}}}}});
+        let doc =
+            json!({"s": {"type": "object", "properties": {"a": {"type": "string", "not": {}}}}});
         let fault = compile(&doc, "/s", "").unwrap_err();
         assert_eq!(fault.pointer, "/s/properties/a");
         assert!(fault.why.contains("`not`"), "{}", fault.why);
@@ -362,7 +471,8 @@ mod tests {
     /// A format that is read and not checked would be a check that nobody makes.
     #[test]
     fn a_format_is_checked_or_refused() {
-        let of = |schema: Value| compile(&json!({"s": schema}), "/s", "").map_err(|fault| fault.why);
+        let of =
+            |schema: Value| compile(&json!({"s": schema}), "/s", "").map_err(|fault| fault.why);
         for format in ["uri", "email", "hostname", "uuidv4", "UUID", "date", "byte"] {
             let why = of(json!({"type": "string", "format": format})).unwrap_err();
             assert!(why.contains(&format!("`format: {format}` is not checked")), "{why}");
@@ -378,7 +488,10 @@ mod tests {
             } else {
                 json!(true)
             };
-            assert!(of(schema).unwrap_err().contains("`format` would not be checked beside"), "{beside}");
+            assert!(
+                of(schema).unwrap_err().contains("`format` would not be checked beside"),
+                "{beside}"
+            );
         }
         let why = of(json!({"type": "integer", "format": "uint8"})).unwrap_err();
         assert!(why.contains("`format: uint8` is not checked"), "{why}");
@@ -386,8 +499,14 @@ mod tests {
             of(json!({"type": "integer", "format": "int32", "maximum": 9_999_999_999_i64})),
             Ok(Shape::Integer { min: -2_147_483_648, max: 2_147_483_647 })
         ));
-        assert!(matches!(of(json!({"type": "integer", "format": "int64", "minimum": 1})), Ok(Shape::Integer { min: 1, max: i64::MAX })));
-        assert!(matches!(of(json!({"type": "string", "format": "password"})), Ok(Shape::Text { meaning: TextMeaning::Plain, .. })));
+        assert!(matches!(
+            of(json!({"type": "integer", "format": "int64", "minimum": 1})),
+            Ok(Shape::Integer { min: 1, max: i64::MAX })
+        ));
+        assert!(matches!(
+            of(json!({"type": "string", "format": "password"})),
+            Ok(Shape::Text { meaning: TextMeaning::Plain, .. })
+        ));
     }
 
     #[test]
@@ -401,8 +520,16 @@ mod tests {
     #[test]
     fn a_closed_set_is_named_after_its_property() {
         let doc = json!({"s": {"type": "object", "properties": {"key_scope": {"type": "string", "enum": ["READ", "ALL"]}}}});
-        let Shape::Object { fields, .. } = compile(&doc, "/s", "").unwrap() else { panic!("an object") };
-        let Some(Field { shape: Shape::Text { meaning: TextMeaning::Choice { name, .. }, .. }, .. }) = fields.first() else { panic!("a choice") };
+        let Shape::Object { fields, .. } = compile(&doc, "/s", "").unwrap() else {
+            panic!("an object")
+        };
+        let Some(Field {
+            shape: Shape::Text { meaning: TextMeaning::Choice { name, .. }, .. },
+            ..
+        }) = fields.first()
+        else {
+            panic!("a choice")
+        };
         assert_eq!(name, "KeyScope");
     }
 }

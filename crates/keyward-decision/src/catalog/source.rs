@@ -28,7 +28,9 @@ pub enum Step {
 
 /// A source that is not of the form that the catalogue's page describes.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no source: write `path.NAME`, `query.NAME`, `header.NAME`, `item.NAME` or `body.FIELD[].FIELD`")]
+#[error(
+    "`{0}` is no source: write `path.NAME`, `query.NAME`, `header.NAME`, `item.NAME` or `body.FIELD[].FIELD`"
+)]
 pub struct SourceError(String);
 
 impl FromStr for Source {
@@ -92,12 +94,17 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Every value at a place of a JSON document, in document order. Missing fields and other types yield nothing.
+/// Every value at a place of a JSON document, in document order. Missing fields and other types
+/// yield nothing.
 pub fn select<'a>(document: &'a serde_json::Value, steps: &[Step]) -> Vec<&'a serde_json::Value> {
     match steps.split_first() {
         None => vec![document],
-        Some((Step::Field(name), rest)) => document.get(name).map_or_else(Vec::new, |v| select(v, rest)),
-        Some((Step::Each, rest)) => document.as_array().map_or_else(Vec::new, |array| array.iter().flat_map(|v| select(v, rest)).collect()),
+        Some((Step::Field(name), rest)) => {
+            document.get(name).map_or_else(Vec::new, |v| select(v, rest))
+        }
+        Some((Step::Each, rest)) => document
+            .as_array()
+            .map_or_else(Vec::new, |array| array.iter().flat_map(|v| select(v, rest)).collect()),
     }
 }
 
@@ -127,7 +134,9 @@ mod tests {
     #[test]
     fn select_walks_arrays() {
         let doc = serde_json::json!({"jobs": [{"id": "a"}, {"error": "x"}, {"id": "b"}]});
-        let Source::Body(steps) = "body.jobs[].id".parse().unwrap() else { panic!("a body source") };
+        let Source::Body(steps) = "body.jobs[].id".parse().unwrap() else {
+            panic!("a body source")
+        };
         assert_eq!(select(&doc, &steps), ["a", "b"]);
     }
 }

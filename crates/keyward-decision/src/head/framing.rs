@@ -1,4 +1,5 @@
-//! Framing: where the request ends, said once and plainly; and nothing that is settled from hop to hop.
+//! Framing: where the request ends, said once and plainly; and nothing that is settled from hop to
+//! hop.
 
 use super::headers::signed;
 use super::{Checked, Head, refuse};
@@ -15,39 +16,65 @@ pub(super) fn check(head: &Head) -> Checked {
     {
         return refuse(Reason::HeadExpect, "Expect must be `100-continue`, or be left out");
     }
-    for token in head.headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b',')) {
+    for token in head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+    {
         let known: [&[u8]; 4] = [b"", b"close", b"keep-alive", b"te"];
         if !known.iter().any(|known| token.trim_ascii().eq_ignore_ascii_case(known)) {
-            return refuse(Reason::HeadConnection, "Connection may hold close, keep-alive and TE only: a server on the way takes off whatever else it names");
+            return refuse(
+                Reason::HeadConnection,
+                "Connection may hold close, keep-alive and TE only: a server on the way takes off whatever else it names",
+            );
         }
     }
     signature(head.headers)
 }
 
 /// What ends at each hop, and is made anew for the next.
-const OF_A_HOP: &[&str] = &["connection", "expect", "keep-alive", "proxy-authorization", "te", "transfer-encoding"];
+const OF_A_HOP: &[&str] =
+    &["connection", "expect", "keep-alive", "proxy-authorization", "te", "transfer-encoding"];
 
 /// A signature holds behind the gateway only if all that it covers goes on as it came.
 fn signature(headers: &HeaderMap) -> Checked {
     let names = signed(headers);
-    let covers = |name: &str| headers.contains_key(name) && names.iter().any(|signed| signed.eq_ignore_ascii_case(name));
+    let covers = |name: &str| {
+        headers.contains_key(name) && names.iter().any(|signed| signed.eq_ignore_ascii_case(name))
+    };
     if let Some(name) = OF_A_HOP.iter().find(|name| covers(name)) {
-        return refuse(Reason::HeadConnection, format!("the signature covers {name}, which ends at the gateway: leave it unsigned, or leave it out"));
+        return refuse(
+            Reason::HeadConnection,
+            format!(
+                "the signature covers {name}, which ends at the gateway: leave it unsigned, or leave it out"
+            ),
+        );
     }
-    if covers("content-length") && headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.len() > 1 && length.as_bytes().starts_with(b"0")) {
-        return refuse(Reason::HeadFraming, "the signature covers a Content-Length with zeros in front, which are not sent on: leave them out");
+    if covers("content-length")
+        && headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|length| length.len() > 1 && length.as_bytes().starts_with(b"0"))
+    {
+        return refuse(
+            Reason::HeadFraming,
+            "the signature covers a Content-Length with zeros in front, which are not sent on: leave them out",
+        );
     }
     Ok(())
 }
 
-/// HTTP/2 frames bodies itself. What frames or steers a connection of HTTP/1 is malformed there (RFC 9113, 8.2.2), and
-/// would come to life on the way to an upstream that speaks HTTP/1.
+/// HTTP/2 frames bodies itself. What frames or steers a connection of HTTP/1 is malformed there
+/// (RFC 9113, 8.2.2), and would come to life on the way to an upstream that speaks HTTP/1.
 fn of_http2(headers: &HeaderMap) -> Checked {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return refuse(Reason::HeadFraming, "HTTP/2 has no Transfer-Encoding: leave it out");
     }
     if headers.contains_key(header::CONNECTION) || headers.contains_key("keep-alive") {
-        return refuse(Reason::HeadConnection, "HTTP/2 has no Connection and no Keep-Alive: leave them out");
+        return refuse(
+            Reason::HeadConnection,
+            "HTTP/2 has no Connection and no Keep-Alive: leave them out",
+        );
     }
     Ok(())
 }
@@ -56,13 +83,21 @@ fn length(head: &Head) -> Checked {
     let coding = head.headers.get(header::TRANSFER_ENCODING);
     let length = head.headers.get(header::CONTENT_LENGTH);
     if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return refuse(Reason::HeadFraming, "Transfer-Encoding must be exactly `chunked`, or be left out");
+        return refuse(
+            Reason::HeadFraming,
+            "Transfer-Encoding must be exactly `chunked`, or be left out",
+        );
     }
     // pingora drops the length where both stand: it shows in the bytes alone.
     if coding.is_some() && (length.is_some() || head.raw.is_some_and(names_length)) {
-        return refuse(Reason::HeadFraming, "Content-Length and Transfer-Encoding stand together: send one of them");
+        return refuse(
+            Reason::HeadFraming,
+            "Content-Length and Transfer-Encoding stand together: send one of them",
+        );
     }
-    if length.is_some_and(|length| length.is_empty() || length.len() > 18 || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+    if length.is_some_and(|length| {
+        length.is_empty() || length.len() > 18 || !length.as_bytes().iter().all(u8::is_ascii_digit)
+    }) {
         return refuse(Reason::HeadFraming, "Content-Length must be a number in digits");
     }
     Ok(())
@@ -70,7 +105,8 @@ fn length(head: &Head) -> Checked {
 
 fn names_length(raw: &[u8]) -> bool {
     let name = b"content-length:";
-    raw.split(|b| *b == b'\n').any(|line| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    raw.split(|b| *b == b'\n')
+        .any(|line| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
 }
 
 #[cfg(test)]
@@ -82,18 +118,57 @@ mod tests {
 
     #[test]
     fn a_request_ends_in_one_place() {
-        for good in [("content-length", "5"), ("content-length", "0"), ("transfer-encoding", "chunked"), ("transfer-encoding", "Chunked")] {
+        for good in [
+            ("content-length", "5"),
+            ("content-length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "Chunked"),
+        ] {
             assert_eq!(testing::reason(&[good]), None, "{good:?}");
         }
-        for length in ["", "+5", "-1", "-0", "0x5", "0o5", "1_0", "5,5", "5, 5", "1 0", "5.0", "5e0", "9999999999999999999"] {
-            assert_eq!(testing::reason(&[("content-length", length)]), Some(Reason::HeadFraming), "{length}");
+        for length in [
+            "",
+            "+5",
+            "-1",
+            "-0",
+            "0x5",
+            "0o5",
+            "1_0",
+            "5,5",
+            "5, 5",
+            "1 0",
+            "5.0",
+            "5e0",
+            "9999999999999999999",
+        ] {
+            assert_eq!(
+                testing::reason(&[("content-length", length)]),
+                Some(Reason::HeadFraming),
+                "{length}"
+            );
         }
-        for coding in
-            ["", "identity", "gzip, chunked", "chunked, identity", "chunked,", ", chunked", "chunked, chunked", "xchunked", "chunked;a=b", "\"chunked\""]
-        {
-            assert_eq!(testing::reason(&[("transfer-encoding", coding)]), Some(Reason::HeadFraming), "{coding}");
+        for coding in [
+            "",
+            "identity",
+            "gzip, chunked",
+            "chunked, identity",
+            "chunked,",
+            ", chunked",
+            "chunked, chunked",
+            "xchunked",
+            "chunked;a=b",
+            "\"chunked\"",
+        ] {
+            assert_eq!(
+                testing::reason(&[("transfer-encoding", coding)]),
+                Some(Reason::HeadFraming),
+                "{coding}"
+            );
         }
-        assert_eq!(testing::reason(&[("content-length", "5"), ("transfer-encoding", "chunked")]), Some(Reason::HeadFraming));
+        assert_eq!(
+            testing::reason(&[("content-length", "5"), ("transfer-encoding", "chunked")]),
+            Some(Reason::HeadFraming)
+        );
         let head = head("POST", "/a", &[("transfer-encoding", "chunked")]);
         let raw = b"POST /a HTTP/1.1\r\nContent-LENGTH: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
         let both = check(&Head { raw: Some(raw), ..testing::of(&head.method, &head.headers) });
@@ -131,7 +206,8 @@ mod tests {
 
     #[test]
     fn what_ends_at_a_hop_is_not_signed() {
-        let signed = |names: &str| format!("SDK-HMAC-SHA256 Access=AK, SignedHeaders={names}, Signature=ab");
+        let signed =
+            |names: &str| format!("SDK-HMAC-SHA256 Access=AK, SignedHeaders={names}, Signature=ab");
         for (name, value, wanted) in [
             ("connection", "keep-alive", Some(Reason::HeadConnection)),
             ("expect", "100-continue", Some(Reason::HeadConnection)),
@@ -143,8 +219,19 @@ mod tests {
             ("content-length", "37", None),
             ("content-length", "0", None),
         ] {
-            assert_eq!(testing::reason(&[(name, value), ("authorization", &signed(&format!("host;{}", name.to_uppercase())))]), wanted, "{name}: {value}");
-            assert_eq!(testing::reason(&[(name, value), ("authorization", &signed("host"))]), None, "{name} is not signed");
+            assert_eq!(
+                testing::reason(&[
+                    (name, value),
+                    ("authorization", &signed(&format!("host;{}", name.to_uppercase())))
+                ]),
+                wanted,
+                "{name}: {value}"
+            );
+            assert_eq!(
+                testing::reason(&[(name, value), ("authorization", &signed("host"))]),
+                None,
+                "{name} is not signed"
+            );
         }
     }
 
@@ -156,7 +243,10 @@ mod tests {
             ("keep-alive", "timeout=5", Reason::HeadConnection),
         ] {
             let head = head("POST", "/a", &[(name, value)]);
-            let fault = check(&Head { version: Version::HTTP_2, ..testing::of(&head.method, &head.headers) });
+            let fault = check(&Head {
+                version: Version::HTTP_2,
+                ..testing::of(&head.method, &head.headers)
+            });
             assert_eq!(fault.map(|fault| fault.reason), Some(wanted), "{name}");
         }
     }

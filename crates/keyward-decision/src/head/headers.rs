@@ -1,4 +1,5 @@
-//! Headers: names that no server folds into others, values in plain ASCII, and each header that counts at most once.
+//! Headers: names that no server folds into others, values in plain ASCII, and each header that
+//! counts at most once.
 
 use super::{Checked, refuse};
 use crate::names::{self, Steering};
@@ -20,9 +21,12 @@ enum Meaning {
     Refused(Reason, &'static str),
 }
 
-const METHOD: Meaning = Meaning::Refused(Reason::MethodOverride, "could change the method upstream: leave it out");
-const PATH: Meaning = Meaning::Refused(Reason::PathOverride, "could change the path upstream: leave it out");
-const UPGRADE: Meaning = Meaning::Refused(Reason::HeadUpgrade, "asks for another protocol: leave it out");
+const METHOD: Meaning =
+    Meaning::Refused(Reason::MethodOverride, "could change the method upstream: leave it out");
+const PATH: Meaning =
+    Meaning::Refused(Reason::PathOverride, "could change the path upstream: leave it out");
+const UPGRADE: Meaning =
+    Meaning::Refused(Reason::HeadUpgrade, "asks for another protocol: leave it out");
 
 /// The headers that count. Sorted by name without its hyphens: so it is searched.
 const KNOWN: &[(&str, Meaning)] = &[
@@ -35,7 +39,13 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("content-range", Meaning::Once),
     ("content-type", Meaning::Once),
     ("date", Meaning::Once),
-    ("early-data", Meaning::Refused(Reason::HeadEarlyData, "says that the call came as early data, which may be a replay: send it behind the handshake")),
+    (
+        "early-data",
+        Meaning::Refused(
+            Reason::HeadEarlyData,
+            "says that the call came as early data, which may be a replay: send it behind the handshake",
+        ),
+    ),
     ("expect", Meaning::Once),
     ("forwarded", Meaning::List),
     ("host", Meaning::Once),
@@ -43,11 +53,17 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("openstack-api-version", Meaning::One),
     ("origin", Meaning::Once),
     ("proxy-authorization", Meaning::One),
-    ("proxy-connection", Meaning::Refused(Reason::HeadConnection, "is not of this connection: leave it out")),
+    (
+        "proxy-connection",
+        Meaning::Refused(Reason::HeadConnection, "is not of this connection: leave it out"),
+    ),
     ("range", Meaning::Once),
     ("referer", Meaning::Once),
     ("te", Meaning::List),
-    ("trailer", Meaning::Refused(Reason::HeadTrailer, "announces trailers: send all headers first")),
+    (
+        "trailer",
+        Meaning::Refused(Reason::HeadTrailer, "announces trailers: send all headers first"),
+    ),
     ("transfer-encoding", Meaning::Once),
     ("upgrade", UPGRADE),
     ("user-agent", Meaning::Once),
@@ -101,7 +117,13 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
     for (name, value) in headers {
         let name = name.as_str();
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return refuse(Reason::HeadName, format!("the header {} has more in its name than letters, digits and `-`: write it in these", printable(name)));
+            return refuse(
+                Reason::HeadName,
+                format!(
+                    "the header {} has more in its name than letters, digits and `-`: write it in these",
+                    printable(name)
+                ),
+            );
         }
         one_value(name, value)?;
         let Some((known, meaning)) = known(name) else {
@@ -109,12 +131,22 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
             continue;
         };
         if *known != name {
-            return refuse(Reason::HeadName, format!("the header {name} can be taken for {known}: write {known}, or leave it out"));
+            return refuse(
+                Reason::HeadName,
+                format!(
+                    "the header {name} can be taken for {known}: write {known}, or leave it out"
+                ),
+            );
         }
         match meaning {
-            Meaning::Refused(reason, why) => return refuse(*reason, format!("the header {name} {why}")),
+            Meaning::Refused(reason, why) => {
+                return refuse(*reason, format!("the header {name} {why}"));
+            }
             Meaning::One if value.as_bytes().contains(&b',') => {
-                return refuse(Reason::HeadRepeated, format!("the header {name} holds a list: send one value"));
+                return refuse(
+                    Reason::HeadRepeated,
+                    format!("the header {name} holds a list: send one value"),
+                );
             }
             Meaning::One | Meaning::Once | Meaning::List => {}
         }
@@ -122,13 +154,24 @@ pub(super) fn check(headers: &HeaderMap) -> Checked {
     Ok(())
 }
 
-/// A header that nobody knows, by the words in its name: what could turn a call is refused. What could turn the host is
-/// compared with it.
+/// A header that nobody knows, by the words in its name: what could turn a call is refused. What
+/// could turn the host is compared with it.
 fn unknown(name: &str) -> Checked {
     match names::steers(name) {
-        Some(Steering::Method) => refuse(Reason::MethodOverride, format!("the header {name} could change the method upstream: leave it out")),
-        Some(Steering::Path | Steering::Call) => refuse(Reason::PathOverride, format!("the header {name} could change upstream what is called: leave it out")),
-        Some(Steering::Project) => refuse(Reason::HeadProject, format!("the header {name} could name another project: send X-Project-Id, or leave it out")),
+        Some(Steering::Method) => refuse(
+            Reason::MethodOverride,
+            format!("the header {name} could change the method upstream: leave it out"),
+        ),
+        Some(Steering::Path | Steering::Call) => refuse(
+            Reason::PathOverride,
+            format!("the header {name} could change upstream what is called: leave it out"),
+        ),
+        Some(Steering::Project) => refuse(
+            Reason::HeadProject,
+            format!(
+                "the header {name} could name another project: send X-Project-Id, or leave it out"
+            ),
+        ),
         Some(Steering::Host) | None => Ok(()),
     }
 }
@@ -136,29 +179,49 @@ fn unknown(name: &str) -> Checked {
 fn one_value(name: &str, value: &HeaderValue) -> Checked {
     let bytes = value.as_bytes();
     if !bytes.iter().all(|b| (0x20..0x7f).contains(b) || *b == b'\t') {
-        return refuse(Reason::HeadValue, format!("the header {} holds a byte that is not visible ASCII: leave it out, or encode it", printable(name)));
+        return refuse(
+            Reason::HeadValue,
+            format!(
+                "the header {} holds a byte that is not visible ASCII: leave it out, or encode it",
+                printable(name)
+            ),
+        );
     }
     // HTTP/1 takes these blanks off; HTTP/2 carries them on.
     if bytes.trim_ascii().len() != bytes.len() {
-        return refuse(Reason::HeadValue, format!("the header {} starts or ends with a blank: leave it out", printable(name)));
+        return refuse(
+            Reason::HeadValue,
+            format!("the header {} starts or ends with a blank: leave it out", printable(name)),
+        );
     }
     Ok(())
 }
 
 /// Names of the headers that the caller's signature covers.
 pub(super) fn signed(headers: &HeaderMap) -> Vec<&str> {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(Authorization::parse);
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(Authorization::parse);
     authorization.map(|a| a.signed_headers()).unwrap_or_default()
 }
 
-/// What counts, and what the caller signed, stands once. A header that nobody knows may stand as often as it likes: it is
-/// forwarded as it came.
+/// What counts, and what the caller signed, stands once. A header that nobody knows may stand as
+/// often as it likes: it is forwarded as it came.
 fn repeated(headers: &HeaderMap) -> Checked {
     let signed = signed(headers);
-    let counts =
-        |name: &str| known(name).is_some_and(|(_, meaning)| *meaning != Meaning::List) || signed.iter().any(|signed| signed.eq_ignore_ascii_case(name));
-    match headers.keys().find(|name| counts(name.as_str()) && headers.get_all(*name).iter().count() > 1) {
-        Some(name) => refuse(Reason::HeadRepeated, format!("the header {} stands twice: send it once", printable(name.as_str()))),
+    let counts = |name: &str| {
+        known(name).is_some_and(|(_, meaning)| *meaning != Meaning::List)
+            || signed.iter().any(|signed| signed.eq_ignore_ascii_case(name))
+    };
+    match headers
+        .keys()
+        .find(|name| counts(name.as_str()) && headers.get_all(*name).iter().count() > 1)
+    {
+        Some(name) => refuse(
+            Reason::HeadRepeated,
+            format!("the header {} stands twice: send it once", printable(name.as_str())),
+        ),
         None => Ok(()),
     }
 }
@@ -192,7 +255,16 @@ mod tests {
     #[test]
     fn a_header_that_counts_stands_once() {
         let of = |pairs: &[(&'static str, &str)]| reason(pairs);
-        for name in ["x-auth-token", "authorization", "content-type", "x-sdk-date", "user-agent", "content-encoding", "range", "x-acs-action"] {
+        for name in [
+            "x-auth-token",
+            "authorization",
+            "content-type",
+            "x-sdk-date",
+            "user-agent",
+            "content-encoding",
+            "range",
+            "x-acs-action",
+        ] {
             assert_eq!(of(&[(name, "a"), (name, "a")]), Some(Reason::HeadRepeated), "{name}");
         }
         for name in ["x-project-id", "x-auth-token", "x-sdk-content-sha256"] {
@@ -201,7 +273,8 @@ mod tests {
         for name in ["accept", "via", "x-forwarded-for", "cookie", "x-twice", "te"] {
             assert_eq!(of(&[(name, "a"), (name, "b")]), None, "{name}");
         }
-        let signed = ("authorization", "SDK-HMAC-SHA256 Access=AK, SignedHeaders=accept;host, Signature=00");
+        let signed =
+            ("authorization", "SDK-HMAC-SHA256 Access=AK, SignedHeaders=accept;host, Signature=00");
         assert_eq!(of(&[signed, ("accept", "a")]), None);
         assert_eq!(of(&[signed, ("accept", "a"), ("accept", "b")]), Some(Reason::HeadRepeated));
     }
@@ -224,7 +297,9 @@ mod tests {
         ] {
             assert_eq!(reason(&[(name, "a")]), Some(Reason::HeadName), "{name}");
         }
-        for name in ["x-sdk", "sec-fetch-mode", "x-acs-credentials-provider", "traceparent", "x-request-id"] {
+        for name in
+            ["x-sdk", "sec-fetch-mode", "x-acs-credentials-provider", "traceparent", "x-request-id"]
+        {
             assert_eq!(reason(&[(name, "a")]), None, "{name}");
         }
     }

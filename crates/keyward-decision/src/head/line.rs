@@ -1,4 +1,5 @@
-//! The request line and the lines behind it: how long they are, how they end, and which version and method they ask for.
+//! The request line and the lines behind it: how long they are, how they end, and which version and
+//! method they ask for.
 
 use super::{Checked, Head, refuse};
 use http::{HeaderMap, Version};
@@ -14,7 +15,12 @@ pub(super) fn check(head: &Head) -> Checked {
     let bytes = head.raw.map_or_else(|| head.target.len() + length(head.headers), <[u8]>::len);
     // A long target has a code of its own.
     if bytes.saturating_sub(head.target.len()) > HEAD_BYTES_MAX {
-        return refuse(Reason::HeadTooLarge, format!("the head is longer than {HEAD_BYTES_MAX} bytes: send fewer or shorter headers"));
+        return refuse(
+            Reason::HeadTooLarge,
+            format!(
+                "the head is longer than {HEAD_BYTES_MAX} bytes: send fewer or shorter headers"
+            ),
+        );
     }
     if let Some(raw) = head.raw {
         bytes_of_http1(raw, head.target)?;
@@ -24,7 +30,10 @@ pub(super) fn check(head: &Head) -> Checked {
     }
     match head.method.as_str() {
         "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" => Ok(()),
-        _ => refuse(Reason::HeadMethod, "the method must be GET, HEAD, POST, PUT, PATCH or DELETE, in capitals"),
+        _ => refuse(
+            Reason::HeadMethod,
+            "the method must be GET, HEAD, POST, PUT, PATCH or DELETE, in capitals",
+        ),
     }
 }
 
@@ -37,7 +46,10 @@ fn bytes_of_http1(raw: &[u8], target: &[u8]) -> Checked {
     let mut lines = raw.split_inclusive(|b| *b == b'\n');
     let first = lines.next().unwrap_or_default();
     if first.iter().all(u8::is_ascii_whitespace) {
-        return refuse(Reason::HeadLine, "an empty line stands before the request line: leave it out");
+        return refuse(
+            Reason::HeadLine,
+            "an empty line stands before the request line: leave it out",
+        );
     }
     let mut parts = first.split(|b| *b == b' ').skip(1);
     // The parser escapes what it may not find in a target, blanks too, and cuts a fragment off.
@@ -49,10 +61,16 @@ fn bytes_of_http1(raw: &[u8], target: &[u8]) -> Checked {
     }
     for line in std::iter::once(first).chain(lines) {
         if !line.ends_with(b"\r\n") || line.iter().filter(|b| **b == b'\r').count() != 1 {
-            return refuse(Reason::HeadLine, "a line of the head does not end in CR LF: end each so, and use neither elsewhere");
+            return refuse(
+                Reason::HeadLine,
+                "a line of the head does not end in CR LF: end each so, and use neither elsewhere",
+            );
         }
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return refuse(Reason::HeadLine, "a line of the head starts with a blank, which joins it to the one before: write each header on one line");
+            return refuse(
+                Reason::HeadLine,
+                "a line of the head starts with a blank, which joins it to the one before: write each header on one line",
+            );
         }
     }
     Ok(())
@@ -67,7 +85,8 @@ mod tests {
 
     fn of_bytes(raw: &str) -> Option<Reason> {
         let head = head("POST", "/a", &[]);
-        check(&Head { raw: Some(raw.as_bytes()), ..testing::of(&head.method, &head.headers) }).map(|fault| fault.reason)
+        check(&Head { raw: Some(raw.as_bytes()), ..testing::of(&head.method, &head.headers) })
+            .map(|fault| fault.reason)
     }
 
     #[test]
@@ -95,9 +114,19 @@ mod tests {
             "POST /a",
             "POST\t/a HTTP/1.1",
         ] {
-            assert_eq!(of_bytes(&format!("{line}\r\nHost: h\r\n\r\n")), Some(Reason::TargetByte), "{line}");
+            assert_eq!(
+                of_bytes(&format!("{line}\r\nHost: h\r\n\r\n")),
+                Some(Reason::TargetByte),
+                "{line}"
+            );
         }
-        assert_eq!(of_bytes(&format!("POST /a HTTP/1.1\r\nA: {}\r\n\r\n", "y".repeat(super::HEAD_BYTES_MAX))), Some(Reason::HeadTooLarge));
+        assert_eq!(
+            of_bytes(&format!(
+                "POST /a HTTP/1.1\r\nA: {}\r\n\r\n",
+                "y".repeat(super::HEAD_BYTES_MAX)
+            )),
+            Some(Reason::HeadTooLarge)
+        );
     }
 
     #[test]
@@ -112,7 +141,8 @@ mod tests {
         let head = head("GET", "/a", &[]);
         let of = |version: Version, method: &str| {
             let method: Method = method.parse().unwrap();
-            check(&Head { version, ..testing::of(&method, &head.headers) }).map(|fault| fault.reason)
+            check(&Head { version, ..testing::of(&method, &head.headers) })
+                .map(|fault| fault.reason)
         };
         assert_eq!(of(Version::HTTP_2, "GET"), None);
         assert_eq!(of(Version::HTTP_10, "GET"), Some(Reason::HeadVersion));

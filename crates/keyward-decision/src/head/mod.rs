@@ -1,8 +1,8 @@
-//! The head check: a request head that two parsers could read differently is refused, with the class named
-//! (`docs/unambiguous.md`).
+//! The head check: a request head that two parsers could read differently is refused, with the
+//! class named (`docs/unambiguous.md`).
 //!
-//! pingora forwards many odd shapes untouched; this is the one place that decides which of them pass. Only `line` looks at
-//! the bytes of HTTP/1: every other layer judges what HTTP/2 has too.
+//! pingora forwards many odd shapes untouched; this is the one place that decides which of them
+//! pass. Only `line` looks at the bytes of HTTP/1: every other layer judges what HTTP/2 has too.
 
 mod framing;
 mod headers;
@@ -73,11 +73,29 @@ mod testing {
 
     /// A head without fault, but for what is given.
     pub fn of<'a>(method: &'a Method, headers: &'a HeaderMap) -> Head<'a> {
-        Head { raw: None, version: Version::HTTP_11, method, target: b"/a", host: "h.example", scheme: None, authority: None, sni: None, headers }
+        Head {
+            raw: None,
+            version: Version::HTTP_11,
+            method,
+            target: b"/a",
+            host: "h.example",
+            scheme: None,
+            authority: None,
+            sni: None,
+            headers,
+        }
     }
 
     #[test]
     fn a_plain_head_passes() {
-        assert_eq!(reason(&[("host", "h.example"), ("accept", "*/*"), ("user-agent", "a (b; c) d/1.0"), ("x-sdk-date", "20261122T142050Z")]), None);
+        assert_eq!(
+            reason(&[
+                ("host", "h.example"),
+                ("accept", "*/*"),
+                ("user-agent", "a (b; c) d/1.0"),
+                ("x-sdk-date", "20261122T142050Z")
+            ]),
+            None
+        );
     }
 }

@@ -69,14 +69,21 @@ impl PublicKey {
     fn prove(&mut self, finding: Finding) {
         let Some(key) = self.unproved.take() else { return };
         *self = match finding {
-            Ok(()) => Self { algorithm: "rsa", bits: key.bits(), exponent: key.exponent, why: "", unproved: None },
+            Ok(()) => Self {
+                algorithm: "rsa",
+                bits: key.bits(),
+                exponent: key.exponent,
+                why: "",
+                unproved: None,
+            },
             Err(why) => Self::unknown(why),
         };
     }
 }
 
 /// The algorithms that a [`PublicKey`] may have: a closed set for the policies.
-pub const KEY_ALGORITHMS: &[&str] = &["ed25519", "rsa", "ecdsa", "dsa", "sk-ed25519", "sk-ecdsa", "unknown"];
+pub const KEY_ALGORITHMS: &[&str] =
+    &["ed25519", "rsa", "ecdsa", "dsa", "sk-ed25519", "sk-ecdsa", "unknown"];
 
 /// All that a call says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,7 +117,10 @@ impl CallFacts {
     }
 
     fn each_unproved(&mut self, with: &mut impl FnMut(&mut PublicKey)) {
-        for facts in [&mut self.path, &mut self.query, &mut self.body].into_iter().chain(self.items.iter_mut().map(|item| &mut item.fields)) {
+        for facts in [&mut self.path, &mut self.query, &mut self.body]
+            .into_iter()
+            .chain(self.items.iter_mut().map(|item| &mut item.fields))
+        {
             facts.values_mut().for_each(|fact| fact.each_unproved(with));
         }
     }
@@ -119,11 +129,15 @@ impl CallFacts {
     pub fn unknown_keys(&self) -> Vec<String> {
         let mut told = Vec::new();
         for (name, facts) in [("path", &self.path), ("query", &self.query), ("body", &self.body)] {
-            facts.iter().for_each(|(field, fact)| fact.tell_unknown(FieldPath::Field(&FieldPath::Root(name), field), &mut told));
+            facts.iter().for_each(|(field, fact)| {
+                fact.tell_unknown(FieldPath::Field(&FieldPath::Root(name), field), &mut told)
+            });
         }
         for (index, item) in self.items.iter().enumerate() {
             let place = FieldPath::Root(&format!("item {index}"));
-            item.fields.iter().for_each(|(field, fact)| fact.tell_unknown(FieldPath::Field(&place, field), &mut told));
+            item.fields.iter().for_each(|(field, fact)| {
+                fact.tell_unknown(FieldPath::Field(&place, field), &mut told)
+            });
         }
         told
     }
@@ -141,9 +155,16 @@ impl Fact {
 
     fn tell_unknown(&self, place: FieldPath, told: &mut Vec<String>) {
         match self {
-            Self::Key(key) if !key.why.is_empty() => told.push(format!("`{place}` is not taken for a key: {}.", key.why)),
-            Self::List(list) => list.iter().enumerate().for_each(|(i, fact)| fact.tell_unknown(FieldPath::Element(&place, i), told)),
-            Self::Record(facts) => facts.iter().for_each(|(name, fact)| fact.tell_unknown(FieldPath::Field(&place, name), told)),
+            Self::Key(key) if !key.why.is_empty() => {
+                told.push(format!("`{place}` is not taken for a key: {}.", key.why))
+            }
+            Self::List(list) => list
+                .iter()
+                .enumerate()
+                .for_each(|(i, fact)| fact.tell_unknown(FieldPath::Element(&place, i), told)),
+            Self::Record(facts) => facts
+                .iter()
+                .for_each(|(name, fact)| fact.tell_unknown(FieldPath::Field(&place, name), told)),
             _ => {}
         }
     }

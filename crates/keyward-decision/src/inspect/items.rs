@@ -17,32 +17,70 @@ pub const ITEMS_MAX: usize = 256;
 ///
 /// # Errors
 /// When there is no item, or there are too many.
-pub fn items(operation: &Operation, head: &RequestHead, facts: &CallFacts, body: Option<&Value>) -> Result<Vec<Item>, Unreadable> {
+pub fn items(
+    operation: &Operation,
+    head: &RequestHead,
+    facts: &CallFacts,
+    body: Option<&Value>,
+) -> Result<Vec<Item>, Unreadable> {
     let Some(resource) = &operation.resource else { return Ok(Vec::new()) };
     let mut items = vec![Facts::new()];
     for group in groups(operation) {
         let choices = group.choices(operation, head, facts, body);
         if items.len().saturating_mul(choices.len()) > ITEMS_MAX {
-            return Err(Unreadable { reason: Reason::TooManyItems, detail: format!("the call acts on more than {ITEMS_MAX} items") });
+            return Err(Unreadable {
+                reason: Reason::TooManyItems,
+                detail: format!("the call acts on more than {ITEMS_MAX} items"),
+            });
         }
-        items = items.iter().flat_map(|item| choices.iter().map(|choice| item.iter().chain(choice).map(|(k, v)| (k.clone(), v.clone())).collect())).collect();
+        items = items
+            .iter()
+            .flat_map(|item| {
+                choices.iter().map(|choice| {
+                    item.iter().chain(choice).map(|(k, v)| (k.clone(), v.clone())).collect()
+                })
+            })
+            .collect();
     }
     if items.is_empty() {
-        return Err(Unreadable { reason: Reason::BodyValue, detail: "the call names nothing to act on".to_owned() });
+        return Err(Unreadable {
+            reason: Reason::BodyValue,
+            detail: "the call names nothing to act on".to_owned(),
+        });
     }
-    items.into_iter().map(|fields| Item { resource: Some(resolve(resource, &fields, head, facts, body)), fields }).map(named_plainly).collect()
+    items
+        .into_iter()
+        .map(|fields| Item {
+            resource: Some(resolve(resource, &fields, head, facts, body)),
+            fields,
+        })
+        .map(named_plainly)
+        .collect()
 }
 
 /// What policies name things by must be one name to every store: see [`text::is_identifier`].
 fn named_plainly(item: Item) -> Result<Item, Unreadable> {
-    let attribute = |(name, fact): (&'_ String, &'_ Fact)| matches!(fact, Fact::Text(text) if !text::is_identifier(text)).then(|| name.clone());
-    let thing = |resource: &Resource| {
-        let parent = resource.parent.as_ref().filter(|(_, id)| !text::is_identifier(id)).map(|(kind, _)| kind);
-        (!text::is_identifier(&resource.id)).then_some(&resource.kind).or(parent).map(|kind| format!("the {kind}"))
+    let attribute = |(name, fact): (&'_ String, &'_ Fact)| {
+        matches!(fact, Fact::Text(text) if !text::is_identifier(text)).then(|| name.clone())
     };
-    match item.fields.iter().find_map(attribute).or_else(|| item.resource.as_ref().and_then(thing)) {
+    let thing = |resource: &Resource| {
+        let parent = resource
+            .parent
+            .as_ref()
+            .filter(|(_, id)| !text::is_identifier(id))
+            .map(|(kind, _)| kind);
+        (!text::is_identifier(&resource.id))
+            .then_some(&resource.kind)
+            .or(parent)
+            .map(|kind| format!("the {kind}"))
+    };
+    match item.fields.iter().find_map(attribute).or_else(|| item.resource.as_ref().and_then(thing))
+    {
         None => Ok(item),
-        Some(what) => Err(Unreadable { reason: Reason::BodyValue, detail: format!("{what} must be named {}", text::NAMED) }),
+        Some(what) => Err(Unreadable {
+            reason: Reason::BodyValue,
+            detail: format!("{what} must be named {}", text::NAMED),
+        }),
     }
 }
 
@@ -56,7 +94,11 @@ fn groups(operation: &Operation) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
     for (name, source) in &operation.items {
         let array = match source {
-            Source::Body(steps) => steps.iter().rposition(|s| *s == Step::Each).and_then(|last| steps.get(..=last)).unwrap_or(&[]),
+            Source::Body(steps) => steps
+                .iter()
+                .rposition(|s| *s == Step::Each)
+                .and_then(|last| steps.get(..=last))
+                .unwrap_or(&[]),
             _ => &[],
         };
         match groups.iter_mut().find(|g| g.array == array) {
@@ -68,9 +110,19 @@ fn groups(operation: &Operation) -> Vec<Group<'_>> {
 }
 
 impl Group<'_> {
-    fn choices(&self, operation: &Operation, head: &RequestHead, facts: &CallFacts, body: Option<&Value>) -> Vec<Facts> {
+    fn choices(
+        &self,
+        operation: &Operation,
+        head: &RequestHead,
+        facts: &CallFacts,
+        body: Option<&Value>,
+    ) -> Vec<Facts> {
         let shape = operation.body.as_ref().map(|b| &b.shape);
-        let elements = if self.array.is_empty() { Vec::from_iter(body) } else { body.map_or_else(Vec::new, |b| select(b, self.array)) };
+        let elements = if self.array.is_empty() {
+            Vec::from_iter(body)
+        } else {
+            body.map_or_else(Vec::new, |b| select(b, self.array))
+        };
         let of_element = |element: Option<&Value>| {
             let attribute = |(name, source): &(&str, &Source)| {
                 let fact = match source {
@@ -85,22 +137,38 @@ impl Group<'_> {
             };
             self.attributes.iter().filter_map(attribute).collect()
         };
-        if self.array.is_empty() { vec![of_element(elements.first().copied())] } else { elements.into_iter().map(|e| of_element(Some(e))).collect() }
+        if self.array.is_empty() {
+            vec![of_element(elements.first().copied())]
+        } else {
+            elements.into_iter().map(|e| of_element(Some(e))).collect()
+        }
     }
 }
 
-fn resolve(spec: &ResourceSpec, item: &Facts, head: &RequestHead, facts: &CallFacts, body: Option<&Value>) -> Resource {
+fn resolve(
+    spec: &ResourceSpec,
+    item: &Facts,
+    head: &RequestHead,
+    facts: &CallFacts,
+    body: Option<&Value>,
+) -> Resource {
     let text = |source: &Source| match source {
         Source::Item(name) => item.get(name).and_then(as_text),
         other => single(other, head, facts, body),
     };
-    let parent = spec.parent.as_ref().and_then(|(kind, source)| Some((kind.clone(), text(source)?)));
+    let parent =
+        spec.parent.as_ref().and_then(|(kind, source)| Some((kind.clone(), text(source)?)));
     // A call that does not name its resource acts on the nameless one: no grant by name covers it.
     Resource { kind: spec.kind.clone(), id: text(&spec.id).unwrap_or_default(), parent }
 }
 
 /// The one text at a source that is no item's.
-fn single(source: &Source, head: &RequestHead, facts: &CallFacts, body: Option<&Value>) -> Option<String> {
+fn single(
+    source: &Source,
+    head: &RequestHead,
+    facts: &CallFacts,
+    body: Option<&Value>,
+) -> Option<String> {
     match source {
         Source::Path(name) => facts.path.get(name).and_then(as_text),
         Source::Query(name) => facts.query.get(name).and_then(as_text),
@@ -125,7 +193,9 @@ impl Shape {
         match (steps.split_first(), self) {
             (None, shape) => Some(shape),
             (Some((Step::Each, rest)), Self::Array { element, .. }) => element.at(rest),
-            (Some((Step::Field(name), rest)), Self::Object { fields, .. }) => fields.iter().find(|f| f.name == *name)?.shape.at(rest),
+            (Some((Step::Field(name), rest)), Self::Object { fields, .. }) => {
+                fields.iter().find(|f| f.name == *name)?.shape.at(rest)
+            }
             _ => None,
         }
     }

@@ -13,21 +13,24 @@ use std::fmt;
 pub const DEPTH_MAX: usize = 32;
 /// More values than this in one document are refused.
 pub const VALUES_MAX: usize = 20_000;
-/// Integers beyond this, either way, are not exact in parsers that keep numbers as floating point: 2^53 - 1.
+/// Integers beyond this, either way, are not exact in parsers that keep numbers as floating point:
+/// 2^53 - 1.
 const INTEGER_MAX: u64 = 9_007_199_254_740_991;
 
 /// Reads one document.
 ///
 /// # Errors
-/// For bytes that are not UTF-8 or not JSON, for anything behind the document, for names that stand twice in an object or
-/// are not plain (`name`), for strings that are not plain (`text`), for numbers that parsers read as different values or
-/// types, and for documents beyond the limits above.
+/// For bytes that are not UTF-8 or not JSON, for anything behind the document, for names that stand
+/// twice in an object or are not plain (`name`), for strings that are not plain (`text`), for
+/// numbers that parsers read as different values or types, and for documents beyond the limits
+/// above.
 pub fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
     read(bytes, true)
 }
 
-/// Reads a document that a cloud has answered. It is read for its outcome and its secrets, and judged by nobody: names,
-/// texts and numbers are as the cloud writes them. A name that stands twice is still none that could be read.
+/// Reads a document that a cloud has answered. It is read for its outcome and its secrets, and
+/// judged by nobody: names, texts and numbers are as the cloud writes them. A name that stands
+/// twice is still none that could be read.
 ///
 /// # Errors
 /// As for [`parse`], without its rules of names, strings and numbers.
@@ -43,26 +46,54 @@ fn read(bytes: &[u8], plain: bool) -> Result<Value, Unreadable> {
     let strict = Strict { depth: 0, plain, values: &values, fault: &fault };
     let value = strict.deserialize(&mut deserializer).map_err(|e| say(&e, fault.get()))?;
     deserializer.end().map_err(|e| {
-        unreadable(Reason::BodyTrailing, format!("something follows the JSON document: send one document (line {}, column {})", e.line(), e.column()))
+        unreadable(
+            Reason::BodyTrailing,
+            format!(
+                "something follows the JSON document: send one document (line {}, column {})",
+                e.line(),
+                e.column()
+            ),
+        )
     })?;
     Ok(value)
 }
 
-/// What the parser found: its own errors are told apart by their words alone, which a test holds. They hold at most a
-/// character of the body, never a value.
+/// What the parser found: its own errors are told apart by their words alone, which a test holds.
+/// They hold at most a character of the body, never a value.
 fn say(e: &serde_json::Error, fault: Reason) -> Unreadable {
     let (line, column) = (e.line(), e.column());
     let said = e.to_string();
     let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
     let known = [
-        ("control character", Reason::BodyControl, "a control character stands raw in a string: escape it, or leave it out"),
-        ("lone leading surrogate", Reason::BodySurrogate, "half of a surrogate pair stands in a string: write the whole character"),
-        ("unexpected end of hex escape", Reason::BodySurrogate, "half of a surrogate pair stands in a string: write the whole character"),
-        ("number out of range", Reason::BodyNumber, "a number is out of range: write a smaller one"),
+        (
+            "control character",
+            Reason::BodyControl,
+            "a control character stands raw in a string: escape it, or leave it out",
+        ),
+        (
+            "lone leading surrogate",
+            Reason::BodySurrogate,
+            "half of a surrogate pair stands in a string: write the whole character",
+        ),
+        (
+            "unexpected end of hex escape",
+            Reason::BodySurrogate,
+            "half of a surrogate pair stands in a string: write the whole character",
+        ),
+        (
+            "number out of range",
+            Reason::BodyNumber,
+            "a number is out of range: write a smaller one",
+        ),
     ];
-    let (reason, why) = match known.into_iter().find(|(start, ..)| fault == Reason::BodyNotJson && said.starts_with(start)) {
+    let (reason, why) = match known
+        .into_iter()
+        .find(|(start, ..)| fault == Reason::BodyNotJson && said.starts_with(start))
+    {
         Some((_, reason, why)) => (reason, why.to_owned()),
-        None if fault == Reason::BodyNotJson => (fault, format!("the body is not JSON as RFC 8259 has it: {said}")),
+        None if fault == Reason::BodyNotJson => {
+            (fault, format!("the body is not JSON as RFC 8259 has it: {said}"))
+        }
         None => (fault, said.to_owned()),
     };
     unreadable(reason, format!("{why} (line {line}, column {column})"))
@@ -90,14 +121,20 @@ impl Strict<'_> {
 
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth == DEPTH_MAX {
-            return Err(self.refuse(Reason::BodyTooComplex, format_args!("objects and arrays are nested deeper than {DEPTH_MAX}")));
+            return Err(self.refuse(
+                Reason::BodyTooComplex,
+                format_args!("objects and arrays are nested deeper than {DEPTH_MAX}"),
+            ));
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
 
     fn text<E: Error>(&self, text: &str) -> Result<(), E> {
         match text::unplain(text).filter(|_| self.plain) {
-            Some(c) => Err(self.refuse(Reason::BodyControl, format_args!("U+{:04X} in a string: leave it out", u32::from(c)))),
+            Some(c) => Err(self.refuse(
+                Reason::BodyControl,
+                format_args!("U+{:04X} in a string: leave it out", u32::from(c)),
+            )),
             None => Ok(()),
         }
     }
@@ -105,17 +142,38 @@ impl Strict<'_> {
     fn name<E: Error>(&self, name: &str, escaped: bool) -> Result<(), E> {
         let escaped = escaped.then_some((Reason::BodyName, "is escaped: write it as it is"));
         match name::fault(name).or(escaped).filter(|_| self.plain) {
-            Some((reason, why)) => Err(self.refuse(reason, format_args!("the name `{}` {why}", printable(name)))),
+            Some((reason, why)) => {
+                Err(self.refuse(reason, format_args!("the name `{}` {why}", printable(name))))
+            }
             None => Ok(()),
         }
     }
 
     /// Two names that a lenient binder takes for one are one name that stands twice.
-    fn spelt_once<E: Error>(&self, mut folded: Vec<u64>, object: &Map<String, Value>) -> Result<(), E> {
+    fn spelt_once<E: Error>(
+        &self,
+        mut folded: Vec<u64>,
+        object: &Map<String, Value>,
+    ) -> Result<(), E> {
         folded.sort_unstable();
-        let Some(twice) = folded.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first().copied())?) else { return Ok(()) };
-        let names: Vec<_> = object.keys().filter(|name| name::fold_hash(name) == twice).map(|name| format!("`{}`", printable(name))).collect();
-        Err(self.refuse(Reason::BodyDuplicate, format_args!("{} are one name to a lenient reader: send one of them", names.join(" and "))))
+        let Some(twice) = folded
+            .windows(2)
+            .find_map(|pair| (pair.first() == pair.last()).then(|| pair.first().copied())?)
+        else {
+            return Ok(());
+        };
+        let names: Vec<_> = object
+            .keys()
+            .filter(|name| name::fold_hash(name) == twice)
+            .map(|name| format!("`{}`", printable(name)))
+            .collect();
+        Err(self.refuse(
+            Reason::BodyDuplicate,
+            format_args!(
+                "{} are one name to a lenient reader: send one of them",
+                names.join(" and ")
+            ),
+        ))
     }
 
     fn integer<E: Error>(&self, number: impl Into<Number>, magnitude: u64) -> Result<Value, E> {
@@ -132,7 +190,10 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         self.values.set(self.values.get() + 1);
         if self.values.get() > VALUES_MAX {
-            return Err(self.refuse(Reason::BodyTooComplex, format_args!("the body has more than {VALUES_MAX} values")));
+            return Err(self.refuse(
+                Reason::BodyTooComplex,
+                format_args!("the body has more than {VALUES_MAX} values"),
+            ));
         }
         deserializer.deserialize_any(self)
     }
@@ -161,12 +222,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
         self.integer(number, number)
     }
 
-    /// Also `-0`, `1.0`, `1e0` and integers of many digits come here: an integer to one parser, a float to another.
+    /// Also `-0`, `1.0`, `1e0` and integers of many digits come here: an integer to one parser, a
+    /// float to another.
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
         if self.plain && number.fract() == 0.0 {
             return Err(self.refuse(Reason::BodyNumber, "a number that some parsers read as an integer and others not: write it in digits alone, within 2^53"));
         }
-        Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number out of range"))
+        Number::from_f64(number)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number out of range"))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
@@ -189,7 +253,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut folded = Vec::new();
         while let Some((name, escaped)) = entries.next_key_seed(Name)? {
             if object.contains_key(&name) {
-                return Err(self.refuse(Reason::BodyDuplicate, format_args!("the name `{}` stands twice in one object: send it once", printable(&name))));
+                return Err(self.refuse(
+                    Reason::BodyDuplicate,
+                    format_args!(
+                        "the name `{}` stands twice in one object: send it once",
+                        printable(&name)
+                    ),
+                ));
             }
             self.name(&name, escaped)?;
             folded.push(name::fold_hash(&name));
@@ -202,7 +272,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// A name of an object, and whether it was escaped: the parser lends only what it did not have to unescape.
+/// A name of an object, and whether it was escaped: the parser lends only what it did not have to
+/// unescape.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -269,7 +340,11 @@ mod tests {
             "18446744073709551616",
             "9007199254740991.0",
         ] {
-            assert_eq!(reason(format!("{{\"a\":{number}}}").as_bytes()), Reason::BodyNumber, "{number}");
+            assert_eq!(
+                reason(format!("{{\"a\":{number}}}").as_bytes()),
+                Reason::BodyNumber,
+                "{number}"
+            );
         }
         for number in ["0", "-1", "9007199254740991", "-9007199254740991", "1.5", "15e-1"] {
             assert!(parse(format!("{{\"a\":{number}}}").as_bytes()).is_ok(), "{number}");
@@ -311,12 +386,20 @@ mod tests {
             assert_eq!(reason(text), Reason::BodyNotJson, "{}", String::from_utf8_lossy(text));
         }
         assert_eq!(reason("[".repeat(40).as_bytes()), Reason::BodyTooComplex);
-        assert_eq!(reason(format!("[{}0]", "0,".repeat(VALUES_MAX)).as_bytes()), Reason::BodyTooComplex);
+        assert_eq!(
+            reason(format!("[{}0]", "0,".repeat(VALUES_MAX)).as_bytes()),
+            Reason::BodyTooComplex
+        );
     }
 
     #[test]
     fn names_have_one_spelling() {
-        for text in [r#"{"keyScope":"READ","KeyScope":"ALL"}"#, r#"{"a":{"key_scope":1,"b":2,"keyScope":3}}"#, r#"{"a-b":1,"ab":2}"#, r#"{"_":1,"-":2}"#] {
+        for text in [
+            r#"{"keyScope":"READ","KeyScope":"ALL"}"#,
+            r#"{"a":{"key_scope":1,"b":2,"keyScope":3}}"#,
+            r#"{"a-b":1,"ab":2}"#,
+            r#"{"_":1,"-":2}"#,
+        ] {
             assert_eq!(reason(text.as_bytes()), Reason::BodyDuplicate, "{text}");
         }
         let detail = parse(br#"{"b":0,"KeyScope":1,"keyScope":2}"#).unwrap_err().detail;
@@ -346,11 +429,17 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_the_cloud_writes_it() {
-        for text in
-            [r#"{"job_id":"j1","size":1.0}"#, r#"{"id":1234567890123456789}"#, r#"{"__os_version":"a","os_version":"b"}"#, "{\"\\u006aob_id\":\"a\\u2028\"}"]
-        {
+        for text in [
+            r#"{"job_id":"j1","size":1.0}"#,
+            r#"{"id":1234567890123456789}"#,
+            r#"{"__os_version":"a","os_version":"b"}"#,
+            "{\"\\u006aob_id\":\"a\\u2028\"}",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
-            assert_eq!(parse_answer(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+            assert_eq!(
+                parse_answer(text.as_bytes()).unwrap(),
+                serde_json::from_str::<Value>(text).unwrap()
+            );
         }
         assert!(parse_answer(br#"{"job_id":"a","job_id":"b"}"#).is_err());
     }

@@ -1,5 +1,5 @@
-//! Public keys: what they are is read from the key's own bytes, never from its label, and what nobody could have made as
-//! a key is none.
+//! Public keys: what they are is read from the key's own bytes, never from its label, and what
+//! nobody could have made as a key is none.
 
 use super::facts::PublicKey;
 use super::rsa::RsaKey;
@@ -20,17 +20,22 @@ const NAMES: &[&str] = &[
     "ssh-dss",
 ];
 
-/// Reads an OpenSSH public key line. What cannot be read, or is no honest key, is `unknown` with the reason, for policies to
-/// refuse. An RSA key is `unknown` too until [`super::rsa::check`] has seen it.
+/// Reads an OpenSSH public key line. What cannot be read, or is no honest key, is `unknown` with
+/// the reason, for policies to refuse. An RSA key is `unknown` too until [`super::rsa::check`] has
+/// seen it.
 pub fn read(text: &str) -> PublicKey {
     let line = text.trim_end_matches(['\r', '\n']);
-    match one_line(line).and_then(|(name, blob)| key_data(name, &blob)).and_then(|data| known(&data)) {
+    match one_line(line)
+        .and_then(|(name, blob)| key_data(name, &blob))
+        .and_then(|data| known(&data))
+    {
         Ok(key) => key,
         Err(why) => PublicKey::unknown(why),
     }
 }
 
-/// Name and bytes of a key that is one line: its name, a blank, base64, and perhaps a blank and a comment.
+/// Name and bytes of a key that is one line: its name, a blank, base64, and perhaps a blank and a
+/// comment.
 fn one_line(line: &str) -> Result<(&str, Vec<u8>), &'static str> {
     if line.trim().is_empty() {
         return Err("it is empty");
@@ -46,25 +51,36 @@ fn one_line(line: &str) -> Result<(&str, Vec<u8>), &'static str> {
     if encoded.is_empty() {
         return Err("it must be the algorithm's name, one blank, and the key in base64");
     }
-    let blob = STANDARD.decode(encoded).map_err(|_| "its base64 is cut or broken: copy the line whole")?;
+    let blob =
+        STANDARD.decode(encoded).map_err(|_| "its base64 is cut or broken: copy the line whole")?;
     Ok((name, blob))
 }
 
 /// What is not one line of OpenSSH, and what to do.
 fn other_form(line: &str) -> Option<&'static str> {
     if line.contains("PRIVATE KEY") || line.starts_with("PuTTY-User-Key-File") {
-        return Some("it is a private key, which nobody but its owner should have: make a new one, and send what `ssh-keygen -y -f FILE` writes of it");
+        return Some(
+            "it is a private key, which nobody but its owner should have: make a new one, and send what `ssh-keygen -y -f FILE` writes of it",
+        );
     }
     if line.trim_start().starts_with("-----BEGIN") {
         return Some(match line {
-            _ if line.contains("BEGIN CERTIFICATE") => "it is an X.509 certificate: send an OpenSSH public key",
-            _ if line.contains("BEGIN RSA PUBLIC KEY") => "it is PEM and not one line of OpenSSH: send what `ssh-keygen -i -m PEM -f FILE` writes",
-            _ if line.contains("BEGIN PUBLIC KEY") => "it is PEM and not one line of OpenSSH: send what `ssh-keygen -i -m PKCS8 -f FILE` writes",
+            _ if line.contains("BEGIN CERTIFICATE") => {
+                "it is an X.509 certificate: send an OpenSSH public key"
+            }
+            _ if line.contains("BEGIN RSA PUBLIC KEY") => {
+                "it is PEM and not one line of OpenSSH: send what `ssh-keygen -i -m PEM -f FILE` writes"
+            }
+            _ if line.contains("BEGIN PUBLIC KEY") => {
+                "it is PEM and not one line of OpenSSH: send what `ssh-keygen -i -m PKCS8 -f FILE` writes"
+            }
             _ => "it is PEM and not one line of OpenSSH: send an OpenSSH public key",
         });
     }
     if line.trim_start().starts_with("---- BEGIN SSH2") {
-        return Some("it has the form of RFC 4716 and is not one line of OpenSSH: send what `ssh-keygen -i -f FILE` writes");
+        return Some(
+            "it has the form of RFC 4716 and is not one line of OpenSSH: send what `ssh-keygen -i -f FILE` writes",
+        );
     }
     if line.starts_with('#') {
         return Some("it begins with a comment line: send the line of the key alone");
@@ -72,7 +88,8 @@ fn other_form(line: &str) -> Option<&'static str> {
     if line.starts_with(char::is_whitespace) {
         return Some("there is a blank in front of it: leave it out");
     }
-    // The comment takes all that follows the key. Behind a line break that is a second key, as a server reads it.
+    // The comment takes all that follows the key. Behind a line break that is a second key, as a
+    // server reads it.
     if line.contains(['\n', '\r', '\u{2028}', '\u{2029}']) {
         return Some("it has more than one line: send one key on one line");
     }
@@ -88,7 +105,10 @@ fn other_form(line: &str) -> Option<&'static str> {
 
 /// Why a line does not begin with the name of an algorithm.
 fn no_name(first: &str, rest: &str) -> &'static str {
-    let named = |word: &str| NAMES.contains(&word.trim_end_matches("-cert-v01@openssh.com")) || word.ends_with("-cert-v01@openssh.com");
+    let named = |word: &str| {
+        NAMES.contains(&word.trim_end_matches("-cert-v01@openssh.com"))
+            || word.ends_with("-cert-v01@openssh.com")
+    };
     if first.ends_with("-cert-v01@openssh.com") {
         return "it is a certificate: send the public key itself, as it stands in the `.pub` file without `-cert`";
     }
@@ -106,16 +126,23 @@ fn no_name(first: &str, rest: &str) -> &'static str {
 
 /// The key of a blob that has one form only.
 fn key_data(name: &str, blob: &[u8]) -> Result<KeyData, &'static str> {
-    let inner = blob.split_first_chunk::<4>().and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length).try_into().ok()?));
+    let inner = blob
+        .split_first_chunk::<4>()
+        .and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length).try_into().ok()?));
     match inner {
-        Some(inner) if inner != name.as_bytes() => return Err("its name says another algorithm than the key itself"),
+        Some(inner) if inner != name.as_bytes() => {
+            return Err("its name says another algorithm than the key itself");
+        }
         Some(_) => {}
         None => return Err("it is cut: copy the line whole"),
     }
-    let key = ssh_key::PublicKey::from_bytes(blob).map_err(|_| "its bytes are cut, or too many, or no key of its algorithm")?;
+    let key = ssh_key::PublicKey::from_bytes(blob)
+        .map_err(|_| "its bytes are cut, or too many, or no key of its algorithm")?;
     // Two blobs of one key would be two keys to whoever compares them.
     if key.to_bytes().ok().as_deref() != Some(blob) {
-        return Err("its numbers are not written in their shortest form: make its line anew by `ssh-keygen -e` and `ssh-keygen -i`");
+        return Err(
+            "its numbers are not written in their shortest form: make its line anew by `ssh-keygen -e` and `ssh-keygen -i`",
+        );
     }
     Ok(key.key_data().clone())
 }
@@ -123,26 +150,40 @@ fn key_data(name: &str, blob: &[u8]) -> Result<KeyData, &'static str> {
 fn known(data: &KeyData) -> Result<PublicKey, &'static str> {
     match data {
         KeyData::Ed25519(key) => edwards(key).map(|()| PublicKey::known("ed25519", 256)),
-        KeyData::SkEd25519(key) => edwards(key.public_key()).map(|()| PublicKey::known("sk-ed25519", 256)),
+        KeyData::SkEd25519(key) => {
+            edwards(key.public_key()).map(|()| PublicKey::known("sk-ed25519", 256))
+        }
         KeyData::Ecdsa(key) => {
             let bits = match key {
-                EcdsaPublicKey::NistP256(point) => on_curve::<p256::NistP256>(point.as_bytes()).map(|()| 256),
-                EcdsaPublicKey::NistP384(point) => on_curve::<p384::NistP384>(point.as_bytes()).map(|()| 384),
-                EcdsaPublicKey::NistP521(point) => on_curve::<p521::NistP521>(point.as_bytes()).map(|()| 521),
+                EcdsaPublicKey::NistP256(point) => {
+                    on_curve::<p256::NistP256>(point.as_bytes()).map(|()| 256)
+                }
+                EcdsaPublicKey::NistP384(point) => {
+                    on_curve::<p384::NistP384>(point.as_bytes()).map(|()| 384)
+                }
+                EcdsaPublicKey::NistP521(point) => {
+                    on_curve::<p521::NistP521>(point.as_bytes()).map(|()| 521)
+                }
             };
             bits.map(|bits| PublicKey::known("ecdsa", bits))
         }
-        KeyData::SkEcdsaSha2NistP256(key) => on_curve::<p256::NistP256>(key.ec_point().as_bytes()).map(|()| PublicKey::known("sk-ecdsa", 256)),
-        KeyData::Rsa(key) => RsaKey::new(key.n.as_positive_bytes(), key.e.as_positive_bytes()).map(PublicKey::unproved),
+        KeyData::SkEcdsaSha2NistP256(key) => on_curve::<p256::NistP256>(key.ec_point().as_bytes())
+            .map(|()| PublicKey::known("sk-ecdsa", 256)),
+        KeyData::Rsa(key) => RsaKey::new(key.n.as_positive_bytes(), key.e.as_positive_bytes())
+            .map(PublicKey::unproved),
         // No policy should take one: it is named, so that one can say so, and not checked.
-        KeyData::Dsa(key) => Ok(PublicKey::known("dsa", key.p.as_positive_bytes().map_or(0, bit_length))),
+        KeyData::Dsa(key) => {
+            Ok(PublicKey::known("dsa", key.p.as_positive_bytes().map_or(0, bit_length)))
+        }
         _ => Err("its algorithm is not known"),
     }
 }
 
 /// An honest key is a multiple of the base point in its one encoding.
 fn edwards(key: &Ed25519PublicKey) -> Result<(), &'static str> {
-    let point = ed25519_dalek::VerifyingKey::from_bytes(&key.0).map_err(|_| "it is no point of the Ed25519 curve")?.to_edwards();
+    let point = ed25519_dalek::VerifyingKey::from_bytes(&key.0)
+        .map_err(|_| "it is no point of the Ed25519 curve")?
+        .to_edwards();
     if point.compress().as_bytes() != &key.0 {
         return Err("its point is not encoded as RFC 8032 says");
     }
@@ -150,7 +191,9 @@ fn edwards(key: &Ed25519PublicKey) -> Result<(), &'static str> {
         return Err("its point has a small order, so that anybody can sign for it");
     }
     if !point.is_torsion_free() {
-        return Err("its point is no multiple of the Ed25519 base point, as those of honest keys are");
+        return Err(
+            "its point is no multiple of the Ed25519 base point, as those of honest keys are",
+        );
     }
     Ok(())
 }
@@ -159,8 +202,8 @@ mod elliptic {
     use p256::elliptic_curve::sec1::{EncodedPoint, FromEncodedPoint, ModulusSize, ToEncodedPoint};
     use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey};
 
-    /// Whether the bytes are an uncompressed point of the curve, the only form that OpenSSH takes. The curves of NIST have no
-    /// points of small order but infinity.
+    /// Whether the bytes are an uncompressed point of the curve, the only form that OpenSSH takes.
+    /// The curves of NIST have no points of small order but infinity.
     pub fn on_curve<C>(bytes: &[u8]) -> Result<(), &'static str>
     where
         C: CurveArithmetic,
@@ -202,14 +245,19 @@ mod tests {
     }
 
     fn shipped(name: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/keys").join(format!("{name}.pub"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/keys")
+            .join(format!("{name}.pub"));
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
     #[test]
     fn ed25519_is_read_from_its_blob() {
         assert_eq!(read(ED25519), PublicKey::known("ed25519", 256));
-        assert_eq!(read(&ED25519.replace("ssh-ed25519", "ssh-rsa")).why, "its name says another algorithm than the key itself");
+        assert_eq!(
+            read(&ED25519.replace("ssh-ed25519", "ssh-rsa")).why,
+            "its name says another algorithm than the key itself"
+        );
     }
 
     #[test]
@@ -227,7 +275,11 @@ mod tests {
             assert!(key.algorithm == "unknown" && !key.why.is_empty(), "{text}");
         }
         for between in ["\n", "\r\n", "\u{2028}", "\t", "\n\n"] {
-            assert_eq!(read(&format!("{ED25519}{between}{ED25519}")).algorithm, "unknown", "{between:?}");
+            assert_eq!(
+                read(&format!("{ED25519}{between}{ED25519}")).algorithm,
+                "unknown",
+                "{between:?}"
+            );
         }
         assert_eq!(read(&format!("{ED25519}\r\n")).algorithm, "ed25519");
     }
@@ -248,7 +300,11 @@ mod tests {
             ("weak-rsa-exponent-3", "rsa", 3072, 3),
         ] {
             let key = checked(&shipped(name));
-            assert_eq!((key.algorithm, key.bits, key.exponent, key.why), (algorithm, bits, exponent, ""), "{name}");
+            assert_eq!(
+                (key.algorithm, key.bits, key.exponent, key.why),
+                (algorithm, bits, exponent, ""),
+                "{name}"
+            );
         }
     }
 
@@ -315,7 +371,10 @@ mod tests {
             ("weak-sk-ecdsa-off-curve", "not on the curve"),
         ] {
             let key = checked(&shipped(name));
-            assert!(key.algorithm == "unknown" && key.bits == 0 && key.why.contains(why), "{name}: {key:?}");
+            assert!(
+                key.algorithm == "unknown" && key.bits == 0 && key.why.contains(why),
+                "{name}: {key:?}"
+            );
         }
     }
 

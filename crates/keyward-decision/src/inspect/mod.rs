@@ -1,4 +1,5 @@
-//! Reading a call whole and turning it into typed facts, or into the reason why that cannot be done.
+//! Reading a call whole and turning it into typed facts, or into the reason why that cannot be
+//! done.
 
 pub mod envelope;
 pub mod facts;
@@ -31,7 +32,8 @@ pub struct Inspected {
     pub body: Bytes,
     /// The body as strict JSON, when it is that.
     pub json: Option<Value>,
-    /// False when bytes of the request may still be on the wire: the connection cannot be used again.
+    /// False when bytes of the request may still be on the wire: the connection cannot be used
+    /// again.
     pub read_whole: bool,
 }
 
@@ -39,9 +41,15 @@ pub struct Inspected {
 pub type Reading = (Inspected, Result<CallFacts, Unreadable>);
 
 /// Reads a call: its body to the end, then everything that it says.
-pub async fn read(target: &Target, head: &RequestHead, body: &mut impl BodySource, limit_bytes: usize) -> Reading {
+pub async fn read(
+    target: &Target,
+    head: &RequestHead,
+    body: &mut impl BodySource,
+    limit_bytes: usize,
+) -> Reading {
     if let Some(fault) = &head.fault {
-        // Where the head can be read in two ways, so can the body's framing: not a byte of it is read.
+        // Where the head can be read in two ways, so can the body's framing: not a byte of it is
+        // read.
         return unread(fault.reason, fault.detail.clone());
     }
     match body.read(limit_bytes).await {
@@ -75,8 +83,8 @@ pub fn inspect(target: &Target, head: &RequestHead, body: Bytes) -> Reading {
     (inspected, facts)
 }
 
-/// Checks RSA keys on a thread of their own: it takes so long that other calls would wait. One call at a time, so that
-/// nobody can have all processors by sending keys.
+/// Checks RSA keys on a thread of their own: it takes so long that other calls would wait. One call
+/// at a time, so that nobody can have all processors by sending keys.
 async fn prove_aside(mut facts: CallFacts) -> CallFacts {
     static TURN: Semaphore = Semaphore::const_new(1);
     let keys: Arc<[rsa::RsaKey]> = facts.unproved().into();
@@ -86,7 +94,9 @@ async fn prove_aside(mut facts: CallFacts) -> CallFacts {
     let _turn = TURN.acquire().await;
     let (tell, told) = oneshot::channel();
     let theirs = Arc::clone(&keys);
-    let started = std::thread::Builder::new().name("keyward-rsa".to_owned()).spawn(move || drop(tell.send(rsa::check(&theirs))));
+    let started = std::thread::Builder::new()
+        .name("keyward-rsa".to_owned())
+        .spawn(move || drop(tell.send(rsa::check(&theirs))));
     let findings = match started {
         // Without an answer, after a panic, the keys stay unknown.
         Ok(_) => told.await.unwrap_or_default(),
@@ -113,28 +123,48 @@ pub fn unread(reason: Reason, detail: String) -> Reading {
 
 fn said_of(unknown: &Unknown) -> String {
     let meaning = unknown.reason.meaning();
-    unknown.hint.as_ref().map_or_else(|| meaning.to_owned(), |hint| format!("{} ({hint})", meaning.trim_end_matches('.')))
+    unknown.hint.as_ref().map_or_else(
+        || meaning.to_owned(),
+        |hint| format!("{} ({hint})", meaning.trim_end_matches('.')),
+    )
 }
 
 /// What passes unread is plain, or it passes not at all.
 fn passing(of: &Passthrough, head: &RequestHead, body: &[u8]) -> Result<CallFacts, Unreadable> {
-    let empty = body.is_empty() || (of.empty_object_is_absent && envelope::is_empty_object(head, body));
+    let empty =
+        body.is_empty() || (of.empty_object_is_absent && envelope::is_empty_object(head, body));
     if !empty && matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
-        return Err(refuse(Reason::BodyNotExpected, format!("a {} of this family takes no body: leave it out", head.method)));
+        return Err(refuse(
+            Reason::BodyNotExpected,
+            format!("a {} of this family takes no body: leave it out", head.method),
+        ));
     }
     query::no_override(head.query(), &[])?;
-    // Nothing tells how its things may be named, so they are named in the one way that every store takes.
-    if let Some(segment) = head.path().split('/').skip(1).find(|segment| !text::is_plain_name(segment)) {
+    // Nothing tells how its things may be named, so they are named in the one way that every store
+    // takes.
+    if let Some(segment) =
+        head.path().split('/').skip(1).find(|segment| !text::is_plain_name(segment))
+    {
         let why = "in a path that passes unread, each part is letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends";
         return Err(refuse(Reason::PathInvalid, format!("`{}`: {why}", printable(segment))));
     }
     let captured = of.pattern.capture(head.path()).unwrap_or_default();
-    let path: Vec<(String, String)> = captured.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    let path: Vec<(String, String)> =
+        captured.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     one_project(of.project.as_ref(), &path, head)?;
-    Ok(CallFacts { path: path.into_iter().map(|(name, text)| (name, Fact::Text(text))).collect(), ..CallFacts::default() })
+    Ok(CallFacts {
+        path: path.into_iter().map(|(name, text)| (name, Fact::Text(text))).collect(),
+        ..CallFacts::default()
+    })
 }
 
-fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHead, body: &Bytes, json: &mut Option<Value>) -> Result<CallFacts, Unreadable> {
+fn call_facts(
+    operation: &Operation,
+    path: &[(String, String)],
+    head: &RequestHead,
+    body: &Bytes,
+    json: &mut Option<Value>,
+) -> Result<CallFacts, Unreadable> {
     envelope::check(operation, head, body)?;
     *json = if body.is_empty() { None } else { Some(json::parse(body)?) };
     envelope::readable_answer(operation, head)?;
@@ -148,7 +178,9 @@ fn call_facts(operation: &Operation, path: &[(String, String)], head: &RequestHe
         ..CallFacts::default()
     };
     if let (Some(value), Some(spec)) = (json.as_ref(), &operation.body)
-        && let Some(Fact::Record(fields)) = value::check(&spec.shape, value, FieldPath::Root("body")).map_err(|wrong| as_documented(operation, wrong))?
+        && let Some(Fact::Record(fields)) =
+            value::check(&spec.shape, value, FieldPath::Root("body"))
+                .map_err(|wrong| as_documented(operation, wrong))?
     {
         facts.body = fields;
     }
@@ -161,10 +193,17 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
     for (name, text) in path {
         let Some(field) = operation.path.iter().find(|f| f.name == *name) else { continue };
         if text.chars().any(char::is_control) || text::unplain(text).is_some() {
-            return Err(refuse(Reason::PathInvalid, format!("the path parameter `{name}` holds a character that readers cut at or drop: leave it out")));
+            return Err(refuse(
+                Reason::PathInvalid,
+                format!(
+                    "the path parameter `{name}` holds a character that readers cut at or drop: leave it out"
+                ),
+            ));
         }
-        let fact = value::check_parameter(field, text, FieldPath::Field(&FieldPath::Root("path"), name));
-        let fact = fact.map_err(|wrong| as_documented(operation, refuse(Reason::PathInvalid, wrong.detail)))?;
+        let fact =
+            value::check_parameter(field, text, FieldPath::Field(&FieldPath::Root("path"), name));
+        let fact = fact
+            .map_err(|wrong| as_documented(operation, refuse(Reason::PathInvalid, wrong.detail)))?;
         if let Some(fact) = fact {
             facts.insert(field.fact.clone(), fact);
         }
@@ -176,34 +215,57 @@ fn path_facts(operation: &Operation, path: &[(String, String)]) -> Result<Facts,
 fn header_values(operation: &Operation, head: &RequestHead) -> Result<(), Unreadable> {
     for field in operation.headers.iter().filter(|field| !field.secret) {
         if field.required && !head.headers.contains_key(&field.name) {
-            return Err(refuse(Reason::HeaderInvalid, format!("the header {} is required", field.name)));
+            return Err(refuse(
+                Reason::HeaderInvalid,
+                format!("the header {} is required", field.name),
+            ));
         }
-        for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default()) {
-            let checked = value::check_parameter(field, text, FieldPath::Field(&FieldPath::Root("header"), &field.name));
-            checked.map_err(|wrong| as_documented(operation, refuse(Reason::HeaderInvalid, wrong.detail)))?;
+        for text in head.headers.get_all(&field.name).iter().map(|v| v.to_str().unwrap_or_default())
+        {
+            let checked = value::check_parameter(
+                field,
+                text,
+                FieldPath::Field(&FieldPath::Root("header"), &field.name),
+            );
+            checked.map_err(|wrong| {
+                as_documented(operation, refuse(Reason::HeaderInvalid, wrong.detail))
+            })?;
         }
     }
     Ok(())
 }
 
 /// A header that names the project again must name the one of the path.
-fn one_project(project: Option<&ProjectHeader>, path: &[(String, String)], head: &RequestHead) -> Result<(), Unreadable> {
+fn one_project(
+    project: Option<&ProjectHeader>,
+    path: &[(String, String)],
+    head: &RequestHead,
+) -> Result<(), Unreadable> {
     let Some(project) = project else { return Ok(()) };
-    let named = path.iter().find(|(name, _)| *name == project.parameter).map(|(_, value)| value.as_bytes());
+    let named =
+        path.iter().find(|(name, _)| *name == project.parameter).map(|(_, value)| value.as_bytes());
     match head.headers.get(&project.header) {
-        Some(again) if Some(again.as_bytes()) != named => {
-            Err(refuse(Reason::HeadProject, format!("{} names another project than the path: send the path's, or leave it out", project.header)))
-        }
+        Some(again) if Some(again.as_bytes()) != named => Err(refuse(
+            Reason::HeadProject,
+            format!(
+                "{} names another project than the path: send the path's, or leave it out",
+                project.header
+            ),
+        )),
         _ => Ok(()),
     }
 }
 
 /// What the document does not allow is this project's word: the provider may take more.
 fn as_documented(operation: &Operation, wrong: Unreadable) -> Unreadable {
-    if matches!(wrong.reason, Reason::BodyLookalike | Reason::QueryUnknown | Reason::QueryBodyField) {
+    if matches!(wrong.reason, Reason::BodyLookalike | Reason::QueryUnknown | Reason::QueryBodyField)
+    {
         return wrong;
     }
-    refuse(wrong.reason, format!("{} (so says keyward's document of {})", wrong.detail, operation.service))
+    refuse(
+        wrong.reason,
+        format!("{} (so says keyward's document of {})", wrong.detail, operation.service),
+    )
 }
 
 fn refuse(reason: Reason, detail: String) -> Unreadable {
@@ -231,9 +293,16 @@ paths:
 
     fn reason(document: &str, method: &str, path: &str, body: &str) -> Option<Reason> {
         let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), document.to_owned())]).unwrap();
-        let head = head(method, path, &[("host", "svc.test"), ("content-type", "application/json;charset=UTF-8")]);
+        let head = head(
+            method,
+            path,
+            &[("host", "svc.test"), ("content-type", "application/json;charset=UTF-8")],
+        );
         let target = catalog.classify(None, "svc.test", &head.method, path);
-        inspect(&target, &head, Bytes::copy_from_slice(body.as_bytes())).1.err().map(|fault| fault.reason)
+        inspect(&target, &head, Bytes::copy_from_slice(body.as_bytes()))
+            .1
+            .err()
+            .map(|fault| fault.reason)
     }
 
     #[test]
@@ -243,9 +312,17 @@ paths:
             assert_eq!(reason(&lenient, method, path, "{}"), None, "{method} {path}");
             assert_eq!(reason(&lenient, method, path, " { } "), None, "{method} {path}");
             for more in [r#"{"a":1}"#, "[]", "null", "{}{}", "{", "x"] {
-                assert_eq!(reason(&lenient, method, path, more), Some(Reason::BodyNotExpected), "{method} {path} {more}");
+                assert_eq!(
+                    reason(&lenient, method, path, more),
+                    Some(Reason::BodyNotExpected),
+                    "{method} {path} {more}"
+                );
             }
-            assert_eq!(reason(DOCUMENT, method, path, "{}"), Some(Reason::BodyNotExpected), "{method} {path}");
+            assert_eq!(
+                reason(DOCUMENT, method, path, "{}"),
+                Some(Reason::BodyNotExpected),
+                "{method} {path}"
+            );
         }
     }
 
@@ -257,8 +334,20 @@ paths:
         );
         let catalog = Catalog::from_texts(&[("svc.yaml".to_owned(), document)]).unwrap();
         let head = head("GET", "/things?limit=10", &[("host", "svc.test")]);
-        let fault = inspect(&catalog.classify(None, "svc.test", &head.method, "/things"), &head, Bytes::new()).1.unwrap_err();
-        assert_eq!((fault.reason, fault.detail.as_str()), (Reason::QueryValue, "`query.limit` must be 9 or less (so says keyward's document of test.svc)"));
+        let fault = inspect(
+            &catalog.classify(None, "svc.test", &head.method, "/things"),
+            &head,
+            Bytes::new(),
+        )
+        .1
+        .unwrap_err();
+        assert_eq!(
+            (fault.reason, fault.detail.as_str()),
+            (
+                Reason::QueryValue,
+                "`query.limit` must be 9 or less (so says keyward's document of test.svc)"
+            )
+        );
     }
 
     #[test]
@@ -266,7 +355,13 @@ paths:
         for wrong in ["[nul-field]", "[]", "null-field", "[null]", "{null-field: true}"] {
             let text = format!("x-keyward-absent: {wrong}\n{DOCUMENT}");
             let errors = Catalog::from_texts(&[("svc.yaml".to_owned(), text)]).unwrap_err();
-            assert!(errors[0].to_string().contains("/x-keyward-absent: must list `null-field`, `empty-object` or both"), "{}", errors[0]);
+            assert!(
+                errors[0]
+                    .to_string()
+                    .contains("/x-keyward-absent: must list `null-field`, `empty-object` or both"),
+                "{}",
+                errors[0]
+            );
         }
     }
 }

@@ -1,18 +1,22 @@
-//! Names of fields and parameters: which of them a lenient binder would take for others, or for instructions.
+//! Names of fields and parameters: which of them a lenient binder would take for others, or for
+//! instructions.
 //!
-//! Binders fold what they bind: Go's and Jackson's letter case, fastjson's hyphens and underscores and the `is` before a
-//! Boolean, others dots and brackets. A strict parser ignores such a field, and the upstream may not be strict.
+//! Binders fold what they bind: Go's and Jackson's letter case, fastjson's hyphens and underscores
+//! and the `is` before a Boolean, others dots and brackets. A strict parser ignores such a field,
+//! and the upstream may not be strict.
 
 use keyward_core::reason::Reason;
 
 /// Names that some parsers take as an instruction: for a type, a reference or a prototype.
-const INSTRUCTIONS: &[&str] = &["__class__", "__proto__", "__type", "_class", "constructor", "prototype"];
+const INSTRUCTIONS: &[&str] =
+    &["__class__", "__proto__", "__type", "_class", "constructor", "prototype"];
 
 /// Names by which some servers take the method for another.
-const OVERRIDES: &[&str] = &["_method", "x-http-method", "x-http-method-override", "x-method-override"];
+const OVERRIDES: &[&str] =
+    &["_method", "x-http-method", "x-http-method-override", "x-method-override"];
 
-/// Whether a server could take the method for another because of a field or parameter of this name. `method` alone is a
-/// word like others.
+/// Whether a server could take the method for another because of a field or parameter of this name.
+/// `method` alone is a word like others.
 pub fn overrides(name: &str) -> bool {
     !name.eq_ignore_ascii_case("method") && OVERRIDES.iter().any(|known| alike(known, name))
 }
@@ -20,7 +24,8 @@ pub fn overrides(name: &str) -> bool {
 /// Why a field of this name is refused wherever it stands.
 pub fn fault(name: &str) -> Option<(Reason, &'static str)> {
     if name.is_empty() || !name.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        // Some readers fold `ſ` to `s` and full-width letters to narrow ones: documented names are ASCII, so are others.
+        // Some readers fold `ſ` to `s` and full-width letters to narrow ones: documented names are
+        // ASCII, so are others.
         return Some((Reason::BodyName, "is empty, or holds more than printable ASCII"));
     }
     if name.starts_with(' ') || name.ends_with(' ') {
@@ -42,17 +47,26 @@ pub fn alike(a: &str, b: &str) -> bool {
     folded(a).eq(folded(b))
 }
 
-/// A number that is the same for all names that are alike (FNV-1a). Who finds two others that share it has only their own
-/// call refused.
+/// A number that is the same for all names that are alike (FNV-1a). Who finds two others that share
+/// it has only their own call refused.
 pub fn fold_hash(name: &str) -> u64 {
-    folded(name).fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    folded(name).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
-/// The documented name that a lenient binder would take this one for, or a part of this one: `KeyScope`, `key_scope`,
-/// `isKeyScope`, `body.keyScope`, `keyScope[0]`.
+/// The documented name that a lenient binder would take this one for, or a part of this one:
+/// `KeyScope`, `key_scope`, `isKeyScope`, `body.keyScope`, `keyScope[0]`.
 pub fn lookalike<'f>(mut documented: impl Iterator<Item = &'f str>, name: &str) -> Option<&'f str> {
-    let takes = |known: &str, part: &str| !part.is_empty() && (alike(known, part) || part.get(2..).is_some_and(|rest| is_getter(part) && alike(known, rest)));
-    documented.find(|known| takes(known, name) || name.split(['.', '[', ']']).any(|part| part.len() < name.len() && takes(known, part)))
+    let takes = |known: &str, part: &str| {
+        !part.is_empty()
+            && (alike(known, part)
+                || part.get(2..).is_some_and(|rest| is_getter(part) && alike(known, rest)))
+    };
+    documented.find(|known| {
+        takes(known, name)
+            || name.split(['.', '[', ']']).any(|part| part.len() < name.len() && takes(known, part))
+    })
 }
 
 fn is_getter(name: &str) -> bool {
@@ -87,7 +101,9 @@ mod tests {
         ] {
             assert_eq!(lookalike(documented.into_iter(), name), Some(near), "{name}");
         }
-        for name in ["scope", "keyScopes", "island", "is", "db.password", "subtitle", "reforce", "", "."] {
+        for name in
+            ["scope", "keyScopes", "island", "is", "db.password", "subtitle", "reforce", "", "."]
+        {
             assert_eq!(lookalike(documented.into_iter(), name), None, "{name}");
         }
     }
@@ -100,13 +116,39 @@ mod tests {
 
     #[test]
     fn some_names_are_refused_everywhere() {
-        for name in ["", "\u{ff4b}ey", "\u{17f}", "a\n", " a", "a ", "$ref", "@type", "$type", "@class", "__proto__", "constructor"] {
+        for name in [
+            "",
+            "\u{ff4b}ey",
+            "\u{17f}",
+            "a\n",
+            " a",
+            "a ",
+            "$ref",
+            "@type",
+            "$type",
+            "@class",
+            "__proto__",
+            "constructor",
+        ] {
             assert_eq!(fault(name).map(|(reason, _)| reason), Some(Reason::BodyName), "{name:?}");
         }
         for name in ["_method", "_Method", "X-HTTP-Method-Override"] {
-            assert_eq!(fault(name).map(|(reason, _)| reason), Some(Reason::MethodOverride), "{name:?}");
+            assert_eq!(
+                fault(name).map(|(reason, _)| reason),
+                Some(Reason::MethodOverride),
+                "{name:?}"
+            );
         }
-        for name in ["a", "keyScope", "os:scheduler_hints", "db.password", "__os_version", "method", "a b", "class"] {
+        for name in [
+            "a",
+            "keyScope",
+            "os:scheduler_hints",
+            "db.password",
+            "__os_version",
+            "method",
+            "a b",
+            "class",
+        ] {
             assert_eq!(fault(name), None, "{name:?}");
         }
     }

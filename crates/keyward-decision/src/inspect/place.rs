@@ -31,6 +31,9 @@ mod tests {
     fn a_place_reads_as_its_source_is_written() {
         let body = FieldPath::Root("body");
         let servers = FieldPath::Field(&body, "servers");
-        assert_eq!(FieldPath::Field(&FieldPath::Element(&servers, 2), "server_id").to_string(), "body.servers[2].server_id");
+        assert_eq!(
+            FieldPath::Field(&FieldPath::Element(&servers, 2), "server_id").to_string(),
+            "body.servers[2].server_id"
+        );
     }
 }

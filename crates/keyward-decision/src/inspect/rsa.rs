@@ -1,9 +1,10 @@
 //! RSA moduli as numbers: whether a public key is one for which only its owner can sign.
 //!
-//! The checks are those of NIST SP 800-89, 5.3.3 (odd, no small factor, neither a prime nor a prime's power), and of
-//! the known ways in which real keys were made badly: factors close to each other (Fermat), and the fingerprint of
-//! CVE-2017-15361 (ROCA). They take a hundredth of a second for 3072 bits, and with the cube of the length; so moduli
-//! are bounded, what was checked is remembered, and one call has its budget.
+//! The checks are those of NIST SP 800-89, 5.3.3 (odd, no small factor, neither a prime nor a
+//! prime's power), and of the known ways in which real keys were made badly: factors close to each
+//! other (Fermat), and the fingerprint of CVE-2017-15361 (ROCA). They take a hundredth of a second
+//! for 3072 bits, and with the cube of the length; so moduli are bounded, what was checked is
+//! remembered, and one call has its budget.
 
 use lru::LruCache;
 use num_bigint::BigUint;
@@ -50,14 +51,19 @@ impl RsaKey {
         let modulus = modulus.ok_or("its RSA modulus is negative or zero")?;
         let exponent = exponent.ok_or("its RSA exponent is negative or zero")?;
         if modulus.len() as u64 > BITS_MAX / 8 + 1 {
-            return Err("its RSA modulus is longer than the 8192 bits up to which keys are checked: use 4096");
+            return Err(
+                "its RSA modulus is longer than the 8192 bits up to which keys are checked: use 4096",
+            );
         }
         if exponent.len() as u64 > EXPONENT_BITS_MAX / 8 + 1 {
             return Err("its RSA exponent is longer than 256 bits: use 65537");
         }
-        let (modulus, exponent) = (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent));
+        let (modulus, exponent) =
+            (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent));
         if modulus.bits() > BITS_MAX {
-            return Err("its RSA modulus is longer than the 8192 bits up to which keys are checked: use 4096");
+            return Err(
+                "its RSA modulus is longer than the 8192 bits up to which keys are checked: use 4096",
+            );
         }
         if modulus.bits() < BITS_MIN {
             return Err("its RSA modulus is shorter than 512 bits: anybody can factor it");
@@ -66,7 +72,9 @@ impl RsaKey {
             return Err("its RSA exponent is longer than 256 bits: use 65537");
         }
         if exponent.is_even() || exponent < BigUint::from(3u32) {
-            return Err("its RSA exponent is even or 1, so that anybody can sign for it, or nobody: use 65537");
+            return Err(
+                "its RSA exponent is even or 1, so that anybody can sign for it, or nobody: use 65537",
+            );
         }
         if modulus.is_even() {
             return Err("its RSA modulus is even, so that anybody can sign for it");
@@ -104,7 +112,9 @@ fn check_with(keys: &[RsaKey], known: &Mutex<Known>) -> Vec<Finding> {
         if let Some(found) = known().get(&print) {
             return *found;
         }
-        left = left.checked_sub(key.cost()).ok_or("the call has more RSA keys than are checked at one time: send fewer")?;
+        left = left
+            .checked_sub(key.cost())
+            .ok_or("the call has more RSA keys than are checked at one time: send fewer")?;
         let found = strong(&key.modulus);
         known().put(print, found);
         found
@@ -118,16 +128,24 @@ fn strong(modulus: &BigUint) -> Finding {
         return Err("its RSA modulus has a small factor, so that anybody can sign for it");
     }
     if is_roca(modulus) {
-        return Err("its RSA modulus was made by a broken generator (ROCA, CVE-2017-15361): make a new key");
+        return Err(
+            "its RSA modulus was made by a broken generator (ROCA, CVE-2017-15361): make a new key",
+        );
     }
     if has_close_factors(modulus) {
-        return Err("the factors of its RSA modulus are too close to each other, so that anybody can sign for it");
+        return Err(
+            "the factors of its RSA modulus are too close to each other, so that anybody can sign for it",
+        );
     }
     if is_power(modulus) {
-        return Err("its RSA modulus is a power of another number, so that it is weaker than it is long");
+        return Err(
+            "its RSA modulus is a power of another number, so that it is weaker than it is long",
+        );
     }
     if has_one_prime(modulus) {
-        return Err("its RSA modulus is a prime or a prime's power, so that anybody can sign for it");
+        return Err(
+            "its RSA modulus is a prime or a prime's power, so that anybody can sign for it",
+        );
     }
     Ok(())
 }
@@ -158,7 +176,8 @@ fn has_small_factor(n: &BigUint) -> bool {
     n.gcd(&(&*SMALL_PRIMES % n)) != BigUint::from(1u32)
 }
 
-/// Both factors of such a modulus are powers of 65537 modulo each of many small primes, and so is their product.
+/// Both factors of such a modulus are powers of 65537 modulo each of many small primes, and so is
+/// their product.
 fn is_roca(n: &BigUint) -> bool {
     primes(168).into_iter().skip(1).all(|p| {
         let rest = n % p;
@@ -201,14 +220,15 @@ fn is_square(n: &BigUint) -> bool {
     }
 }
 
-/// A root has no small factor either, so that few powers come into question. Squares were found as close factors.
+/// A root has no small factor either, so that few powers come into question. Squares were found as
+/// close factors.
 fn is_power(n: &BigUint) -> bool {
     let highest = u32::try_from(n.bits() / u64::from(SMALL.ilog2())).unwrap_or(u32::MAX);
     primes(highest + 1).into_iter().any(|k| n.nth_root(k).pow(k) == *n)
 }
 
-/// Fermat's little theorem: for a prime p in a power n of it, 2^n - 2 is a multiple of p. For the product of two primes that
-/// were chosen by chance it has no factor in common with n.
+/// Fermat's little theorem: for a prime p in a power n of it, 2^n - 2 is a multiple of p. For the
+/// product of two primes that were chosen by chance it has no factor in common with n.
 fn has_one_prime(n: &BigUint) -> bool {
     let two = BigUint::from(2u32);
     let power = two.modpow(n, n);
@@ -225,14 +245,37 @@ mod tests {
     /// What the checks cost is bounded for each call, however many keys it has.
     #[test]
     fn one_call_has_its_budget() {
-        let names =
-            ["good-rsa-8192", "good-rsa-4096", "good-rsa-3072-large-exponent", "weak-rsa-smooth", "good-rsa-3072", "weak-rsa-close-factors", "weak-rsa-roca"];
-        let text = |name: &str| std::fs::read_to_string(format!("{}/../../tests/keys/{name}.pub", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let names = [
+            "good-rsa-8192",
+            "good-rsa-4096",
+            "good-rsa-3072-large-exponent",
+            "weak-rsa-smooth",
+            "good-rsa-3072",
+            "weak-rsa-close-factors",
+            "weak-rsa-roca",
+        ];
+        let text = |name: &str| {
+            std::fs::read_to_string(format!(
+                "{}/../../tests/keys/{name}.pub",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap()
+        };
         let mut facts = CallFacts::default();
-        facts.body.insert("keys".to_owned(), Fact::List(names.iter().map(|name| Fact::Key(key::read(&text(name)))).collect()));
+        facts.body.insert(
+            "keys".to_owned(),
+            Fact::List(names.iter().map(|name| Fact::Key(key::read(&text(name)))).collect()),
+        );
         let (keys, known) = (facts.unproved(), Mutex::new(LruCache::new(REMEMBERED)));
-        let told: Vec<&str> = check_with(&keys, &known).iter().map(|finding| finding.err().unwrap_or_default()).collect();
+        let told: Vec<&str> = check_with(&keys, &known)
+            .iter()
+            .map(|finding| finding.err().unwrap_or_default())
+            .collect();
         assert_eq!(told.iter().position(|why| why.contains("more RSA keys")), Some(4), "{told:?}");
-        assert_eq!(check_with(&keys, &known).iter().filter(|finding| finding.is_ok()).count(), 4, "what was checked costs nothing again");
+        assert_eq!(
+            check_with(&keys, &known).iter().filter(|finding| finding.is_ok()).count(),
+            4,
+            "what was checked costs nothing again"
+        );
     }
 }

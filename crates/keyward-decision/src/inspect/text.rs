@@ -10,24 +10,38 @@ use keyward_core::reason::Reason;
 pub fn decode(bytes: &[u8]) -> Result<&str, Unreadable> {
     let refuse = |reason, detail: String| Err(Unreadable { reason, detail });
     if bytes.starts_with(b"\xef\xbb\xbf") {
-        return refuse(Reason::BodyBom, "the body starts with a byte order mark: leave it out".to_owned());
+        return refuse(
+            Reason::BodyBom,
+            "the body starts with a byte order mark: leave it out".to_owned(),
+        );
     }
-    // JSON starts with two ASCII characters, so NUL among the first bytes tells the wider encodings (RFC 4627, 3).
+    // JSON starts with two ASCII characters, so NUL among the first bytes tells the wider encodings
+    // (RFC 4627, 3).
     let start = bytes.get(..4).unwrap_or(bytes);
     if start.contains(&0) || start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-        return refuse(Reason::BodyNotUtf8, "the body is UTF-16 or UTF-32: write it in UTF-8".to_owned());
+        return refuse(
+            Reason::BodyNotUtf8,
+            "the body is UTF-16 or UTF-32: write it in UTF-8".to_owned(),
+        );
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        Err(e) => refuse(Reason::BodyNotUtf8, format!("byte {} of the body is not UTF-8: write it in UTF-8", e.valid_up_to())),
+        Err(e) => refuse(
+            Reason::BodyNotUtf8,
+            format!("byte {} of the body is not UTF-8: write it in UTF-8", e.valid_up_to()),
+        ),
     }
 }
 
-/// The first code point of a text that readers cut at, drop or take for the end of a line. Tab, line feed and carriage
-/// return pass: texts of several lines are real.
+/// The first code point of a text that readers cut at, drop or take for the end of a line. Tab,
+/// line feed and carriage return pass: texts of several lines are real.
 pub fn unplain(text: &str) -> Option<char> {
     // Nearly all texts are ASCII, which is looked through a byte at a time.
-    if text.is_ascii() { text.bytes().map(char::from).find(|c| is_unplain(*c)) } else { text.chars().find(|c| is_unplain(*c)) }
+    if text.is_ascii() {
+        text.bytes().map(char::from).find(|c| is_unplain(*c))
+    } else {
+        text.chars().find(|c| is_unplain(*c))
+    }
 }
 
 fn is_unplain(c: char) -> bool {
@@ -40,20 +54,28 @@ fn is_unplain(c: char) -> bool {
 /// How things are named, in words.
 pub const NAMED: &str = "in visible ASCII without `%` and `\\`, with single blanks inside only, and no `.` or `/` at its end";
 
-/// Whether a text is fit to name a thing: one name to every store. Some fold case and accents of what is not ASCII, cut
-/// blanks, dots and slashes off an end, join blanks, decode an escape once more, or turn `\` around.
+/// Whether a text is fit to name a thing: one name to every store. Some fold case and accents of
+/// what is not ASCII, cut blanks, dots and slashes off an end, join blanks, decode an escape once
+/// more, or turn `\` around.
 pub fn is_identifier(text: &str) -> bool {
     let plain = text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'%' && b != b'\\');
-    plain && text.trim_ascii().len() == text.len() && !text.contains("  ") && !text.ends_with(['.', '/'])
+    plain
+        && text.trim_ascii().len() == text.len()
+        && !text.contains("  ")
+        && !text.ends_with(['.', '/'])
 }
 
-/// Whether a text names a thing in letters, digits, `-`, `_` and `.`, with a letter or a digit at both ends.
+/// Whether a text names a thing in letters, digits, `-`, `_` and `.`, with a letter or a digit at
+/// both ends.
 pub fn is_plain_name(text: &str) -> bool {
     let ends = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric());
-    ends(text.bytes().next()) && ends(text.bytes().next_back()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    ends(text.bytes().next())
+        && ends(text.bytes().next_back())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// Whether a text is a UUID in its usual form. Other readers take it in braces, as a URN or without hyphens too.
+/// Whether a text is a UUID in its usual form. Other readers take it in braces, as a URN or without
+/// hyphens too.
 pub fn is_uuid(text: &str) -> bool {
     text.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(text).is_ok()
 }
@@ -116,7 +138,22 @@ mod tests {
         for text in ["kp-1", "a b", "ae4d.x/y:z"] {
             assert!(is_identifier(text), "{text:?}");
         }
-        for text in [" a", "a ", "a  b", "a%20b", "a%", "a\\b", "a.", "a/", "a\t", "a\n", "ｋp", "k\u{200b}p", "kp\u{301}", "\u{43a}p"] {
+        for text in [
+            " a",
+            "a ",
+            "a  b",
+            "a%20b",
+            "a%",
+            "a\\b",
+            "a.",
+            "a/",
+            "a\t",
+            "a\n",
+            "ｋp",
+            "k\u{200b}p",
+            "kp\u{301}",
+            "\u{43a}p",
+        ] {
             assert!(!is_identifier(text), "{text:?}");
         }
     }

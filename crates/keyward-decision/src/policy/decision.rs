@@ -18,7 +18,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why, from the closed list.
     pub reason: Reason,
-    /// For the caller: the policies' messages and ids, or what could not be read. No clause values.
+    /// For the caller: the policies' messages and ids, or what could not be read. No clause
+    /// values.
     pub message: String,
     /// Every policy that decided, for each item.
     pub deciding: Vec<Deciding>,

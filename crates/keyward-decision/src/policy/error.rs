@@ -32,7 +32,10 @@ impl PolicyError {
 
     /// What is wrong with a folder's entries.
     pub fn of_folder(faults: Vec<Fault>) -> Vec<Self> {
-        faults.into_iter().map(|fault| Self::new(&fault.path.display().to_string(), fault.why)).collect()
+        faults
+            .into_iter()
+            .map(|fault| Self::new(&fault.path.display().to_string(), fault.why))
+            .collect()
     }
 
     /// A fault at a byte of the file's text.
@@ -49,7 +52,8 @@ impl PolicyError {
 
     /// Cedar's own finding, with its first place and its help.
     pub fn from_cedar(file: &str, text: &str, found: &dyn Diagnostic) -> Self {
-        let offset = found.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+        let offset =
+            found.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
         let mut error = Self::new(file, strip_policy(&found.to_string()));
         error.place = offset.map(|offset| line_and_column(text, offset));
         error.help = found.help().map(|help| help.to_string());

@@ -1,7 +1,11 @@
-//! Why a policy decided as it did: its clauses, with the values of this call. For the record, not for the caller.
+//! Why a policy decided as it did: its clauses, with the values of this call. For the record, not
+//! for the caller.
 
 use cedar_policy::pst::{BinaryOp, Clause as PstClause, Expr};
-use cedar_policy::{Entities, EvalResult, Expression, Policy, PrincipalConstraint, Request, ResourceConstraint, eval_expression};
+use cedar_policy::{
+    Entities, EvalResult, Expression, Policy, PrincipalConstraint, Request, ResourceConstraint,
+    eval_expression,
+};
 use std::sync::Arc;
 
 /// One policy, taken apart once at load.
@@ -37,16 +41,24 @@ impl Explainer {
             PrincipalConstraint::In(group) => Some(format!("principal in {group}")),
             PrincipalConstraint::Eq(one) => Some(format!("principal == {one}")),
             PrincipalConstraint::Is(kind) => Some(format!("principal is {kind}")),
-            PrincipalConstraint::IsIn(kind, group) => Some(format!("principal is {kind} in {group}")),
+            PrincipalConstraint::IsIn(kind, group) => {
+                Some(format!("principal is {kind} in {group}"))
+            }
         };
         let resource = match policy.resource_constraint() {
             ResourceConstraint::Any => None,
             ResourceConstraint::In(holder) => Some(format!("resource in {holder}")),
             ResourceConstraint::Eq(one) => Some(format!("resource == {one}")),
             ResourceConstraint::Is(kind) => Some(format!("resource is {kind}")),
-            ResourceConstraint::IsIn(kind, holder) => Some(format!("resource is {kind} in {holder}")),
+            ResourceConstraint::IsIn(kind, holder) => {
+                Some(format!("resource is {kind} in {holder}"))
+            }
         };
-        let scope = principal.into_iter().chain(resource).map(|text| Part::new(text, Vec::new())).collect::<Result<_, _>>()?;
+        let scope = principal
+            .into_iter()
+            .chain(resource)
+            .map(|text| Part::new(text, Vec::new()))
+            .collect::<Result<_, _>>()?;
         let pst = policy.to_pst().map_err(|e| format!("cannot be explained: {e}"))?;
         let clauses = pst.body().clauses().iter().map(Clause::new).collect::<Result<_, _>>()?;
         Ok(Self { scope, clauses })
@@ -59,13 +71,25 @@ impl Explainer {
 
     /// Whether the policy looks at a public key.
     pub fn reads_keys(&self) -> bool {
-        let of_key = |path: &str| [".algorithm", ".bits", ".exponent"].iter().any(|name| path.ends_with(name));
-        self.clauses.iter().flat_map(|clause| &clause.parts).flat_map(|part| &part.reads).any(|(path, _)| of_key(path))
+        let of_key = |path: &str| {
+            [".algorithm", ".bits", ".exponent"].iter().any(|name| path.ends_with(name))
+        };
+        self.clauses
+            .iter()
+            .flat_map(|clause| &clause.parts)
+            .flat_map(|part| &part.reads)
+            .any(|(path, _)| of_key(path))
     }
 
-    /// Why the policy does not apply: the parts of its scope that are false, or else its conditions.
+    /// Why the policy does not apply: the parts of its scope that are false, or else its
+    /// conditions.
     pub fn mismatches(&self, request: &Request, entities: &Entities) -> Vec<String> {
-        let scope: Vec<String> = self.scope.iter().filter(|part| !part.holds(request, entities)).map(|part| format!("{} is false", part.text)).collect();
+        let scope: Vec<String> = self
+            .scope
+            .iter()
+            .filter(|part| !part.holds(request, entities))
+            .map(|part| format!("{} is false", part.text))
+            .collect();
         if scope.is_empty() { self.applies(request, entities) } else { scope }
     }
 }
@@ -81,13 +105,29 @@ impl Clause {
         Ok(Self { keyword, parts: conjuncts.into_iter().map(Part::of).collect::<Result<_, _>>()? })
     }
 
-    /// The parts that are true and were met before one is false, then that one alone: later parts may fail, the
-    /// false one guards them.
+    /// The parts that are true and were met before one is false, then that one alone: later parts
+    /// may fail, the false one guards them.
     fn explain(&self, request: &Request, entities: &Entities) -> Vec<String> {
         let false_part = self.parts.iter().find(|part| !part.holds(request, entities));
         match false_part {
-            Some(part) => vec![format!("{}: {} is false{}", self.keyword, part.text, part.values(request, entities))],
-            None => self.parts.iter().map(|part| format!("{}: {} is true{}", self.keyword, part.text, part.values(request, entities))).collect(),
+            Some(part) => vec![format!(
+                "{}: {} is false{}",
+                self.keyword,
+                part.text,
+                part.values(request, entities)
+            )],
+            None => self
+                .parts
+                .iter()
+                .map(|part| {
+                    format!(
+                        "{}: {} is true{}",
+                        self.keyword,
+                        part.text,
+                        part.values(request, entities)
+                    )
+                })
+                .collect(),
         }
     }
 }
@@ -102,7 +142,10 @@ impl Part {
         let mut paths = attribute_paths(expr);
         paths.sort();
         paths.dedup();
-        let reads = paths.into_iter().map(|path| Ok((path.clone(), parse(&path)?))).collect::<Result<_, String>>()?;
+        let reads = paths
+            .into_iter()
+            .map(|path| Ok((path.clone(), parse(&path)?)))
+            .collect::<Result<_, String>>()?;
         Self::new(expr.to_string(), reads)
     }
 
@@ -111,7 +154,9 @@ impl Part {
     }
 
     fn values(&self, request: &Request, entities: &Entities) -> String {
-        let value = |(path, expression): &(String, Expression)| Some(format!("{path} = {}", eval_expression(request, entities, expression).ok()?));
+        let value = |(path, expression): &(String, Expression)| {
+            Some(format!("{path} = {}", eval_expression(request, entities, expression).ok()?))
+        };
         let values: Vec<String> = self.reads.iter().filter_map(value).collect();
         if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) }
     }

@@ -27,7 +27,8 @@ impl Texts {
     /// Reads a folder. All that is wrong with it too: what is neither read nor known there.
     pub fn read(dir: &Path) -> (Self, Vec<PolicyError>) {
         let (texts, faults) = folder::read(dir, FOLDER);
-        let (mut patterns, policies): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(path, _)| path.ends_with(PATTERNS));
+        let (mut patterns, policies): (Vec<_>, Vec<_>) =
+            texts.into_iter().partition(|(path, _)| path.ends_with(PATTERNS));
         (Self { policies, patterns: patterns.pop() }, PolicyError::of_folder(faults))
     }
 }
@@ -46,9 +47,11 @@ pub struct Changes {
 impl Changes {
     /// From one bundle to the next.
     pub fn between(before: &Bundle, after: &Bundle) -> Self {
-        let ids = |some: Vec<&Listing>| some.into_iter().map(|listing| listing.id.clone()).collect();
+        let ids =
+            |some: Vec<&Listing>| some.into_iter().map(|listing| listing.id.clone()).collect();
         let lacks = |bundle: &Bundle, id: &str| bundle.policies().all(|other| other.id != id);
-        let differs = |new: &&Listing| before.policies().any(|old| old.id == new.id && old.text != new.text);
+        let differs =
+            |new: &&Listing| before.policies().any(|old| old.id == new.id && old.text != new.text);
         Self {
             came: ids(after.policies().filter(|new| lacks(before, &new.id)).collect()),
             went: ids(before.policies().filter(|old| lacks(after, &old.id)).collect()),
@@ -63,13 +66,23 @@ mod tests {
     use super::*;
 
     fn bundle(ids: &[(&str, &str)]) -> Bundle {
-        let text: String = ids.iter().map(|(id, message)| format!("@id(\"{id}\") @message(\"{message}\") permit (principal, action, resource);\n")).collect();
+        let text: String = ids
+            .iter()
+            .map(|(id, message)| {
+                format!(
+                    "@id(\"{id}\") @message(\"{message}\") permit (principal, action, resource);\n"
+                )
+            })
+            .collect();
         Bundle::from_texts(&[("x.cedar".to_owned(), text)], None, catalog(), &directory()).unwrap()
     }
 
     #[test]
     fn a_bundle_tells_what_came_and_went() {
-        let changes = Changes::between(&bundle(&[("a", "m"), ("b", "m"), ("c", "m")]), &bundle(&[("c", "n"), ("b", "m"), ("d", "m")]));
+        let changes = Changes::between(
+            &bundle(&[("a", "m"), ("b", "m"), ("c", "m")]),
+            &bundle(&[("c", "n"), ("b", "m"), ("d", "m")]),
+        );
         let of = |text: &str| vec![text.to_owned()];
         assert_eq!(changes, Changes { came: of("d"), went: of("a"), changed: of("c") });
     }

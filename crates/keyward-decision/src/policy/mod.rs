@@ -1,5 +1,5 @@
-//! Policies: Cedar, typed by the catalogue. A question in, a decision out: no clock, no async, and no I/O but the
-//! reading of a bundle's files.
+//! Policies: Cedar, typed by the catalogue. A question in, a decision out: no clock, no async, and
+//! no I/O but the reading of a bundle's files.
 
 pub mod bundle;
 pub mod cases;

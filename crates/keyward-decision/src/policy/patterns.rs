@@ -1,7 +1,8 @@
 //! Named patterns, `patterns.toml`: each becomes a typed Boolean `context.match.NAME`.
 //!
-//! A pattern always describes the whole value, as if it stood between `^` and `$`: who wants a part writes `.*`.
-//! All are compiled into one set, so that a text is read once however many patterns there are.
+//! A pattern always describes the whole value, as if it stood between `^` and `$`: who wants a part
+//! writes `.*`. All are compiled into one set, so that a text is read once however many patterns
+//! there are.
 
 use super::error::PolicyError;
 use super::types::{self, Attribute, Attributes, Type};
@@ -50,32 +51,55 @@ impl Patterns {
     /// Reads `patterns.toml`.
     ///
     /// # Errors
-    /// When it is no TOML, has an unknown key, or a pattern that is no regular expression or has no field.
+    /// When it is no TOML, has an unknown key, or a pattern that is no regular expression or has no
+    /// field.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyError>> {
         let mut told = Written::parse(file, text).map_err(|mistake| vec![mistake.into()])?;
         let forms: BTreeMap<String, Spanned<Form>> = told.read();
-        let mut errors: Vec<PolicyError> = told.into_mistakes().into_iter().map(PolicyError::from).collect();
+        let mut errors: Vec<PolicyError> =
+            told.into_mistakes().into_iter().map(PolicyError::from).collect();
         let mut patterns = Vec::new();
         for (name, form) in forms {
             let start = form.span().start;
             let form = form.into_inner();
             let place = |span: std::ops::Range<usize>| line_and_column(text, span.start);
-            let named: Vec<Spanned<String>> = form.field.into_iter().chain(form.fields.unwrap_or_default()).collect();
+            let named: Vec<Spanned<String>> =
+                form.field.into_iter().chain(form.fields.unwrap_or_default()).collect();
             if named.is_empty() {
-                errors.push(PolicyError::at(file, text, start, format!("pattern `{name}` has no field")).help("write `field = \"body.…\"`"));
+                errors.push(
+                    PolicyError::at(file, text, start, format!("pattern `{name}` has no field"))
+                        .help("write `field = \"body.…\"`"),
+                );
             }
-            // Compiled as written first: `a)|(b` must not become well-formed by the anchors around it.
+            // Compiled as written first: `a)|(b` must not become well-formed by the anchors around
+            // it.
             if let Err(e) = Regex::new(form.regex.get_ref()) {
-                errors.push(PolicyError::at(file, text, form.regex.span().start, format!("pattern `{name}`: {e}")));
+                errors.push(PolicyError::at(
+                    file,
+                    text,
+                    form.regex.span().start,
+                    format!("pattern `{name}`: {e}"),
+                ));
             }
-            let fields = named.into_iter().map(|f| (f.get_ref().split('.').map(str::to_owned).collect(), place(f.span()))).collect();
-            patterns.push(Pattern { name, description: form.description, regex: form.regex.into_inner(), fields, file: file.to_owned() });
+            let fields = named
+                .into_iter()
+                .map(|f| (f.get_ref().split('.').map(str::to_owned).collect(), place(f.span())))
+                .collect();
+            patterns.push(Pattern {
+                name,
+                description: form.description,
+                regex: form.regex.into_inner(),
+                fields,
+                file: file.to_owned(),
+            });
         }
         if !errors.is_empty() {
             return Err(errors);
         }
         let set = RegexSet::new(patterns.iter().map(|p| format!(r"\A(?:{})\z", p.regex)));
-        let set = set.map_err(|e| vec![PolicyError::new(file, format!("the patterns cannot be compiled together: {e}"))])?;
+        let set = set.map_err(|e| {
+            vec![PolicyError::new(file, format!("the patterns cannot be compiled together: {e}"))]
+        })?;
         Ok(Self { patterns, set })
     }
 
@@ -88,7 +112,11 @@ impl Patterns {
     pub fn bind(&self, context: &Attributes) -> (Bound, Attributes) {
         let (mut bound, mut attributes) = (Bound::default(), Attributes::new());
         for (index, pattern) in self.patterns.iter().enumerate() {
-            let here: Vec<_> = pattern.fields.iter().filter_map(|(field, _)| Some((field, text_at(context, field)?))).collect();
+            let here: Vec<_> = pattern
+                .fields
+                .iter()
+                .filter_map(|(field, _)| Some((field, text_at(context, field)?)))
+                .collect();
             if !here.is_empty() {
                 let required = here.iter().any(|(_, required)| *required);
                 attributes.insert(pattern.name.clone(), Attribute { required, of: Type::Flag });
@@ -101,21 +129,40 @@ impl Patterns {
     }
 
     /// Fields that no action has: a pattern that nobody asks for is a check that nobody makes.
-    pub fn dangling<'a>(&self, contexts: impl Iterator<Item = &'a Attributes> + Clone) -> Vec<PolicyError> {
+    pub fn dangling<'a>(
+        &self,
+        contexts: impl Iterator<Item = &'a Attributes> + Clone,
+    ) -> Vec<PolicyError> {
         let mut errors = Vec::new();
         for pattern in &self.patterns {
-            for (field, place) in pattern.fields.iter().filter(|(field, _)| !contexts.clone().any(|c| text_at(c, field).is_some())) {
-                let message = format!("pattern `{}`: no action has a text `{}`", pattern.name, field.join("."));
+            for (field, place) in pattern
+                .fields
+                .iter()
+                .filter(|(field, _)| !contexts.clone().any(|c| text_at(c, field).is_some()))
+            {
+                let message = format!(
+                    "pattern `{}`: no action has a text `{}`",
+                    pattern.name,
+                    field.join(".")
+                );
                 let help = "write it as policies do, without `context.`: body.keypair.name";
-                errors.push(PolicyError { place: Some(*place), ..PolicyError::new(&pattern.file, message) }.help(help));
+                errors.push(
+                    PolicyError { place: Some(*place), ..PolicyError::new(&pattern.file, message) }
+                        .help(help),
+                );
             }
         }
         errors
     }
 
-    /// Which patterns match, for one item of a call. A pattern over several fields matches when all that are there do;
-    /// when none is there, it has no value.
-    pub fn matches<'a>(&'a self, bound: &Bound, facts: &CallFacts, item: &Item) -> BTreeMap<&'a str, bool> {
+    /// Which patterns match, for one item of a call. A pattern over several fields matches when all
+    /// that are there do; when none is there, it has no value.
+    pub fn matches<'a>(
+        &'a self,
+        bound: &Bound,
+        facts: &CallFacts,
+        item: &Item,
+    ) -> BTreeMap<&'a str, bool> {
         let mut results = BTreeMap::new();
         for (field, patterns) in &bound.0 {
             let Some(text) = text_of(facts, item, field) else { continue };

@@ -1,5 +1,5 @@
-//! The Cedar schema, generated from the catalogue, the directory's groups and the patterns: what makes a misspelt
-//! field, value, group or action an error at load.
+//! The Cedar schema, generated from the catalogue, the directory's groups and the patterns: what
+//! makes a misspelt field, value, group or action an error at load.
 
 use super::error::PolicyError;
 use super::patterns::{Bound, Patterns};
@@ -24,7 +24,18 @@ pub const SERVICE: &str = "Service";
 pub const ANONYMOUS: &str = "anonymous";
 
 /// Types that keyward declares itself; no document may declare them again.
-const OWN_TYPES: &[&str] = &["User", "Robot", "Anonymous", "Group", SERVICE, "KeyAlgorithm", "Assurance", "Caller", "PublicKey", "Action"];
+const OWN_TYPES: &[&str] = &[
+    "User",
+    "Robot",
+    "Anonymous",
+    "Group",
+    SERVICE,
+    "KeyAlgorithm",
+    "Assurance",
+    "Caller",
+    "PublicKey",
+    "Action",
+];
 
 /// What the catalogue means to policies.
 #[derive(Debug)]
@@ -57,9 +68,13 @@ pub struct ActionModel {
 /// Builds the model and its schema.
 ///
 /// # Errors
-/// When routes of one action, or closed sets of one name, contradict each other; when a source or a pattern leads to
-/// nothing; or when a name cannot be a Cedar type.
-pub fn generate(catalog: &Catalog, directory: &Directory, patterns: &Patterns) -> Result<Model, Vec<PolicyError>> {
+/// When routes of one action, or closed sets of one name, contradict each other; when a source or a
+/// pattern leads to nothing; or when a name cannot be a Cedar type.
+pub fn generate(
+    catalog: &Catalog,
+    directory: &Directory,
+    patterns: &Patterns,
+) -> Result<Model, Vec<PolicyError>> {
     let mut builder = Builder::new(catalog);
     for operation in catalog.operations() {
         builder.add(operation);
@@ -77,7 +92,9 @@ pub fn generate(catalog: &Catalog, directory: &Directory, patterns: &Patterns) -
     for action in actions.values_mut() {
         let (bound, attributes) = patterns.bind(&action.context);
         action.patterns = bound;
-        action.context.insert("match".to_owned(), Attribute { required: true, of: Type::Record(attributes) });
+        action
+            .context
+            .insert("match".to_owned(), Attribute { required: true, of: Type::Record(attributes) });
     }
     let text = write(&actions, &choices, &parents, &unnamed, directory);
     Ok(Model { text, actions, types })
@@ -99,24 +116,49 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(catalog: &'a Catalog) -> Self {
-        let types = OWN_TYPES.iter().filter_map(|name| Some(((*name).to_owned(), type_name(name)?))).collect();
-        let (choices, parents) = (BTreeMap::new(), BTreeMap::from([(SERVICE.to_owned(), BTreeSet::new())]));
-        Self { catalog, actions: BTreeMap::new(), choices, parents, unnamed: BTreeMap::new(), types, file: String::new(), errors: Vec::new() }
+        let types = OWN_TYPES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), type_name(name)?)))
+            .collect();
+        let (choices, parents) =
+            (BTreeMap::new(), BTreeMap::from([(SERVICE.to_owned(), BTreeSet::new())]));
+        Self {
+            catalog,
+            actions: BTreeMap::new(),
+            choices,
+            parents,
+            unnamed: BTreeMap::new(),
+            types,
+            file: String::new(),
+            errors: Vec::new(),
+        }
     }
 
     fn add(&mut self, operation: &Operation) {
-        let route = format!("{} {} (`{}`)", operation.method, operation.template, operation.operation_id);
-        self.file = self.catalog.service(&operation.service).map_or_else(String::new, |service| service.file.clone());
+        let route =
+            format!("{} {} (`{}`)", operation.method, operation.template, operation.operation_id);
+        self.file = self
+            .catalog
+            .service(&operation.service)
+            .map_or_else(String::new, |service| service.file.clone());
         let section = |of: Attributes| Attribute { required: true, of: Type::Record(of) };
         let path = types::of_fields(&operation.path, self, &format!("{route} path"));
         let query = types::of_fields(&operation.query, self, &format!("{route} query"));
         let body = self.body(operation, &route);
         let item = self.items(operation, &route);
         let context = [("path", path), ("query", query), ("body", body), ("item", item)];
-        let context = context.into_iter().map(|(name, of)| (name.to_owned(), section(of))).collect();
+        let context =
+            context.into_iter().map(|(name, of)| (name.to_owned(), section(of))).collect();
         let resource = self.resource(operation, &route);
         let groups = operation.groups.iter().cloned().collect();
-        let model = ActionModel { groups, resource, anonymous: true, context, patterns: Bound::default(), route };
+        let model = ActionModel {
+            groups,
+            resource,
+            anonymous: true,
+            context,
+            patterns: Bound::default(),
+            route,
+        };
         let merged = match self.actions.remove(&operation.action) {
             None => model,
             Some(first) => self.join(&operation.action, first, model),
@@ -131,9 +173,19 @@ impl<'a> Builder<'a> {
         let path = Type::Record(passing.pattern.parameters().map(text).collect());
         let empty = || Type::Record(Attributes::new());
         let context = [("path", path), ("query", empty()), ("body", empty()), ("item", empty())];
-        let context = context.into_iter().map(|(name, of)| (name.to_owned(), Attribute { required: true, of })).collect();
+        let context = context
+            .into_iter()
+            .map(|(name, of)| (name.to_owned(), Attribute { required: true, of }))
+            .collect();
         let groups = BTreeSet::from([PASSING.to_owned()]);
-        let model = ActionModel { groups, resource: SERVICE.to_owned(), anonymous: false, context, patterns: Bound::default(), route };
+        let model = ActionModel {
+            groups,
+            resource: SERVICE.to_owned(),
+            anonymous: false,
+            context,
+            patterns: Bound::default(),
+            route,
+        };
         let merged = match self.actions.remove(&passing.action) {
             None => model,
             Some(first) => self.join(&passing.action, first, model),
@@ -145,12 +197,18 @@ impl<'a> Builder<'a> {
     fn join(&mut self, action: &str, first: ActionModel, second: ActionModel) -> ActionModel {
         let both = format!("{} and {} are both {action}", first.route, second.route);
         if first.groups != second.groups {
-            self.fault(&both, format!("but their groups differ: {:?} and {:?}", first.groups, second.groups));
+            self.fault(
+                &both,
+                format!("but their groups differ: {:?} and {:?}", first.groups, second.groups),
+            );
         }
         match types::merge(first.context, second.context) {
             Ok(context) => ActionModel { context, ..first },
             Err(why) => {
-                self.fault(&both, format!("but `context{why}; give one of them another `x-keyward-as`"));
+                self.fault(
+                    &both,
+                    format!("but `context{why}; give one of them another `x-keyward-as`"),
+                );
                 ActionModel { context: Attributes::new(), ..first }
             }
         }
@@ -175,7 +233,8 @@ impl<'a> Builder<'a> {
                 self.fault(route, format!("`{kind}` is a closed set too: rename one of them"));
             }
         }
-        let named = std::iter::once((&resource.kind, &resource.id)).chain(resource.parent.as_ref().map(|(kind, id)| (kind, id)));
+        let named = std::iter::once((&resource.kind, &resource.id))
+            .chain(resource.parent.as_ref().map(|(kind, id)| (kind, id)));
         for (kind, _) in named.filter(|(_, source)| !operation.always_has(source)) {
             self.unnamed.entry(kind.clone()).or_insert_with(|| route.to_owned());
         }
@@ -202,7 +261,9 @@ impl<'a> Builder<'a> {
         for (name, source) in &operation.items {
             let at = format!("{route} item `{name}`");
             match self.source(operation, source, &at) {
-                Some(Attribute { of: Type::Hidden, .. }) => self.fault(&at, format!("policies cannot see `{source}`")),
+                Some(Attribute { of: Type::Hidden, .. }) => {
+                    self.fault(&at, format!("policies cannot see `{source}`"))
+                }
                 Some(attribute) => drop(attributes.insert(name.clone(), attribute)),
                 None => self.fault(&at, format!("`{source}` leads to nothing")),
             }
@@ -219,13 +280,21 @@ impl<'a> Builder<'a> {
             Source::Body(steps) => {
                 let body = operation.body.as_ref()?;
                 let attribute = self.step(&body.shape, steps, at)?;
-                return Some(Attribute { required: attribute.required && body.required, ..attribute });
+                return Some(Attribute {
+                    required: attribute.required && body.required,
+                    ..attribute
+                });
             }
         };
-        let (Source::Path(name) | Source::Query(name) | Source::Header(name)) = source else { return None };
+        let (Source::Path(name) | Source::Query(name) | Source::Header(name)) = source else {
+            return None;
+        };
         let field = fields.iter().find(|field| field.name == *name)?;
         // An item's attribute is the parameter's text, whatever its own type.
-        Some(Attribute { required: always(field), of: if field.secret { Type::Hidden } else { Type::Text } })
+        Some(Attribute {
+            required: always(field),
+            of: if field.secret { Type::Hidden } else { Type::Text },
+        })
     }
 
     fn step(&mut self, shape: &Shape, steps: &[Step], at: &str) -> Option<Attribute> {
@@ -237,7 +306,9 @@ impl<'a> Builder<'a> {
                 let of = if field.secret { Type::Hidden } else { inner.of };
                 Some(Attribute { required: always(field) && inner.required, of })
             }
-            (Shape::Array { element, .. }, Some((Step::Each, rest))) => self.step(element, rest, at),
+            (Shape::Array { element, .. }, Some((Step::Each, rest))) => {
+                self.step(element, rest, at)
+            }
             _ => None,
         }
     }
@@ -250,7 +321,9 @@ impl Names for Builder<'_> {
         sorted.dedup();
         match self.choices.get(name) {
             Some((known, first)) if *known != sorted => {
-                let why = format!("the closed set `{name}` is {sorted:?}, but {known:?} at {first}; give one of them its own `x-keyward-enum`");
+                let why = format!(
+                    "the closed set `{name}` is {sorted:?}, but {known:?} at {first}; give one of them its own `x-keyward-enum`"
+                );
                 self.fault(at, why);
             }
             _ => drop(self.choices.insert(name.to_owned(), (sorted, at.to_owned()))),
@@ -285,10 +358,16 @@ fn write(
     unnamed: &BTreeMap<String, String>,
     directory: &Directory,
 ) -> String {
-    let mut out = format!("// Generated by keyward from the API catalogue, the groups and the patterns.\nnamespace {NAMESPACE} {{\n");
+    let mut out = format!(
+        "// Generated by keyward from the API catalogue, the groups and the patterns.\nnamespace {NAMESPACE} {{\n"
+    );
     let groups: Vec<&str> = directory.groups.iter().map(String::as_str).collect();
     // Cedar has no empty closed set.
-    write_enum(&mut out, "Group", if groups.is_empty() { &["no-groups-configured"] } else { &groups });
+    write_enum(
+        &mut out,
+        "Group",
+        if groups.is_empty() { &["no-groups-configured"] } else { &groups },
+    );
     out.push_str("  entity User in [Group];\n  entity Robot in [Group];\n");
     write_enum(&mut out, "Anonymous", &[ANONYMOUS]);
     write_enum(&mut out, "Assurance", &Assurance::ALL.iter().map(|a| a.code()).collect::<Vec<_>>());
@@ -298,7 +377,11 @@ fn write(
     }
     for (kind, holders) in parents {
         let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
-        let holders = if holders.is_empty() { String::new() } else { format!(" in [{}]", holders.join(", ")) };
+        let holders = if holders.is_empty() {
+            String::new()
+        } else {
+            format!(" in [{}]", holders.join(", "))
+        };
         if let Some(route) = unnamed.get(kind) {
             let _ = writeln!(
                 out,
@@ -314,10 +397,20 @@ fn write(
         let _ = writeln!(out, "  action {group:?};");
     }
     for (id, action) in actions {
-        let _ = write!(out, "\n  action {id:?} in {:?} appliesTo {{\n", action.groups.iter().collect::<Vec<_>>());
+        let _ = write!(
+            out,
+            "\n  action {id:?} in {:?} appliesTo {{\n",
+            action.groups.iter().collect::<Vec<_>>()
+        );
         let anonymous = if action.anonymous { ", Anonymous" } else { "" };
-        let _ = write!(out, "    principal: [User, Robot{anonymous}],\n    resource: [{}],\n", action.resource);
-        out.push_str("    context: {\n      \"caller\": Caller,\n      \"batch\": { \"items\": Long },\n");
+        let _ = write!(
+            out,
+            "    principal: [User, Robot{anonymous}],\n    resource: [{}],\n",
+            action.resource
+        );
+        out.push_str(
+            "    context: {\n      \"caller\": Caller,\n      \"batch\": { \"items\": Long },\n",
+        );
         for (name, section) in &action.context {
             let _ = write!(out, "      {name:?}: ");
             section.of.write(&mut out, 6);

@@ -104,7 +104,9 @@ pub fn directory() -> Directory {
 
 /// The small catalogue.
 pub fn catalog() -> &'static Catalog {
-    static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.to_owned())]).unwrap());
+    static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+        Catalog::from_texts(&[("svc.yaml".to_owned(), DOCUMENT.to_owned())]).unwrap()
+    });
     &CATALOG
 }
 
@@ -120,12 +122,19 @@ pub fn caller(name: &str, kind: CallerKind, groups: &[&str]) -> Caller {
 pub fn question(catalog: &Catalog, method: &str, url: &str, body: &Value) -> Question {
     let (host, path) = url.split_once('/').unwrap();
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let mut case = cases::parse("test.toml", "[[case]]\nname = \"\"\nmethod = \"GET\"\nhost = \"\"\npath = \"\"\nexpect = \"allow\"\n").unwrap().remove(0);
-    (case.method, case.host, case.path, case.query) = (method.to_owned(), host.to_owned(), format!("/{path}"), query.to_owned());
+    let mut case = cases::parse(
+        "test.toml",
+        "[[case]]\nname = \"\"\nmethod = \"GET\"\nhost = \"\"\npath = \"\"\nexpect = \"allow\"\n",
+    )
+    .unwrap()
+    .remove(0);
+    (case.method, case.host, case.path, case.query) =
+        (method.to_owned(), host.to_owned(), format!("/{path}"), query.to_owned());
     case.body = (!body.is_null()).then(|| body.to_string());
     case.source = "10.20.0.5".parse().unwrap();
     // The route's own media type, as its clients send it.
-    if let Target::Operation(operation, _) = catalog.classify(None, host, &case.method.parse().unwrap(), &case.path)
+    if let Target::Operation(operation, _) =
+        catalog.classify(None, host, &case.method.parse().unwrap(), &case.path)
         && let Some(spec) = &operation.body
     {
         case.headers.insert("content-type".to_owned(), spec.media_type.clone());

@@ -1,5 +1,5 @@
-//! What policies see of a call: one tree, from which both the schema's text and the conversion of facts derive,
-//! so that the two cannot come apart.
+//! What policies see of a call: one tree, from which both the schema's text and the conversion of
+//! facts derive, so that the two cannot come apart.
 
 use crate::catalog::schema::{Field, Shape, TextMeaning};
 use crate::inspect::facts::{Fact, Facts};
@@ -45,7 +45,8 @@ pub struct Attribute {
 
 /// Turns the names of closed sets into Cedar types, and takes note of their values.
 pub trait Names {
-    /// The type of that closed set; `at` says where it stands. None after a fault, which the implementor keeps.
+    /// The type of that closed set; `at` says where it stands. None after a fault, which the
+    /// implementor keeps.
     fn choice(&mut self, name: &str, values: &[String], at: &str) -> Option<EntityTypeName>;
     /// The type of the algorithms of public keys.
     fn algorithm(&self) -> Option<EntityTypeName>;
@@ -59,13 +60,16 @@ impl Type {
         match shape {
             Shape::Object { fields, .. } => Self::Record(of_fields(fields, names, at)),
             Shape::Array { element, .. } => match Self::of_shape(element, names, at) {
-                // Cedar has no quantifiers: what stands in an array of objects is judged item by item.
+                // Cedar has no quantifiers: what stands in an array of objects is judged item by
+                // item.
                 Self::Record(_) | Self::Set(_) | Self::Hidden => Self::Hidden,
                 scalar => Self::Set(Box::new(scalar)),
             },
             Shape::Text { meaning, .. } => match meaning {
                 TextMeaning::Plain | TextMeaning::Name | TextMeaning::Uuid => Self::Text,
-                TextMeaning::Choice { name, values } => names.choice(name, values, at).map_or(Self::Hidden, Self::Choice),
+                TextMeaning::Choice { name, values } => {
+                    names.choice(name, values, at).map_or(Self::Hidden, Self::Choice)
+                }
                 TextMeaning::DateTime => Self::Time,
                 TextMeaning::SshPublicKey => names.algorithm().map_or(Self::Hidden, Self::Key),
             },
@@ -124,37 +128,59 @@ impl Type {
             (Self::Flag, Fact::Flag(flag)) => RestrictedExpression::new_bool(*flag),
             (Self::Number, Fact::Number(number)) => RestrictedExpression::new_long(*number),
             (Self::Time, Fact::Time(time)) => RestrictedExpression::new_datetime(time.rfc3339(3)),
-            (Self::Choice(name), Fact::Choice { kind, value }) if name.basename() == kind => entity(name, value),
+            (Self::Choice(name), Fact::Choice { kind, value }) if name.basename() == kind => {
+                entity(name, value)
+            }
             (Self::Key(algorithm), Fact::Key(key)) => {
                 let long = RestrictedExpression::new_long;
-                let fields = [("algorithm", entity(algorithm, key.algorithm)), ("bits", long(key.bits)), ("exponent", long(key.exponent))];
+                let fields = [
+                    ("algorithm", entity(algorithm, key.algorithm)),
+                    ("bits", long(key.bits)),
+                    ("exponent", long(key.exponent)),
+                ];
                 record(fields.map(|(name, value)| (name.to_owned(), value)), at)?
             }
             (Self::Set(element), Fact::List(list)) => {
-                let values: Vec<_> = list.iter().map(|fact| element.convert(fact, at)).collect::<Result<_, _>>()?;
+                let values: Vec<_> =
+                    list.iter().map(|fact| element.convert(fact, at)).collect::<Result<_, _>>()?;
                 RestrictedExpression::new_set(values.into_iter().flatten())
             }
-            (Self::Record(attributes), Fact::Record(facts)) => record(convert(attributes, facts, at)?, at)?,
-            (wanted, found) => return Err(format!("`{at}` is {}, but the schema wants {}", kind_of(found), wanted.name())),
+            (Self::Record(attributes), Fact::Record(facts)) => {
+                record(convert(attributes, facts, at)?, at)?
+            }
+            (wanted, found) => {
+                return Err(format!(
+                    "`{at}` is {}, but the schema wants {}",
+                    kind_of(found),
+                    wanted.name()
+                ));
+            }
         };
         Ok(Some(value))
     }
 }
 
-/// The facts as Cedar values of these attributes. The request's validation would notice what is missing here, but
-/// tell it by quoting the whole call.
+/// The facts as Cedar values of these attributes. The request's validation would notice what is
+/// missing here, but tell it by quoting the whole call.
 ///
 /// # Errors
 /// When a fact is of another type, none of the attributes, or missing.
-pub fn convert(attributes: &Attributes, facts: &Facts, at: &str) -> Result<Vec<(String, RestrictedExpression)>, String> {
-    let missing = attributes.iter().find(|(name, attribute)| attribute.required && attribute.of != Type::Hidden && !facts.contains_key(*name));
+pub fn convert(
+    attributes: &Attributes,
+    facts: &Facts,
+    at: &str,
+) -> Result<Vec<(String, RestrictedExpression)>, String> {
+    let missing = attributes.iter().find(|(name, attribute)| {
+        attribute.required && attribute.of != Type::Hidden && !facts.contains_key(*name)
+    });
     if let Some((name, _)) = missing {
         return Err(format!("`{at}.{name}` is missing"));
     }
     let mut values = Vec::with_capacity(facts.len());
     for (name, fact) in facts {
         let at = format!("{at}.{name}");
-        let attribute = attributes.get(name).ok_or_else(|| format!("`{at}` is not in the schema"))?;
+        let attribute =
+            attributes.get(name).ok_or_else(|| format!("`{at}` is not in the schema"))?;
         if let Some(value) = attribute.of.convert(fact, &at)? {
             values.push((name.clone(), value));
         }
@@ -187,7 +213,10 @@ pub fn merge(mut a: Attributes, b: Attributes) -> Result<Attributes, String> {
     for (name, theirs) in b {
         let merged = match a.remove(&name) {
             None => Attribute { required: false, of: theirs.of },
-            Some(ours) => Attribute { required: ours.required, of: ours.of.merge(theirs.of).map_err(|rest| format!(".{name}{rest}"))? },
+            Some(ours) => Attribute {
+                required: ours.required,
+                of: ours.of.merge(theirs.of).map_err(|rest| format!(".{name}{rest}"))?,
+            },
         };
         a.insert(name, merged);
     }
@@ -196,7 +225,10 @@ pub fn merge(mut a: Attributes, b: Attributes) -> Result<Attributes, String> {
 
 /// The same attributes, none of them required: those of a body that may be absent.
 pub fn optional(attributes: Attributes) -> Attributes {
-    attributes.into_iter().map(|(name, attribute)| (name, Attribute { required: false, ..attribute })).collect()
+    attributes
+        .into_iter()
+        .map(|(name, attribute)| (name, Attribute { required: false, ..attribute }))
+        .collect()
 }
 
 /// The attribute at a dotted place, and whether every call has it.
@@ -206,7 +238,9 @@ pub fn find<'a>(attributes: &'a Attributes, place: &[String]) -> Option<(&'a Typ
     match (&attribute.of, rest.is_empty()) {
         (Type::Hidden, _) => None,
         (of, true) => Some((of, attribute.required)),
-        (Type::Record(inner), false) => find(inner, rest).map(|(of, required)| (of, required && attribute.required)),
+        (Type::Record(inner), false) => {
+            find(inner, rest).map(|(of, required)| (of, required && attribute.required))
+        }
         (_, false) => None,
     }
 }
@@ -219,20 +253,27 @@ pub fn datetime(time: Timestamp) -> RestrictedExpression {
 
 /// An entity as a value.
 pub fn entity(of: &EntityTypeName, id: &str) -> RestrictedExpression {
-    RestrictedExpression::new_entity_uid(EntityUid::from_type_name_and_id(of.clone(), EntityId::new(id)))
+    RestrictedExpression::new_entity_uid(EntityUid::from_type_name_and_id(
+        of.clone(),
+        EntityId::new(id),
+    ))
 }
 
 /// A record as a value.
 ///
 /// # Errors
 /// When a name occurs twice.
-pub fn record(fields: impl IntoIterator<Item = (String, RestrictedExpression)>, at: &str) -> Result<RestrictedExpression, String> {
+pub fn record(
+    fields: impl IntoIterator<Item = (String, RestrictedExpression)>,
+    at: &str,
+) -> Result<RestrictedExpression, String> {
     RestrictedExpression::new_record(fields).map_err(|e| format!("`{at}`: {e}"))
 }
 
 /// Writes a record's type in Cedar's schema syntax.
 pub fn write_record(attributes: &Attributes, out: &mut String, indent: usize) {
-    let mut shown = attributes.iter().filter(|(_, attribute)| attribute.of != Type::Hidden).peekable();
+    let mut shown =
+        attributes.iter().filter(|(_, attribute)| attribute.of != Type::Hidden).peekable();
     if shown.peek().is_none() {
         out.push_str("{}");
         return;

@@ -1,10 +1,13 @@
-//! What Cedar's validator lets pass because it can never count: a field that no call has behind `has`, a comparison that is
-//! never true, in one branch of an `||`, an `if`, a `!`. The policy as a whole still does something, and nobody notices
-//! that a part of it does nothing.
+//! What Cedar's validator lets pass because it can never count: a field that no call has behind
+//! `has`, a comparison that is never true, in one branch of an `||`, an `if`, a `!`. The policy as
+//! a whole still does something, and nobody notices that a part of it does nothing.
 //!
-//! Each such part is put alone under the policy's own scope, and Cedar is asked whether that policy is impossible.
+//! Each such part is put alone under the policy's own scope, and Cedar is asked whether that policy
+//! is impossible.
 
-use cedar_policy::{Policy, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    Policy, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
+};
 use miette::Diagnostic;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -37,7 +40,8 @@ impl Search {
     /// When Cedar cannot read back what it wrote.
     pub fn of(&self, policy: &Policy) -> Result<Vec<Typo>, String> {
         let whole = policy.to_json().map_err(|e| format!("cannot be looked through: {e}"))?;
-        let mut found = Found { search: self, whole: &whole, known: HashMap::new(), typos: Vec::new() };
+        let mut found =
+            Found { search: self, whole: &whole, known: HashMap::new(), typos: Vec::new() };
         for condition in whole.get("conditions").and_then(Value::as_array).into_iter().flatten() {
             found.walk(condition.get("body").unwrap_or(&Value::Null))?;
         }
@@ -45,7 +49,12 @@ impl Search {
     }
 
     /// What Cedar says of a policy with the scope of `whole` and one condition.
-    fn ask<T>(&self, whole: &Value, condition: Value, read: impl Fn(&cedar_policy::ValidationResult) -> T) -> Result<T, String> {
+    fn ask<T>(
+        &self,
+        whole: &Value,
+        condition: Value,
+        read: impl Fn(&cedar_policy::ValidationResult) -> T,
+    ) -> Result<T, String> {
         let mut alone = whole.clone();
         if let Some(conditions) = alone.get_mut("conditions") {
             *conditions = json!([{"kind": "when", "body": condition}]);
@@ -66,7 +75,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Looks through an expression, what is inside first. True when something was found: what is around it is no news then.
+    /// Looks through an expression, what is inside first. True when something was found: what is
+    /// around it is no news then.
     fn walk(&mut self, expression: &Value) -> Result<bool, String> {
         let mut told = false;
         match expression {
@@ -82,8 +92,12 @@ impl Found<'_> {
             }
             _ => {}
         }
-        let Some((operator, operands)) = operation(expression).filter(|_| !told) else { return Ok(told) };
-        if let (Some(left), Some(Value::Array(fields))) = (operands.get("left"), operands.get("attr")) {
+        let Some((operator, operands)) = operation(expression).filter(|_| !told) else {
+            return Ok(told);
+        };
+        if let (Some(left), Some(Value::Array(fields))) =
+            (operands.get("left"), operands.get("attr"))
+        {
             return self.walk_down(left, fields);
         }
         let asked = match operator {
@@ -99,7 +113,13 @@ impl Found<'_> {
             Some(field) => self.field(operands, field)?,
             None => {
                 let text = self.text(expression);
-                Typo { message: format!("`{text}` is never true for the calls that this policy covers"), at: text, help: None }
+                Typo {
+                    message: format!(
+                        "`{text}` is never true for the calls that this policy covers"
+                    ),
+                    at: text,
+                    help: None,
+                }
             }
         };
         if !self.typos.contains(&typo) {
@@ -113,7 +133,11 @@ impl Found<'_> {
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let impossible = |answer: &cedar_policy::ValidationResult| answer.validation_warnings().any(|w| matches!(w, ValidationWarning::ImpossiblePolicy(_)));
+        let impossible = |answer: &cedar_policy::ValidationResult| {
+            answer
+                .validation_warnings()
+                .any(|w| matches!(w, ValidationWarning::ImpossiblePolicy(_)))
+        };
         let answer = self.search.ask(self.whole, guarded(part), impossible)?;
         self.known.insert(key, answer);
         Ok(answer)
@@ -136,12 +160,16 @@ impl Found<'_> {
         let read = json!({".": operands});
         // Cedar suggests a name where the field is read.
         let near = |answer: &cedar_policy::ValidationResult| {
-            answer.validation_errors().find(|e| matches!(e, ValidationError::UnsafeAttributeAccess(_))).and_then(|e| e.help().map(|help| help.to_string()))
+            answer
+                .validation_errors()
+                .find(|e| matches!(e, ValidationError::UnsafeAttributeAccess(_)))
+                .and_then(|e| e.help().map(|help| help.to_string()))
         };
         let compared = json!({"==": {"left": read, "right": read}});
         let guards = guards(operands.get("left").unwrap_or(&Value::Null));
         let help = self.search.ask(self.whole, all(guards, compared), near)?;
-        let message = format!("`{}` is no field of the calls that this policy covers", self.text(&read));
+        let message =
+            format!("`{}` is no field of the calls that this policy covers", self.text(&read));
         Ok(Typo { at: field.to_owned(), message, help })
     }
 
@@ -149,18 +177,26 @@ impl Found<'_> {
     fn text(&self, expression: &Value) -> String {
         let alone = json!({"effect": "permit", "principal": {"op": "All"}, "action": {"op": "All"}, "resource": {"op": "All"},
             "conditions": [{"kind": "when", "body": expression}]});
-        let text = Policy::from_json(None, alone).map(|policy| policy.to_string()).unwrap_or_default();
-        let inner = text.split_once("when {").and_then(|(_, rest)| rest.rsplit_once('}')).map(|(inner, _)| inner.trim().to_owned());
+        let text =
+            Policy::from_json(None, alone).map(|policy| policy.to_string()).unwrap_or_default();
+        let inner = text
+            .split_once("when {")
+            .and_then(|(_, rest)| rest.rsplit_once('}'))
+            .map(|(inner, _)| inner.trim().to_owned());
         let inner = inner.unwrap_or_else(|| expression.to_string());
         // Cedar writes parentheses around it.
-        let bare = inner.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).filter(|bare| !bare.contains(['(', ')']));
+        let bare = inner
+            .strip_prefix('(')
+            .and_then(|rest| rest.strip_suffix(')'))
+            .filter(|bare| !bare.contains(['(', ')']));
         bare.map_or_else(|| inner.clone(), str::to_owned)
     }
 }
 
 /// The operator and the operands of an expression that has them by name.
 fn operation(expression: &Value) -> Option<(&str, &Value)> {
-    let (operator, operands) = expression.as_object().filter(|node| node.len() == 1)?.iter().next()?;
+    let (operator, operands) =
+        expression.as_object().filter(|node| node.len() == 1)?.iter().next()?;
     operands.get("left").map(|_| (operator.as_str(), operands))
 }
 

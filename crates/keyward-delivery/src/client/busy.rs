@@ -14,13 +14,18 @@ pub const WAIT_MAX: Duration = Duration::from_secs(600);
 #[error("it has too much to do, and wants to be asked again in {} s", .0.as_secs())]
 pub struct Busy(pub Duration);
 
-/// The wait that is asked for with 429 or 503: as seconds, or as a date. `None` when there is none that can be read.
+/// The wait that is asked for with 429 or 503: as seconds, or as a date. `None` when there is none
+/// that can be read.
 pub fn asked_wait(answer: &Response<Bytes>) -> Option<Duration> {
     if !matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
     let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().unwrap_or(u64::MAX)).filter(|_| !text.is_empty());
+    let seconds = text
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().unwrap_or(u64::MAX))
+        .filter(|_| !text.is_empty());
     let wait = match seconds {
         Some(seconds) => Duration::from_secs(seconds),
         None => {
@@ -37,7 +42,13 @@ mod tests {
     use super::*;
 
     fn asks(status: u16, value: &str) -> Option<Duration> {
-        asked_wait(&Response::builder().status(status).header("retry-after", value).body(Bytes::new()).unwrap())
+        asked_wait(
+            &Response::builder()
+                .status(status)
+                .header("retry-after", value)
+                .body(Bytes::new())
+                .unwrap(),
+        )
     }
 
     #[test]
@@ -48,7 +59,9 @@ mod tests {
             assert_eq!(asks(status, "0"), Some(seconds(0)));
             assert_eq!(asks(status, "86400"), Some(WAIT_MAX));
             assert_eq!(asks(status, "99999999999999999999999"), Some(WAIT_MAX));
-            let at = httpdate::fmt_http_date(UNIX_EPOCH + seconds(u64::try_from(Timestamp::now().millis()).unwrap() / 1000 + 30));
+            let at = httpdate::fmt_http_date(
+                UNIX_EPOCH + seconds(u64::try_from(Timestamp::now().millis()).unwrap() / 1000 + 30),
+            );
             let asked = asks(status, &at).unwrap();
             assert!(asked > seconds(25) && asked <= seconds(30), "{asked:?}");
             assert_eq!(asks(status, "Sun, 06 Nov 1994 08:49:37 GMT"), Some(seconds(0)));

@@ -1,9 +1,10 @@
 //! A connection to a receiver whose protocol acknowledges nothing, and what its end tells.
 //!
-//! What TCP took may lie unread when the receiver dies, and a TLS `close_notify` may have been said before all was read. A
-//! socket that is closed over unread bytes, or that is sent more, answers with a reset instead of an orderly end (RFC 1122,
-//! 4.2.2.13). So an end proves that all was read when the receiver said it after we had said ours, and every byte, our own
-//! end included, was acknowledged without a reset. What the receiver does with what it has read, no wire can tell.
+//! What TCP took may lie unread when the receiver dies, and a TLS `close_notify` may have been said
+//! before all was read. A socket that is closed over unread bytes, or that is sent more, answers
+//! with a reset instead of an orderly end (RFC 1122, 4.2.2.13). So an end proves that all was read
+//! when the receiver said it after we had said ours, and every byte, our own end included, was
+//! acknowledged without a reset. What the receiver does with what it has read, no wire can tell.
 
 use super::{Tls, Url, connect_tcp, connect_tls};
 use anyhow::{Context, bail, ensure};
@@ -20,7 +21,8 @@ use tokio_rustls::client::TlsStream;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for the receiver's system to acknowledge the end, after its own.
 const LAST_WORD: Duration = Duration::from_secs(5);
-/// A receiver that ends only its own half first, and all of it at once then, is not to be taken for one that has read all.
+/// A receiver that ends only its own half first, and all of it at once then, is not to be taken for
+/// one that has read all.
 const RESET: Duration = Duration::from_millis(20);
 /// How often an acknowledgement is looked for.
 const LOOK: Duration = Duration::from_millis(1);
@@ -95,7 +97,8 @@ impl Wire {
         }
     }
 
-    /// Ends it. `bare` takes the end of TCP alone for the receiver's word, where TLS has a word of its own.
+    /// Ends it. `bare` takes the end of TCP alone for the receiver's word, where TLS has a word of
+    /// its own.
     ///
     /// # Errors
     /// Unless the receiver has read every byte.
@@ -108,7 +111,8 @@ impl Wire {
                 acknowledged(socket).await
             }
             Kind::Tls(stream) => {
-                // Not yet the end of TCP: a receiver that goes away meanwhile is to be seen doing so.
+                // Not yet the end of TCP: a receiver that goes away meanwhile is to be seen doing
+                // so.
                 let mut ended = false;
                 stream.get_mut().1.send_close_notify();
                 stream.flush().await.context(BROKEN)?;
@@ -145,7 +149,8 @@ async fn read_out(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> 
     Ok(())
 }
 
-/// Waits until all that was sent on a socket which both sides have ended is acknowledged: then it has no peer any more.
+/// Waits until all that was sent on a socket which both sides have ended is acknowledged: then it
+/// has no peer any more.
 async fn acknowledged(socket: &TcpStream) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {

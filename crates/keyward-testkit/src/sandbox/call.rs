@@ -1,4 +1,5 @@
-//! A call as the services see it: authenticated, routed, its body read the way an ordinary server reads it.
+//! A call as the services see it: authenticated, routed, its body read the way an ordinary server
+//! reads it.
 
 use keyward_core::clock::Timestamp;
 use keyward_decision::catalog::operation::{ErrorShape, Operation};
@@ -65,7 +66,8 @@ pub(super) fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
-/// A flag as loose servers read it: `"true"` and 1 count. The gateway must not depend on a strict upstream.
+/// A flag as loose servers read it: `"true"` and 1 count. The gateway must not depend on a strict
+/// upstream.
 pub(super) fn flag(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Bool(set)) => *set,

@@ -1,4 +1,5 @@
-//! Codeup's SSH keys in both editions, and the older API, which is another door to the same keys in an envelope.
+//! Codeup's SSH keys in both editions, and the older API, which is another door to the same keys in
+//! an envelope.
 
 use super::call::Call;
 use super::errors::{Answer, Refused, Success};
@@ -11,12 +12,21 @@ use serde_json::{Value, json};
 
 pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
     if organization(call) != ORGANIZATION && !is_region_edition(call) {
-        return Err(refused(call, 403, "Forbidden.InvalidUser.UserNotInCurrentOrganization", "not a member of the organization"));
+        return Err(refused(
+            call,
+            403,
+            "Forbidden.InvalidUser.UserNotInCurrentOrganization",
+            "not a member of the organization",
+        ));
     }
     match call.name() {
         "CreateSSHKey" => {
-            let scope =
-                call.text("/keyScope").map_or(Ok("ALL"), |scope| ["ALL", "READ"].into_iter().find(|s| *s == scope).ok_or_else(|| bad(call, "keyScope")))?;
+            let scope = call.text("/keyScope").map_or(Ok("ALL"), |scope| {
+                ["ALL", "READ"]
+                    .into_iter()
+                    .find(|s| *s == scope)
+                    .ok_or_else(|| bad(call, "keyScope"))
+            })?;
             let key = made(world, call, scope, None)?;
             Ok(wrap(call, shown(call, &key)))
         }
@@ -33,36 +43,52 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
         "CreateDeployKey" => {
             let key = made(world, call, "READ", Some(call.path("repositoryId").to_owned()))?;
             let fingerprint = if is_older(call) { "fingerprint" } else { "fingerPrint" };
-            let answer =
-                json!({"id": key.id, "title": key.title, "key": key.material.public, fingerprint: key.material.fingerprint, "createdAt": seconds(key.created)});
+            let answer = json!({"id": key.id, "title": key.title, "key": key.material.public, fingerprint: key.material.fingerprint, "createdAt": seconds(key.created)});
             Ok(wrap(call, answer))
         }
         "EnableDeployKey" | "DisableDeployKey" => {
             let (id, repository) = (call.path("keyId"), call.path("repositoryId"));
-            let key = world.codeup_keys.iter_mut().find(|k| k.id.to_string() == id && k.repository.as_deref() == Some(repository));
-            let key = key.ok_or_else(|| refused(call, 404, "NotFound", "the key does not exist"))?;
+            let key = world
+                .codeup_keys
+                .iter_mut()
+                .find(|k| k.id.to_string() == id && k.repository.as_deref() == Some(repository));
+            let key =
+                key.ok_or_else(|| refused(call, 404, "NotFound", "the key does not exist"))?;
             key.enabled = call.name() == "EnableDeployKey";
             Ok(wrap(call, json!({"result": true})))
         }
         "CreateSshKey" => {
             let (id, material) = (world.number(), Material::made("host-group"));
-            Ok(Success::Json(json!({"requestId": call.request_id, "success": true, "sshKey": {"id": id, "publicKey": material.public}})))
+            Ok(Success::Json(
+                json!({"requestId": call.request_id, "success": true, "sshKey": {"id": id, "publicKey": material.public}}),
+            ))
         }
         _ => Ok(Success::Example),
     }
 }
 
-/// A key of the token's owner; with a repository, a deploy key. A title may occur twice, a key may not.
-/// A missing `keyScope` reads as ALL: the worst that a real server could make of it.
-fn made(world: &mut World, call: &Call<'_>, scope: &str, repository: Option<String>) -> Result<CodeupKey, Refused> {
-    let title = call.text("/title").filter(|title| !title.is_empty()).ok_or_else(|| bad(call, "title"))?;
-    let public = call.text("/key").or_else(|| call.text("/publicKey")).ok_or_else(|| bad(call, "key"))?;
+/// A key of the token's owner; with a repository, a deploy key. A title may occur twice, a key may
+/// not. A missing `keyScope` reads as ALL: the worst that a real server could make of it.
+fn made(
+    world: &mut World,
+    call: &Call<'_>,
+    scope: &str,
+    repository: Option<String>,
+) -> Result<CodeupKey, Refused> {
+    let title =
+        call.text("/title").filter(|title| !title.is_empty()).ok_or_else(|| bad(call, "title"))?;
+    let public =
+        call.text("/key").or_else(|| call.text("/publicKey")).ok_or_else(|| bad(call, "key"))?;
     let material = Material::imported(public).ok_or_else(|| bad(call, "key"))?;
     let expires = call.text("/expireTime");
     if expires.and_then(Timestamp::parse).is_some_and(|end| end < call.now) {
         return Err(bad(call, "expireTime"));
     }
-    if world.codeup_keys.iter().any(|k| k.material.fingerprint == material.fingerprint && k.repository == repository) {
+    if world
+        .codeup_keys
+        .iter()
+        .any(|k| k.material.fingerprint == material.fingerprint && k.repository == repository)
+    {
         return Err(refused(call, 400, "BadRequest", "the key has been added already"));
     }
     let key = CodeupKey {
@@ -82,20 +108,36 @@ fn made(world: &mut World, call: &Call<'_>, scope: &str, repository: Option<Stri
 }
 
 fn list(world: &World, call: &Call<'_>, owner: &str) -> Success {
-    let mine = |k: &&CodeupKey| k.owner == owner && k.repository.is_none() && k.organization == organization(call);
+    let mine = |k: &&CodeupKey| {
+        k.owner == owner && k.repository.is_none() && k.organization == organization(call)
+    };
     let mut keys: Vec<_> = world.codeup_keys.iter().filter(mine).collect();
     if call.query("sort") != Some("asc") {
         keys.reverse();
     }
     let size = call.number("perPage").or_else(|| call.number("pageSize")).unwrap_or(20);
     let page = call.number("page").unwrap_or(1).saturating_sub(1);
-    let shown: Vec<_> = keys.into_iter().skip(page.saturating_mul(size)).take(size).map(|key| shown(call, key)).collect();
+    let shown: Vec<_> = keys
+        .into_iter()
+        .skip(page.saturating_mul(size))
+        .take(size)
+        .map(|key| shown(call, key))
+        .collect();
     wrap(call, Value::Array(shown))
 }
 
 fn position(world: &World, call: &Call<'_>) -> Result<usize, Refused> {
-    let mine = |k: &CodeupKey| k.id.to_string() == call.path("keyId") && k.owner == call.user && k.repository.is_none() && k.organization == organization(call);
-    world.codeup_keys.iter().position(mine).ok_or_else(|| refused(call, 404, "NotFound", "the key does not exist"))
+    let mine = |k: &CodeupKey| {
+        k.id.to_string() == call.path("keyId")
+            && k.owner == call.user
+            && k.repository.is_none()
+            && k.organization == organization(call)
+    };
+    world
+        .codeup_keys
+        .iter()
+        .position(mine)
+        .ok_or_else(|| refused(call, 404, "NotFound", "the key does not exist"))
 }
 
 fn shown(call: &Call<'_>, key: &CodeupKey) -> Value {
@@ -111,7 +153,9 @@ fn wrap(call: &Call<'_>, result: Value) -> Success {
     if !is_older(call) {
         return Success::Json(result);
     }
-    Success::Json(json!({"requestId": call.request_id, "success": true, "errorCode": null, "errorMessage": null, "result": result}))
+    Success::Json(
+        json!({"requestId": call.request_id, "success": true, "errorCode": null, "errorMessage": null, "result": result}),
+    )
 }
 
 /// The older API says 200 to a business error too.

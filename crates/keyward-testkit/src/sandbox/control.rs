@@ -1,5 +1,5 @@
-//! What tests ask of the sandbox beside the clouds: what arrived, and faults for the next calls. On Host
-//! `sandbox.local` alone, so that no cloud's path is taken.
+//! What tests ask of the sandbox beside the clouds: what arrived, and faults for the next calls. On
+//! Host `sandbox.local` alone, so that no cloud's path is taken.
 
 use super::Sandbox;
 use super::errors::Refused;
@@ -109,20 +109,29 @@ pub(super) fn answer(sandbox: &Sandbox, request: &Request<Bytes>) -> (u16, Value
                 sandbox.set_fault(fault);
                 (200, json!({}))
             }
-            Err(e) => (400, Refused::new(400, "Sandbox.Fault", e.to_string()).body(ErrorShape::Flat, "")),
+            Err(e) => {
+                (400, Refused::new(400, "Sandbox.Fault", e.to_string()).body(ErrorShape::Flat, ""))
+            }
         },
         (&Method::POST, "/_sandbox/reset") => {
             sandbox.reset();
             (200, json!({}))
         }
-        _ => (404, json!({"error_code": "Sandbox.Unknown", "error_msg": "GET /_sandbox/seen, POST /_sandbox/fault, POST /_sandbox/reset"})),
+        _ => (
+            404,
+            json!({"error_code": "Sandbox.Unknown", "error_msg": "GET /_sandbox/seen, POST /_sandbox/fault, POST /_sandbox/reset"}),
+        ),
     }
 }
 
 fn shown(seen: &Seen) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (path, query) = seen.target.split_once('?').map_or((seen.target.as_str(), None), |(path, query)| (path, Some(query)));
-    let headers: Vec<_> = seen.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
+    let (path, query) = seen
+        .target
+        .split_once('?')
+        .map_or((seen.target.as_str(), None), |(path, query)| (path, Some(query)));
+    let headers: Vec<_> =
+        seen.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
     json!({
         "method": seen.method, "host": seen.host, "path": path, "query": query, "headers": headers,
         "body": text(&seen.body), "body_hex": hex::encode(&seen.body), "action": seen.action,

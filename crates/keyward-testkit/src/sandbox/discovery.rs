@@ -1,5 +1,5 @@
-//! Version documents, given without a credential. OpenStack clients send nothing else until they have one; they take
-//! the path of its self link and keep the host that they dialled.
+//! Version documents, given without a credential. OpenStack clients send nothing else until they
+//! have one; they take the path of its self link and keep the host that they dialled.
 
 use super::call::Call;
 use super::errors::Success;
@@ -10,8 +10,12 @@ pub(super) fn answer(call: &Call<'_>) -> Success {
     let link = |path: &str| json!([{"rel": "self", "href": format!("http://{}{path}", call.host)}]);
     match (call.shape, call.name()) {
         (_, name) if !name.contains("Version") => Success::Example,
-        (ErrorShape::Nova, "ListVersions") => Success::Json(json!({"versions": [nova_v2(&link("/v2/")), nova_v21(&link("/v2.1/"))]})),
-        (ErrorShape::Nova, _) if call.operation.template.starts_with("/v2.1") => Success::Json(json!({"version": nova_v21(&link("/v2.1/"))})),
+        (ErrorShape::Nova, "ListVersions") => {
+            Success::Json(json!({"versions": [nova_v2(&link("/v2/")), nova_v21(&link("/v2.1/"))]}))
+        }
+        (ErrorShape::Nova, _) if call.operation.template.starts_with("/v2.1") => {
+            Success::Json(json!({"version": nova_v21(&link("/v2.1/"))}))
+        }
         (ErrorShape::Nova, _) => Success::Json(json!({"version": nova_v2(&link("/v2/"))})),
         (ErrorShape::Ims, _) => Success::Json(json!({"versions": [
             {"id": "v2.7", "status": "CURRENT", "links": link("/v2/")},

@@ -1,4 +1,5 @@
-//! What a service answers, good or bad, before it becomes bytes. Each service words its errors in its own way.
+//! What a service answers, good or bad, before it becomes bytes. Each service words its errors in
+//! its own way.
 
 use keyward_decision::catalog::operation::ErrorShape;
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ pub(super) struct Refused {
     pub code: String,
     /// For people.
     pub message: String,
-    /// Refused before the service saw it: worded alike on every Huawei host, and in capitals by Alibaba's.
+    /// Refused before the service saw it: worded alike on every Huawei host, and in capitals by
+    /// Alibaba's.
     pub front_door: bool,
 }
 
@@ -46,11 +48,21 @@ impl Refused {
     pub fn body(&self, shape: ErrorShape, request_id: &str) -> Value {
         let Self { status, code, message, .. } = self;
         match shape {
-            ErrorShape::Codeup => json!({"errorCode": code, "errorMessage": message, "requestId": request_id}),
-            ErrorShape::Acs if self.front_door => json!({"Code": code, "Message": message, "RequestId": request_id}),
-            ErrorShape::Acs => json!({"errorCode": code, "errorMessage": message, "requestId": request_id, "success": false}),
-            ErrorShape::Ims if !self.front_door => json!({"error": {"code": code, "message": message}}),
-            ErrorShape::Nova if !self.front_door => json!({nova_key(*status): {"code": status, "message": message}}),
+            ErrorShape::Codeup => {
+                json!({"errorCode": code, "errorMessage": message, "requestId": request_id})
+            }
+            ErrorShape::Acs if self.front_door => {
+                json!({"Code": code, "Message": message, "RequestId": request_id})
+            }
+            ErrorShape::Acs => {
+                json!({"errorCode": code, "errorMessage": message, "requestId": request_id, "success": false})
+            }
+            ErrorShape::Ims if !self.front_door => {
+                json!({"error": {"code": code, "message": message}})
+            }
+            ErrorShape::Nova if !self.front_door => {
+                json!({nova_key(*status): {"code": status, "message": message}})
+            }
             _ => json!({"error_code": code, "error_msg": message, "request_id": request_id}),
         }
     }
@@ -77,12 +89,27 @@ mod tests {
         let own = Refused::new(404, "X.1", "gone");
         let front = Refused::at_front_door(401, "APIG.0301", "who?");
         let flat = json!({"error_code": "APIG.0301", "error_msg": "who?", "request_id": "r"});
-        assert_eq!(own.body(ErrorShape::Flat, "r"), json!({"error_code": "X.1", "error_msg": "gone", "request_id": "r"}));
-        assert_eq!(own.body(ErrorShape::Ims, "r"), json!({"error": {"code": "X.1", "message": "gone"}}));
-        assert_eq!(own.body(ErrorShape::Nova, "r"), json!({"itemNotFound": {"code": 404, "message": "gone"}}));
-        assert_eq!(own.body(ErrorShape::Codeup, "r"), json!({"errorCode": "X.1", "errorMessage": "gone", "requestId": "r"}));
+        assert_eq!(
+            own.body(ErrorShape::Flat, "r"),
+            json!({"error_code": "X.1", "error_msg": "gone", "request_id": "r"})
+        );
+        assert_eq!(
+            own.body(ErrorShape::Ims, "r"),
+            json!({"error": {"code": "X.1", "message": "gone"}})
+        );
+        assert_eq!(
+            own.body(ErrorShape::Nova, "r"),
+            json!({"itemNotFound": {"code": 404, "message": "gone"}})
+        );
+        assert_eq!(
+            own.body(ErrorShape::Codeup, "r"),
+            json!({"errorCode": "X.1", "errorMessage": "gone", "requestId": "r"})
+        );
         assert_eq!(own.body(ErrorShape::Acs, "r")["success"], false);
-        assert_eq!(front.body(ErrorShape::Acs, "r"), json!({"Code": "APIG.0301", "Message": "who?", "RequestId": "r"}));
+        assert_eq!(
+            front.body(ErrorShape::Acs, "r"),
+            json!({"Code": "APIG.0301", "Message": "who?", "RequestId": "r"})
+        );
         for shape in [ErrorShape::Flat, ErrorShape::Ims, ErrorShape::Nova] {
             assert_eq!(front.body(shape, "r"), flat);
         }

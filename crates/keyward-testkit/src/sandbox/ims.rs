@@ -12,7 +12,11 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
         "CopyImageInRegion" => copy(world, call),
         "CopyImageCrossRegion" => {
             let image = owned(world, call, call.path("image_id"))?;
-            if image.cmk_id.is_empty() { Ok(job(world, call, None)) } else { Err(Refused::new(400, "IMG.0076", "an encrypted image cannot leave its region")) }
+            if image.cmk_id.is_empty() {
+                Ok(job(world, call, None))
+            } else {
+                Err(Refused::new(400, "IMG.0076", "an encrypted image cannot leave its region"))
+            }
         }
         "ExportImage" | "RegisterImage" => {
             owned(world, call, call.path("image_id"))?;
@@ -24,7 +28,12 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
             Ok(made_by_job(world, call, image))
         }
         "GlanceCreateImageMetadata" => {
-            let mut image = Image::new(&image_id(), call.text("/name").unwrap_or_default(), project(call), call.now);
+            let mut image = Image::new(
+                &image_id(),
+                call.text("/name").unwrap_or_default(),
+                project(call),
+                call.now,
+            );
             "queued".clone_into(&mut image.status);
             let answer = shown(&image);
             world.images.insert(image.id.clone(), image);
@@ -46,9 +55,14 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
             }
             Ok(Success::Empty)
         }
-        "AddImageMember" | "UpdateImageMember" | "DeleteImageMember" if call.path("image_id").is_empty() => batch_members(world, call),
+        "AddImageMember" | "UpdateImageMember" | "DeleteImageMember"
+            if call.path("image_id").is_empty() =>
+        {
+            batch_members(world, call)
+        }
         "AddImageMember" => {
-            let (image, member) = (call.path("image_id"), call.text("/member").ok_or_else(|| invalid("member"))?);
+            let (image, member) =
+                (call.path("image_id"), call.text("/member").ok_or_else(|| invalid("member"))?);
             if owned(world, call, image)?.members.contains_key(member) {
                 return Err(Refused::new(409, "IMG.0097", "the project is a member already"));
             }
@@ -61,25 +75,36 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
             show_member(world, call, image, member)
         }
         "DeleteImageMember" => {
-            let removed = owned(world, call, call.path("image_id"))?.members.remove(call.path("member_id"));
-            removed.map(|_| Success::Empty).ok_or_else(|| not_found("member", call.path("member_id")))
+            let removed =
+                owned(world, call, call.path("image_id"))?.members.remove(call.path("member_id"));
+            removed
+                .map(|_| Success::Empty)
+                .ok_or_else(|| not_found("member", call.path("member_id")))
         }
         "ListImageMembers" => {
             let image = visible(world, call, call.path("image_id"))?;
-            let members: Vec<_> = image.members.iter().map(|(id, status)| member(image, id, status)).collect();
+            let members: Vec<_> =
+                image.members.iter().map(|(id, status)| member(image, id, status)).collect();
             Ok(Success::Json(json!({"members": members, "schema": "/v2/schemas/members"})))
         }
-        "ShowImageMember" => show_member(world, call, call.path("image_id"), call.path("member_id")),
+        "ShowImageMember" => {
+            show_member(world, call, call.path("image_id"), call.path("member_id"))
+        }
         "ShowJob" | "ShowJobProgress" => show_job(world, call),
         _ => Ok(Success::Example),
     }
 }
 
-/// Only private images that are ready, and not of a whole machine. The copy is encrypted when a key is named.
+/// Only private images that are ready, and not of a whole machine. The copy is encrypted when a key
+/// is named.
 fn copy(world: &mut World, call: &Call<'_>) -> Answer {
     let source = owned(world, call, call.path("image_id"))?;
     if source.status != "active" || source.whole {
-        return Err(Refused::new(400, "IMG.0024", format!("the image {} cannot be copied in its state", source.id)));
+        return Err(Refused::new(
+            400,
+            "IMG.0024",
+            format!("the image {} cannot be copied in its state", source.id),
+        ));
     }
     let or = |pointer: &str, default: &str| call.text(pointer).unwrap_or(default).to_owned();
     let copy = Image {
@@ -89,14 +114,25 @@ fn copy(world: &mut World, call: &Call<'_>) -> Answer {
         ..Image::new(&image_id(), name(call)?, project(call), call.now)
     };
     if copy.description.chars().count() > 1024 {
-        return Err(Refused::new(400, "IMG.0004", "the description is longer than 1024 characters"));
+        return Err(Refused::new(
+            400,
+            "IMG.0004",
+            "the description is longer than 1024 characters",
+        ));
     }
     Ok(made_by_job(world, call, copy))
 }
 
 fn name<'a>(call: &'a Call<'_>) -> Result<&'a str, Refused> {
-    let name = call.text("/name").filter(|name| !name.is_empty()).ok_or_else(|| Refused::new(400, "IMG.0003", "the image name is invalid"))?;
-    if name.chars().count() > 128 { Err(Refused::new(400, "IMG.0002", "the image name is longer than 128 characters")) } else { Ok(name) }
+    let name = call
+        .text("/name")
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| Refused::new(400, "IMG.0003", "the image name is invalid"))?;
+    if name.chars().count() > 128 {
+        Err(Refused::new(400, "IMG.0002", "the image name is longer than 128 characters"))
+    } else {
+        Ok(name)
+    }
 }
 
 fn made_by_job(world: &mut World, call: &Call<'_>, image: Image) -> Success {
@@ -106,7 +142,13 @@ fn made_by_job(world: &mut World, call: &Call<'_>, image: Image) -> Success {
 }
 
 fn job(world: &mut World, call: &Call<'_>, image_id: Option<String>) -> Success {
-    let job = ImageJob { id: new_id(), kind: format!("ims{}Job", call.name()), image_id, begun: call.now, looks: 0 };
+    let job = ImageJob {
+        id: new_id(),
+        kind: format!("ims{}Job", call.name()),
+        image_id,
+        begun: call.now,
+        looks: 0,
+    };
     let answer = json!({"job_id": job.id});
     world.image_jobs.insert(job.id.clone(), job);
     Success::Json(answer)
@@ -117,7 +159,12 @@ fn show_job(world: &mut World, call: &Call<'_>) -> Answer {
     let job = world.image_jobs.get_mut(id).ok_or_else(|| not_found("job", id))?;
     job.looks += 1;
     let done = job.looks > 1;
-    let entities = job.image_id.iter().filter(|_| done).map(|image| ("image_id".to_owned(), json!(image))).collect::<serde_json::Map<_, _>>();
+    let entities = job
+        .image_id
+        .iter()
+        .filter(|_| done)
+        .map(|image| ("image_id".to_owned(), json!(image)))
+        .collect::<serde_json::Map<_, _>>();
     Ok(Success::Json(json!({
         "status": if done { "SUCCESS" } else { "RUNNING" }, "job_id": id, "job_type": job.kind, "begin_time": job.begun.rfc3339(),
         "end_time": done.then(|| call.now.rfc3339()), "error_code": null, "fail_reason": null, "entities": entities,
@@ -127,7 +174,11 @@ fn show_job(world: &mut World, call: &Call<'_>) -> Answer {
 fn list(world: &World, call: &Call<'_>) -> Success {
     let wanted = |image: &&Image| {
         let is = |name: &str, value: &str| call.query(name).is_none_or(|wanted| wanted == value);
-        sees(image, project(call)) && is("name", &image.name) && is("id", &image.id) && is("status", &image.status) && is("visibility", visibility(image))
+        sees(image, project(call))
+            && is("name", &image.name)
+            && is("id", &image.id)
+            && is("status", &image.status)
+            && is("visibility", visibility(image))
     };
     let marker = call.query("marker").unwrap_or_default();
     let found = world.images.values().filter(wanted).filter(|image| image.id.as_str() > marker);
@@ -152,23 +203,38 @@ fn update(world: &mut World, call: &Call<'_>) -> Answer {
 
 /// Every image with every project.
 fn batch_members(world: &mut World, call: &Call<'_>) -> Answer {
-    let texts = |pointer: &str| call.list(pointer).iter().filter_map(Value::as_str).collect::<Vec<_>>();
+    let texts =
+        |pointer: &str| call.list(pointer).iter().filter_map(Value::as_str).collect::<Vec<_>>();
     let (images, projects) = (texts("/images"), texts("/projects"));
     for image in &images {
         match call.name() {
-            "UpdateImageMember" => set_status(world, call, image, call.text("/project_id").unwrap_or_default())?,
+            "UpdateImageMember" => {
+                set_status(world, call, image, call.text("/project_id").unwrap_or_default())?
+            }
             "AddImageMember" => {
                 let members = &mut owned(world, call, image)?.members;
-                members.extend(projects.iter().map(|project| ((*project).to_owned(), "pending".to_owned())));
+                members.extend(
+                    projects.iter().map(|project| ((*project).to_owned(), "pending".to_owned())),
+                );
             }
-            _ => owned(world, call, image)?.members.retain(|member, _| !projects.contains(&member.as_str())),
+            _ => owned(world, call, image)?
+                .members
+                .retain(|member, _| !projects.contains(&member.as_str())),
         }
     }
     if images.is_empty() { Err(invalid("images")) } else { Ok(job(world, call, None)) }
 }
 
-fn set_status(world: &mut World, call: &Call<'_>, image: &str, member: &str) -> Result<(), Refused> {
-    let wanted = call.text("/status").filter(|status| ["accepted", "rejected", "pending"].contains(status)).ok_or_else(|| invalid("status"))?;
+fn set_status(
+    world: &mut World,
+    call: &Call<'_>,
+    image: &str,
+    member: &str,
+) -> Result<(), Refused> {
+    let wanted = call
+        .text("/status")
+        .filter(|status| ["accepted", "rejected", "pending"].contains(status))
+        .ok_or_else(|| invalid("status"))?;
     let image = world.images.get_mut(image).ok_or_else(|| not_found("image", image))?;
     let status = image.members.get_mut(member).ok_or_else(|| not_found("member", member))?;
     wanted.clone_into(status);
@@ -177,7 +243,11 @@ fn set_status(world: &mut World, call: &Call<'_>, image: &str, member: &str) -> 
 
 fn show_member(world: &World, call: &Call<'_>, image: &str, id: &str) -> Answer {
     let image = visible(world, call, image)?;
-    image.members.get(id).map(|status| Success::Json(member(image, id, status))).ok_or_else(|| not_found("member", id))
+    image
+        .members
+        .get(id)
+        .map(|status| Success::Json(member(image, id, status)))
+        .ok_or_else(|| not_found("member", id))
 }
 
 fn member(image: &Image, id: &str, status: &str) -> Value {
@@ -211,12 +281,24 @@ fn project<'a>(call: &'a Call<'_>) -> &'a str {
 }
 
 fn visible<'w>(world: &'w World, call: &Call<'_>, id: &str) -> Result<&'w Image, Refused> {
-    world.images.get(id).filter(|image| sees(image, project(call))).ok_or_else(|| not_found("image", id))
+    world
+        .images
+        .get(id)
+        .filter(|image| sees(image, project(call)))
+        .ok_or_else(|| not_found("image", id))
 }
 
 fn owned<'w>(world: &'w mut World, call: &Call<'_>, id: &str) -> Result<&'w mut Image, Refused> {
-    let image = world.images.get_mut(id).filter(|image| sees(image, project(call))).ok_or_else(|| not_found("image", id))?;
-    if image.project == project(call) { Ok(image) } else { Err(Refused::new(403, "IMG.0101", "the image belongs to another project")) }
+    let image = world
+        .images
+        .get_mut(id)
+        .filter(|image| sees(image, project(call)))
+        .ok_or_else(|| not_found("image", id))?;
+    if image.project == project(call) {
+        Ok(image)
+    } else {
+        Err(Refused::new(403, "IMG.0101", "the image belongs to another project"))
+    }
 }
 
 fn image_id() -> String {

@@ -20,11 +20,17 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
         "BatchImportKeypair" => Ok(batch_import(world, call)),
         "ListKeypairDetail" => {
             let keypair = named(world, call, call.path("keypair_name"))?;
-            Ok(Success::Json(if is_nova(call) { nova::detail(world, keypair) } else { detail(world, keypair) }))
+            Ok(Success::Json(if is_nova(call) {
+                nova::detail(world, keypair)
+            } else {
+                detail(world, keypair)
+            }))
         }
         "UpdateKeypairDescription" => {
-            let description = call.text("/keypair/description").ok_or_else(|| invalid("keypair.description"))?;
-            description.clone_into(&mut named_mut(world, call, call.path("keypair_name"))?.description);
+            let description =
+                call.text("/keypair/description").ok_or_else(|| invalid("keypair.description"))?;
+            description
+                .clone_into(&mut named_mut(world, call, call.path("keypair_name"))?.description);
             Ok(Success::Empty)
         }
         "DeleteKeypair" => {
@@ -48,7 +54,8 @@ pub(super) fn answer(world: &mut World, call: &Call<'_>) -> Answer {
     }
 }
 
-/// Takes every key pair of another user. A name that the caller has already fails alone, unless forced.
+/// Takes every key pair of another user. A name that the caller has already fails alone, unless
+/// forced.
 fn copy(world: &mut World, call: &Call<'_>) -> Answer {
     let from = call.text("/user_name").ok_or_else(|| invalid("user_name"))?;
     if !world.users.contains_key(from) {
@@ -58,10 +65,12 @@ fn copy(world: &mut World, call: &Call<'_>) -> Answer {
         return Err(invalid("user_name"));
     }
     let (project, force) = (call.path("project_id"), flag(call.body.get("force")));
-    let taken: Vec<_> = world.keypairs.iter().filter(|k| k.project == project && k.user == from).cloned().collect();
+    let taken: Vec<_> =
+        world.keypairs.iter().filter(|k| k.project == project && k.user == from).cloned().collect();
     let (mut success, mut failed) = (Vec::new(), Vec::new());
     for keypair in taken {
-        let own = |k: &Keypair| k.project == project && k.user == call.user && k.name == keypair.name;
+        let own =
+            |k: &Keypair| k.project == project && k.user == call.user && k.name == keypair.name;
         if !force && world.keypairs.iter().any(own) {
             failed.push(json!({"keypair": keypair.name, "message": "exist"}));
             continue;
@@ -69,22 +78,34 @@ fn copy(world: &mut World, call: &Call<'_>) -> Answer {
         world.keypairs.retain(|k| !own(k));
         success.push(json!({"keypair": keypair.name, "message": "imported"}));
         let id = world.number();
-        world.keypairs.push(Keypair { user: call.user.to_owned(), id, created: call.now, ..keypair });
+        world.keypairs.push(Keypair {
+            user: call.user.to_owned(),
+            id,
+            created: call.now,
+            ..keypair
+        });
     }
     Ok(Success::Json(json!({"changed": success.len(), "success": success, "failed": failed})))
 }
 
 fn list(world: &World, call: &Call<'_>) -> Success {
     let project = call.path("project_id");
-    let mut seen: Vec<_> = world.keypairs.iter().filter(|k| k.project == project && (k.user == call.user || k.scope == "domain")).collect();
+    let mut seen: Vec<_> = world
+        .keypairs
+        .iter()
+        .filter(|k| k.project == project && (k.user == call.user || k.scope == "domain"))
+        .collect();
     seen.sort_by(|a, b| a.name.cmp(&b.name));
     let after = call.query("marker").unwrap_or_default();
     let limit = call.number("limit").filter(|n| *n > 0).unwrap_or(50);
-    let rest: Vec<_> = seen.into_iter().filter(|k| after.is_empty() || k.name.as_str() > after).collect();
+    let rest: Vec<_> =
+        seen.into_iter().filter(|k| after.is_empty() || k.name.as_str() > after).collect();
     let page: Vec<_> = rest.iter().take(limit).collect();
     let next = page.last().filter(|_| rest.len() > limit).map(|k| k.name.clone());
     if is_nova(call) {
-        return Success::Json(json!({"keypairs": page.iter().map(|k| nova::listed(k)).collect::<Vec<_>>()}));
+        return Success::Json(
+            json!({"keypairs": page.iter().map(|k| nova::listed(k)).collect::<Vec<_>>()}),
+        );
     }
     let listed = |k: &&&Keypair| {
         json!({"keypair": {
@@ -93,14 +114,20 @@ fn list(world: &World, call: &Call<'_>) -> Success {
         }})
     };
     let info = json!({"next_marker": next, "previous_marker": null, "current_count": page.len()});
-    Success::Json(json!({"keypairs": page.iter().map(listed).collect::<Vec<_>>(), "page_info": info}))
+    Success::Json(
+        json!({"keypairs": page.iter().map(listed).collect::<Vec<_>>(), "page_info": info}),
+    )
 }
 
-/// Makes a pair, or takes in the one whose public half is given. The private half goes out once, or is kept.
+/// Makes a pair, or takes in the one whose public half is given. The private half goes out once, or
+/// is kept.
 fn create(world: &mut World, call: &Call<'_>, wanted: &Value) -> Result<Keypair, Refused> {
-    let name = text(wanted, "/keypair/name").filter(|name| !name.is_empty()).ok_or_else(|| invalid("keypair.name"))?;
+    let name = text(wanted, "/keypair/name")
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| invalid("keypair.name"))?;
     let project = call.path("project_id");
-    if world.keypairs.iter().any(|k| k.project == project && k.user == call.user && k.name == name) {
+    if world.keypairs.iter().any(|k| k.project == project && k.user == call.user && k.name == name)
+    {
         let status = if is_nova(call) { 409 } else { 400 };
         return Err(Refused::new(status, "KPS.2003", format!("key pair {name} already exists")));
     }
@@ -172,11 +199,19 @@ fn batch_import(world: &mut World, call: &Call<'_>) -> Success {
 
 fn import_private(world: &mut World, call: &Call<'_>) -> Answer {
     let name = call.text("/keypair/name").ok_or_else(|| invalid("keypair.name"))?;
-    let private = call.text("/keypair/key_protection/private_key").ok_or_else(|| invalid("keypair.key_protection.private_key"))?;
+    let private = call
+        .text("/keypair/key_protection/private_key")
+        .ok_or_else(|| invalid("keypair.key_protection.private_key"))?;
     let keypair = named_mut(world, call, name)?;
     (keypair.hosted, keypair.material.private) = (true, Some(private.to_owned()));
-    let encryption = call.body.pointer("/keypair/key_protection/encryption").cloned().unwrap_or_else(|| json!({"type": "default"}));
-    Ok(Success::Json(json!({"keypair": {"name": name, "key_protection": {"encryption": encryption}}})))
+    let encryption = call
+        .body
+        .pointer("/keypair/key_protection/encryption")
+        .cloned()
+        .unwrap_or_else(|| json!({"type": "default"}));
+    Ok(Success::Json(
+        json!({"keypair": {"name": name, "key_protection": {"encryption": encryption}}}),
+    ))
 }
 
 /// All or nothing: a zip has no place for a failure.
@@ -191,14 +226,24 @@ fn batch_export(world: &World, call: &Call<'_>) -> Answer {
 
 fn hosted(keypair: &Keypair) -> Result<String, Refused> {
     let private = keypair.material.private.clone().filter(|_| keypair.hosted);
-    private.ok_or_else(|| Refused::new(400, "KPS.2007", format!("the private key of {} is not in custody", keypair.name)))
+    private.ok_or_else(|| {
+        Refused::new(
+            400,
+            "KPS.2007",
+            format!("the private key of {} is not in custody", keypair.name),
+        )
+    })
 }
 
 fn named<'w>(world: &'w World, call: &Call<'_>, name: &str) -> Result<&'w Keypair, Refused> {
     world.keypair(call.path("project_id"), call.user, name).ok_or_else(|| not_found(name))
 }
 
-fn named_mut<'w>(world: &'w mut World, call: &Call<'_>, name: &str) -> Result<&'w mut Keypair, Refused> {
+fn named_mut<'w>(
+    world: &'w mut World,
+    call: &Call<'_>,
+    name: &str,
+) -> Result<&'w mut Keypair, Refused> {
     world.keypair_mut(call.path("project_id"), call.user, name).ok_or_else(|| not_found(name))
 }
 

@@ -1,8 +1,9 @@
-//! The sandbox clouds: stand-ins with real state for the services of the catalogue, on one plain listener.
+//! The sandbox clouds: stand-ins with real state for the services of the catalogue, on one plain
+//! listener.
 //!
-//! One road: identify → classify → authenticate → dispatch → answer. An ordinary, lenient upstream on purpose, for it
-//! is what the gateway protects: of two equal JSON keys the last wins, unknown fields are ignored. It holds no real
-//! credential and no key that opens anything.
+//! One road: identify → classify → authenticate → dispatch → answer. An ordinary, lenient upstream
+//! on purpose, for it is what the gateway protects: of two equal JSON keys the last wins, unknown
+//! fields are ignored. It holds no real credential and no key that opens anything.
 
 pub mod acs3;
 mod auth;
@@ -77,14 +78,25 @@ impl Sandbox {
     /// The clouds in their first state.
     pub fn new(catalog: Arc<Catalog>, settings: Settings) -> Arc<Self> {
         let world = Mutex::new(World::seeded(&settings, Timestamp::now()));
-        Arc::new(Self { catalog, settings, world, journal: Mutex::default(), fault: Mutex::default(), closing: watch::Sender::new(false) })
+        Arc::new(Self {
+            catalog,
+            settings,
+            world,
+            journal: Mutex::default(),
+            fault: Mutex::default(),
+            closing: watch::Sender::new(false),
+        })
     }
 
     /// Serves until `shutdown`. For whoever wants to look into the sandbox meanwhile.
     ///
     /// # Errors
     /// When the listener fails.
-    pub async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: tokio::net::TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
         let sandbox = Arc::clone(&self);
         let ended = async move {
             shutdown.await;
@@ -135,41 +147,74 @@ impl Sandbox {
         if !matches!(&target, Target::Unknown(unknown) if unknown.service.is_none()) {
             return target;
         }
-        // A client that dials by address names no service in Host: the one that knows the path best takes the call.
-        let any = self.catalog.services().map(|(service, _)| self.catalog.classify(Some(&service.name), "", request.method(), path));
-        let parameters = |found: &Target| if let Target::Operation(_, parameters) = found { parameters.len() } else { usize::MAX };
-        any.filter(|found| matches!(found, Target::Operation(..))).min_by_key(parameters).unwrap_or(target)
+        // A client that dials by address names no service in Host: the one that knows the path best
+        // takes the call.
+        let any = self.catalog.services().map(|(service, _)| {
+            self.catalog.classify(Some(&service.name), "", request.method(), path)
+        });
+        let parameters = |found: &Target| {
+            if let Target::Operation(_, parameters) = found { parameters.len() } else { usize::MAX }
+        };
+        any.filter(|found| matches!(found, Target::Operation(..)))
+            .min_by_key(parameters)
+            .unwrap_or(target)
     }
 
     fn answer(&self, target: &Target, request: &Request<Bytes>) -> Reply {
         let request_id = state::new_id();
-        let shape = self.catalog.service(target.service()).map_or(ErrorShape::Flat, |service| service.errors);
+        let shape = self
+            .catalog
+            .service(target.service())
+            .map_or(ErrorShape::Flat, |service| service.errors);
         match self.dispatch(target, shape, request, &request_id) {
             Ok(success) => Reply::success(target, request_id, success),
-            Err(refused) => Reply::json(refused.status, request_id.clone(), &refused.body(shape, &request_id)),
+            Err(refused) => {
+                Reply::json(refused.status, request_id.clone(), &refused.body(shape, &request_id))
+            }
         }
     }
 
-    fn dispatch(&self, target: &Target, shape: ErrorShape, request: &Request<Bytes>, request_id: &str) -> Answer {
+    fn dispatch(
+        &self,
+        target: &Target,
+        shape: ErrorShape,
+        request: &Request<Bytes>,
+        request_id: &str,
+    ) -> Answer {
         let now = Timestamp::now();
         let message = Message::from(request);
         let discovery = matches!(target, Target::Operation(operation, _) if operation.groups.first().is_some_and(|g| g == "discovery"));
-        let user = if discovery { String::new() } else { auth::authenticate(&self.settings, shape, &message, now)? };
+        let user = if discovery {
+            String::new()
+        } else {
+            auth::authenticate(&self.settings, shape, &message, now)?
+        };
         let (operation, path) = match target {
             Target::Operation(operation, path) => (operation, path),
             Target::Passthrough(_) => return Ok(Success::Json(serde_json::json!({}))),
-            Target::Unknown(..) => return Err(Refused::at_front_door(404, "APIG.0101", "The API does not exist or has not been published in the environment")),
+            Target::Unknown(..) => {
+                return Err(Refused::at_front_door(
+                    404,
+                    "APIG.0101",
+                    "The API does not exist or has not been published in the environment",
+                ));
+            }
         };
         let body = match request.body() {
             empty if empty.is_empty() => Value::Null,
-            bytes => serde_json::from_slice(bytes).map_err(|e| Refused::new(400, "BadRequest", format!("the body is not JSON: {e}")))?,
+            bytes => serde_json::from_slice(bytes).map_err(|e| {
+                Refused::new(400, "BadRequest", format!("the body is not JSON: {e}"))
+            })?,
         };
         let call = Call {
             operation,
             path,
             query: query(request),
             host: host(request),
-            project_header: request.headers().get("x-project-id").and_then(|value| value.to_str().ok()),
+            project_header: request
+                .headers()
+                .get("x-project-id")
+                .and_then(|value| value.to_str().ok()),
             body,
             user: &user,
             request_id,
@@ -193,16 +238,24 @@ impl Sandbox {
 async fn handle(State(sandbox): State<Arc<Sandbox>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
-        return front_door(413, "the body cannot be read").send(FaultMode::None, Duration::ZERO).await;
+        return front_door(413, "the body cannot be read")
+            .send(FaultMode::None, Duration::ZERO)
+            .await;
     };
     let request = Request::from_parts(parts, body);
     if host(&request).split(':').next() == Some(CONTROL_HOST) {
-        return Reply::from(control::answer(&sandbox, &request)).send(FaultMode::None, Duration::ZERO).await;
+        return Reply::from(control::answer(&sandbox, &request))
+            .send(FaultMode::None, Duration::ZERO)
+            .await;
     }
     let target = sandbox.identify(&request);
     lock(&sandbox.journal).add(seen(&request, &target));
     let fault = sandbox.take_fault();
-    let reply = if fault == FaultMode::Refuse503 { front_door(503, "Backend unavailable") } else { sandbox.answer(&target, &request) };
+    let reply = if fault == FaultMode::Refuse503 {
+        front_door(503, "Backend unavailable")
+    } else {
+        sandbox.answer(&target, &request)
+    };
     if fault == FaultMode::Hang {
         let _ = sandbox.closing.subscribe().wait_for(|closing| *closing).await;
     }
@@ -221,7 +274,11 @@ fn seen(request: &Request<Bytes>, target: &Target) -> Seen {
         method: request.method().to_string(),
         host: host(request).to_owned(),
         target: Message::from(request).target.to_owned(),
-        headers: request.headers().iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+        headers: request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect(),
         body: request.body().to_vec(),
         action: target.action().to_owned(),
     }
@@ -236,7 +293,14 @@ fn query(request: &Request<Bytes>) -> Vec<(String, String)> {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         Some((percent_decode(name)?, percent_decode(value)?))
     };
-    request.uri().query().unwrap_or_default().split('&').filter(|text| !text.is_empty()).filter_map(pair).collect()
+    request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|text| !text.is_empty())
+        .filter_map(pair)
+        .collect()
 }
 
 /// A panic elsewhere leaves the sandbox's state usable enough for a sandbox.

@@ -29,22 +29,35 @@ pub(super) struct Reply {
 impl Reply {
     /// A JSON body under a known id.
     pub fn json(status: u16, request_id: String, body: &Value) -> Self {
-        Self { status, request_id, media_type: "application/json".to_owned(), body: body.to_string().into() }
+        Self {
+            status,
+            request_id,
+            media_type: "application/json".to_owned(),
+            body: body.to_string().into(),
+        }
     }
 
-    /// A call that went well. The status is the first 2xx that the catalogue documents, for operations do not agree on one.
+    /// A call that went well. The status is the first 2xx that the catalogue documents, for
+    /// operations do not agree on one.
     pub fn success(target: &Target, request_id: String, success: Success) -> Self {
         let answers = match target {
             Target::Operation(operation, _) => Some(&operation.answers),
             Target::Passthrough(_) | Target::Unknown(..) => None,
         };
         let is_success = |status: &u16| (200..300).contains(status);
-        let documented = answers.and_then(|answers| answers.iter().find_map(|(status, answer)| Some((status.parse().ok().filter(is_success)?, answer))));
+        let documented = answers.and_then(|answers| {
+            answers.iter().find_map(|(status, answer)| {
+                Some((status.parse().ok().filter(is_success)?, answer))
+            })
+        });
         let status = documented.map_or(200, |(status, _)| status);
         let (media_type, body) = match (success, documented) {
             (Success::Json(value), _) => ("application/json", value.to_string().into()),
             (Success::Zip(bytes), _) => ("application/zip", bytes.into()),
-            (Success::Example, Some((_, answer))) => (answer.media_type.as_str(), answer.example.as_ref().map_or_else(Bytes::new, |e| e.to_string().into())),
+            (Success::Example, Some((_, answer))) => (
+                answer.media_type.as_str(),
+                answer.example.as_ref().map_or_else(Bytes::new, |e| e.to_string().into()),
+            ),
             (Success::Empty | Success::Example, _) => ("", Bytes::new()),
         };
         Self { status, request_id, media_type: media_type.to_owned(), body }
@@ -56,16 +69,23 @@ impl Reply {
         let body = match fault {
             FaultMode::Slow => {
                 tokio::time::sleep(slow / 2).await;
-                let pieces = self.body.chunks(length.div_ceil(8).max(1)).map(|piece| (slow / 16, Some(Bytes::copy_from_slice(piece))));
+                let pieces = self
+                    .body
+                    .chunks(length.div_ceil(8).max(1))
+                    .map(|piece| (slow / 16, Some(Bytes::copy_from_slice(piece))));
                 stream(pieces.collect())
             }
             FaultMode::CutAfterHead => stream(vec![(CUT_PAUSE, None)]),
-            FaultMode::CutMidBody => stream(vec![(Duration::ZERO, Some(self.body.slice(..length / 2))), (CUT_PAUSE, None)]),
+            FaultMode::CutMidBody => stream(vec![
+                (Duration::ZERO, Some(self.body.slice(..length / 2))),
+                (CUT_PAUSE, None),
+            ]),
             FaultMode::None | FaultMode::Hang | FaultMode::Refuse503 => Body::from(self.body),
         };
         // A 204 has no body that could be cut.
         let mut response = Response::new(if length == 0 { Body::empty() } else { body });
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert("x-request-id", id);

@@ -29,7 +29,8 @@ pub struct Settings {
     pub access_keys: Vec<(AccessKey, String)>,
     /// `X-Auth-Token` values, each with the name of its user.
     pub tokens: BTreeMap<String, String>,
-    /// Codeup's personal access tokens (`x-yunxiao-token`, `accessToken`), each with the name of its owner.
+    /// Codeup's personal access tokens (`x-yunxiao-token`, `accessToken`), each with the name of
+    /// its owner.
     pub personal_tokens: BTreeMap<String, String>,
     /// Access keys of the older Alibaba API, each with the name of its owner.
     pub acs_keys: Vec<(AccessKey, String)>,
@@ -41,12 +42,20 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let owned = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        };
         let keys = |triples: &[(&str, &str, &str)]| {
-            let key = |(id, secret, user): &(&str, &str, &str)| (AccessKey { id: (*id).to_owned(), secret: (*secret).to_owned() }, (*user).to_owned());
+            let key = |(id, secret, user): &(&str, &str, &str)| {
+                (
+                    AccessKey { id: (*id).to_owned(), secret: (*secret).to_owned() },
+                    (*user).to_owned(),
+                )
+            };
             triples.iter().map(key).collect()
         };
-        let user = |(name, id): &(&str, &str)| User { name: (*name).to_owned(), id: (*id).to_owned() };
+        let user =
+            |(name, id): &(&str, &str)| User { name: (*name).to_owned(), id: (*id).to_owned() };
         Self {
             users: [
                 ("keyadmin", "e4f380899b1248918f3d37098dc63746"),
@@ -69,8 +78,15 @@ impl Default for Settings {
                 ("MIISANDBOXTOKENOFIMAGEOPS0003", "imageops"),
                 ("MIISANDBOXTOKENOFCI0004", "ci"),
             ]),
-            personal_tokens: owned(&[("pt-sandboxReleaseDesk_0001", "release-desk"), ("pt-sandboxBuildBot_0002", "build-bot")]),
-            acs_keys: keys(&[("LTAIDEMORELEASE", "sandbox-secret-of-release-desk", "release-desk")]),
+            personal_tokens: owned(&[
+                ("pt-sandboxReleaseDesk_0001", "release-desk"),
+                ("pt-sandboxBuildBot_0002", "build-bot"),
+            ]),
+            acs_keys: keys(&[(
+                "LTAIDEMORELEASE",
+                "sandbox-secret-of-release-desk",
+                "release-desk",
+            )]),
             bound: BTreeMap::new(),
             slow: Duration::from_secs(2),
         }

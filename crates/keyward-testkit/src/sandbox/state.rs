@@ -1,4 +1,5 @@
-//! What the sandbox clouds hold, and what they hold at first. In memory; a restart or a reset begins anew.
+//! What the sandbox clouds hold, and what they hold at first. In memory; a restart or a reset
+//! begins anew.
 
 use super::keys::Material;
 use super::settings::{ORGANIZATION, PARTNER_PROJECT, PROJECT, Settings};
@@ -110,10 +111,14 @@ pub(super) struct World {
 }
 
 impl World {
-    /// The demo's world: a copy of `kpsuser`'s key pairs by `keyadmin` fails in part, for both have a `kp-b`;
-    /// a batch over the phone servers fails in part, for one is frozen.
+    /// The demo's world: a copy of `kpsuser`'s key pairs by `keyadmin` fails in part, for both have
+    /// a `kp-b`; a batch over the phone servers fails in part, for one is frozen.
     pub fn seeded(settings: &Settings, now: Timestamp) -> Self {
-        let mut world = Self { users: settings.users.iter().map(|u| (u.name.clone(), u.id.clone())).collect(), last_number: 5239, ..Self::default() };
+        let mut world = Self {
+            users: settings.users.iter().map(|u| (u.name.clone(), u.id.clone())).collect(),
+            last_number: 5239,
+            ..Self::default()
+        };
         for (user, name, hosted, scope) in [
             ("kpsuser", "kp-a", true, "user"),
             ("kpsuser", "kp-b", true, "user"),
@@ -142,14 +147,22 @@ impl World {
         }
         for (id, name, project, status, cmk_id, whole) in [
             ("465076de-dc36-4aec-80f5-ef9d8009428f", "golden", PROJECT, "active", "", false),
-            ("5b1c8a52-7f8e-4d0a-9b43-2f6e1c0d7a11", "golden-encrypted", PROJECT, "active", "bd66a5d2-0b1c-4f6e-8a7d-3c2b1a0f9e8d", false),
+            (
+                "5b1c8a52-7f8e-4d0a-9b43-2f6e1c0d7a11",
+                "golden-encrypted",
+                PROJECT,
+                "active",
+                "bd66a5d2-0b1c-4f6e-8a7d-3c2b1a0f9e8d",
+                false,
+            ),
             ("6c2d9b63-809f-4e1b-8c54-307f2d1e8b22", "whole-machine", PROJECT, "active", "", true),
             ("7d3eac74-91a0-4f2c-9d65-41803e2f9c33", "half-done", PROJECT, "queued", "", false),
             ("8e4fbd85-a2b1-403d-8e76-52914f30ad44", "shared-base", PROJECT, "active", "", false),
             ("9f50ce96-b3c2-414e-9f87-63a25041be55", "ubuntu-24.04", "", "active", "", false),
         ] {
             let mut image = Image::new(id, name, project, now);
-            (image.status, image.cmk_id, image.whole) = (status.to_owned(), cmk_id.to_owned(), whole);
+            (image.status, image.cmk_id, image.whole) =
+                (status.to_owned(), cmk_id.to_owned(), whole);
             if name == "shared-base" {
                 image.members.insert(PARTNER_PROJECT.to_owned(), "accepted".to_owned());
             }
@@ -160,10 +173,18 @@ impl World {
             ("be5e4c2dad3f5b8e9d7c6b5a4f3e2d1c", "lab-2", "kp-b", true),
             ("cf6f5d3ebe406c9fae8d7c6b5a4f3e2d", "lab-3", "kp-ops", false),
         ] {
-            let server = PhoneServer { id: id.to_owned(), name: name.to_owned(), project: PROJECT.to_owned(), keypair: keypair.to_owned(), frozen };
+            let server = PhoneServer {
+                id: id.to_owned(),
+                name: name.to_owned(),
+                project: PROJECT.to_owned(),
+                keypair: keypair.to_owned(),
+                frozen,
+            };
             world.phone_servers.insert(id.to_owned(), server);
         }
-        for (owner, title, scope) in [("release-desk", "laptop", "ALL"), ("build-bot", "agent-1", "READ")] {
+        for (owner, title, scope) in
+            [("release-desk", "laptop", "ALL"), ("build-bot", "agent-1", "READ")]
+        {
             let key = CodeupKey {
                 id: world.number(),
                 owner: owner.to_owned(),
@@ -192,7 +213,8 @@ impl World {
         self.users.get(name).map_or(name, String::as_str)
     }
 
-    /// The key pair of that name that the user sees: the own one first, then one of the whole account.
+    /// The key pair of that name that the user sees: the own one first, then one of the whole
+    /// account.
     pub fn keypair(&self, project: &str, user: &str, name: &str) -> Option<&Keypair> {
         let mut named = self.keypairs.iter().filter(|k| k.project == project && k.name == name);
         named.clone().find(|k| k.user == user).or_else(|| named.find(|k| k.scope == "domain"))

@@ -1,4 +1,5 @@
-//! The smallest zip archive: stored entries, a directory, an end. Enough for the one answer that is an archive.
+//! The smallest zip archive: stored entries, a directory, an end. Enough for the one answer that is
+//! an archive.
 
 /// An archive of named texts.
 pub(super) fn archive(files: &[(String, String)]) -> Vec<u8> {
@@ -47,7 +48,10 @@ fn short(count: usize) -> u16 {
 mod tests {
     #[test]
     fn an_archive_has_its_entries_where_its_directory_says() {
-        let bytes = super::archive(&[("a.pem".to_owned(), "first".to_owned()), ("b.pem".to_owned(), "second".to_owned())]);
+        let bytes = super::archive(&[
+            ("a.pem".to_owned(), "first".to_owned()),
+            ("b.pem".to_owned(), "second".to_owned()),
+        ]);
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
         let end = bytes.len() - 22;
         assert_eq!(&bytes[end..end + 4], b"PK\x05\x06");

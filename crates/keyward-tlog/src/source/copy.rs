@@ -24,7 +24,8 @@ impl Copy {
     /// When there is none, or it cannot be read.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(CHECKPOINT.trim_start_matches('/'));
-        let note = std::fs::read(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        let note =
+            std::fs::read(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
         // Whether it is signed is asked later; where the copy ends stands in it.
         let end = Signed::parse(&note).map_or(0, |signed| signed.size());
         Ok(Self { dir: dir.to_owned(), end })

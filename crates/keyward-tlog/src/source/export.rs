@@ -47,16 +47,25 @@ struct Body {
     hex: Option<String>,
 }
 
-/// The records of an exchange as `audit show` and the exports give it: place, bytes, and the body beside.
+/// The records of an exchange as `audit show` and the exports give it: place, bytes, and the body
+/// beside.
 ///
 /// # Errors
 /// When it is something else.
 pub fn records_of_line(line: &str) -> anyhow::Result<Vec<(u64, Bytes, Option<Content>)>> {
     let Line { request, answer } = serde_json::from_str(line)?;
     if request.is_none() && answer.is_none() {
-        bail!("there is no `request` with its `seq` and `record`: export exchanges, not bare records");
+        bail!(
+            "there is no `request` with its `seq` and `record`: export exchanges, not bare records"
+        );
     }
-    request.into_iter().chain(answer).map(|part| Ok((part.seq, Bytes::copy_from_slice(part.record.get().as_bytes()), part.content()?))).collect()
+    request
+        .into_iter()
+        .chain(answer)
+        .map(|part| {
+            Ok((part.seq, Bytes::copy_from_slice(part.record.get().as_bytes()), part.content()?))
+        })
+        .collect()
 }
 
 impl Part<'_> {
@@ -137,7 +146,12 @@ impl Source for Export {
     }
 
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {
-        let run = |(seq, record): (&u64, &Record)| Ok(Run { first: *seq, records: vec![Recorded { leaf: record.leaf.clone(), head: None }] });
+        let run = |(seq, record): (&u64, &Record)| {
+            Ok(Run {
+                first: *seq,
+                records: vec![Recorded { leaf: record.leaf.clone(), head: None }],
+            })
+        };
         Box::new(self.records.range(first..).map(run))
     }
 

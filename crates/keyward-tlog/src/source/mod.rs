@@ -1,5 +1,5 @@
-//! What can be verified: whatever is a [`Source`]. Here are a copy in the layout of a tiled log, and an export; others stand
-//! where they read from.
+//! What can be verified: whatever is a [`Source`]. Here are a copy in the layout of a tiled log,
+//! and an export; others stand where they read from.
 
 mod copy;
 mod export;
@@ -17,7 +17,8 @@ use keyward_record::{Content, Kind};
 use std::io;
 use std::ops::Range;
 
-/// Records that were stored together, as far as they are known to be: the first one's place, and what is there.
+/// Records that were stored together, as far as they are known to be: the first one's place, and
+/// what is there.
 #[derive(Debug)]
 pub struct Run {
     /// The place of the first one.
@@ -56,8 +57,8 @@ pub struct Unreadable {
     pub why: String,
 }
 
-/// Records that the source notes as gone. No more than a hint of what need not be asked for: what counts is what the
-/// records tell.
+/// Records that the source notes as gone. No more than a hint of what need not be asked for: what
+/// counts is what the records tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The records.
@@ -68,7 +69,9 @@ pub struct Tombstone {
 
 /// What of `absent`, which is in order, has a record.
 pub(crate) fn noted(absent: &[Tombstone], seq: u64) -> Option<&Tombstone> {
-    absent.get(absent.partition_point(|absent| absent.range.end <= seq)).filter(|absent| absent.range.start <= seq)
+    absent
+        .get(absent.partition_point(|absent| absent.range.end <= seq))
+        .filter(|absent| absent.range.start <= seq)
 }
 
 /// Records that the source does not read, though they may be there.
@@ -165,14 +168,21 @@ pub trait Resources {
 pub fn tile_of(resources: &dyn Resources, level: u8, n: u64, width: u32) -> io::Result<Vec<u8>> {
     let bytes = resources.get(Resource { level: Some(level), n, width })?;
     let length = width as usize * tlog_tiles::HASH_SIZE;
-    if bytes.len() == length { Ok(bytes.to_vec()) } else { Err(io::Error::other(format!("the tile has {} bytes, not {length}", bytes.len()))) }
+    if bytes.len() == length {
+        Ok(bytes.to_vec())
+    } else {
+        Err(io::Error::other(format!("the tile has {} bytes, not {length}", bytes.len())))
+    }
 }
 
 /// The records that a tiled log says are gone: in order, and apart from each other.
 pub fn absent_of(resources: &dyn Resources) -> io::Result<Vec<Tombstone>> {
     let text = resources.beside(ABSENT)?;
-    let mut lines =
-        text.lines().map(serde_json::from_str::<AbsentLine>).collect::<Result<Vec<_>, _>>().map_err(|error| io::Error::other(format!("{ABSENT}: {error}")))?;
+    let mut lines = text
+        .lines()
+        .map(serde_json::from_str::<AbsentLine>)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| io::Error::other(format!("{ABSENT}: {error}")))?;
     lines.sort_by_key(|line| line.first);
     let mut absent: Vec<Tombstone> = Vec::new();
     for line in lines {
@@ -197,17 +207,23 @@ fn merged(absent: &[Tombstone]) -> Vec<Tombstone> {
     merged
 }
 
-/// The records of a tiled log, bundle by bundle; bundles that are said to be gone are not asked for. When many are not
-/// there, or cannot be read, one after the other, none after them is tried.
+/// The records of a tiled log, bundle by bundle; bundles that are said to be gone are not asked
+/// for. When many are not there, or cannot be read, one after the other, none after them is tried.
 pub fn bundles<'a>(resources: &'a dyn Resources, first: u64, end: u64) -> Runs<'a> {
     let gone = match absent_of(resources) {
         Ok(absent) => merged(&absent),
-        Err(error) => return Box::new(std::iter::once(Err(Unreadable { seq: None, why: format!("{ABSENT}: {error}") }))),
+        Err(error) => {
+            return Box::new(std::iter::once(Err(Unreadable {
+                seq: None,
+                why: format!("{ABSENT}: {error}"),
+            })));
+        }
     };
     let mut next = first / BUNDLE_RECORDS * BUNDLE_RECORDS;
     let mut failures = 0_u32;
     let runs = std::iter::from_fn(move || {
-        // What begins in a gap that takes all the rest of its bundle is passed, with all the whole bundles in the gap.
+        // What begins in a gap that takes all the rest of its bundle is passed, with all the whole
+        // bundles in the gap.
         while let Some(gap) = noted(&gone, next) {
             let behind = gap.range.end.min(end);
             if behind < end && behind < next.saturating_add(BUNDLE_RECORDS) {
@@ -220,13 +236,18 @@ pub fn bundles<'a>(resources: &'a dyn Resources, first: u64, end: u64) -> Runs<'
         }
         let n = next / BUNDLE_RECORDS;
         next = next.saturating_add(BUNDLE_RECORDS);
-        let width = u32::try_from(BUNDLE_RECORDS.min(end - n * BUNDLE_RECORDS)).unwrap_or(TILE_WIDTH);
-        let partly = gone.iter().any(|gap| gap.range.start < next && gap.range.end > n * BUNDLE_RECORDS);
+        let width =
+            u32::try_from(BUNDLE_RECORDS.min(end - n * BUNDLE_RECORDS)).unwrap_or(TILE_WIDTH);
+        let partly =
+            gone.iter().any(|gap| gap.range.start < next && gap.range.end > n * BUNDLE_RECORDS);
         let read = bundle(resources, Resource { level: None, n, width }, partly);
         failures = if read.as_ref().is_ok_and(|runs| !runs.is_empty()) { 0 } else { failures + 1 };
         Some(match read {
             Ok(runs) => runs.into_iter().map(Ok).collect(),
-            Err(why) => vec![Err(Unreadable { seq: Some(n * BUNDLE_RECORDS), why: format!("bundle {n} of records: {why}") })],
+            Err(why) => vec![Err(Unreadable {
+                seq: Some(n * BUNDLE_RECORDS),
+                why: format!("bundle {n} of records: {why}"),
+            })],
         })
     });
     Box::new(runs.flatten())
@@ -237,14 +258,21 @@ fn bundle(resources: &dyn Resources, resource: Resource, partly: bool) -> Result
     let recorded = |leaf| Recorded { leaf, head: None };
     match resources.get(resource) {
         Ok(bytes) => {
-            let leaves = entries(bytes).ok_or_else(|| "it is cut, or its lengths are wrong".to_owned())?;
-            Ok(vec![Run { first: resource.n * BUNDLE_RECORDS, records: leaves.into_iter().map(recorded).collect() }])
+            let leaves =
+                entries(bytes).ok_or_else(|| "it is cut, or its lengths are wrong".to_owned())?;
+            Ok(vec![Run {
+                first: resource.n * BUNDLE_RECORDS,
+                records: leaves.into_iter().map(recorded).collect(),
+            }])
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && partly => {
-            let text = resources.beside(&format!("{LEFT}{}", resource.path())).map_err(|error| error.to_string())?;
+            let text = resources
+                .beside(&format!("{LEFT}{}", resource.path()))
+                .map_err(|error| error.to_string())?;
             let mut runs: Vec<Run> = Vec::new();
             for line in text.lines() {
-                let LeftLine { seq, leaf } = serde_json::from_str(line).map_err(|error| error.to_string())?;
+                let LeftLine { seq, leaf } =
+                    serde_json::from_str(line).map_err(|error| error.to_string())?;
                 let record = recorded(hex::decode(leaf).map_err(|error| error.to_string())?.into());
                 match runs.last_mut().filter(|run| run.first + run.records.len() as u64 == seq) {
                     Some(run) => run.records.push(record),

@@ -1,4 +1,5 @@
-//! Against RFC 6962's own vectors, against a second implementation at every size, and across reopening.
+//! Against RFC 6962's own vectors, against a second implementation at every size, and across
+//! reopening.
 
 use super::*;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
@@ -6,7 +7,16 @@ use keyward_record::leaf_hash;
 use sha2::Sha256;
 
 /// The leaves of Certificate Transparency's own test trees.
-const LEAVES: [&str; 8] = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+const LEAVES: [&str; 8] = [
+    "",
+    "00",
+    "10",
+    "2021",
+    "3031",
+    "40414243",
+    "5051525354555657",
+    "606162636465666768696a6b6c6d6e6f",
+];
 /// Their roots, from none to all eight.
 const ROOTS: [&str; 9] = [
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -46,7 +56,8 @@ fn the_vectors_of_certificate_transparency() {
     }
 }
 
-/// Every size from none to a little above 4 tiles: roots, an inclusion proof and a consistency proof each way.
+/// Every size from none to a little above 4 tiles: roots, an inclusion proof and a consistency
+/// proof each way.
 #[test]
 fn a_second_implementation_agrees_at_every_size() {
     let dir = tempfile::tempdir().unwrap();
@@ -63,12 +74,20 @@ fn a_second_implementation_agrees_at_every_size() {
             let n = (size * size) / 3 % size;
             let proof = inclusion(&*levels, size, own, n, leaf_hash(&leaf(n))).unwrap();
             let theirs = other.prove_inclusion(usize::try_from(n).unwrap());
-            assert_eq!(proof.iter().flat_map(|h| h.0).collect::<Vec<_>>(), theirs.as_bytes(), "inclusion of {n} in {size}");
+            assert_eq!(
+                proof.iter().flat_map(|h| h.0).collect::<Vec<_>>(),
+                theirs.as_bytes(),
+                "inclusion of {n} in {size}"
+            );
             let old = size / 2 + size % 3;
             if (1..size).contains(&old) {
                 let proof = consistency(&*levels, size, own, old).unwrap();
                 let theirs = other.prove_consistency(usize::try_from(size - old).unwrap());
-                assert_eq!(proof.iter().flat_map(|h| h.0).collect::<Vec<_>>(), theirs.as_bytes(), "from {old} to {size}");
+                assert_eq!(
+                    proof.iter().flat_map(|h| h.0).collect::<Vec<_>>(),
+                    theirs.as_bytes(),
+                    "from {old} to {size}"
+                );
                 let (before, _) = roots[usize::try_from(old).unwrap()];
                 tlog_tiles::check_tree(&proof, size, own, old, before).unwrap();
                 assert!(tlog_tiles::check_tree(&proof, size, own, old, own).is_err());
@@ -104,7 +123,11 @@ fn what_was_not_synced_is_dropped_and_what_is_missing_is_noticed() {
     tree.extend(&leaf_hashes(520..530)).unwrap();
     assert_eq!(Levels::open(dir.path()).unwrap().size(), 530);
     for size in [531, 1 << 40] {
-        assert_eq!(Tree::open(dir.path(), size).map(|_| ()).unwrap_err().kind(), ErrorKind::UnexpectedEof, "{size}");
+        assert_eq!(
+            Tree::open(dir.path(), size).map(|_| ()).unwrap_err().kind(),
+            ErrorKind::UnexpectedEof,
+            "{size}"
+        );
     }
 }
 
@@ -129,7 +152,8 @@ fn a_changed_tile_proves_nothing() {
 #[test]
 fn the_root_of_hashes_that_come_one_by_one_is_the_tree_s() {
     let dir = tempfile::tempdir().unwrap();
-    let leaves: Vec<LeafHash> = (0..600_u32).map(|n| keyward_record::leaf_hash(&n.to_be_bytes())).collect();
+    let leaves: Vec<LeafHash> =
+        (0..600_u32).map(|n| keyward_record::leaf_hash(&n.to_be_bytes())).collect();
     let mut tree = Tree::open(dir.path(), 0).unwrap();
     tree.extend(&leaves).unwrap();
     let mut peaks = Peaks::default();

@@ -29,14 +29,20 @@ impl Edge {
 
     /// The root.
     pub fn root(&self) -> Hash {
-        self.subtrees.iter().rev().map(|(_, hash)| *hash).reduce(|right, left| node_hash(left, right)).unwrap_or(EMPTY_HASH)
+        self.subtrees
+            .iter()
+            .rev()
+            .map(|(_, hash)| *hash)
+            .reduce(|right, left| node_hash(left, right))
+            .unwrap_or(EMPTY_HASH)
     }
 }
 
 /// The tiles above the leaves, as they must be; compared with those that are there.
 #[derive(Debug, Default)]
 pub struct Upper {
-    /// The hashes of the tile that is being filled, for level 0 and above, and how many tiles were full before it.
+    /// The hashes of the tile that is being filled, for level 0 and above, and how many tiles were
+    /// full before it.
     levels: Vec<(Vec<Hash>, u64)>,
 }
 
@@ -65,7 +71,8 @@ impl Upper {
 
     /// The partial tiles at the end that are not as they must be.
     pub fn finish(&self, tiles: &dyn Tiles) -> Vec<(u8, u64)> {
-        let partial = self.levels.iter().enumerate().skip(1).filter(|(_, (open, _))| !open.is_empty());
+        let partial =
+            self.levels.iter().enumerate().skip(1).filter(|(_, (open, _))| !open.is_empty());
         let wrong = partial.filter(|(level, (open, n))| !same(tiles, *level, *n, open));
         wrong.map(|(level, (_, n))| (u8::try_from(level).unwrap_or(u8::MAX), *n)).collect()
     }
@@ -74,5 +81,8 @@ impl Upper {
 fn same(tiles: &dyn Tiles, level: usize, n: u64, hashes: &[Hash]) -> bool {
     let width = u32::try_from(hashes.len()).unwrap_or(TILE_WIDTH);
     let found = tiles.tile(u8::try_from(level).unwrap_or(u8::MAX), n, width);
-    found.is_ok_and(|bytes| bytes.as_chunks::<HASH_SIZE>().0.iter().zip(hashes).filter(|(a, b)| **a == b.0).count() == hashes.len())
+    found.is_ok_and(|bytes| {
+        bytes.as_chunks::<HASH_SIZE>().0.iter().zip(hashes).filter(|(a, b)| **a == b.0).count()
+            == hashes.len()
+    })
 }

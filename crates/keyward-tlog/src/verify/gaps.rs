@@ -1,8 +1,9 @@
 //! Records and bodies that are not there, and what the trail itself tells of them.
 //!
-//! An event tells of records that were pruned by policy, of records that were lost, and of bodies that were erased. It
-//! stands behind what it tells of, so that nothing is settled before the walk has ended. It counts once a checkpoint
-//! covers it: whoever takes records away without the log's key cannot excuse it.
+//! An event tells of records that were pruned by policy, of records that were lost, and of bodies
+//! that were erased. It stands behind what it tells of, so that nothing is settled before the walk
+//! has ended. It counts once a checkpoint covers it: whoever takes records away without the log's
+//! key cannot excuse it.
 
 use super::report::{About, Pruned, Report, named};
 use crate::source::Tombstone;
@@ -31,11 +32,14 @@ struct Telling {
 }
 
 impl Told {
-    /// Looks at the event that is record `seq`. What it says of records that are not before it says nothing.
+    /// Looks at the event that is record `seq`. What it says of records that are not before it says
+    /// nothing.
     pub fn look(&mut self, seq: u64, event: &Event) {
         let because = match event {
             Event::RecordsPruned { policy, .. } => serde_json::to_value(policy).unwrap_or_default(),
-            Event::RecordsLost { reason, .. } | Event::BodiesErased { reason, .. } => Value::from(reason.as_str()),
+            Event::RecordsLost { reason, .. } | Event::BodiesErased { reason, .. } => {
+                Value::from(reason.as_str())
+            }
             _ => return,
         };
         tell(&mut self.gone, seq, Removal::of(event), event.gone(), &because);
@@ -44,9 +48,16 @@ impl Told {
 }
 
 /// Takes down the ranges that record `seq` tells of.
-fn tell(to: &mut Vec<Telling>, seq: u64, why: Option<Removal>, ranges: impl Iterator<Item = Range<u64>>, because: &Value) {
+fn tell(
+    to: &mut Vec<Telling>,
+    seq: u64,
+    why: Option<Removal>,
+    ranges: impl Iterator<Item = Range<u64>>,
+    because: &Value,
+) {
     for range in ranges.filter(|range| range.end <= seq) {
-        match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == range.start) {
+        match to.last_mut().filter(|telling| telling.by == seq && telling.range.end == range.start)
+        {
             Some(telling) => telling.range.end = range.end,
             None => to.push(Telling { range, why, by: seq, because: because.clone() }),
         }
@@ -84,7 +95,8 @@ impl Gaps {
         }
     }
 
-    /// Takes out what is missing from a record on, because nobody looked there. Where it began and ended, if anything was.
+    /// Takes out what is missing from a record on, because nobody looked there. Where it began and
+    /// ended, if anything was.
     pub fn leave_out(&mut self, from: u64) -> Option<Range<u64>> {
         let mut left: Option<Range<u64>> = None;
         for range in &mut self.records {
@@ -98,9 +110,17 @@ impl Gaps {
         left
     }
 
-    /// Says of all records that are missing why, if a record tells, and of what is told though it is there. `from` is where
-    /// the walk began, `absent` what the source notes. Returns where the last of what is told of ends.
-    pub fn settle_records(&self, told: &Told, bound: Bound, from: u64, absent: &[Tombstone], report: &mut Report) -> u64 {
+    /// Says of all records that are missing why, if a record tells, and of what is told though it
+    /// is there. `from` is where the walk began, `absent` what the source notes. Returns where
+    /// the last of what is told of ends.
+    pub fn settle_records(
+        &self,
+        told: &Told,
+        bound: Bound,
+        from: u64,
+        absent: &[Tombstone],
+        report: &mut Report,
+    ) -> u64 {
         let telling = disjoint(&told.gone);
         let mut until = 0;
         for (range, by) in split(&self.records, &telling) {
@@ -111,9 +131,14 @@ impl Gaps {
             tell_missing(range, by, bound, absent, report);
         }
         let there = split(&rest(&telling, &self.records, from), &telling);
-        for (range, by) in there.into_iter().filter_map(|(range, by)| Some((range, told.gone.get(by?)?))) {
+        for (range, by) in
+            there.into_iter().filter_map(|(range, by)| Some((range, told.gone.get(by?)?)))
+        {
             let what = if by.why == Some(Removal::Lost) { "lost" } else { "pruned" };
-            let (whose, are) = (named(range.start, range.end - 1), if range.end - range.start == 1 { "is" } else { "are" });
+            let (whose, are) = (
+                named(range.start, range.end - 1),
+                if range.end - range.start == 1 { "is" } else { "are" },
+            );
             report.notes.push(format!("record {} says that {whose} {are} {what}, but they are there: whoever did it may have been stopped", by.by));
         }
         until
@@ -141,7 +166,9 @@ impl Gaps {
             };
             let text = format!("the {body} of {} {is} missing, and {why}", named(first, last));
             if by.is_none() && report.unread {
-                report.notes.push(format!("{text} that was read here: those that were not read may"));
+                report
+                    .notes
+                    .push(format!("{text} that was read here: those that were not read may"));
                 continue;
             }
             report.find(About::Completeness, "body-missing", Some((first, last)), text);
@@ -150,7 +177,13 @@ impl Gaps {
     }
 }
 
-fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &[Tombstone], report: &mut Report) {
+fn tell_missing(
+    range: Range<u64>,
+    by: Option<&Telling>,
+    bound: Bound,
+    absent: &[Tombstone],
+    report: &mut Report,
+) {
     let (first, last) = (range.start, range.end - 1);
     let are = if first == last { "is" } else { "are" };
     let mut text = format!("{} {are} missing", named(first, last));
@@ -162,41 +195,55 @@ fn tell_missing(range: Range<u64>, by: Option<&Telling>, bound: Bound, absent: &
         }
         Some(by) if bound.believes(by.by) => {
             let reason = by.because.as_str().map_or_else(|| by.because.to_string(), str::to_owned);
-            text += &format!(": record {} tells that they were lost, and why an operator went on: {reason}", by.by);
+            text += &format!(
+                ": record {} tells that they were lost, and why an operator went on: {reason}",
+                by.by
+            );
             return report.find(About::Completeness, "lost", Some((first, last)), text);
         }
         Some(by) => {
-            text += &format!("; record {} tells of it, but no checkpoint covers that record yet: start the gateway, which signs it, and verify again", by.by)
+            text += &format!(
+                "; record {} tells of it, but no checkpoint covers that record yet: start the gateway, which signs it, and verify again",
+                by.by
+            )
         }
         None => {
-            let noted = absent.iter().find(|absent| absent.range.start < range.end && absent.range.end > range.start);
+            let noted = absent
+                .iter()
+                .find(|absent| absent.range.start < range.end && absent.range.end > range.start);
             text += &noted.map_or(String::new(), |absent| {
                 format!("; the gateway says that record {} tells of it, but what was read does not: if it is later, verify again", absent.told_by)
             });
         }
     }
     if by.is_none() && report.unread {
-        report.notes.push(format!("{text}, and no record that was read here says why: those that were not read may"));
+        report.notes.push(format!(
+            "{text}, and no record that was read here says why: those that were not read may"
+        ));
         return;
     }
     report.find(About::Completeness, "missing", Some((first, last)), text);
 }
 
-/// What is told, as ranges that do not meet, in order, each with the place of what counts there: that records were lost
-/// before that they were pruned, and what was told first.
+/// What is told, as ranges that do not meet, in order, each with the place of what counts there:
+/// that records were lost before that they were pruned, and what was told first.
 fn disjoint(told: &[Telling]) -> Vec<(Range<u64>, usize)> {
     let mut order: Vec<_> = (0..told.len()).collect();
-    order.sort_by_key(|at| told.get(*at).map(|telling| (telling.why != Some(Removal::Lost), telling.by)));
+    order.sort_by_key(|at| {
+        told.get(*at).map(|telling| (telling.why != Some(Removal::Lost), telling.by))
+    });
     let mut edges: Vec<(u64, usize)> = Vec::new();
     for (rank, at) in order.iter().enumerate() {
         let range = told.get(*at).map(|telling| telling.range.clone()).unwrap_or_default();
         edges.extend([(range.start, rank), (range.end, rank)]);
     }
     edges.sort_unstable();
-    let (mut open, mut parts): (BTreeSet<usize>, Vec<(Range<u64>, usize)>) = (BTreeSet::new(), Vec::new());
+    let (mut open, mut parts): (BTreeSet<usize>, Vec<(Range<u64>, usize)>) =
+        (BTreeSet::new(), Vec::new());
     let mut from = 0;
     for (place, rank) in edges {
-        if let Some(at) = open.first().and_then(|first| order.get(*first)).filter(|_| from < place) {
+        if let Some(at) = open.first().and_then(|first| order.get(*first)).filter(|_| from < place)
+        {
             match parts.last_mut().filter(|(range, last)| range.end == from && last == at) {
                 Some((range, _)) => range.end = place,
                 None => parts.push((from..place, *at)),
@@ -233,8 +280,16 @@ fn split(ranges: &[Range<u64>], told: &[(Range<u64>, usize)]) -> Vec<(Range<u64>
 /// What is told of from `from` on, without what is missing.
 fn rest(told: &[(Range<u64>, usize)], missing: &[Range<u64>], from: u64) -> Vec<Range<u64>> {
     let missing: Vec<_> = missing.iter().map(|range| (range.clone(), 0)).collect();
-    let told: Vec<_> = told.iter().map(|(range, _)| range.start.max(from)..range.end).filter(|range| range.start < range.end).collect();
-    split(&told, &missing).into_iter().filter(|(_, missing)| missing.is_none()).map(|(range, _)| range).collect()
+    let told: Vec<_> = told
+        .iter()
+        .map(|(range, _)| range.start.max(from)..range.end)
+        .filter(|range| range.start < range.end)
+        .collect();
+    split(&told, &missing)
+        .into_iter()
+        .filter(|(_, missing)| missing.is_none())
+        .map(|(range, _)| range)
+        .collect()
 }
 
 #[cfg(test)]
@@ -249,7 +304,13 @@ mod tests {
 
     fn why(told: &Told, seq: u64) -> Option<(Removal, u64)> {
         let of = |telling: &&Telling| telling.range.contains(&seq);
-        let lost = told.gone.iter().filter(|telling| telling.why == Some(Removal::Lost)).filter(of).map(|telling| telling.by).min();
+        let lost = told
+            .gone
+            .iter()
+            .filter(|telling| telling.why == Some(Removal::Lost))
+            .filter(of)
+            .map(|telling| telling.by)
+            .min();
         let pruned = told.gone.iter().filter(of).map(|telling| telling.by).min();
         lost.map(|by| (Removal::Lost, by)).or_else(|| pruned.map(|by| (Removal::Pruned, by)))
     }
@@ -296,7 +357,8 @@ mod tests {
         Gaps::add(&mut gaps.bodies, 3..6);
         let mut report = Report::default();
         assert_eq!(gaps.settle_bodies(&told, Bound(Some(100)), &mut report), 2);
-        let found: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.records)).collect();
+        let found: Vec<_> =
+            report.findings.iter().map(|finding| (finding.kind, finding.records)).collect();
         assert_eq!(found, [("body-missing", Some((5, 5)))]);
         let mut report = Report::default();
         assert_eq!(gaps.settle_bodies(&told, Bound(Some(50)), &mut report), 0, "nothing binds it");
@@ -305,9 +367,11 @@ mod tests {
     #[test]
     fn what_makes_no_sense_tells_nothing() {
         let mut told = Told::default();
-        for detail in
-            [json!({}), json!({"records": 7}), json!({"records": [{"first": 9, "last": 3}, {"first": -1, "last": 3}, {"first": 3, "last": 50}, {"last": 3}]})]
-        {
+        for detail in [
+            json!({}),
+            json!({"records": 7}),
+            json!({"records": [{"first": 9, "last": 3}, {"first": -1, "last": 3}, {"first": 3, "last": 50}, {"last": 3}]}),
+        ] {
             event_of("records-pruned", detail).iter().for_each(|event| told.look(50, event));
         }
         assert_eq!(event_of("another", json!({"records": [{"first": 0, "last": 3}]})), None);

@@ -44,8 +44,9 @@ impl Verdict {
 pub struct Finding {
     /// Which question it answers with no.
     pub about: About,
-    /// What it is, for programs: `changed`, `moved`, `missing`, `lost`, `inserted`, `unreadable`, `head`, `body`,
-    /// `body-missing`, `malformed`, `pairing`, `derived`, `tile`, `root`, `signature` or `outside`.
+    /// What it is, for programs: `changed`, `moved`, `missing`, `lost`, `inserted`, `unreadable`,
+    /// `head`, `body`, `body-missing`, `malformed`, `pairing`, `derived`, `tile`, `root`,
+    /// `signature` or `outside`.
     pub kind: &'static str,
     /// The records that it concerns, the first and the last.
     pub records: Option<(u64, u64)>,
@@ -122,7 +123,13 @@ pub struct Report {
 
 impl Report {
     /// Adds a finding.
-    pub fn find(&mut self, about: About, kind: &'static str, records: Option<(u64, u64)>, text: String) {
+    pub fn find(
+        &mut self,
+        about: About,
+        kind: &'static str,
+        records: Option<(u64, u64)>,
+        text: String,
+    ) {
         match about {
             About::Integrity => self.integrity = Verdict::Fails,
             About::Completeness => self.completeness = Verdict::Fails,
@@ -134,8 +141,8 @@ impl Report {
         }
     }
 
-    /// The exit status: 0 when both hold, 3 when integrity fails, 4 when completeness does, 5 when both do, 6 when neither
-    /// fails but one cannot be told.
+    /// The exit status: 0 when both hold, 3 when integrity fails, 4 when completeness does, 5 when
+    /// both do, 6 when neither fails but one cannot be told.
     pub fn status(&self) -> u8 {
         match (self.integrity, self.completeness) {
             (Verdict::Fails, Verdict::Fails) => 5,
@@ -148,7 +155,9 @@ impl Report {
 
     /// The report for programs.
     pub fn json(&self) -> Value {
-        let of = |about| self.findings.iter().filter(|f| f.about == about).map(finding_json).collect::<Vec<_>>();
+        let of = |about| {
+            self.findings.iter().filter(|f| f.about == about).map(finding_json).collect::<Vec<_>>()
+        };
         let checkpoint = |c: &Compared| json!({"place": c.place, "size": c.size, "root": c.root, "agrees": c.agrees});
         json!({
             "source": self.source, "full": self.full, "origin": self.origin,
@@ -168,10 +177,21 @@ impl Report {
     /// The report for people.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.source);
-        let mut line = |name: &str, value: &str| writeln!(text, "  {name:<13} {value}").unwrap_or_default();
+        let mut line =
+            |name: &str, value: &str| writeln!(text, "  {name:<13} {value}").unwrap_or_default();
         line("log", &self.origin);
         for key in &self.keys {
-            line("key", &format!("{key}{}", if self.trusted { "" } else { "  (as the trail itself says: give --vkey to be sure)" }));
+            line(
+                "key",
+                &format!(
+                    "{key}{}",
+                    if self.trusted {
+                        ""
+                    } else {
+                        "  (as the trail itself says: give --vkey to be sure)"
+                    }
+                ),
+            );
         }
         let read = match self.read {
             read if self.full && read == self.end => "all read".to_owned(),
@@ -185,26 +205,52 @@ impl Report {
         for pruned in self.pruned_lines() {
             line("pruned", &pruned);
         }
-        let (agree, other): (Vec<_>, Vec<_>) = self.checkpoints.iter().partition(|c| c.agrees == Some(true));
+        let (agree, other): (Vec<_>, Vec<_>) =
+            self.checkpoints.iter().partition(|c| c.agrees == Some(true));
         if let Some(last) = agree.iter().max_by_key(|c| c.size) {
-            line("checkpoints", &format!("{} agree, the largest over {} records: {}", agree.len(), last.size, last.root));
+            line(
+                "checkpoints",
+                &format!(
+                    "{} agree, the largest over {} records: {}",
+                    agree.len(),
+                    last.size,
+                    last.root
+                ),
+            );
         }
         for checkpoint in other {
-            let how = if checkpoint.agrees.is_some() { "DOES NOT AGREE" } else { "could not be compared" };
-            line("checkpoint", &format!("{}, over {} records, {how}", checkpoint.place, checkpoint.size));
+            let how = if checkpoint.agrees.is_some() {
+                "DOES NOT AGREE"
+            } else {
+                "could not be compared"
+            };
+            line(
+                "checkpoint",
+                &format!("{}, over {} records, {how}", checkpoint.place, checkpoint.size),
+            );
         }
-        for (about, name, verdict) in [(About::Integrity, "integrity", self.integrity), (About::Completeness, "completeness", self.completeness)] {
+        for (about, name, verdict) in [
+            (About::Integrity, "integrity", self.integrity),
+            (About::Completeness, "completeness", self.completeness),
+        ] {
             let says = match (about, verdict) {
-                (About::Integrity, Verdict::Holds) => "holds: nothing was changed since it was signed",
+                (About::Integrity, Verdict::Holds) => {
+                    "holds: nothing was changed since it was signed"
+                }
                 (About::Completeness, Verdict::Holds) if !self.pruned.is_empty() => {
                     "holds: nothing is missing but what was pruned by policy, and every request that is there has its outcome"
                 }
-                (About::Completeness, Verdict::Holds) => "holds: nothing is missing, and every request has its outcome",
+                (About::Completeness, Verdict::Holds) => {
+                    "holds: nothing is missing, and every request has its outcome"
+                }
                 (_, Verdict::Fails) => "FAILS",
                 (_, Verdict::Unknown) => "cannot be told",
             };
             text += &format!("\n{name} {says}\n");
-            self.findings.iter().filter(|f| f.about == about).for_each(|f| text += &format!("  - {}\n", f.text));
+            self.findings
+                .iter()
+                .filter(|f| f.about == about)
+                .for_each(|f| text += &format!("  - {}\n", f.text));
         }
         if self.more > 0 {
             text += &format!("\n{} findings more\n", self.more);
@@ -224,12 +270,18 @@ impl Report {
         let line = |stretch: &[Pruned]| {
             let (first, last) = (stretch.first()?, stretch.last()?);
             let tellers: BTreeSet<_> = stretch.iter().map(|pruned| pruned.told_by).collect();
-            let told: Vec<_> = tellers.iter().rev().take(TELLERS_MAX).map(ToString::to_string).collect();
+            let told: Vec<_> =
+                tellers.iter().rev().take(TELLERS_MAX).map(ToString::to_string).collect();
             let more = tellers.len().saturating_sub(TELLERS_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let newest = stretch.iter().max_by_key(|pruned| pruned.told_by)?;
             let tell = if tellers.len() == 1 { "record" } else { "records" };
-            Some(format!("{} by policy, told by {tell} {}{more}: {}", named(first.first, last.last), told.join(", "), newest.policy))
+            Some(format!(
+                "{} by policy, told by {tell} {}{more}: {}",
+                named(first.first, last.last),
+                told.join(", "),
+                newest.policy
+            ))
         };
         stretches.filter_map(line).collect()
     }

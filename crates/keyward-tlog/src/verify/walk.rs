@@ -1,5 +1,5 @@
-//! The walk over all records: where each stands, whether it has the hash that the tree has of it, and to which roots
-//! they lead.
+//! The walk over all records: where each stands, whether it has the hash that the tree has of it,
+//! and to which roots they lead.
 
 use super::edge::{Edge, Upper};
 use super::gaps::Gaps;
@@ -70,7 +70,13 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A walk from the record `first`; roots can be wanted only of one from the beginning.
-    pub fn new(source: &'a dyn Source, first: u64, tiled: u64, wanted: &[Wanted], absent: &'a [Tombstone]) -> Self {
+    pub fn new(
+        source: &'a dyn Source,
+        first: u64,
+        tiled: u64,
+        wanted: &[Wanted],
+        absent: &'a [Tombstone],
+    ) -> Self {
         let mut order: Vec<_> = wanted.iter().copied().enumerate().collect();
         order.sort_by_key(|(_, wanted)| wanted.size);
         let tiled = if source.has_tiles() { tiled } else { 0 };
@@ -109,7 +115,9 @@ impl<'a> Walk<'a> {
             match run {
                 Ok(mut run) => {
                     if run.first < begin {
-                        let skip = usize::try_from(begin - run.first).unwrap_or(usize::MAX).min(run.records.len());
+                        let skip = usize::try_from(begin - run.first)
+                            .unwrap_or(usize::MAX)
+                            .min(run.records.len());
                         run.records.drain(..skip);
                         run.first = begin;
                         if run.records.is_empty() {
@@ -145,7 +153,12 @@ impl<'a> Walk<'a> {
     fn run(&mut self, run: Run, until: u64, report: &mut Report) {
         if run.first < self.next {
             let text = format!("{} stand in the trail twice", named(run.first, self.next - 1));
-            return report.find(About::Integrity, "inserted", Some((run.first, self.next - 1)), text);
+            return report.find(
+                About::Integrity,
+                "inserted",
+                Some((run.first, self.next - 1)),
+                text,
+            );
         }
         self.missing(run.first);
         let mut records: VecDeque<_> = run.records.into();
@@ -153,23 +166,33 @@ impl<'a> Walk<'a> {
             let hash = Hash(leaf_hash(&recorded.leaf));
             let (left, places) = (records.len() as u64 + 1, until.saturating_sub(self.next));
             if left > places {
-                let text = format!("before record {until} stand {} records more than there are places", left - places);
+                let text = format!(
+                    "before record {until} stand {} records more than there are places",
+                    left - places
+                );
                 report.find(About::Integrity, "inserted", Some((until, until)), text);
                 return;
             }
-            if left < places && self.tile_hash(self.next).is_some_and(|tile| tile != hash) && !self.has_moved_up() {
+            if left < places
+                && self.tile_hash(self.next).is_some_and(|tile| tile != hash)
+                && !self.has_moved_up()
+            {
                 // Some are missing here. This one may have moved up within its frame.
-                let moved = (self.next + 1..=until - left).find(|seq| self.tile_hash(*seq) == Some(hash));
+                let moved =
+                    (self.next + 1..=until - left).find(|seq| self.tile_hash(*seq) == Some(hash));
                 self.missing(moved.unwrap_or(self.next));
             }
             self.place(&recorded, hash, report);
         }
     }
 
-    /// The record that belongs at the next place stands one before it: all have moved up, across frames.
+    /// The record that belongs at the next place stands one before it: all have moved up, across
+    /// frames.
     fn has_moved_up(&mut self) -> bool {
         let tile = self.tile_hash(self.next);
-        self.differing.last().is_some_and(|(seq, hash, _)| seq + 1 == self.next && Some(*hash) == tile)
+        self.differing
+            .last()
+            .is_some_and(|(seq, hash, _)| seq + 1 == self.next && Some(*hash) == tile)
     }
 
     /// A record stands at the next place.
@@ -204,7 +227,9 @@ impl<'a> Walk<'a> {
             }
             let tile = self.tile_hash(self.next);
             if noted(self.absent, self.next).is_none() {
-                self.lost.extend(tile.filter(|_| self.lost.len() < DIFFERING_MAX).map(|tile| (self.next, tile)));
+                self.lost.extend(
+                    tile.filter(|_| self.lost.len() < DIFFERING_MAX).map(|tile| (self.next, tile)),
+                );
             }
             self.substituted += u64::from(tile.is_some());
             self.advance(tile, tile);
@@ -230,9 +255,15 @@ impl<'a> Walk<'a> {
     }
 
     fn compare(&mut self) {
-        while let Some((at, wanted)) = self.wanted.front().copied().filter(|(_, wanted)| wanted.size <= self.next) {
+        while let Some((at, wanted)) =
+            self.wanted.front().copied().filter(|(_, wanted)| wanted.size <= self.next)
+        {
             self.wanted.pop_front();
-            let same = |edge: &Option<Edge>| edge.as_ref().filter(|edge| edge.size() == wanted.size).map(|edge| edge.root() == wanted.root);
+            let same = |edge: &Option<Edge>| {
+                edge.as_ref()
+                    .filter(|edge| edge.size() == wanted.size)
+                    .map(|edge| edge.root() == wanted.root)
+            };
             let reached = Reached { by_records: same(&self.records), by_tiles: same(&self.tiles) };
             if let Some(slot) = self.reached.get_mut(at) {
                 *slot = Some(reached);
@@ -258,40 +289,76 @@ impl<'a> Walk<'a> {
                 self.wrong_tiles.push((0, n));
                 Vec::new()
             });
-            self.tile = Some((n, bytes.as_chunks::<HASH_SIZE>().0.iter().map(|hash| Hash(*hash)).collect()));
+            self.tile = Some((
+                n,
+                bytes.as_chunks::<HASH_SIZE>().0.iter().map(|hash| Hash(*hash)).collect(),
+            ));
         }
         let at = usize::try_from(seq % width).ok()?;
         self.tile.as_ref().and_then(|(_, hashes)| hashes.get(at)).copied()
     }
 
-    /// Says which records are not those that were signed, or which hashes of the tree are not those of the records: which
-    /// of the two, the roots to which the records lead tell.
+    /// Says which records are not those that were signed, or which hashes of the tree are not those
+    /// of the records: which of the two, the roots to which the records lead tell.
     pub fn judge(&mut self, report: &mut Report) {
-        let sound = self.sizes.iter().zip(&self.reached).filter(|(_, r)| r.is_some_and(|r| r.by_records == Some(true))).map(|(size, _)| *size).max();
-        let at: HashMap<[u8; 32], u64> =
-            self.differing.iter().map(|(seq, _, tile)| (tile.0, *seq)).chain(self.lost.iter().map(|(seq, tile)| (tile.0, *seq))).collect();
+        let sound = self
+            .sizes
+            .iter()
+            .zip(&self.reached)
+            .filter(|(_, r)| r.is_some_and(|r| r.by_records == Some(true)))
+            .map(|(size, _)| *size)
+            .max();
+        let at: HashMap<[u8; 32], u64> = self
+            .differing
+            .iter()
+            .map(|(seq, _, tile)| (tile.0, *seq))
+            .chain(self.lost.iter().map(|(seq, tile)| (tile.0, *seq)))
+            .collect();
         let mut moved: Vec<(u64, u64, u64)> = Vec::new();
         for (seq, hash, _) in &self.differing {
             if sound.is_some_and(|size| *seq < size) {
-                let text = format!("the tree's hash of record {seq} is not that of the record, which is as it was signed");
+                let text = format!(
+                    "the tree's hash of record {seq} is not that of the record, which is as it was signed"
+                );
                 report.find(About::Integrity, "tile", Some((*seq, *seq)), text);
             } else if let Some(other) = at.get(&hash.0) {
-                match moved.last_mut().filter(|(_, last, signed)| *seq == last + 1 && *other == signed + 1) {
+                match moved
+                    .last_mut()
+                    .filter(|(_, last, signed)| *seq == last + 1 && *other == signed + 1)
+                {
                     Some((_, last, signed)) => (*last, *signed) = (*seq, *other),
                     None => moved.push((*seq, *seq, *other)),
                 }
             } else {
-                report.find(About::Integrity, "changed", Some((*seq, *seq)), format!("record {seq} is not the one that was signed"));
+                report.find(
+                    About::Integrity,
+                    "changed",
+                    Some((*seq, *seq)),
+                    format!("record {seq} is not the one that was signed"),
+                );
             }
         }
         for (first, last, signed) in moved {
-            let (whose, stands) = (named(first, last), if first == last { "stands the record that was" } else { "stand the records that were" });
-            let text = format!("at the place of {whose} {stands} signed as {}", named(signed - (last - first), signed));
+            let (whose, stands) = (
+                named(first, last),
+                if first == last {
+                    "stands the record that was"
+                } else {
+                    "stand the records that were"
+                },
+            );
+            let text = format!(
+                "at the place of {whose} {stands} signed as {}",
+                named(signed - (last - first), signed)
+            );
             report.find(About::Integrity, "moved", Some((first, last)), text);
         }
         self.tell_dropped(report);
         if self.more_differing > 0 {
-            report.notes.push(format!("{} records more are not those that were signed", self.more_differing));
+            report.notes.push(format!(
+                "{} records more are not those that were signed",
+                self.more_differing
+            ));
         }
         if self.tiles.is_some() {
             self.wrong_tiles.extend(self.upper.finish(self.source));
@@ -299,13 +366,21 @@ impl<'a> Walk<'a> {
         self.wrong_tiles.sort_unstable();
         self.wrong_tiles.dedup();
         for (level, n) in &self.wrong_tiles {
-            report.find(About::Integrity, "tile", None, format!("tile {n} of level {level} cannot be read, or is not that of the tiles below it"));
+            report.find(
+                About::Integrity,
+                "tile",
+                None,
+                format!(
+                    "tile {n} of level {level} cannot be read, or is not that of the tiles below it"
+                ),
+            );
         }
     }
 }
 
 impl Walk<'_> {
-    /// Records that were signed and stand nowhere, although their places are taken: others have moved up.
+    /// Records that were signed and stand nowhere, although their places are taken: others have
+    /// moved up.
     fn tell_dropped(&self, report: &mut Report) {
         let there: HashSet<[u8; 32]> = self.differing.iter().map(|(_, hash, _)| hash.0).collect();
         let changed: HashSet<[u8; 32]> = self.differing.iter().map(|(_, _, tile)| tile.0).collect();
@@ -313,8 +388,14 @@ impl Walk<'_> {
         if there.is_disjoint(&changed) {
             return;
         }
-        let moved_in = |seq: u64| self.differing.iter().any(|(at, hash, _)| *at == seq && changed.contains(&hash.0));
-        for (seq, ..) in self.differing.iter().filter(|(seq, _, tile)| !there.contains(&tile.0) && moved_in(*seq)) {
+        let moved_in = |seq: u64| {
+            self.differing.iter().any(|(at, hash, _)| *at == seq && changed.contains(&hash.0))
+        };
+        for (seq, ..) in self
+            .differing
+            .iter()
+            .filter(|(seq, _, tile)| !there.contains(&tile.0) && moved_in(*seq))
+        {
             report.find(
                 About::Completeness,
                 "missing",
@@ -328,6 +409,11 @@ impl Walk<'_> {
 fn tell_unreadable(unreadable: Vec<Unreadable>, report: &mut Report) {
     for error in unreadable {
         let at = error.seq.map_or(String::new(), |seq| format!(" from record {seq} on"));
-        report.find(About::Integrity, "unreadable", error.seq.map(|seq| (seq, seq)), format!("something{at} cannot be read: {error}"));
+        report.find(
+            About::Integrity,
+            "unreadable",
+            error.seq.map(|seq| (seq, seq)),
+            format!("something{at} cannot be read: {error}"),
+        );
     }
 }

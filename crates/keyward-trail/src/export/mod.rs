@@ -1,13 +1,15 @@
-//! Exports: the trail in a form, oldest first, from any place on, in steps that fit in memory however long it is.
+//! Exports: the trail in a form, oldest first, from any place on, in steps that fit in memory
+//! however long it is.
 //!
-//! Without conditions but times the native form is every record, in order. Everything else comes by exchanges, each once:
-//! when its last record is reached. What is open when an export ends comes last; a trail that is followed closes them all.
+//! Without conditions but times the native form is every record, in order. Everything else comes by
+//! exchanges, each once: when its last record is reached. What is open when an export ends comes
+//! last; a trail that is followed closes them all.
 //!
-//! The cursor is the number of the next record to look at. It holds across restarts and needs no memory of what came
-//! before: the exchange of an answer is found again from the answer.
+//! The cursor is the number of the next record to look at. It holds across restarts and needs no
+//! memory of what came before: the exchange of an answer is found again from the answer.
 //!
-//! What is known to be gone from the trail is passed, unless a cursor points there: whoever holds it waits for just those
-//! records, and is told. The event that tells of them comes in its turn.
+//! What is known to be gone from the trail is passed, unless a cursor points there: whoever holds
+//! it waits for just those records, and is told. The event that tells of them comes in its turn.
 
 pub mod format;
 
@@ -30,7 +32,8 @@ pub const WHOLE: &str = "whole";
 /// In the place of a cursor: the next line goes on with this one, and has the cursor behind both.
 pub const CONTINUED: &str = "+";
 
-const BOUNDS: Bounds = Bounds { step_records: 1024, step_bytes: 1024 * 1024, open_bytes: 4 * 1024 * 1024 };
+const BOUNDS: Bounds =
+    Bounds { step_records: 1024, step_bytes: 1024 * 1024, open_bytes: 4 * 1024 * 1024 };
 
 /// What an export may hold in memory.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,9 @@ pub enum ExportError {
         allowed: &'static str,
     },
     /// The trail is shorter.
-    #[error("the trail has {end} records, and cannot go on at record {cursor}: the cursor is of another trail, or records are missing")]
+    #[error(
+        "the trail has {end} records, and cannot go on at record {cursor}: the cursor is of another trail, or records are missing"
+    )]
     Beyond {
         /// Where it was to begin.
         cursor: u64,
@@ -111,20 +116,39 @@ fn told(by: Option<u64>) -> String {
 }
 
 impl Export {
-    /// Reads the export that a URL's query asks for, and whether each line is to begin with its cursor.
+    /// Reads the export that a URL's query asks for, and whether each line is to begin with its
+    /// cursor.
     ///
     /// # Errors
     /// When a parameter is unknown or wrong.
     pub fn read(pairs: &[(String, String)]) -> Result<(Self, bool), ExportError> {
-        let mut export = Self { form: ExportFormat::Ndjson, filter: Filter::default(), start: Start::Oldest, follow: false };
+        let mut export = Self {
+            form: ExportFormat::Ndjson,
+            filter: Filter::default(),
+            start: Start::Oldest,
+            follow: false,
+        };
         let mut numbered = false;
-        let wrong = |name, value: &str, allowed| ExportError::Parameter { name, value: value.to_owned(), allowed };
-        let flag = |name, value: &str| value.parse().map_err(|_| wrong(name, value, "`true` or `false`"));
+        let wrong = |name, value: &str, allowed| ExportError::Parameter {
+            name,
+            value: value.to_owned(),
+            allowed,
+        };
+        let flag =
+            |name, value: &str| value.parse().map_err(|_| wrong(name, value, "`true` or `false`"));
         for (name, value) in pairs {
             match name.as_str() {
-                "form" => export.form = ExportFormat::parse(value).ok_or_else(|| wrong("form", value, ExportFormat::NAMES))?,
+                "form" => {
+                    export.form = ExportFormat::parse(value)
+                        .ok_or_else(|| wrong("form", value, ExportFormat::NAMES))?
+                }
                 "cursor" if value == "end" => export.start = Start::End,
-                "cursor" => export.start = Start::At(value.parse().map_err(|_| wrong("cursor", value, "the number of a record, or `end`"))?),
+                "cursor" => {
+                    export.start =
+                        Start::At(value.parse().map_err(|_| {
+                            wrong("cursor", value, "the number of a record, or `end`")
+                        })?)
+                }
                 "follow" => export.follow = flag("follow", value)?,
                 "numbered" => numbered = flag("numbered", value)?,
                 _ => export.filter.add(name, value)?,
@@ -135,14 +159,21 @@ impl Export {
 
     /// Path and query of the URL that asks for it, with cursors.
     pub fn target(&self) -> String {
-        let mut pairs = vec![("form", self.form.name().to_owned()), ("follow", self.follow.to_string()), ("numbered", "true".to_owned())];
+        let mut pairs = vec![
+            ("form", self.form.name().to_owned()),
+            ("follow", self.follow.to_string()),
+            ("numbered", "true".to_owned()),
+        ];
         match self.start {
             Start::Oldest => {}
             Start::At(cursor) => pairs.push(("cursor", cursor.to_string())),
             Start::End => pairs.push(("cursor", "end".to_owned())),
         }
         let own = serde_urlencoded::to_string(pairs).unwrap_or_default();
-        [format!("{EXPORT}?{own}"), self.filter.to_query()].join("&").trim_end_matches('&').to_owned()
+        [format!("{EXPORT}?{own}"), self.filter.to_query()]
+            .join("&")
+            .trim_end_matches('&')
+            .to_owned()
     }
 }
 
@@ -162,8 +193,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// Writes it with its cursor. An exchange of two records is two lines to whoever reads them, and has one cursor: it is
-    /// whole with the second.
+    /// Writes it with its cursor. An exchange of two records is two lines to whoever reads them,
+    /// and has one cursor: it is whole with the second.
     pub fn write_numbered(&self, out: &mut Vec<u8>) {
         let mut lines = self.bytes.split_inclusive(|byte| *byte == b'\n').peekable();
         while let Some(line) = lines.next() {
@@ -225,7 +256,8 @@ impl Exporter {
     /// Begins.
     ///
     /// # Errors
-    /// When nothing knows a name that is asked for, the trail ends before the cursor, or cannot be read.
+    /// When nothing knows a name that is asked for, the trail ends before the cursor, or cannot be
+    /// read.
     pub fn new(reader: Reader, export: Export) -> Result<Self, ExportError> {
         let warnings = reader.doubts(&export.filter, None)?;
         let durable = reader.durable();
@@ -233,14 +265,24 @@ impl Exporter {
         let (since, until) = export.filter.bounds(now);
         let start = match export.start {
             Start::Oldest => 0,
-            Start::At(cursor) if cursor > durable => return Err(ExportError::Beyond { cursor, end: durable }),
+            Start::At(cursor) if cursor > durable => {
+                return Err(ExportError::Beyond { cursor, end: durable });
+            }
             Start::At(cursor) => cursor,
             Start::End => durable,
         };
-        let first = if since.0 == 0 { 0 } else { reader.first_at(since, durable).map_err(QueryError::from)? };
+        let first = if since.0 == 0 {
+            0
+        } else {
+            reader.first_at(since, durable).map_err(QueryError::from)?
+        };
         let absent = reader.store().tombstones();
         // Whoever waits for records that are gone is told, if they may be of the wanted time.
-        let next = if first > skip_tombstones(&absent, start) { skip_tombstones(&absent, first) } else { start };
+        let next = if first > skip_tombstones(&absent, start) {
+            skip_tombstones(&absent, first)
+        } else {
+            start
+        };
         let all = export.filter.pairs().all(|(name, _)| matches!(name, "since" | "until"));
         let exporter = Self {
             question: export.filter.at(now),
@@ -267,8 +309,15 @@ impl Exporter {
     fn gone(&self) -> Option<ExportError> {
         let absent = self.reader.store().tombstones();
         let behind = skip_tombstones(&absent, self.next);
-        let told_by = absent.iter().find(|absent| absent.range().contains(&self.next)).map(|absent| absent.told_by);
-        (behind > self.next && !self.lenient).then(|| ExportError::Gone { from: self.next, to: behind - 1, told_by })
+        let told_by = absent
+            .iter()
+            .find(|absent| absent.range().contains(&self.next))
+            .map(|absent| absent.told_by);
+        (behind > self.next && !self.lenient).then(|| ExportError::Gone {
+            from: self.next,
+            to: behind - 1,
+            told_by,
+        })
     }
 
     /// Ends steps after so many bytes of lines.
@@ -287,9 +336,15 @@ impl Exporter {
         self.next
     }
 
-    /// From where on all that was not given yet can be found again: the request, if there is one, that waits for its answer.
+    /// From where on all that was not given yet can be found again: the request, if there is one,
+    /// that waits for its answer.
     pub fn needed(&self) -> u64 {
-        self.open.requests.values().map(|(seq, _)| *seq).min().map_or(self.next, |seq| seq.min(self.next))
+        self.open
+            .requests
+            .values()
+            .map(|(seq, _)| *seq)
+            .min()
+            .map_or(self.next, |seq| seq.min(self.next))
     }
 
     /// Where an export that does not follow ends.
@@ -304,19 +359,26 @@ impl Exporter {
     pub fn step(&mut self) -> Result<Step, ExportError> {
         let reader = self.reader.clone();
         let end = reader.durable().min(self.end);
-        let (mut lines, mut bytes, stop) = (Vec::new(), 0, self.next.saturating_add(self.bounds.step_records));
-        // Gaps on the way are passed at once, so that nobody is given a cursor into one. What is gone from where this stands
-        // went since: somebody has not been given it.
+        let (mut lines, mut bytes, stop) =
+            (Vec::new(), 0, self.next.saturating_add(self.bounds.step_records));
+        // Gaps on the way are passed at once, so that nobody is given a cursor into one. What is
+        // gone from where this stands went since: somebody has not been given it.
         let absent = reader.store().tombstones();
         if self.next < end {
             for frame in reader.store().oldest_first(self.next) {
                 let frame = frame.map_err(QueryError::from)?;
                 if frame.first_seq > self.next && !std::mem::take(&mut self.lenient) {
-                    let missing = ExportError::Gone { from: self.next, to: frame.first_seq.saturating_sub(1), told_by: None };
+                    let missing = ExportError::Gone {
+                        from: self.next,
+                        to: frame.first_seq.saturating_sub(1),
+                        told_by: None,
+                    };
                     return Err(self.gone().unwrap_or(missing));
                 }
                 let from = self.next;
-                for (seq, entry) in (frame.first_seq..end).zip(&frame.entries).skip_while(|(seq, _)| *seq < from) {
+                for (seq, entry) in
+                    (frame.first_seq..end).zip(&frame.entries).skip_while(|(seq, _)| *seq < from)
+                {
                     if entry.time >= self.until && self.open.requests.is_empty() {
                         return Ok(Step { lines, next: self.next, state: State::Ended });
                     }
@@ -351,7 +413,13 @@ impl Exporter {
         let wanted = self.since <= entry.time && entry.time < self.until;
         if self.records {
             let bytes = [entry.leaf.as_ref(), b"\n"].concat();
-            return Ok(wanted.then_some(Line { next: self.next, id: entry.id, kind: entry.kind, time: entry.time, bytes }));
+            return Ok(wanted.then_some(Line {
+                next: self.next,
+                id: entry.id,
+                kind: entry.kind,
+                time: entry.time,
+                bytes,
+            }));
         }
         let exchange = match entry.kind {
             Kind::Forwarded => {
@@ -360,25 +428,40 @@ impl Exporter {
                 }
                 None
             }
-            Kind::Refused | Kind::Event => wanted.then(|| self.reader.exchange(Part::new(seq, entry), entry.id, None)),
+            Kind::Refused | Kind::Event => {
+                wanted.then(|| self.reader.exchange(Part::new(seq, entry), entry.id, None))
+            }
             Kind::Answer => match self.open.take(&entry.id, &self.reader)? {
-                Some(request) => Some(self.reader.exchange(request, entry.id, Some(Part::new(seq, entry)))),
-                None if wanted && self.all && self.export.form == ExportFormat::Exchange => return self.answer_alone(seq, entry).map(Some),
+                Some(request) => {
+                    Some(self.reader.exchange(request, entry.id, Some(Part::new(seq, entry))))
+                }
+                None if wanted && self.all && self.export.form == ExportFormat::Exchange => {
+                    return self.answer_alone(seq, entry).map(Some);
+                }
                 None => None,
             },
         };
-        match exchange.filter(|exchange| self.since <= exchange.request.time && exchange.request.time < self.until) {
+        match exchange.filter(|exchange| {
+            self.since <= exchange.request.time && exchange.request.time < self.until
+        }) {
             Some(exchange) => self.line(exchange),
             None => Ok(None),
         }
     }
 
-    /// An answer whose request is gone. Only the form that has records beside each other can have it.
+    /// An answer whose request is gone. Only the form that has records beside each other can have
+    /// it.
     fn answer_alone(&self, seq: u64, entry: &Entry) -> Result<Line, ExportError> {
         let mut answer = Part::new(seq, entry);
         answer.content = self.reader.store().content(seq).map_err(QueryError::from)?;
         let bytes = render::answer_json(entry.id, &answer).into_bytes();
-        Ok(Line { next: self.next, id: entry.id, kind: entry.kind, time: entry.time, bytes: [&bytes[..], b"\n"].concat() })
+        Ok(Line {
+            next: self.next,
+            id: entry.id,
+            kind: entry.kind,
+            time: entry.time,
+            bytes: [&bytes[..], b"\n"].concat(),
+        })
     }
 
     /// Exchanges without an answer, when the end is reached, the oldest first.
@@ -396,7 +479,12 @@ impl Exporter {
 
     fn line(&self, mut exchange: Exchange) -> Result<Option<Line>, ExportError> {
         let store = self.reader.store();
-        if !self.all && !self.question.matches(&mut exchange, |seq| store.content(seq)).map_err(QueryError::from)? {
+        if !self.all
+            && !self
+                .question
+                .matches(&mut exchange, |seq| store.content(seq))
+                .map_err(QueryError::from)?
+        {
             return Ok(None);
         }
         if self.export.form == ExportFormat::Exchange {
@@ -404,7 +492,13 @@ impl Exporter {
         }
         let mut bytes = Vec::new();
         self.export.form.write(&exchange, &mut bytes);
-        Ok(Some(Line { next: self.next, id: exchange.id, kind: exchange.request.kind, time: exchange.request.time, bytes }))
+        Ok(Some(Line {
+            next: self.next,
+            id: exchange.id,
+            kind: exchange.request.kind,
+            time: exchange.request.time,
+            bytes,
+        }))
     }
 }
 
@@ -425,7 +519,8 @@ impl OpenRequests {
         self.requests.insert(id, (request.seq, kept.then_some(request)));
     }
 
-    /// The request of an exchange; read again when it was not kept, or stands before where the export began.
+    /// The request of an exchange; read again when it was not kept, or stands before where the
+    /// export began.
     fn take(&mut self, id: &AuditId, reader: &Reader) -> Result<Option<Part>, QueryError> {
         if let Some((_, Some(request))) = self.requests.remove(id) {
             self.bytes = self.bytes.saturating_sub(request.leaf.len());

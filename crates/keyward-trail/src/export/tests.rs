@@ -14,7 +14,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is recorded, in order: a request that is forwarded, one that is refused, an event, or the answer to the nth open one.
+/// What is recorded, in order: a request that is forwarded, one that is refused, an event, or the
+/// answer to the nth open one.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Forwarded,
@@ -44,7 +45,13 @@ impl Writer {
     fn write(&mut self, steps: &[Step], batch_records: usize) {
         for chunk in steps.chunks(batch_records) {
             let entries: Vec<_> = chunk.iter().filter_map(|step| self.entry(*step)).collect();
-            self.store.append(&Batch { first_seq: self.seq, entries: entries.clone(), ..Batch::default() }).unwrap();
+            self.store
+                .append(&Batch {
+                    first_seq: self.seq,
+                    entries: entries.clone(),
+                    ..Batch::default()
+                })
+                .unwrap();
             self.seq += entries.len() as u64;
             self.entries.extend(entries);
         }
@@ -53,16 +60,30 @@ impl Writer {
     fn entry(&mut self, step: Step) -> Option<Entry> {
         let seconds = 1_000 + (self.seq + self.entries.len() as u64);
         let (id, kind, leaf) = match step {
-            Step::Forwarded => (AuditId::new(), Kind::Forwarded, json!({"kind": "request", "decision": {"verdict": "allow"}, "caller": {"name": "a"}})),
+            Step::Forwarded => (
+                AuditId::new(),
+                Kind::Forwarded,
+                json!({"kind": "request", "decision": {"verdict": "allow"}, "caller": {"name": "a"}}),
+            ),
             Step::Refused => {
                 let reason = Reason::Forbidden.code();
-                (AuditId::new(), Kind::Refused, json!({"kind": "request", "decision": {"verdict": "deny", "reason": reason}, "caller": {"name": "b"}}))
+                (
+                    AuditId::new(),
+                    Kind::Refused,
+                    json!({"kind": "request", "decision": {"verdict": "deny", "reason": reason}, "caller": {"name": "b"}}),
+                )
             }
-            Step::Event => (AuditId::new(), Kind::Event, json!({"kind": "event", "event": "started"})),
+            Step::Event => {
+                (AuditId::new(), Kind::Event, json!({"kind": "event", "event": "started"}))
+            }
             Step::Answer(_) if self.open.is_empty() => return None,
             Step::Answer(n) => {
                 let outcome = ["succeeded", "failed"][n % 2];
-                (self.open.remove(n % self.open.len()), Kind::Answer, json!({"kind": "answer", "outcome": outcome, "status": 200}))
+                (
+                    self.open.remove(n % self.open.len()),
+                    Kind::Answer,
+                    json!({"kind": "answer", "outcome": outcome, "status": 200}),
+                )
             }
         };
         if kind == Kind::Forwarded {
@@ -77,7 +98,12 @@ impl Writer {
 }
 
 fn export(form: ExportFormat, filter: &[(&str, &str)]) -> Export {
-    Export { form, filter: Filter::parse(filter.iter().copied()).unwrap(), start: Start::Oldest, follow: false }
+    Export {
+        form,
+        filter: Filter::parse(filter.iter().copied()).unwrap(),
+        start: Start::Oldest,
+        follow: false,
+    }
 }
 
 /// All lines; with `cut`, each step is made by an exporter that knows nothing but the cursor.
@@ -90,7 +116,13 @@ fn lines(reader: &Reader, export: &Export, bounds: Bounds, cut: bool) -> Vec<Lin
         assert_eq!(step.next, exporter.next());
         lines.extend(step.lines);
         match step.state {
-            State::More if cut => exporter = Exporter::new(reader.clone(), Export { start: Start::At(step.next), ..export.clone() }).unwrap(),
+            State::More if cut => {
+                exporter = Exporter::new(
+                    reader.clone(),
+                    Export { start: Start::At(step.next), ..export.clone() },
+                )
+                .unwrap()
+            }
             State::More => {}
             State::Later | State::Ended => return lines,
         }
@@ -189,13 +221,19 @@ fn trail_of(dir: &Path, records: Range<u64>) -> Reader {
 fn what_is_missing_is_said_and_never_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let reader = trail_of(dir.path(), 4..10);
-    let at = |start| Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, &[]) });
+    let at = |start| {
+        Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, &[]) })
+    };
     assert_eq!(at(Start::Oldest).unwrap().step().unwrap().lines.len(), 6);
     assert_eq!(at(Start::At(5)).unwrap().step().unwrap().lines.len(), 5);
     assert_eq!(at(Start::At(10)).unwrap().step().unwrap().state, State::Ended);
     assert_eq!(at(Start::End).unwrap().next(), 10);
     let gone = at(Start::At(2)).unwrap().step().unwrap_err().to_string();
-    assert!(gone.contains("records 2 to 3 are in the trail no longer") && gone.contains("begin at record 4"), "{gone}");
+    assert!(
+        gone.contains("records 2 to 3 are in the trail no longer")
+            && gone.contains("begin at record 4"),
+        "{gone}"
+    );
     let beyond = at(Start::At(11)).map(|exporter| exporter.next()).unwrap_err().to_string();
     assert!(beyond.contains("the trail has 10 records"), "{beyond}");
 }
@@ -203,12 +241,21 @@ fn what_is_missing_is_said_and_never_passed_over() {
 #[test]
 fn an_export_survives_its_url() {
     for start in [Start::Oldest, Start::At(7), Start::End] {
-        let export = Export { start, follow: true, ..export(ExportFormat::Cadf, &[("decision", "deny"), ("request.call.path", "/a b&c")]) };
+        let export = Export {
+            start,
+            follow: true,
+            ..export(ExportFormat::Cadf, &[("decision", "deny"), ("request.call.path", "/a b&c")])
+        };
         let target = export.target();
         let (path, query) = target.split_once('?').unwrap();
-        assert_eq!((path, Export::read(&serde_urlencoded::from_str::<Vec<_>>(query).unwrap()).unwrap()), (EXPORT, (export, true)));
+        assert_eq!(
+            (path, Export::read(&serde_urlencoded::from_str::<Vec<_>>(query).unwrap()).unwrap()),
+            (EXPORT, (export, true))
+        );
     }
-    for (name, value) in [("form", "xml"), ("cursor", "x"), ("follow", "maybe"), ("decison", "deny")] {
+    for (name, value) in
+        [("form", "xml"), ("cursor", "x"), ("follow", "maybe"), ("decison", "deny")]
+    {
         let error = Export::read(&[(name.to_owned(), value.to_owned())]).unwrap_err().to_string();
         assert!(error.contains(&format!("`{name}`")), "{error}");
     }
@@ -218,17 +265,36 @@ fn an_export_survives_its_url() {
 fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = TieredStore::open_with(dir.path(), 64).unwrap();
-    let entry = |n: u64| Entry { time: Timestamp(n * 1_000_000_000), kind: Kind::Event, id: AuditId::new(), leaf: format!("{n}").into() };
-    store.append(&Batch { entries: (0..300).map(entry).collect(), open_floor: Some(300), ..Batch::default() }).unwrap();
+    let entry = |n: u64| Entry {
+        time: Timestamp(n * 1_000_000_000),
+        kind: Kind::Event,
+        id: AuditId::new(),
+        leaf: format!("{n}").into(),
+    };
+    store
+        .append(&Batch {
+            entries: (0..300).map(entry).collect(),
+            open_floor: Some(300),
+            ..Batch::default()
+        })
+        .unwrap();
     store.seal().unwrap();
     let store = Arc::new(store);
     let reader = Reader::over_shared(store.clone(), 300);
-    let at = |start, filter| Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, filter) }).unwrap();
+    let at = |start, filter| {
+        Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, filter) })
+            .unwrap()
+    };
     let mut begun = at(Start::At(60), &[]);
     begun.bounds = Bounds { step_records: 4, ..BOUNDS };
     let mut waiting = at(Start::At(64), &[]);
     store.prune(&[0..64, 128..192, 192..256], 299).unwrap();
-    let numbers = |lines: Vec<Line>| lines.iter().map(|line| std::str::from_utf8(&line.bytes).unwrap().trim().parse().unwrap()).collect::<Vec<u64>>();
+    let numbers = |lines: Vec<Line>| {
+        lines
+            .iter()
+            .map(|line| std::str::from_utf8(&line.bytes).unwrap().trim().parse().unwrap())
+            .collect::<Vec<u64>>()
+    };
     let left: Vec<_> = (64..128).chain(256..300).collect();
     for (bounds, cut) in [(BOUNDS, false), (SMALL, false), (SMALL, true)] {
         let lines = lines(&reader, &export(ExportFormat::Ndjson, &[]), bounds, cut);
@@ -236,8 +302,11 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
         assert_eq!(numbers(lines), left);
     }
     assert_eq!(numbers(waiting.step().unwrap().lines), left, "what it stood before is there");
-    let refused =
-        |start, filter: &[_]| Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, filter) }).err().map(|error| error.to_string());
+    let refused = |start, filter: &[_]| {
+        Exporter::new(reader.clone(), Export { start, ..export(ExportFormat::Ndjson, filter) })
+            .err()
+            .map(|error| error.to_string())
+    };
     for start in [Start::At(5), Start::At(128), Start::At(255)] {
         let gone = refused(start, &[]).unwrap();
         assert!(gone.contains("are in the trail no longer, record 299 tells why: to go on without them, begin at record"), "{gone}");
@@ -247,9 +316,15 @@ fn gaps_are_passed_but_for_a_cursor_that_points_into_one() {
     let gone = begun.step().unwrap_err();
     assert!(matches!(gone, ExportError::Gone { from: 60, to: 63, told_by: Some(299) }), "{gone}");
     // A time in a gap is the time of what comes behind it.
-    assert_eq!(numbers(at(Start::Oldest, &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(at(Start::Oldest, &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines),
+        (256..300).collect::<Vec<_>>()
+    );
     assert!(refused(Start::At(140), &[("since", "1970-01-01T00:02:20Z")]).is_some());
-    assert_eq!(numbers(at(Start::At(70), &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines), (256..300).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(at(Start::At(70), &[("since", "1970-01-01T00:02:20Z")]).step().unwrap().lines),
+        (256..300).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -258,16 +333,32 @@ fn whoever_asks_for_what_was_pruned_is_told_so() {
     let (store, _) = TieredStore::open_with(dir.path(), 64).unwrap();
     let id = |n: u64| AuditId(uuid::Uuid::new_v7(uuid::Timestamp::from_unix_time(n * 10, 0, 0, 0)));
     let ids: Vec<_> = (0..200).map(id).collect();
-    let entry = |n: u64| Entry { time: Timestamp(n * 10_000_000_000), kind: Kind::Event, id: ids[n as usize], leaf: format!("{n}").into() };
-    store.append(&Batch { entries: (0..200).map(entry).collect(), open_floor: Some(200), ..Batch::default() }).unwrap();
+    let entry = |n: u64| Entry {
+        time: Timestamp(n * 10_000_000_000),
+        kind: Kind::Event,
+        id: ids[n as usize],
+        leaf: format!("{n}").into(),
+    };
+    store
+        .append(&Batch {
+            entries: (0..200).map(entry).collect(),
+            open_floor: Some(200),
+            ..Batch::default()
+        })
+        .unwrap();
     store.seal().unwrap();
     store.prune(&[0..64, 128..192], 199).unwrap();
     let reader = Reader::over(store, 200);
-    let ask = |id| Ask::Exchange(id).answer(&reader, Form::Json).map_err(|error| (error.status(), error.to_string()));
+    let ask = |id| {
+        Ask::Exchange(id)
+            .answer(&reader, Form::Json)
+            .map_err(|error| (error.status(), error.to_string()))
+    };
     for n in [64, 127, 192, 199] {
         ask(ids[n]).unwrap();
     }
-    for (n, records) in [(0, "0 to 63"), (63, "0 to 63"), (128, "128 to 191"), (150, "128 to 191")] {
+    for (n, records) in [(0, "0 to 63"), (63, "0 to 63"), (128, "128 to 191"), (150, "128 to 191")]
+    {
         let (status, why) = ask(ids[n]).unwrap_err();
         assert!(
             status == 404 && why.ends_with(&format!("at its time stood records {records}, which were pruned by policy: record 199 tells of it")),
@@ -284,10 +375,12 @@ fn whoever_asks_for_what_was_pruned_is_told_so() {
 fn what_waits_for_its_answer_is_needed() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = Writer::new(dir.path());
-    writer.write(&[Step::Forwarded, Step::Refused, Step::Forwarded, Step::Answer(0), Step::Event], 2);
+    writer
+        .write(&[Step::Forwarded, Step::Refused, Step::Forwarded, Step::Answer(0), Step::Event], 2);
     let reader = writer.reader().0;
     for (form, needed) in [(ExportFormat::Exchange, 2), (ExportFormat::Ndjson, 5)] {
-        let mut exporter = Exporter::new(reader.clone(), Export { follow: true, ..export(form, &[]) }).unwrap();
+        let mut exporter =
+            Exporter::new(reader.clone(), Export { follow: true, ..export(form, &[]) }).unwrap();
         exporter.step().unwrap();
         assert_eq!((exporter.next(), exporter.needed()), (5, needed), "{form:?}");
     }

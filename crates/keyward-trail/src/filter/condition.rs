@@ -1,5 +1,5 @@
-//! One condition on an exchange: a name, a comparison and a value, read strictly. A name or a value that cannot match
-//! anything is an error that says what is allowed.
+//! One condition on an exchange: a name, a comparison and a value, read strictly. A name or a value
+//! that cannot match anything is an error that says what is allowed.
 
 use super::field::{Field, RecordPart};
 use super::moment::{Span, TIMES, When};
@@ -13,7 +13,8 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 /// Outcomes that an exchange can have.
-pub const OUTCOMES: &[&str] = &["succeeded", "accepted", "partly-failed", "failed", "not-sent", "unknown", "refused", "open"];
+pub const OUTCOMES: &[&str] =
+    &["succeeded", "accepted", "partly-failed", "failed", "not-sent", "unknown", "refused", "open"];
 const VERDICTS: &[&str] = &["allow", "deny", "pass"];
 /// Names that are no fields.
 const SPECIAL: &[&str] = &["since", "until", "time", "seq", "id", "secret"];
@@ -58,7 +59,9 @@ pub(crate) enum Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// No such filter.
-    #[error("unknown filter `{name}`{near}: use {allowed}, or a path such as `request.call.method`, `answer.status` or `request.content.keyScope`")]
+    #[error(
+        "unknown filter `{name}`{near}: use {allowed}, or a path such as `request.call.method`, `answer.status` or `request.content.keyScope`"
+    )]
     Name {
         /// What was given.
         name: String,
@@ -78,10 +81,14 @@ pub enum FilterError {
         allowed: String,
     },
     /// The comparison means nothing for the name.
-    #[error("`{0}` has no order: compare it by `=`, `!=` or `in`; `time`, `seq`, `status` and numbers at a path take `<`, `<=`, `>` and `>=`")]
+    #[error(
+        "`{0}` has no order: compare it by `=`, `!=` or `in`; `time`, `seq`, `status` and numbers at a path take `<`, `<=`, `>` and `>=`"
+    )]
     Unordered(String),
     /// A filter was given twice.
-    #[error("filter `{0}` is given twice: conditions must all hold, so one exchange cannot match both")]
+    #[error(
+        "filter `{0}` is given twice: conditions must all hold, so one exchange cannot match both"
+    )]
     Twice(String),
     /// An expression is malformed, or holds a condition that cannot be.
     #[error("`where`, column {column}: {why}")]
@@ -101,46 +108,87 @@ impl Test {
 
     /// Reads a condition.
     pub fn parse(name: &str, comparison: Comparison, value: &str) -> Result<Self, FilterError> {
-        let wrong = |allowed: &str| FilterError::Value { name: name.to_owned(), value: value.to_owned(), allowed: allowed.to_owned() };
+        let wrong = |allowed: &str| FilterError::Value {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            allowed: allowed.to_owned(),
+        };
         if value.is_empty() {
             return Err(wrong("a value"));
         }
         let equal = comparison == Comparison::Equal;
         match name {
-            "time" => return compare_time(comparison, Span::parse(value).ok_or_else(|| wrong(TIMES))?),
-            "seq" => return Ok(Self::Seq(comparison.range(value.parse().map_err(|_| wrong("a record's place in the trail, a whole number"))?))),
+            "time" => {
+                return compare_time(comparison, Span::parse(value).ok_or_else(|| wrong(TIMES))?);
+            }
+            "seq" => {
+                return Ok(Self::Seq(
+                    comparison.range(
+                        value
+                            .parse()
+                            .map_err(|_| wrong("a record's place in the trail, a whole number"))?,
+                    ),
+                ));
+            }
             "status" if !equal => {
-                let status =
-                    value.parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(|| wrong("a status such as `400` beside `<` or `>`"))?;
+                let status = value
+                    .parse()
+                    .ok()
+                    .filter(|status| (100..=599).contains(status))
+                    .ok_or_else(|| wrong("a status such as `400` beside `<` or `>`"))?;
                 return field(name, Match::Number(comparison.range(status)));
             }
             _ if !equal && name.contains('.') => {
-                let number = value.parse().map_err(|_| wrong("a whole number beside `<` or `>`"))?;
+                let number =
+                    value.parse().map_err(|_| wrong("a whole number beside `<` or `>`"))?;
                 return field(name, Match::Number(comparison.range(number)));
             }
             _ if !equal => {
-                return if SPECIAL.contains(&name) || Field::parse(name).is_some() { Err(FilterError::Unordered(name.to_owned())) } else { Err(unknown(name)) };
+                return if SPECIAL.contains(&name) || Field::parse(name).is_some() {
+                    Err(FilterError::Unordered(name.to_owned()))
+                } else {
+                    Err(unknown(name))
+                };
             }
-            "since" => return Span::parse(value).map(|span| Self::Since(span.begin)).ok_or_else(|| wrong(TIMES)),
-            "until" => return Span::parse(value).map(|span| Self::Until(span.until())).ok_or_else(|| wrong(TIMES)),
-            "id" => return AuditId::parse(value).map(Self::Id).ok_or_else(|| wrong("an exchange's id, a UUID")),
+            "since" => {
+                return Span::parse(value)
+                    .map(|span| Self::Since(span.begin))
+                    .ok_or_else(|| wrong(TIMES));
+            }
+            "until" => {
+                return Span::parse(value)
+                    .map(|span| Self::Until(span.until()))
+                    .ok_or_else(|| wrong(TIMES));
+            }
+            "id" => {
+                return AuditId::parse(value)
+                    .map(Self::Id)
+                    .ok_or_else(|| wrong("an exchange's id, a UUID"));
+            }
             "secret" => {
-                let digits = value.strip_prefix(DIGEST_PREFIX).filter(|digits| digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
-                return digits
-                    .map(|_| Self::Secret(value.to_ascii_lowercase()))
-                    .ok_or_else(|| wrong("a keyed digest: `hmac-sha256:` and 64 hexadecimal digits"));
+                let digits = value.strip_prefix(DIGEST_PREFIX).filter(|digits| {
+                    digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+                });
+                return digits.map(|_| Self::Secret(value.to_ascii_lowercase())).ok_or_else(|| {
+                    wrong("a keyed digest: `hmac-sha256:` and 64 hexadecimal digits")
+                });
             }
             _ => {}
         }
         let wanted = match Field::short(name).unwrap_or(name) {
             "decision" => one_of(value, VERDICTS).ok_or_else(|| wrong(&VERDICTS.join(", ")))?,
-            "outcome" | "answer.outcome" => one_of(value, OUTCOMES).ok_or_else(|| wrong(&OUTCOMES.join(", ")))?,
+            "outcome" | "answer.outcome" => {
+                one_of(value, OUTCOMES).ok_or_else(|| wrong(&OUTCOMES.join(", ")))?
+            }
             "reason" => {
                 let codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
                 one_of(value, &codes).ok_or_else(|| wrong(&codes.join(", ")))?
             }
-            "status" => parse_status(value).ok_or_else(|| wrong("a status such as `202`, or a class such as `4xx`"))?,
-            "source" => parse_net(value).ok_or_else(|| wrong("an address such as `10.0.0.7`, or a network such as `10.0.0.0/8`"))?,
+            "status" => parse_status(value)
+                .ok_or_else(|| wrong("a status such as `202`, or a class such as `4xx`"))?,
+            "source" => parse_net(value).ok_or_else(|| {
+                wrong("an address such as `10.0.0.7`, or a network such as `10.0.0.0/8`")
+            })?,
             _ => Match::pattern(value).ok_or_else(|| wrong(STARS))?,
         };
         field(name, wanted)
@@ -164,14 +212,21 @@ impl Test {
         }
     }
 
-    /// A text without which a request's record cannot match, as it stands in its JSON: far cheaper than reading it.
+    /// A text without which a request's record cannot match, as it stands in its JSON: far cheaper
+    /// than reading it.
     pub fn needle(&self) -> Option<String> {
         match self {
             Self::Field(field, Match::Exact(text) | Match::Prefix(text)) => {
                 let mut places = field.places().peekable();
-                (places.peek().is_some() && places.all(|place| place == RecordPart::Request)).then(|| escaped(text))
+                (places.peek().is_some() && places.all(|place| place == RecordPart::Request))
+                    .then(|| escaped(text))
             }
-            Self::Field(_, Match::Net(..) | Match::Number(_)) | Self::Since(_) | Self::Until(_) | Self::Seq(_) | Self::Id(_) | Self::Secret(_) => None,
+            Self::Field(_, Match::Net(..) | Match::Number(_))
+            | Self::Since(_)
+            | Self::Until(_)
+            | Self::Seq(_)
+            | Self::Id(_)
+            | Self::Secret(_) => None,
         }
     }
 
@@ -181,12 +236,18 @@ impl Test {
             Self::Since(when) => exchange.request.time >= when.at(Timestamp(u64::MAX)),
             Self::Until(when) => exchange.request.time < when.at(Timestamp(u64::MAX)),
             Self::Seq(range) => range.contains(&exchange.request.seq),
-            Self::Id(id) => exchange.id == *id || (exchange.request.kind == Kind::Event && exchange.id.counts(*id)),
+            Self::Id(id) => {
+                exchange.id == *id
+                    || (exchange.request.kind == Kind::Event && exchange.id.counts(*id))
+            }
             Self::Secret(digest) => exchange.parts().any(|part| {
-                let content = part.content.as_ref().map(|content| content.bytes.as_ref()).unwrap_or_default();
+                let content =
+                    part.content.as_ref().map(|content| content.bytes.as_ref()).unwrap_or_default();
                 holds(&part.leaf, digest) || holds(content, digest)
             }),
-            Self::Field(field, wanted) => field.values(exchange).iter().any(|value| wanted.holds(value)),
+            Self::Field(field, wanted) => {
+                field.values(exchange).iter().any(|value| wanted.holds(value))
+            }
         }
     }
 }
@@ -210,12 +271,15 @@ impl Match {
         match self {
             Self::Exact(text) => value == text,
             Self::Prefix(text) => value.starts_with(text),
-            Self::Net(net, bits) => value.parse().is_ok_and(|address: IpAddr| leading(address, *bits) == leading(*net, *bits)),
+            Self::Net(net, bits) => value
+                .parse()
+                .is_ok_and(|address: IpAddr| leading(address, *bits) == leading(*net, *bits)),
             Self::Number(range) => value.parse().is_ok_and(|number: u64| range.contains(&number)),
         }
     }
 
-    /// Exact, or a prefix when it ends in `*`; `\*` is a star. `None` when a star stands elsewhere: it would match nothing.
+    /// Exact, or a prefix when it ends in `*`; `\*` is a star. `None` when a star stands elsewhere:
+    /// it would match nothing.
     fn pattern(text: &str) -> Option<Self> {
         let (begin, prefix) = match text.strip_suffix('*') {
             Some(begin) if !begin.ends_with('\\') => (begin, true),
@@ -229,7 +293,8 @@ impl Match {
     }
 }
 
-const STARS: &str = "`*` at its end, for all that begins so, and nowhere else; `\\*` is a star itself";
+const STARS: &str =
+    "`*` at its end, for all that begins so, and nowhere else; `\\*` is a star itself";
 
 fn field(name: &str, wanted: Match) -> Result<Test, FilterError> {
     Field::parse(name).map(|field| Test::Field(field, wanted)).ok_or_else(|| unknown(name))
@@ -244,7 +309,11 @@ fn unknown(name: &str) -> FilterError {
 /// A day is in what is at most it, and all of it is before what is above it.
 fn compare_time(comparison: Comparison, span: Span) -> Result<Test, FilterError> {
     match comparison {
-        Comparison::Equal => Err(FilterError::Value { name: "time".to_owned(), value: "=".to_owned(), allowed: "`<`, `<=`, `>` or `>=`".to_owned() }),
+        Comparison::Equal => Err(FilterError::Value {
+            name: "time".to_owned(),
+            value: "=".to_owned(),
+            allowed: "`<`, `<=`, `>` or `>=`".to_owned(),
+        }),
         Comparison::Below => Ok(Test::Until(span.begin)),
         Comparison::AtMost => Ok(Test::Until(span.behind())),
         Comparison::Above => Ok(Test::Since(span.behind())),
@@ -261,8 +330,12 @@ fn one_of(value: &str, allowed: &[&str]) -> Option<Match> {
 /// The leading bits, and whether the address is of version 4.
 fn leading(address: IpAddr, bits: u32) -> (bool, u128) {
     match address.to_canonical() {
-        IpAddr::V4(v4) => (true, u128::from(u32::from(v4).checked_shr(32_u32.saturating_sub(bits)).unwrap_or(0))),
-        IpAddr::V6(v6) => (false, u128::from(v6).checked_shr(128_u32.saturating_sub(bits)).unwrap_or(0)),
+        IpAddr::V4(v4) => {
+            (true, u128::from(u32::from(v4).checked_shr(32_u32.saturating_sub(bits)).unwrap_or(0)))
+        }
+        IpAddr::V6(v6) => {
+            (false, u128::from(v6).checked_shr(128_u32.saturating_sub(bits)).unwrap_or(0))
+        }
     }
 }
 
@@ -282,19 +355,24 @@ fn escaped(text: &str) -> String {
 
 fn parse_status(text: &str) -> Option<Match> {
     if let Some(class) = text.strip_suffix("xx") {
-        return matches!(class, "1" | "2" | "3" | "4" | "5").then(|| Match::Prefix(class.to_owned()));
+        return matches!(class, "1" | "2" | "3" | "4" | "5")
+            .then(|| Match::Prefix(class.to_owned()));
     }
     let status: u16 = text.parse().ok()?;
     (100..=599).contains(&status).then(|| Match::Exact(status.to_string()))
 }
 
 pub(crate) fn parse_net(text: &str) -> Option<Match> {
-    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let (address, bits) =
+        text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
     let address: IpAddr = address.parse().ok()?;
     let whole = if address.is_ipv4() { 32 } else { 128 };
-    let bits: u32 = bits.map_or(Some(whole), |bits| bits.parse().ok()).filter(|bits| *bits <= whole)?;
+    let bits: u32 =
+        bits.map_or(Some(whole), |bits| bits.parse().ok()).filter(|bits| *bits <= whole)?;
     match address.to_canonical() {
-        mapped @ IpAddr::V4(_) if whole == 128 => bits.checked_sub(96).map(|bits| Match::Net(mapped, bits)),
+        mapped @ IpAddr::V4(_) if whole == 128 => {
+            bits.checked_sub(96).map(|bits| Match::Net(mapped, bits))
+        }
         address => Some(Match::Net(address, bits)),
     }
 }

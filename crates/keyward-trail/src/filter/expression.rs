@@ -48,7 +48,12 @@ impl Expression {
         let expression = parser.any(0)?;
         match parser.next_word()? {
             (_, Word::End) => Ok(expression),
-            (column, word) => Err(at(column, format!("{word} was not expected: join conditions by `and` or `or`, and put a value with blanks in quotes"))),
+            (column, word) => Err(at(
+                column,
+                format!(
+                    "{word} was not expected: join conditions by `and` or `or`, and put a value with blanks in quotes"
+                ),
+            )),
         }
     }
 
@@ -62,16 +67,24 @@ impl Expression {
     ///
     /// # Errors
     /// When a replacement fails.
-    pub fn replaced<E>(&self, replace: &mut impl FnMut(&Test) -> Result<Test, E>) -> Result<Self, E> {
+    pub fn replaced<E>(
+        &self,
+        replace: &mut impl FnMut(&Test) -> Result<Test, E>,
+    ) -> Result<Self, E> {
         Ok(match self {
-            Self::All(parts) => Self::All(parts.iter().map(|part| part.replaced(replace)).collect::<Result<_, _>>()?),
-            Self::Any(parts) => Self::Any(parts.iter().map(|part| part.replaced(replace)).collect::<Result<_, _>>()?),
+            Self::All(parts) => Self::All(
+                parts.iter().map(|part| part.replaced(replace)).collect::<Result<_, _>>()?,
+            ),
+            Self::Any(parts) => Self::Any(
+                parts.iter().map(|part| part.replaced(replace)).collect::<Result<_, _>>()?,
+            ),
             Self::Not(part) => Self::Not(Box::new(part.replaced(replace)?)),
             Self::Test(test) => Self::Test(replace(test)?),
         })
     }
 
-    /// Whether it holds; `None` when that depends on bodies, which are not there unless `bodies` says so.
+    /// Whether it holds; `None` when that depends on bodies, which are not there unless `bodies`
+    /// says so.
     pub fn holds(&self, exchange: &Exchange, bodies: bool) -> Option<bool> {
         self.decide(&|test| (bodies || !test.needs_content()).then(|| test.holds(exchange)))
     }
@@ -86,11 +99,13 @@ impl Expression {
         }
     }
 
-    /// Whether it can match records of this kind. One that names `event` asks for the gateway's own events instead of
-    /// exchanges; one that names an id, for whatever has it.
+    /// Whether it can match records of this kind. One that names `event` asks for the gateway's own
+    /// events instead of exchanges; one that names an id, for whatever has it.
     pub fn wants(&self, kind: Kind) -> bool {
         let events = self.any_test(&mut |test| matches!((test, &*EVENT), (Test::Field(field, _), Some(event)) if field == event));
-        kind != Kind::Answer && (events == (kind == Kind::Event) || self.any_test(&mut |test| matches!(test, Test::Id(_))))
+        kind != Kind::Answer
+            && (events == (kind == Kind::Event)
+                || self.any_test(&mut |test| matches!(test, Test::Id(_))))
     }
 
     /// The one exchange that it can match, when it names one.
@@ -111,9 +126,11 @@ impl Expression {
         })
     }
 
-    /// The times between which it looks, the later one excluded, as far as its conditions must hold. They must be fixed.
+    /// The times between which it looks, the later one excluded, as far as its conditions must
+    /// hold. They must be fixed.
     pub fn times(&self) -> (Timestamp, Timestamp) {
-        self.required().fold((Timestamp(0), Timestamp(u64::MAX)), |(since, until), test| match test {
+        self.required().fold((Timestamp(0), Timestamp(u64::MAX)), |(since, until), test| match test
+        {
             Test::Since(when) => (since.max(when.at(since)), until),
             Test::Until(when) => (since, until.min(when.at(until))),
             _ => (since, until),
@@ -148,7 +165,11 @@ impl Expression {
 }
 
 /// One part that is `decisive` decides; else one that is not known leaves all unknown.
-fn join(parts: &[Expression], known: &impl Fn(&Test) -> Option<bool>, decisive: bool) -> Option<bool> {
+fn join(
+    parts: &[Expression],
+    known: &impl Fn(&Test) -> Option<bool>,
+    decisive: bool,
+) -> Option<bool> {
     let mut all_known = true;
     for part in parts {
         match part.decide(known) {
@@ -229,13 +250,22 @@ impl<'a> Parser<'a> {
                 let inner = self.any(depth + 1)?;
                 match self.next_word()? {
                     (_, Word::Close) => Ok(inner),
-                    (column, word) => Err(at(column, format!("{word} where `)`, `and` or `or` must come"))),
+                    (column, word) => {
+                        Err(at(column, format!("{word} where `)`, `and` or `or` must come")))
+                    }
                 }
             }
-            Word::Plain(word) if is(word, "not") => Ok(Expression::Not(Box::new(self.one(depth + 1)?))),
-            Word::Plain(word) if ["and", "or", "in"].iter().any(|key| is(word, key)) => Err(at(column, format!("`{word}` where a condition must come"))),
+            Word::Plain(word) if is(word, "not") => {
+                Ok(Expression::Not(Box::new(self.one(depth + 1)?)))
+            }
+            Word::Plain(word) if ["and", "or", "in"].iter().any(|key| is(word, key)) => {
+                Err(at(column, format!("`{word}` where a condition must come")))
+            }
             Word::Plain(name) => self.condition(column, name),
-            word => Err(at(column, format!("{word} where a condition must come, such as `decision = deny`"))),
+            word => Err(at(
+                column,
+                format!("{word} where a condition must come, such as `decision = deny`"),
+            )),
         }
     }
 
@@ -248,8 +278,15 @@ impl<'a> Parser<'a> {
         let (column, word) = self.next_word()?;
         let (comparison, negated) = match word {
             _ if negated => return Err(at(column, format!("{word} where `in` must come"))),
-            Word::Compare(comparison) => (comparison.unwrap_or(Comparison::Equal), comparison.is_none()),
-            word => return Err(at(column, format!("{word} where `=`, `!=`, `<`, `<=`, `>`, `>=` or `in` must come"))),
+            Word::Compare(comparison) => {
+                (comparison.unwrap_or(Comparison::Equal), comparison.is_none())
+            }
+            word => {
+                return Err(at(
+                    column,
+                    format!("{word} where `=`, `!=`, `<`, `<=`, `>`, `>=` or `in` must come"),
+                ));
+            }
         };
         let test = self.test(name_column, name, column, comparison)?;
         Ok(if negated { Expression::Not(Box::new(test)) } else { test })
@@ -258,7 +295,12 @@ impl<'a> Parser<'a> {
     fn set(&mut self, name_column: usize, name: &str) -> Result<Expression, FilterError> {
         match self.next_word()? {
             (_, Word::Open) => {}
-            (column, word) => return Err(at(column, format!("{word} where `(` must come: `{name} in (one, two)`"))),
+            (column, word) => {
+                return Err(at(
+                    column,
+                    format!("{word} where `(` must come: `{name} in (one, two)`"),
+                ));
+            }
         }
         let mut tests = Vec::new();
         loop {
@@ -266,12 +308,20 @@ impl<'a> Parser<'a> {
             match self.next_word()? {
                 (_, Word::Comma) => {}
                 (_, Word::Close) => return Ok(Expression::Any(tests)),
-                (column, word) => return Err(at(column, format!("{word} where `,` or `)` must come"))),
+                (column, word) => {
+                    return Err(at(column, format!("{word} where `,` or `)` must come")));
+                }
             }
         }
     }
 
-    fn test(&mut self, name_column: usize, name: &str, comparison_column: usize, comparison: Comparison) -> Result<Expression, FilterError> {
+    fn test(
+        &mut self,
+        name_column: usize,
+        name: &str,
+        comparison_column: usize,
+        comparison: Comparison,
+    ) -> Result<Expression, FilterError> {
         let (value_column, value) = self.value()?;
         Test::parse(name, comparison, &value).map(Expression::Test).map_err(|error| {
             let column = match error {
@@ -299,15 +349,28 @@ impl<'a> Parser<'a> {
                     }
                     Some(c) if c == quote => break,
                     Some(c) => value.push(c),
-                    None => return Err(at(column, format!("the text that begins with {quote} has no end"))),
+                    None => {
+                        return Err(at(
+                            column,
+                            format!("the text that begins with {quote} has no end"),
+                        ));
+                    }
                 }
             }
             self.skip(taken);
         } else {
-            value.extend(self.rest.chars().take_while(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | ',')));
+            value.extend(
+                self.rest
+                    .chars()
+                    .take_while(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | ',')),
+            );
             self.skip(value.chars().count());
         }
-        if value.is_empty() { Err(at(column, "a value must come here".to_owned())) } else { Ok((column, value)) }
+        if value.is_empty() {
+            Err(at(column, "a value must come here".to_owned()))
+        } else {
+            Ok((column, value))
+        }
     }
 
     /// The next word and its column.
@@ -326,9 +389,15 @@ impl<'a> Parser<'a> {
             (Some('>'), Some('=')) => (Word::Compare(Some(Comparison::AtLeast)), 2),
             (Some('<'), _) => (Word::Compare(Some(Comparison::Below)), 1),
             (Some('>'), _) => (Word::Compare(Some(Comparison::Above)), 1),
-            (Some(c @ ('!' | '"' | '\'')), _) => return Err(at(column, format!("`{c}` cannot stand here"))),
+            (Some(c @ ('!' | '"' | '\'')), _) => {
+                return Err(at(column, format!("`{c}` cannot stand here")));
+            }
             (Some(_), _) => {
-                let word = self.rest.split(|c: char| c.is_whitespace() || "()=!<>,\"'".contains(c)).next().unwrap_or_default();
+                let word = self
+                    .rest
+                    .split(|c: char| c.is_whitespace() || "()=!<>,\"'".contains(c))
+                    .next()
+                    .unwrap_or_default();
                 (Word::Plain(word), word.chars().count())
             }
         };

@@ -1,4 +1,5 @@
-//! What can be asked of an exchange by name: `caller`, `status`, or any path such as `request.call.method`.
+//! What can be asked of an exchange by name: `caller`, `status`, or any path such as
+//! `request.call.method`.
 
 use crate::exchange::Exchange;
 use serde_json::Value;
@@ -32,16 +33,17 @@ pub struct Field(Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Project,
-    /// The policies that decided as the call went: forbids where it was denied, permits where it was let through. A batch that
-    /// is denied may have permits for its other items, and these did not decide.
+    /// The policies that decided as the call went: forbids where it was denied, permits where it
+    /// was let through. A batch that is denied may have permits for its other items, and these
+    /// did not decide.
     Policy,
     Outcome,
     Status,
     Paths(Vec<Path>),
 }
 
-/// A path into a record or into the body beside it. Steps are object names or array indexes; a name that meets an
-/// array goes into each of its elements. A name that holds a dot cannot be reached.
+/// A path into a record or into the body beside it. Steps are object names or array indexes; a name
+/// that meets an array goes into each of its elements. A name that holds a dot cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Path {
     place: RecordPart,
@@ -81,7 +83,11 @@ impl Field {
             "outcome" => Some(Self(Kind::Outcome)),
             "status" => Some(Self(Kind::Status)),
             _ => match NAMED.iter().find(|(named, _)| *named == name) {
-                Some((_, paths)) => paths.iter().map(|path| Path::parse(path)).collect::<Option<_>>().map(|paths| Self(Kind::Paths(paths))),
+                Some((_, paths)) => paths
+                    .iter()
+                    .map(|path| Path::parse(path))
+                    .collect::<Option<_>>()
+                    .map(|paths| Self(Kind::Paths(paths))),
                 None => Path::parse(name).map(|path| Self(Kind::Paths(vec![path]))),
             },
         }
@@ -95,12 +101,16 @@ impl Field {
     /// The short name of what a path stands for, if it has one.
     pub fn short(name: &str) -> Option<&'static str> {
         let field = Self::parse(name)?;
-        NAMED.iter().map(|(named, _)| *named).find(|named| Self::parse(named).as_ref() == Some(&field))
+        NAMED
+            .iter()
+            .map(|(named, _)| *named)
+            .find(|named| Self::parse(named).as_ref() == Some(&field))
     }
 
     /// Whether bodies must be read to know its values.
     pub fn needs_content(&self) -> bool {
-        self.places().any(|place| matches!(place, RecordPart::RequestContent | RecordPart::AnswerContent))
+        self.places()
+            .any(|place| matches!(place, RecordPart::RequestContent | RecordPart::AnswerContent))
     }
 
     fn is_source(&self) -> bool {
@@ -129,12 +139,21 @@ impl Field {
         match &self.0 {
             Kind::Project => ["resource", "items.resource"]
                 .iter()
-                .flat_map(|holder| ["type", "id", "parent.type", "parent.id"].map(|path| holder.split('.').chain(path.split('.')).collect()))
+                .flat_map(|holder| {
+                    ["type", "id", "parent.type", "parent.id"]
+                        .map(|path| holder.split('.').chain(path.split('.')).collect())
+                })
                 .collect(),
-            Kind::Policy => vec![vec!["decision", "verdict"], vec!["decision", "policies", "id"], vec!["decision", "policies", "effect"]],
+            Kind::Policy => vec![
+                vec!["decision", "verdict"],
+                vec!["decision", "policies", "id"],
+                vec!["decision", "policies", "effect"],
+            ],
             Kind::Outcome => vec![vec!["outcome"]],
             Kind::Status => vec![vec!["status"], vec!["decision", "reason"]],
-            Kind::Paths(paths) => paths.iter().map(|path| path.steps.iter().map(String::as_str).collect()).collect(),
+            Kind::Paths(paths) => {
+                paths.iter().map(|path| path.steps.iter().map(String::as_str).collect()).collect()
+            }
         }
     }
 
@@ -145,7 +164,12 @@ impl Field {
             Kind::Project => {
                 let json = &exchange.request.json;
                 let items = json.get("items").and_then(Value::as_array).into_iter().flatten();
-                values.extend(std::iter::once(json).chain(items).filter_map(|holder| project(holder.get("resource")?)).map(str::to_owned));
+                values.extend(
+                    std::iter::once(json)
+                        .chain(items)
+                        .filter_map(|holder| project(holder.get("resource")?))
+                        .map(str::to_owned),
+                );
             }
             Kind::Policy => values.extend(deciding(&exchange.request.json).map(str::to_owned)),
             Kind::Outcome => values.push(exchange.outcome().to_owned()),
@@ -164,26 +188,38 @@ impl Field {
 /// The policies that decided as the call went.
 fn deciding(request: &Value) -> impl Iterator<Item = &str> {
     let of_decision = |name: &str| request.get("decision").and_then(|decision| decision.get(name));
-    let effect = if of_decision("verdict").and_then(Value::as_str) == Some("deny") { "forbid" } else { "permit" };
+    let effect = if of_decision("verdict").and_then(Value::as_str) == Some("deny") {
+        "forbid"
+    } else {
+        "permit"
+    };
     let policies = of_decision("policies").and_then(Value::as_array).into_iter().flatten();
-    let decided = policies.filter(move |policy| policy.get("effect").and_then(Value::as_str).is_none_or(|own| own == effect));
+    let decided = policies.filter(move |policy| {
+        policy.get("effect").and_then(Value::as_str).is_none_or(|own| own == effect)
+    });
     decided.filter_map(|policy| policy.get("id")?.as_str())
 }
 
-/// An address by its one name: older records have IPv4 callers of an IPv6 listener as `::ffff:192.0.2.7`.
+/// An address by its one name: older records have IPv4 callers of an IPv6 listener as
+/// `::ffff:192.0.2.7`.
 fn address(text: &str) -> String {
-    text.parse::<IpAddr>().map_or_else(|_| text.to_owned(), |address| address.to_canonical().to_string())
+    text.parse::<IpAddr>()
+        .map_or_else(|_| text.to_owned(), |address| address.to_canonical().to_string())
 }
 
 /// The project that a resource is, or is in.
 fn project(resource: &Value) -> Option<&str> {
-    let holder = [Some(resource), resource.get("parent")].into_iter().flatten().find(|one| one.get("type").is_some_and(|kind| kind == "Project"));
+    let holder = [Some(resource), resource.get("parent")]
+        .into_iter()
+        .flatten()
+        .find(|one| one.get("type").is_some_and(|kind| kind == "Project"));
     holder?.get("id")?.as_str()
 }
 
 impl Path {
     fn parse(text: &str) -> Option<Self> {
-        let (prefix, place) = RecordPart::ALL.into_iter().find(|(prefix, _)| text.starts_with(prefix))?;
+        let (prefix, place) =
+            RecordPart::ALL.into_iter().find(|(prefix, _)| text.starts_with(prefix))?;
         let steps: Vec<_> = text.strip_prefix(prefix)?.split('.').map(str::to_owned).collect();
         let whole_body = steps == ["content"];
         (!whole_body && steps.iter().all(|step| !step.is_empty())).then_some(Self { place, steps })
@@ -193,9 +229,17 @@ impl Path {
         let answer = exchange.answer.as_ref();
         match self.place {
             RecordPart::Request => collect(&exchange.request.json, &self.steps, values),
-            RecordPart::Answer => collect(answer.map_or(&Value::Null, |answer| &answer.json), &self.steps, values),
-            RecordPart::RequestContent => collect(&exchange.request.content_json().unwrap_or_default(), &self.steps, values),
-            RecordPart::AnswerContent => collect(&answer.and_then(|answer| answer.content_json()).unwrap_or_default(), &self.steps, values),
+            RecordPart::Answer => {
+                collect(answer.map_or(&Value::Null, |answer| &answer.json), &self.steps, values)
+            }
+            RecordPart::RequestContent => {
+                collect(&exchange.request.content_json().unwrap_or_default(), &self.steps, values)
+            }
+            RecordPart::AnswerContent => collect(
+                &answer.and_then(|answer| answer.content_json()).unwrap_or_default(),
+                &self.steps,
+                values,
+            ),
         }
     }
 }
@@ -254,7 +298,10 @@ mod tests {
         };
         assert_eq!(
             (of("deny", "policy"), of("allow", "policy")),
-            (vec!["no-all".to_owned(), "old".to_owned()], vec!["of-one-item".to_owned(), "old".to_owned()])
+            (
+                vec!["no-all".to_owned(), "old".to_owned()],
+                vec!["of-one-item".to_owned(), "old".to_owned()]
+            )
         );
         assert_eq!(of("deny", "shadow"), ["old-trial", "trial"]);
         assert_eq!(of("deny", "request.decision.policies.id").len(), 3);
@@ -277,7 +324,9 @@ mod tests {
         assert_eq!(Field::parse("caller"), Field::parse("request.caller.name"));
         assert!(Field::parse("request.content.keyScope").unwrap().needs_content());
         assert!(!Field::parse("answer.status").unwrap().needs_content());
-        for wrong in ["callers", "request", "request.", "request..a", "request.content", "content.a", ""] {
+        for wrong in
+            ["callers", "request", "request.", "request..a", "request.content", "content.a", ""]
+        {
             assert_eq!(Field::parse(wrong), None, "{wrong}");
         }
     }

@@ -1,7 +1,8 @@
 //! Which exchanges are wanted: conditions that must all hold.
 //!
-//! A filter is a list of names and values, the same on the command line, in a URL's query and in a cursor's hash. The
-//! name `where` takes a whole expression. A name or value that cannot match anything is an error that says what is allowed.
+//! A filter is a list of names and values, the same on the command line, in a URL's query and in a
+//! cursor's hash. The name `where` takes a whole expression. A name or value that cannot match
+//! anything is an error that says what is allowed.
 
 pub(crate) mod condition;
 pub(crate) mod expression;
@@ -41,28 +42,51 @@ impl Filter {
     /// A filter of names and values.
     ///
     /// # Errors
-    /// When a name or value is unknown, or a name that is neither a path nor `where` is given twice.
-    pub fn parse<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, FilterError> {
+    /// When a name or value is unknown, or a name that is neither a path nor `where` is given
+    /// twice.
+    pub fn parse<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, FilterError> {
         let mut filter = Self::default();
-        pairs.into_iter().try_for_each(|(name, value)| filter.add(name.as_ref(), value.as_ref()))?;
+        pairs
+            .into_iter()
+            .try_for_each(|(name, value)| filter.add(name.as_ref(), value.as_ref()))?;
         Ok(filter)
     }
 
     /// One condition.
     pub(super) fn of(test: Test) -> Self {
-        Self { conditions: vec![Condition { name: WHERE.to_owned(), value: String::new(), expression: Expression::Test(test) }] }
+        Self {
+            conditions: vec![Condition {
+                name: WHERE.to_owned(),
+                value: String::new(),
+                expression: Expression::Test(test),
+            }],
+        }
     }
 
     /// Adds a condition.
     ///
     /// # Errors
-    /// When the name or value is unknown, or the name is neither a path nor `where` and was given before.
+    /// When the name or value is unknown, or the name is neither a path nor `where` and was given
+    /// before.
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
-        let expression = if name == WHERE { Expression::parse(value)? } else { Expression::Test(Test::equal(name, value)?) };
-        if name != WHERE && !name.contains('.') && self.conditions.iter().any(|condition| condition.name == name) {
+        let expression = if name == WHERE {
+            Expression::parse(value)?
+        } else {
+            Expression::Test(Test::equal(name, value)?)
+        };
+        if name != WHERE
+            && !name.contains('.')
+            && self.conditions.iter().any(|condition| condition.name == name)
+        {
             return Err(FilterError::Twice(name.to_owned()));
         }
-        self.conditions.push(Condition { name: name.to_owned(), value: value.to_owned(), expression });
+        self.conditions.push(Condition {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            expression,
+        });
         self.conditions.sort_by(|a, b| (&a.name, &a.value).cmp(&(&b.name, &b.value)));
         Ok(())
     }
@@ -74,7 +98,9 @@ impl Filter {
 
     /// The same for a record.
     pub fn terms(&self) -> Vec<FilterTerm> {
-        self.pairs().map(|(name, value)| FilterTerm { name: name.to_owned(), value: value.to_owned() }).collect()
+        self.pairs()
+            .map(|(name, value)| FilterTerm { name: name.to_owned(), value: value.to_owned() })
+            .collect()
     }
 
     /// The query of a URL that asks for the same.
@@ -82,7 +108,8 @@ impl Filter {
         serde_urlencoded::to_string(self.pairs().collect::<Vec<_>>()).unwrap_or_default()
     }
 
-    /// Names the filter in a cursor. Equal for equal names and values: `2h` stays `2h` while time goes on.
+    /// Names the filter in a cursor. Equal for equal names and values: `2h` stays `2h` while time
+    /// goes on.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hash = Sha256::new();
         for text in self.pairs().flat_map(|(name, value)| [name, value]) {
@@ -92,14 +119,17 @@ impl Filter {
         hash.finalize().first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
     }
 
-    /// The times between which it looks, the later one excluded, by the trail's own time, as far as its conditions must hold.
+    /// The times between which it looks, the later one excluded, by the trail's own time, as far as
+    /// its conditions must hold.
     pub fn bounds(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         self.at(now).0.times()
     }
 
     /// The question that it asks at this moment.
     pub(super) fn at(&self, now: Timestamp) -> Question {
-        Question(Expression::All(self.conditions.iter().map(|condition| condition.expression.at(now)).collect()))
+        Question(Expression::All(
+            self.conditions.iter().map(|condition| condition.expression.at(now)).collect(),
+        ))
     }
 }
 
@@ -108,11 +138,16 @@ impl Filter {
 pub(super) struct Question(pub Expression);
 
 impl Question {
-    /// Whether an exchange is wanted. Bodies are loaded, through `content`, only when all else leaves it open.
+    /// Whether an exchange is wanted. Bodies are loaded, through `content`, only when all else
+    /// leaves it open.
     ///
     /// # Errors
     /// When `content` fails.
-    pub fn matches<E>(&self, exchange: &mut Exchange, content: impl Fn(u64) -> Result<Option<Content>, E>) -> Result<bool, E> {
+    pub fn matches<E>(
+        &self,
+        exchange: &mut Exchange,
+        content: impl Fn(u64) -> Result<Option<Content>, E>,
+    ) -> Result<bool, E> {
         if !self.wants(exchange.request.kind) {
             return Ok(false);
         }

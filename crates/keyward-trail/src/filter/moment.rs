@@ -1,5 +1,5 @@
-//! Times as people write them, and as our tables print them: a moment with its offset, a day or a month, or words such as
-//! `now`, `yesterday` and `2h`. What could be read in two ways is refused.
+//! Times as people write them, and as our tables print them: a moment with its offset, a day or a
+//! month, or words such as `now`, `yesterday` and `2h`. What could be read in two ways is refused.
 
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
@@ -85,21 +85,29 @@ impl Span {
         if let Some(nanos) = parse_span(age) {
             return Some(Self::moment(When::Ago(nanos)));
         }
-        let (date, rest) = text
-            .split_at_checked("0000-00".len())
-            .and_then(|(month, rest)| Some((format!("{month}-01").parse::<Date>().ok().filter(|_| is(month, "0000-00"))?, rest)))?;
+        let (date, rest) = text.split_at_checked("0000-00".len()).and_then(|(month, rest)| {
+            Some((
+                format!("{month}-01").parse::<Date>().ok().filter(|_| is(month, "0000-00"))?,
+                rest,
+            ))
+        })?;
         let at = |date: Date| Some(When::At(start(date, Offset::UTC)?));
         if rest.is_empty() {
             return Some(Self::between(at(date)?, at(date.last_of_month().tomorrow().ok()?)?));
         }
-        let (day, rest) = text.split_at_checked("0000-00-00".len()).filter(|(day, _)| is(day, "0000-00-00"))?;
+        let (day, rest) =
+            text.split_at_checked("0000-00-00".len()).filter(|(day, _)| is(day, "0000-00-00"))?;
         let date: Date = day.parse().ok()?;
         match rest.strip_prefix(['t', ' ']) {
-            // A blank may stand before an offset too, of a day: what follows then is none of a time of day.
+            // A blank may stand before an offset too, of a day: what follows then is none of a time
+            // of day.
             Some(time) => Some(Self::moment(When::At(moment(date, time)?))),
             None => {
                 let offset = if rest.is_empty() { Offset::UTC } else { offset(rest)? };
-                Some(Self::between(When::At(start(date, offset)?), When::At(start(date.tomorrow().ok()?, offset)?)))
+                Some(Self::between(
+                    When::At(start(date, offset)?),
+                    When::At(start(date.tomorrow().ok()?, offset)?),
+                ))
             }
         }
     }
@@ -110,13 +118,19 @@ fn moment(date: Date, text: &str) -> Option<Timestamp> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, ':' | '.')))?;
     let (time, zone) = text.split_at_checked(end)?;
     let zone = offset(zone.strip_prefix(' ').unwrap_or(zone))?;
-    let (whole, fraction) = time.split_once('.').map_or((time, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) =
+        time.split_once('.').map_or((time, None), |(whole, fraction)| (whole, Some(fraction)));
     let sound = match fraction {
         None => is(whole, "00:00") || is(whole, "00:00:00"),
-        Some(fraction) => is(whole, "00:00:00") && (1..=9).contains(&fraction.len()) && fraction.bytes().all(|b| b.is_ascii_digit()),
+        Some(fraction) => {
+            is(whole, "00:00:00")
+                && (1..=9).contains(&fraction.len())
+                && fraction.bytes().all(|b| b.is_ascii_digit())
+        }
     };
     // The last second of some days is the 61st of its minute, which no clock of ours shows.
-    let time: jiff::civil::Time = time.parse().ok().filter(|_| sound && whole.split(':').nth(2) != Some("60"))?;
+    let time: jiff::civil::Time =
+        time.parse().ok().filter(|_| sound && whole.split(':').nth(2) != Some("60"))?;
     stamp(date.to_datetime(time).to_zoned(TimeZone::fixed(zone)).ok()?.timestamp())
 }
 
@@ -127,7 +141,10 @@ fn start(date: Date, offset: Offset) -> Option<Timestamp> {
 
 fn stamp(time: jiff::Timestamp) -> Option<Timestamp> {
     // The last moment that there is stands for all behind it.
-    u64::try_from(time.as_nanosecond()).map_or((time > jiff::Timestamp::UNIX_EPOCH).then_some(Timestamp(u64::MAX)), |nanos| Some(Timestamp(nanos)))
+    u64::try_from(time.as_nanosecond())
+        .map_or((time > jiff::Timestamp::UNIX_EPOCH).then_some(Timestamp(u64::MAX)), |nanos| {
+            Some(Timestamp(nanos))
+        })
 }
 
 /// `z`, `utc`, `+08:00`, `+0800` or `+08`.
@@ -135,11 +152,15 @@ fn offset(text: &str) -> Option<Offset> {
     if matches!(text, "z" | "utc" | "gmt") {
         return Some(Offset::UTC);
     }
-    let (sign, digits) = text.strip_prefix('+').map(|digits| (1, digits)).or_else(|| text.strip_prefix('-').map(|digits| (-1, digits)))?;
+    let (sign, digits) = text
+        .strip_prefix('+')
+        .map(|digits| (1, digits))
+        .or_else(|| text.strip_prefix('-').map(|digits| (-1, digits)))?;
     let sound = ["00:00", "0000", "00"].iter().any(|form| is(digits, form));
     let digits: String = digits.chars().filter(|c| *c != ':').collect();
     let (hours, minutes) = digits.split_at_checked(2).filter(|_| sound)?;
-    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, if minutes.is_empty() { 0 } else { minutes.parse().ok()? });
+    let (hours, minutes): (i32, i32) =
+        (hours.parse().ok()?, if minutes.is_empty() { 0 } else { minutes.parse().ok()? });
     if hours > 23 || minutes > 59 {
         return None;
     }
@@ -148,7 +169,11 @@ fn offset(text: &str) -> Option<Offset> {
 
 /// Whether digits stand where the form has zeros, and all else is the same.
 fn is(text: &str, form: &str) -> bool {
-    text.len() == form.len() && text.bytes().zip(form.bytes()).all(|(c, f)| if f == b'0' { c.is_ascii_digit() } else { c == f })
+    text.len() == form.len()
+        && text
+            .bytes()
+            .zip(form.bytes())
+            .all(|(c, f)| if f == b'0' { c.is_ascii_digit() } else { c == f })
 }
 
 /// A length of time such as `30m`, `2h`, `7d` or `1h30m`, in nanoseconds.
@@ -169,7 +194,8 @@ pub(crate) fn parse_span(text: &str) -> Option<u64> {
         if seconds >= last {
             return None;
         }
-        sum = sum.checked_add(count.parse::<u64>().ok()?.checked_mul(seconds)?.checked_mul(SECOND)?)?;
+        sum =
+            sum.checked_add(count.parse::<u64>().ok()?.checked_mul(seconds)?.checked_mul(SECOND)?)?;
         (rest, last) = (behind.get(unit.len_utf8()..)?, seconds);
     }
     (last < u64::MAX).then_some(sum)
@@ -208,7 +234,11 @@ mod tests {
             ("2h ago", "2026-11-30T12:00:00Z", "2026-11-30T12:00:00Z"),
         ] {
             let span = Span::parse(text).unwrap_or_else(|| panic!("{text}"));
-            assert_eq!((span.begin.at(now), span.until().at(now)), (at(begin), at(until)), "{text}");
+            assert_eq!(
+                (span.begin.at(now), span.until().at(now)),
+                (at(begin), at(until)),
+                "{text}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! An index that is being made, in memory: of the trail's unsealed end, and of a segment before it is written.
+//! An index that is being made, in memory: of the trail's unsealed end, and of a segment before it
+//! is written.
 
 use super::{FIELDS, Index, IndexError, Ordinals, digest_print, id_print, partial};
 use crate::exchange::{Exchange, Part};
@@ -12,7 +13,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Values that are kept of one exchange, and their bytes: one with more is read whenever it is asked for.
+/// Values that are kept of one exchange, and their bytes: one with more is read whenever it is
+/// asked for.
 const VALUES_MAX: usize = 512;
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of distinct values that are kept of one segment: they stand in memory until it is sealed.
@@ -39,7 +41,11 @@ pub struct Builder {
 impl Builder {
     /// The index of no record, to be followed by that of `first_seq`.
     pub fn new(first_seq: u64) -> Self {
-        Self { first_seq, fields: FIELDS.iter().map(|_| HashMap::new()).collect(), ..Self::default() }
+        Self {
+            first_seq,
+            fields: FIELDS.iter().map(|_| HashMap::new()).collect(),
+            ..Self::default()
+        }
     }
 
     /// The sequence number of its first record.
@@ -71,22 +77,40 @@ impl Builder {
             // What depends on the answer is not known yet.
             self.open.insert(ordinal);
         }
-        let exchange = Exchange { id: entry.id, request: part(seq, entry), answer: None, answer_gone: false };
-        self.keep(ordinal, &exchange, |name| entry.kind != Kind::Forwarded || !ANSWERED.contains(&name));
+        let exchange =
+            Exchange { id: entry.id, request: part(seq, entry), answer: None, answer_gone: false };
+        self.keep(ordinal, &exchange, |name| {
+            entry.kind != Kind::Forwarded || !ANSWERED.contains(&name)
+        });
     }
 
     /// The answer to the request at `request`, a sequence number, stands at `seq`.
     pub fn settle(&mut self, request: u64, seq: u64, answer: &Entry) {
-        let Some(ordinal) = request.checked_sub(self.first_seq).and_then(|ordinal| u32::try_from(ordinal).ok()) else { return };
+        let Some(ordinal) =
+            request.checked_sub(self.first_seq).and_then(|ordinal| u32::try_from(ordinal).ok())
+        else {
+            return;
+        };
         if !self.open.remove(ordinal) {
             return;
         }
-        if let (Some(distance), Ok(behind)) = (self.answers.get_mut(ordinal as usize), u32::try_from(seq.saturating_sub(request))) {
+        if let (Some(distance), Ok(behind)) =
+            (self.answers.get_mut(ordinal as usize), u32::try_from(seq.saturating_sub(request)))
+        {
             *distance = behind;
         }
         let part = part(seq, answer);
-        let request = Part { seq: request, kind: Kind::Forwarded, json: serde_json::Value::Null, ..part.clone() };
-        self.keep(ordinal, &Exchange { id: answer.id, request, answer: Some(part), answer_gone: false }, |name| ANSWERED.contains(&name));
+        let request = Part {
+            seq: request,
+            kind: Kind::Forwarded,
+            json: serde_json::Value::Null,
+            ..part.clone()
+        };
+        self.keep(
+            ordinal,
+            &Exchange { id: answer.id, request, answer: Some(part), answer_gone: false },
+            |name| ANSWERED.contains(&name),
+        );
     }
 
     fn keep(&mut self, ordinal: u32, exchange: &Exchange, wanted: impl Fn(&str) -> bool) {
@@ -120,12 +144,21 @@ impl Builder {
 /// The same of distances.
 pub(super) fn answered(first_seq: u64, answers: &[u32]) -> impl Iterator<Item = (u64, u32)> {
     let known = (0..).zip(answers).filter(|(_, behind)| **behind > 0);
-    known.map(move |(ordinal, behind)| (first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(*behind)), ordinal))
+    known.map(move |(ordinal, behind)| {
+        (first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(*behind)), ordinal)
+    })
 }
 
 /// A record as far as fields look at it.
 fn part(seq: u64, entry: &Entry) -> Part {
-    Part { seq, time: entry.time, kind: entry.kind, leaf: entry.leaf.clone(), json: partial::read(&entry.leaf), content: None }
+    Part {
+        seq,
+        time: entry.time,
+        kind: entry.kind,
+        leaf: entry.leaf.clone(),
+        json: partial::read(&entry.leaf),
+        content: None,
+    }
 }
 
 /// What an answer says, or the lack of one.
@@ -140,7 +173,10 @@ impl Digests {
     pub fn note(&mut self, ordinal: u32, bytes: &[u8]) {
         for found in memchr::memmem::find_iter(bytes, DIGEST_PREFIX) {
             let digits = bytes.get(found + DIGEST_PREFIX.len()..).and_then(|rest| rest.get(..64));
-            if let Some(print) = digits.filter(|digits| digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).and_then(digest_print) {
+            if let Some(print) = digits
+                .filter(|digits| digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+                .and_then(digest_print)
+            {
                 self.0.push((print, ordinal as u16));
             }
         }
@@ -152,7 +188,8 @@ impl Digests {
 pub struct OpenRequests(HashMap<AuditId, u64>);
 
 impl OpenRequests {
-    /// Takes the next record. Where the request of its exchange stands; `None` for an answer to nothing that is open.
+    /// Takes the next record. Where the request of its exchange stands; `None` for an answer to
+    /// nothing that is open.
     pub fn request_of(&mut self, seq: u64, entry: &Entry) -> Option<u64> {
         match entry.kind {
             Kind::Answer => return self.0.remove(&entry.id),
@@ -219,15 +256,29 @@ impl Index for Growing {
         self.read(|builder| {
             let Some(values) = builder.fields.get(field) else { return Ok(Ordinals::default()) };
             if let Match::Exact(text) = wanted {
-                return Ok(values.get(text.as_str()).map(|ordinals| Arc::new(ordinals.clone())).unwrap_or_default());
+                return Ok(values
+                    .get(text.as_str())
+                    .map(|ordinals| Arc::new(ordinals.clone()))
+                    .unwrap_or_default());
             }
             let found = values.iter().filter(|(value, _)| wanted.holds(value));
             Ok(Arc::new(found.fold(RoaringBitmap::new(), |all, (_, ordinals)| all | ordinals)))
         })
     }
 
-    fn values(&self, field: usize, visit: &mut dyn FnMut(&str, &RoaringBitmap)) -> Result<(), IndexError> {
-        self.read(|builder| builder.fields.get(field).into_iter().flatten().for_each(|(value, ordinals)| visit(value, ordinals)));
+    fn values(
+        &self,
+        field: usize,
+        visit: &mut dyn FnMut(&str, &RoaringBitmap),
+    ) -> Result<(), IndexError> {
+        self.read(|builder| {
+            builder
+                .fields
+                .get(field)
+                .into_iter()
+                .flatten()
+                .for_each(|(value, ordinals)| visit(value, ordinals))
+        });
         Ok(())
     }
 
@@ -238,7 +289,14 @@ impl Index for Growing {
 
     fn with_id(&self, id: AuditId) -> Result<Vec<u32>, IndexError> {
         let print = id_print(id);
-        Ok(self.read(|builder| builder.ids.iter().filter(|(known, _)| *known == print).map(|(_, ordinal)| u32::from(*ordinal)).collect()))
+        Ok(self.read(|builder| {
+            builder
+                .ids
+                .iter()
+                .filter(|(known, _)| *known == print)
+                .map(|(_, ordinal)| u32::from(*ordinal))
+                .collect()
+        }))
     }
 
     fn is_current(&self) -> bool {
@@ -248,7 +306,12 @@ impl Index for Growing {
     fn answer(&self, ordinal: u32) -> Result<Option<u64>, IndexError> {
         Ok(self.read(|builder| {
             let behind = builder.answers.get(ordinal as usize).filter(|behind| **behind > 0)?;
-            Some(builder.first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(*behind)))
+            Some(
+                builder
+                    .first_seq
+                    .saturating_add(u64::from(ordinal))
+                    .saturating_add(u64::from(*behind)),
+            )
         }))
     }
 }

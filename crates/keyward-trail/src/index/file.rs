@@ -11,8 +11,8 @@
 //! foot       offset of the directory u64 | crc32 of all before u32 | magic
 //! ```
 //!
-//! The whole file is checked when it is opened; what is then kept in memory is the directory, and the values of fields
-//! that have few.
+//! The whole file is checked when it is opened; what is then kept in memory is the directory, and
+//! the values of fields that have few.
 
 use super::builder::{Builder, Digests, answered};
 use super::prints::{Prints, Width};
@@ -83,7 +83,9 @@ pub fn encode(builder: &Builder, digests: Digests, records: &[u8; 32]) -> std::i
         let mut values: Vec<_> = values.iter().collect();
         values.sort_unstable_by_key(|(value, _)| *value);
         directory.extend(u32::try_from(values.len()).unwrap_or(u32::MAX).to_be_bytes());
-        directory.extend(u32::try_from(values.len().div_ceil(GROUP_VALUES)).unwrap_or(u32::MAX).to_be_bytes());
+        directory.extend(
+            u32::try_from(values.len().div_ceil(GROUP_VALUES)).unwrap_or(u32::MAX).to_be_bytes(),
+        );
         for group in values.chunks(GROUP_VALUES) {
             let mut bytes = Vec::new();
             for (value, ordinals) in group {
@@ -112,7 +114,11 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// A small set goes to `beside`; a large one to the end of `out`, and its place there to `beside`.
-fn write_set(ordinals: &RoaringBitmap, out: &mut Vec<u8>, beside: &mut Vec<u8>) -> std::io::Result<()> {
+fn write_set(
+    ordinals: &RoaringBitmap,
+    out: &mut Vec<u8>,
+    beside: &mut Vec<u8>,
+) -> std::io::Result<()> {
     beside.extend(u32::try_from(ordinals.len()).unwrap_or(u32::MAX).to_be_bytes());
     if ordinals.len() <= INLINE_MAX as u64 {
         ordinals.iter().for_each(|ordinal| beside.extend((ordinal as u16).to_be_bytes()));
@@ -166,35 +172,60 @@ pub struct IndexFile {
 }
 
 impl IndexFile {
-    /// Opens the index of records with this first sequence number, count and digest, and checks all of it.
+    /// Opens the index of records with this first sequence number, count and digest, and checks all
+    /// of it.
     ///
     /// # Errors
     /// When it is missing, damaged, of other records, or of another version.
-    pub fn open(path: &Path, first_seq: u64, count: u32, records: &[u8; 32], cache: Cache) -> Result<Self, IndexError> {
+    pub fn open(
+        path: &Path,
+        first_seq: u64,
+        count: u32,
+        records: &[u8; 32],
+        cache: Cache,
+    ) -> Result<Self, IndexError> {
         let file = Held::open(path)?;
         let length = file.length();
-        let length = usize::try_from(length).ok().filter(|_| length <= FILE_BYTES_MAX).ok_or(IndexError::Damaged("too long"))?;
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|_| length <= FILE_BYTES_MAX)
+            .ok_or(IndexError::Damaged("too long"))?;
         let mut bytes = vec![0; length];
         read(&file, &mut bytes, 0)?;
-        let body = bytes.strip_suffix(MAGIC).and_then(|rest| rest.split_last_chunk::<4>()).filter(|_| bytes.starts_with(MAGIC));
+        let body = bytes
+            .strip_suffix(MAGIC)
+            .and_then(|rest| rest.split_last_chunk::<4>())
+            .filter(|_| bytes.starts_with(MAGIC));
         let (body, crc) = body.ok_or(IndexError::Damaged("no index"))?;
         if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
             return Err(IndexError::Damaged("wrong checksum"));
         }
         let (rest, at) = body.split_last_chunk::<8>().ok_or(IndexError::Damaged("too short"))?;
         let at = usize::try_from(u64::from_be_bytes(*at)).unwrap_or(usize::MAX);
-        let directory = Bytes::copy_from_slice(rest.get(at..).ok_or(IndexError::Damaged("no directory"))?);
+        let directory =
+            Bytes::copy_from_slice(rest.get(at..).ok_or(IndexError::Damaged("no directory"))?);
         let index = Self::read(file, directory, rest, records, cache)?;
-        if (index.first_seq, index.count) == (first_seq, count) { Ok(index) } else { Err(IndexError::Foreign) }
+        if (index.first_seq, index.count) == (first_seq, count) {
+            Ok(index)
+        } else {
+            Err(IndexError::Foreign)
+        }
     }
 
-    fn read(file: Held, mut directory: Bytes, whole: &[u8], records: &[u8; 32], cache: Cache) -> Result<Self, IndexError> {
+    fn read(
+        file: Held,
+        mut directory: Bytes,
+        whole: &[u8],
+        records: &[u8; 32],
+        cache: Cache,
+    ) -> Result<Self, IndexError> {
         let from = &mut directory;
         let cut = || IndexError::Damaged("its directory is cut");
         if from.try_get_u32().ok() != Some(VERSION) {
             return Err(IndexError::Foreign);
         }
-        let (first_seq, count) = (from.try_get_u64().map_err(|_| cut())?, from.try_get_u32().map_err(|_| cut())?);
+        let (first_seq, count) =
+            (from.try_get_u64().map_err(|_| cut())?, from.try_get_u32().map_err(|_| cut())?);
         if from.split_to(32.min(from.len())).as_ref() != records {
             return Err(IndexError::Foreign);
         }
@@ -202,7 +233,10 @@ impl IndexFile {
             match read_set(from).ok_or_else(cut)? {
                 Set::Here(ordinals) => Ok(ordinals),
                 Set::There { at, length } => {
-                    let bytes = whole.get(at as usize..).and_then(|rest| rest.get(..length as usize)).ok_or_else(cut)?;
+                    let bytes = whole
+                        .get(at as usize..)
+                        .and_then(|rest| rest.get(..length as usize))
+                        .ok_or_else(cut)?;
                     Ok(Arc::new(RoaringBitmap::deserialize_from(bytes)?))
                 }
             }
@@ -211,15 +245,37 @@ impl IndexFile {
         let unsettled = Arc::new(&*open | &*partial);
         let ids = Prints::read(Width::Bits32, from).ok_or_else(cut)?;
         let digests = Prints::read(Width::Bits64, from).ok_or_else(cut)?;
-        let fields = FIELDS.iter().map(|_| read_field(from, whole).ok_or_else(cut)).collect::<Result<_, _>>()?;
+        let fields = FIELDS
+            .iter()
+            .map(|_| read_field(from, whole).ok_or_else(cut))
+            .collect::<Result<_, _>>()?;
         if !from.is_empty() {
             return Err(IndexError::Damaged("more than a directory"));
         }
-        let answers = whole.get(MAGIC.len()..).and_then(|rest| rest.get(..4 * count as usize)).ok_or_else(cut)?;
+        let answers = whole
+            .get(MAGIC.len()..)
+            .and_then(|rest| rest.get(..4 * count as usize))
+            .ok_or_else(cut)?;
         let end = first_seq.saturating_add(u64::from(count));
-        let answers_behind = answered(first_seq, &distances(answers)).map(|(answer, _)| answer).filter(|answer| *answer >= end).collect();
+        let answers_behind = answered(first_seq, &distances(answers))
+            .map(|(answer, _)| answer)
+            .filter(|answer| *answer >= end)
+            .collect();
         let number = cache.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { file, first_seq, count, exchanges, events, unsettled, ids, digests, fields, answers_behind, number, cache })
+        Ok(Self {
+            file,
+            first_seq,
+            count,
+            exchanges,
+            events,
+            unsettled,
+            ids,
+            digests,
+            fields,
+            answers_behind,
+            number,
+            cache,
+        })
     }
 
     /// Where the answers that it knows stand, each with the ordinal of its request.
@@ -237,7 +293,8 @@ impl IndexFile {
     /// Whether the file has these bytes.
     pub fn has(&self, bytes: &[u8]) -> std::io::Result<bool> {
         let mut found = vec![0; bytes.len()];
-        Ok(self.file.length() == bytes.len() as u64 && read(&self.file, &mut found, 0).map(|()| found == bytes)?)
+        Ok(self.file.length() == bytes.len() as u64
+            && read(&self.file, &mut found, 0).map(|()| found == bytes)?)
     }
 
     /// A large set, read or remembered.
@@ -250,7 +307,9 @@ impl IndexFile {
                 if let Some(ordinals) = known {
                     return Ok(ordinals);
                 }
-                let ordinals = Arc::new(RoaringBitmap::deserialize_from(self.bytes(*at, *length)?.as_slice())?);
+                let ordinals = Arc::new(RoaringBitmap::deserialize_from(
+                    self.bytes(*at, *length)?.as_slice(),
+                )?);
                 self.cache.sets().put(key, Arc::clone(&ordinals));
                 Ok(ordinals)
             }
@@ -264,7 +323,12 @@ impl IndexFile {
     }
 
     /// Shows the values from `from` on, in order, until `visit` says that it has seen enough.
-    fn walk(&self, field: usize, from: &str, visit: &mut dyn FnMut(&str, &Set) -> Result<bool, IndexError>) -> Result<(), IndexError> {
+    fn walk(
+        &self,
+        field: usize,
+        from: &str,
+        visit: &mut dyn FnMut(&str, &Set) -> Result<bool, IndexError>,
+    ) -> Result<(), IndexError> {
         match self.fields.get(field) {
             None => {}
             Some(Values::Held(values)) => {
@@ -280,7 +344,8 @@ impl IndexFile {
                 for group in groups.iter().skip(begin) {
                     let mut bytes = Bytes::from(self.bytes(group.at, group.length)?);
                     while !bytes.is_empty() {
-                        let (value, set) = read_value(&mut bytes).ok_or(IndexError::Damaged("a group of values is cut"))?;
+                        let (value, set) = read_value(&mut bytes)
+                            .ok_or(IndexError::Damaged("a group of values is cut"))?;
                         if &*value >= from && !visit(&value, &set)? {
                             return Ok(());
                         }
@@ -304,14 +369,22 @@ fn distances(bytes: &[u8]) -> Vec<u32> {
 
 fn read_field(from: &mut Bytes, whole: &[u8]) -> Option<Values> {
     let (values, groups) = (from.try_get_u32().ok()? as usize, from.try_get_u32().ok()?);
-    let group = |from: &mut Bytes| Some(Group { first: read_text(from)?, at: from.try_get_u64().ok()?, length: from.try_get_u32().ok()? });
+    let group = |from: &mut Bytes| {
+        Some(Group {
+            first: read_text(from)?,
+            at: from.try_get_u64().ok()?,
+            length: from.try_get_u32().ok()?,
+        })
+    };
     let groups = (0..groups).map(|_| group(from)).collect::<Option<Vec<_>>>()?;
     if values > HELD_VALUES_MAX {
         return Some(Values::Grouped(groups));
     }
     let mut held = Vec::with_capacity(values);
     for group in groups {
-        let mut bytes = Bytes::copy_from_slice(whole.get(usize::try_from(group.at).ok()?..)?.get(..group.length as usize)?);
+        let mut bytes = Bytes::copy_from_slice(
+            whole.get(usize::try_from(group.at).ok()?..)?.get(..group.length as usize)?,
+        );
         while !bytes.is_empty() {
             held.push(read_value(&mut bytes)?);
         }
@@ -334,7 +407,9 @@ fn read_set(from: &mut Bytes) -> Option<Set> {
     if count > INLINE_MAX {
         return Some(Set::There { at: from.try_get_u64().ok()?, length: from.try_get_u32().ok()? });
     }
-    let ordinals = (0..count).map(|_| from.try_get_u16().ok().map(u32::from)).collect::<Option<RoaringBitmap>>()?;
+    let ordinals = (0..count)
+        .map(|_| from.try_get_u16().ok().map(u32::from))
+        .collect::<Option<RoaringBitmap>>()?;
     Some(Set::Here(Arc::new(ordinals)))
 }
 
@@ -385,7 +460,11 @@ impl Index for IndexFile {
         Ok(found.unwrap_or_default())
     }
 
-    fn values(&self, field: usize, visit: &mut dyn FnMut(&str, &RoaringBitmap)) -> Result<(), IndexError> {
+    fn values(
+        &self,
+        field: usize,
+        visit: &mut dyn FnMut(&str, &RoaringBitmap),
+    ) -> Result<(), IndexError> {
         self.walk(field, "", &mut |value, set| {
             visit(value, &*self.load(set)?);
             Ok(true)
@@ -393,7 +472,8 @@ impl Index for IndexFile {
     }
 
     fn secret(&self, digest: &str) -> Result<Option<RoaringBitmap>, IndexError> {
-        let print = digest.strip_prefix(DIGEST_PREFIX).and_then(|digits| digest_print(digits.as_bytes()));
+        let print =
+            digest.strip_prefix(DIGEST_PREFIX).and_then(|digits| digest_print(digits.as_bytes()));
         let Some(print) = print else { return Ok(None) };
         Ok(Some(self.digests.find(&self.file, print)?.into_iter().map(u32::from).collect()))
     }
@@ -413,7 +493,9 @@ impl Index for IndexFile {
         let mut behind = [0; 4];
         read(&self.file, &mut behind, MAGIC.len() as u64 + 4 * u64::from(ordinal))?;
         let behind = u32::from_be_bytes(behind);
-        Ok((behind > 0).then(|| self.first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(behind))))
+        Ok((behind > 0).then(|| {
+            self.first_seq.saturating_add(u64::from(ordinal)).saturating_add(u64::from(behind))
+        }))
     }
 }
 

@@ -1,8 +1,10 @@
-//! What a part of the trail can be asked by without being read: for each value of a field, the set of requests that have
-//! it. All of it is derived from the records, and may be dropped and made anew.
+//! What a part of the trail can be asked by without being read: for each value of a field, the set
+//! of requests that have it. All of it is derived from the records, and may be dropped and made
+//! anew.
 //!
-//! Ordinals are offsets from the part's first record, so that a set is one roaring container. Only requests and events have
-//! ordinals; what an exchange's answer says stands at the ordinal of its request.
+//! Ordinals are offsets from the part's first record, so that a set is one roaring container. Only
+//! requests and events have ordinals; what an exchange's answer says stands at the ordinal of its
+//! request.
 
 pub mod builder;
 pub mod file;
@@ -40,7 +42,8 @@ const NAMES: &[&str] = &[
     "status",
 ];
 
-static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| NAMES.iter().filter_map(|name| Field::parse(name)).collect());
+static FIELDS: LazyLock<Vec<Field>> =
+    LazyLock::new(|| NAMES.iter().filter_map(|name| Field::parse(name)).collect());
 
 /// The number of a field in the index; `None` for one that is not indexed.
 pub(super) fn number(field: &Field) -> Option<usize> {
@@ -91,17 +94,22 @@ pub trait Index: Send + Sync {
     /// Ordinals of the gateway's own events.
     fn events(&self) -> Ordinals;
 
-    /// Ordinals of which the index does not know all: their answer had not come, or they have more values than are kept.
-    /// Any of them may or may not match what it is asked for.
+    /// Ordinals of which the index does not know all: their answer had not come, or they have more
+    /// values than are kept. Any of them may or may not match what it is asked for.
     fn unsettled(&self) -> Ordinals;
 
     /// Ordinals that have a value which is wanted.
     fn matching(&self, field: usize, wanted: &Match) -> Result<Ordinals, IndexError>;
 
     /// Shows every value of a field with its ordinals.
-    fn values(&self, field: usize, visit: &mut dyn FnMut(&str, &RoaringBitmap)) -> Result<(), IndexError>;
+    fn values(
+        &self,
+        field: usize,
+        visit: &mut dyn FnMut(&str, &RoaringBitmap),
+    ) -> Result<(), IndexError>;
 
-    /// Ordinals of exchanges in which a keyed digest stands; `None` when digests are not indexed here.
+    /// Ordinals of exchanges in which a keyed digest stands; `None` when digests are not indexed
+    /// here.
     fn secret(&self, digest: &str) -> Result<Option<RoaringBitmap>, IndexError>;
 
     /// Offsets of records, answers too, that may have this id.
@@ -119,7 +127,8 @@ fn id_print(id: AuditId) -> u64 {
     (id.0.as_u128() & u128::from(u32::MAX)) as u64
 }
 
-/// What is kept of a keyed digest: its first 64 bits. It is an HMAC, so nobody finds two with the same.
+/// What is kept of a keyed digest: its first 64 bits. It is an HMAC, so nobody finds two with the
+/// same.
 fn digest_print(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits.get(..16)?).ok()?;
     u64::from_str_radix(digits, 16).ok()

@@ -19,7 +19,8 @@ static WANTED: LazyLock<Wanted> = LazyLock::new(|| {
     wanted
 });
 
-/// What is read of a value: all of it, or parts by their names; of an array, the same of each element.
+/// What is read of a value: all of it, or parts by their names; of an array, the same of each
+/// element.
 #[derive(Debug, Default)]
 struct Wanted {
     all: bool,
@@ -132,22 +133,28 @@ mod tests {
     use keyward_record::{Kind, canonical};
     use proptest::prelude::*;
 
-    /// Records of any shape, with the names that fields look for in places where they belong and where not.
+    /// Records of any shape, with the names that fields look for in places where they belong and
+    /// where not.
     fn any_json() -> impl Strategy<Value = Value> {
         let name = prop::sample::select(vec![
-            "caller", "name", "call", "action", "service", "resource", "id", "type", "parent", "items", "decision", "verdict", "reason", "policies", "shadow",
-            "effect", "source", "address", "event", "outcome", "status", "other", "Project",
+            "caller", "name", "call", "action", "service", "resource", "id", "type", "parent",
+            "items", "decision", "verdict", "reason", "policies", "shadow", "effect", "source",
+            "address", "event", "outcome", "status", "other", "Project",
         ]);
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             (0..600_u32).prop_map(Value::from),
-            prop::sample::select(vec!["Project", "a", "policy-forbids", "\u{e9}\"\n"]).prop_map(Value::from)
+            prop::sample::select(vec!["Project", "a", "policy-forbids", "\u{e9}\"\n"])
+                .prop_map(Value::from)
         ];
         leaf.prop_recursive(5, 60, 6, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-                prop::collection::vec((name.clone(), inner), 0..8).prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+                prop::collection::vec((name.clone(), inner), 0..8).prop_map(|pairs| pairs
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect()),
             ]
         })
     }

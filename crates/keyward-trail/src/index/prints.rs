@@ -1,4 +1,5 @@
-//! Fingerprints with the ordinals that have them, sorted: for what has about as many values as records.
+//! Fingerprints with the ordinals that have them, sorted: for what has about as many values as
+//! records.
 
 use super::IndexError;
 use super::file::read;
@@ -40,7 +41,12 @@ pub struct Prints {
 
 impl Prints {
     /// Writes fingerprints to the end of `out`, and the starts of their buckets to `directory`.
-    pub fn write(width: Width, mut prints: Vec<(u64, u16)>, out: &mut Vec<u8>, directory: &mut Vec<u8>) {
+    pub fn write(
+        width: Width,
+        mut prints: Vec<(u64, u16)>,
+        out: &mut Vec<u8>,
+        directory: &mut Vec<u8>,
+    ) {
         prints.sort_unstable();
         prints.dedup();
         directory.extend((out.len() as u64).to_be_bytes());
@@ -65,13 +71,17 @@ impl Prints {
     /// The ordinals that have a fingerprint.
     pub fn find(&self, file: &Held, print: u64) -> Result<Vec<u16>, IndexError> {
         let bucket = self.width.bucket(print);
-        let (Some(begin), Some(end)) = (self.starts.get(bucket), self.starts.get(bucket + 1)) else { return Ok(Vec::new()) };
+        let (Some(begin), Some(end)) = (self.starts.get(bucket), self.starts.get(bucket + 1))
+        else {
+            return Ok(Vec::new());
+        };
         let size = self.width.bytes() + 2;
         let mut bytes = vec![0; (end - begin) as usize * size];
         read(file, &mut bytes, self.at + u64::from(*begin) * size as u64)?;
         let wanted = print.to_be_bytes();
         let wanted = wanted.get(8 - self.width.bytes()..).unwrap_or_default();
-        let ordinals = bytes.chunks_exact(size).filter_map(|one| one.strip_prefix(wanted)?.first_chunk());
+        let ordinals =
+            bytes.chunks_exact(size).filter_map(|one| one.strip_prefix(wanted)?.first_chunk());
         Ok(ordinals.map(|ordinal| u16::from_be_bytes(*ordinal)).collect())
     }
 }

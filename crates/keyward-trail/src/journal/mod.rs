@@ -1,9 +1,10 @@
 //! The journal: a record is on disk when its receipt is in hand.
 //!
-//! One thread writes, so that many waiters share one sync. A write outlives its waiter: once queued, a record is
-//! stored whether or not anybody still waits. Whatever the store reports is final; the journal then takes nothing
-//! until the gateway is started anew. The gap between a request's record and its answer's has two owners: while the
-//! process lives, whoever holds the receipt; after a crash, the next [`Journal::open`].
+//! One thread writes, so that many waiters share one sync. A write outlives its waiter: once
+//! queued, a record is stored whether or not anybody still waits. Whatever the store reports is
+//! final; the journal then takes nothing until the gateway is started anew. The gap between a
+//! request's record and its answer's has two owners: while the process lives, whoever holds the
+//! receipt; after a crash, the next [`Journal::open`].
 
 use self::feed::Feed;
 use self::queue::{Ack, Queue};
@@ -58,12 +59,18 @@ impl Journal {
     /// Opens the trail, closes what the last run left open, durably, and starts the writer.
     ///
     /// # Errors
-    /// When the directory is in use, full, unreadable or written by another version, or when records are missing.
-    pub fn open(settings: Settings, metrics: Arc<Metrics>) -> Result<(Self, Recovery), JournalError> {
-        Self::open_checked(settings, metrics, |_| Ok(())).map(|(journal, recovery, ())| (journal, recovery))
+    /// When the directory is in use, full, unreadable or written by another version, or when
+    /// records are missing.
+    pub fn open(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Recovery), JournalError> {
+        Self::open_checked(settings, metrics, |_| Ok(()))
+            .map(|(journal, recovery, ())| (journal, recovery))
     }
 
-    /// The same, after `check` has seen what is stored and before anything is added. What it finds comes along.
+    /// The same, after `check` has seen what is stored and before anything is added. What it finds
+    /// comes along.
     ///
     /// # Errors
     /// As above, or what `check` says.
@@ -73,7 +80,8 @@ impl Journal {
         check: impl FnOnce(&dyn Store) -> Result<T, String>,
     ) -> Result<(Self, Recovery, T), JournalError> {
         let failed = |error| JournalError::Open(Arc::new(error));
-        let (mut store, opened) = TieredStore::open_with(&settings.dir, settings.segment_records).map_err(failed)?;
+        let (mut store, opened) =
+            TieredStore::open_with(&settings.dir, settings.segment_records).map_err(failed)?;
         let found = check(&store).map_err(JournalError::Refused)?;
         store.start_sealing(settings.seal_after, metrics.clone()).map_err(failed)?;
         let store = Arc::new(store);
@@ -83,21 +91,37 @@ impl Journal {
     }
 
     /// The same over any store.
-    pub(super) fn start(store: Arc<dyn Store>, opened: Opened, settings: Settings, metrics: Arc<Metrics>) -> Result<(Self, Recovery), JournalError> {
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        opened: Opened,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Recovery), JournalError> {
         let queue = Arc::new(Queue::new(settings, metrics));
         let durable = Arc::new(AtomicU64::new(0));
         let feed = Arc::new(Feed::default());
-        let (writer, closed_unknown) = Writer::recover(queue.clone(), store.clone(), durable.clone(), feed.clone())?;
-        let recovery = Recovery { closed_unknown, next_seq: writer.next_seq(), torn: opened.torn, notes: opened.notes };
-        let thread = std::thread::Builder::new().name("keyward-journal".to_owned()).spawn(|| writer.run());
+        let (writer, closed_unknown) =
+            Writer::recover(queue.clone(), store.clone(), durable.clone(), feed.clone())?;
+        let recovery = Recovery {
+            closed_unknown,
+            next_seq: writer.next_seq(),
+            torn: opened.torn,
+            notes: opened.notes,
+        };
+        let thread =
+            std::thread::Builder::new().name("keyward-journal".to_owned()).spawn(|| writer.run());
         let thread = thread.map_err(|error| JournalError::Thread(Arc::new(error)))?;
-        Ok((Self { queue, store, tiered: None, durable, feed, writer: Mutex::new(Some(thread)) }, recovery))
+        Ok((
+            Self { queue, store, tiered: None, durable, feed, writer: Mutex::new(Some(thread)) },
+            recovery,
+        ))
     }
 
     /// Makes a record durable. The receipt proves it.
     ///
-    /// Dropping the future, or running into the deadline, does not recall the record. A forwarded call whose receipt
-    /// nobody took is closed as unknown by the journal. Needs a tokio runtime with time.
+    /// Dropping the future, or running into the deadline, does not recall the record. A forwarded
+    /// call whose receipt nobody took is closed as unknown by the journal. Needs a tokio
+    /// runtime with time.
     ///
     /// # Errors
     /// Whenever the record is not known to be durable: then the call must not go on.
@@ -132,8 +156,9 @@ impl Journal {
         }
     }
 
-    /// Records without waiting, for guards that run in `drop`. Never blocks, and is never refused for want of room;
-    /// the record is lost only when the journal fails, and its exchange is then closed as unknown by the next start.
+    /// Records without waiting, for guards that run in `drop`. Never blocks, and is never refused
+    /// for want of room; the record is lost only when the journal fails, and its exchange is
+    /// then closed as unknown by the next start.
     pub fn append_detached(&self, record: Record) {
         self.queue.push_detached(record);
     }
@@ -164,7 +189,8 @@ impl Journal {
         if let Some(writer) = writer {
             while !writer.is_finished() {
                 if self.queue.is_stuck() {
-                    // Whoever stops the gateway need not wait for ever; what is not durable was not acknowledged.
+                    // Whoever stops the gateway need not wait for ever; what is not durable was not
+                    // acknowledged.
                     return Err(JournalError::TooSlow(self.queue.settings.commit_deadline));
                 }
                 std::thread::sleep(END_POLL);
@@ -181,7 +207,8 @@ impl Journal {
         self.feed.clone()
     }
 
-    /// The store with its sealed segments, for whoever prunes, erases or copies; `None` over another store.
+    /// The store with its sealed segments, for whoever prunes, erases or copies; `None` over
+    /// another store.
     pub fn tiered(&self) -> Option<Arc<TieredStore>> {
         self.tiered.clone()
     }

@@ -3,7 +3,8 @@
 use keyward_core::clock::AuditId;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// Closed exchanges that are remembered, so that a late second answer is acknowledged with the first one's receipt.
+/// Closed exchanges that are remembered, so that a late second answer is acknowledged with the
+/// first one's receipt.
 const CLOSED_MAX: usize = 16_384;
 
 /// The open exchanges, and the last few closed ones.
@@ -87,7 +88,11 @@ mod tests {
     fn memory_of_closed_exchanges_is_bounded() {
         let mut set = OpenExchanges::default();
         let first = AuditId::new();
-        for (n, id) in std::iter::once(first).chain(std::iter::repeat_with(AuditId::new)).take(CLOSED_MAX + 1).enumerate() {
+        for (n, id) in std::iter::once(first)
+            .chain(std::iter::repeat_with(AuditId::new))
+            .take(CLOSED_MAX + 1)
+            .enumerate()
+        {
             set.open(id, n as u64);
             set.close(id, n as u64);
         }

@@ -20,7 +20,8 @@ pub enum JournalError {
     /// Too many records wait.
     #[error("the journal's queue is full: records come faster than the disk takes them")]
     QueueFull,
-    /// The commit takes too long. The record may still become durable; a call to be forwarded is then closed as unknown.
+    /// The commit takes too long. The record may still become durable; a call to be forwarded is
+    /// then closed as unknown.
     #[error("the record was not durable within {} s", .0.as_secs_f64())]
     TooSlow(Duration),
     /// Too little space is left on the disk; nothing was written.
@@ -32,7 +33,9 @@ pub enum JournalError {
         min: u64,
     },
     /// The system lets no file grow longer; nothing was written.
-    #[error("the system lets the journal's file grow by {free} bytes (`ulimit -f`), {min} are needed to take new calls")]
+    #[error(
+        "the system lets the journal's file grow by {free} bytes (`ulimit -f`), {min} are needed to take new calls"
+    )]
     FileLimit {
         /// Bytes by which it may grow.
         free: u64,
@@ -90,8 +93,8 @@ impl Receipt {
     }
 }
 
-/// An acknowledgement on its way to the waiter. When it is dropped unopened, whoever wanted to forward the call has
-/// left; nobody else knows of the exchange, so it is closed from here.
+/// An acknowledgement on its way to the waiter. When it is dropped unopened, whoever wanted to
+/// forward the call has left; nobody else knows of the exchange, so it is closed from here.
 pub(super) struct Ack {
     receipt: Option<Receipt>,
     kind: Kind,
@@ -100,7 +103,11 @@ pub(super) struct Ack {
 
 impl Ack {
     pub fn new(record: &Record, seq: u64, queue: &Arc<Queue>) -> Self {
-        Self { receipt: Some(Receipt { id: record.id, seq }), kind: record.kind, queue: queue.clone() }
+        Self {
+            receipt: Some(Receipt { id: record.id, seq }),
+            kind: record.kind,
+            queue: queue.clone(),
+        }
     }
 
     pub fn open(mut self) -> Option<Receipt> {
@@ -113,7 +120,10 @@ impl Drop for Ack {
         if let Some(receipt) = self.receipt.take()
             && self.kind == Kind::Forwarded
         {
-            let record = unknown_outcome(receipt.id, "the caller or the gateway gave up before the record was durable; the call was not forwarded");
+            let record = unknown_outcome(
+                receipt.id,
+                "the caller or the gateway gave up before the record was durable; the call was not forwarded",
+            );
             self.queue.metrics.unknown_outcomes.inc();
             self.queue.push_detached(record);
         }
@@ -132,7 +142,8 @@ pub(super) struct Pending {
 
 impl Pending {
     pub fn new(record: Record, waiter: Option<oneshot::Sender<Result<Ack, JournalError>>>) -> Self {
-        let bytes = record.leaf.len() + record.content.as_ref().map_or(0, |content| content.bytes.len());
+        let bytes =
+            record.leaf.len() + record.content.as_ref().map_or(0, |content| content.bytes.len());
         Self { hash: leaf_hash(&record.leaf), record, since: Instant::now(), bytes, waiter }
     }
 
@@ -209,12 +220,16 @@ impl Queue {
     }
 
     /// Queues a record whose waiter is told.
-    pub fn push(&self, record: Record) -> Result<oneshot::Receiver<Result<Ack, JournalError>>, JournalError> {
+    pub fn push(
+        &self,
+        record: Record,
+    ) -> Result<oneshot::Receiver<Result<Ack, JournalError>>, JournalError> {
         let (waiter, told) = oneshot::channel();
         let pending = Pending::new(record, Some(waiter));
         let mut state = self.state();
         state.refusal()?;
-        let full = state.waiting.len() >= self.settings.queue_records_max || state.bytes.saturating_add(pending.bytes) > self.settings.queue_bytes_max;
+        let full = state.waiting.len() >= self.settings.queue_records_max
+            || state.bytes.saturating_add(pending.bytes) > self.settings.queue_bytes_max;
         if full {
             return Err(JournalError::QueueFull);
         }
@@ -223,7 +238,8 @@ impl Queue {
         Ok(told)
     }
 
-    /// Queues a record that nobody waits for, beyond the bounds if need be: it closes an exchange, and exchanges are bounded.
+    /// Queues a record that nobody waits for, beyond the bounds if need be: it closes an exchange,
+    /// and exchanges are bounded.
     pub fn push_detached(&self, record: Record) {
         let pending = Pending::new(record, None);
         let mut state = self.state();
@@ -360,7 +376,10 @@ impl Queue {
         let dir = self.settings.dir.display();
         let deadline = self.settings.commit_deadline;
         if let Some(error) = &state.failed {
-            let causes: Vec<_> = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source()).map(ToString::to_string).collect();
+            let causes: Vec<_> =
+                std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
+                    .map(ToString::to_string)
+                    .collect();
             return Err(format!(
                 "{}. No call is taken. See to the disk of `{dir}`, then restart the gateway: what it could not record it closes as unknown",
                 causes.join(": ")

@@ -4,7 +4,8 @@ use crate::segment::SEGMENT_RECORDS;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is not sealed after a day is sealed then: pruning is by segments, and damage to the store costs what is not sealed.
+/// What is not sealed after a day is sealed then: pruning is by segments, and damage to the store
+/// costs what is not sealed.
 const SEAL_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How the journal is kept.
@@ -16,7 +17,8 @@ pub struct Settings {
     pub commit_deadline: Duration,
     /// Free bytes on the disk below which no new exchange is taken; open ones can still be closed.
     pub free_bytes_min: u64,
-    /// Bytes kept back so that the trail can be opened on a full disk: see [`crate::wal::ballast`]. 0 is none.
+    /// Bytes kept back so that the trail can be opened on a full disk: see
+    /// [`crate::wal::ballast`]. 0 is none.
     pub ballast_bytes: u64,
     /// Records that may wait.
     pub queue_records_max: usize,
@@ -29,7 +31,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: 5 s, 64 MiB free, no ballast, 8,192 records or 64 MiB waiting, segments of 65,536 records or a day.
+    /// The defaults: 5 s, 64 MiB free, no ballast, 8,192 records or 64 MiB waiting, segments of
+    /// 65,536 records or a day.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),

@@ -32,7 +32,10 @@ async fn receipts_are_dense_and_records_survive_reopening() {
     let (store, _) = journal.parts();
     assert_eq!(store.content(0).unwrap().unwrap().bytes, "{}");
     assert!(store.content(1).unwrap().is_none());
-    assert_eq!(entries(&*store).iter().map(|(seq, e)| (*seq, e.kind)).collect::<Vec<_>>(), [(0, Kind::Forwarded), (1, Kind::Answer), (2, Kind::Event)]);
+    assert_eq!(
+        entries(&*store).iter().map(|(seq, e)| (*seq, e.kind)).collect::<Vec<_>>(),
+        [(0, Kind::Forwarded), (1, Kind::Answer), (2, Kind::Event)]
+    );
 }
 
 #[tokio::test]
@@ -54,7 +57,11 @@ async fn what_was_open_is_closed_as_unknown_once() {
     drop(journal);
     let (_, last) = trail(dir.path()).pop().unwrap();
     assert_eq!(last.id, open_one);
-    assert!(std::str::from_utf8(&last.leaf).unwrap().contains("the gateway stopped before the outcome was recorded"));
+    assert!(
+        std::str::from_utf8(&last.leaf)
+            .unwrap()
+            .contains("the gateway stopped before the outcome was recorded")
+    );
 }
 
 #[tokio::test]
@@ -68,7 +75,9 @@ async fn the_first_answer_wins() {
     journal.append_detached(answer(id));
     assert_eq!(journal.append(answer(id)).await.unwrap().seq(), 1);
     let stranger = AuditId::new();
-    assert!(matches!(journal.append(answer(stranger)).await, Err(JournalError::NotOpen(id)) if id == stranger));
+    assert!(
+        matches!(journal.append(answer(stranger)).await, Err(JournalError::NotOpen(id)) if id == stranger)
+    );
     drop(journal);
     assert_eq!(trail(dir.path()).len(), 2);
 }
@@ -92,15 +101,24 @@ async fn an_impossible_record_fails_alone() {
 async fn time_in_the_trail_never_goes_back_and_the_leaf_keeps_what_was_seen() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
-    let at = |time| Record { time: Timestamp(time), leaf: canonical(&serde_json::json!({"time": time})), ..event("e") };
+    let at = |time| Record {
+        time: Timestamp(time),
+        leaf: canonical(&serde_json::json!({"time": time})),
+        ..event("e")
+    };
     for time in [5, 9, 7] {
         journal.append(at(time)).await.unwrap();
     }
     drop(journal);
     let (journal, _) = open(dir.path());
     journal.append(at(8)).await.unwrap();
-    let times: Vec<_> = entries(&*journal.parts().0).into_iter().map(|(_, e)| (e.time.0, e.leaf)).collect();
-    assert_eq!(times, [(5, r#"{"time":5}"#), (9, r#"{"time":9}"#), (9, r#"{"time":7}"#), (9, r#"{"time":8}"#)].map(|(t, l)| (t, l.into())));
+    let times: Vec<_> =
+        entries(&*journal.parts().0).into_iter().map(|(_, e)| (e.time.0, e.leaf)).collect();
+    assert_eq!(
+        times,
+        [(5, r#"{"time":5}"#), (9, r#"{"time":9}"#), (9, r#"{"time":7}"#), (9, r#"{"time":8}"#)]
+            .map(|(t, l)| (t, l.into()))
+    );
 }
 
 #[tokio::test]
@@ -111,14 +129,20 @@ async fn a_failed_append_is_final() {
     assert_eq!(metrics.journal_healthy.get(), 1);
     faults.fail.store(true, Ordering::SeqCst);
     let (first, second) = tokio::join!(journal.append(event("a")), journal.append(event("b")));
-    assert!(matches!((first, second), (Err(JournalError::Failed(_)), Err(JournalError::Failed(_)))));
+    assert!(matches!(
+        (first, second),
+        (Err(JournalError::Failed(_)), Err(JournalError::Failed(_)))
+    ));
     faults.fail.store(false, Ordering::SeqCst);
     let appends = faults.appends.load(Ordering::SeqCst);
     assert!(matches!(journal.append(event("c")).await, Err(JournalError::Failed(_))));
     journal.append_detached(event("d"));
     assert_eq!(faults.appends.load(Ordering::SeqCst), appends, "nothing is tried again");
     let health = journal.health().unwrap_err();
-    assert!(health.contains("could not be synced: asked to fail") && health.contains("restart"), "{health}");
+    assert!(
+        health.contains("could not be synced: asked to fail") && health.contains("restart"),
+        "{health}"
+    );
     assert_eq!((metrics.journal_healthy.get(), metrics.record_failures.get()), (0, 4));
     assert!(journal.close().is_err());
 }
@@ -136,7 +160,10 @@ async fn a_writer_that_dies_is_noticed() {
 #[tokio::test]
 async fn a_hanging_disk_is_too_slow_and_the_journal_recovers_by_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, faults, metrics) = open_faulty(Settings { commit_deadline: Duration::from_millis(500), ..settings(dir.path()) });
+    let (journal, faults, metrics) = open_faulty(Settings {
+        commit_deadline: Duration::from_millis(500),
+        ..settings(dir.path())
+    });
     faults.hang(true);
     let id = AuditId::new();
     assert!(matches!(journal.append(forwarded(id)).await, Err(JournalError::TooSlow(_))));
@@ -151,7 +178,11 @@ async fn a_hanging_disk_is_too_slow_and_the_journal_recovers_by_itself() {
     drop(journal);
     let trail = trail(dir.path());
     let closed = trail.iter().find(|(_, e)| e.kind == Kind::Answer).unwrap();
-    assert!(closed.1.id == id && std::str::from_utf8(&closed.1.leaf).unwrap().contains("was not forwarded"), "{trail:?}");
+    assert!(
+        closed.1.id == id
+            && std::str::from_utf8(&closed.1.leaf).unwrap().contains("was not forwarded"),
+        "{trail:?}"
+    );
 }
 
 #[tokio::test]
@@ -160,18 +191,23 @@ async fn a_write_outlives_its_waiter() {
     let (journal, faults, _) = open_faulty(settings(dir.path()));
     faults.hang(true);
     let left = AuditId::new();
-    let waiting = tokio::time::timeout(Duration::from_millis(20), journal.append(forwarded(left))).await;
+    let waiting =
+        tokio::time::timeout(Duration::from_millis(20), journal.append(forwarded(left))).await;
     assert!(waiting.is_err(), "cancelled while the disk hangs");
     faults.hang(false);
     journal.close().unwrap();
     drop(journal);
-    assert_eq!(trail(dir.path()).iter().map(|(_, e)| (e.id, e.kind)).collect::<Vec<_>>(), [(left, Kind::Forwarded), (left, Kind::Answer)]);
+    assert_eq!(
+        trail(dir.path()).iter().map(|(_, e)| (e.id, e.kind)).collect::<Vec<_>>(),
+        [(left, Kind::Forwarded), (left, Kind::Answer)]
+    );
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_but_not_what_closes_an_exchange() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Settings { queue_records_max: 2, queue_bytes_max: 100_000, ..settings(dir.path()) };
+    let limits =
+        Settings { queue_records_max: 2, queue_bytes_max: 100_000, ..settings(dir.path()) };
     let (journal, faults, _) = open_faulty(limits);
     let id = AuditId::new();
     journal.append(forwarded(id)).await.unwrap();
@@ -198,10 +234,18 @@ async fn a_low_disk_takes_no_new_call_but_closes_open_ones() {
     let (journal, _) = open(dir.path());
     journal.append(forwarded(id)).await.unwrap();
     drop(journal);
-    let (journal, recovery) = Journal::open(Settings { free_bytes_min: u64::MAX, ..settings(dir.path()) }, metrics()).unwrap();
+    let (journal, recovery) =
+        Journal::open(Settings { free_bytes_min: u64::MAX, ..settings(dir.path()) }, metrics())
+            .unwrap();
     assert_eq!(recovery.closed_unknown, 1);
-    assert!(matches!(journal.append(forwarded(AuditId::new())).await, Err(JournalError::DiskLow { min: u64::MAX, .. })));
-    assert!(matches!(journal.append(Record { kind: Kind::Refused, ..forwarded(AuditId::new()) }).await, Err(JournalError::DiskLow { .. })));
+    assert!(matches!(
+        journal.append(forwarded(AuditId::new())).await,
+        Err(JournalError::DiskLow { min: u64::MAX, .. })
+    ));
+    assert!(matches!(
+        journal.append(Record { kind: Kind::Refused, ..forwarded(AuditId::new()) }).await,
+        Err(JournalError::DiskLow { .. })
+    ));
     journal.append(event("bundle")).await.unwrap();
     assert!(journal.health().unwrap_err().contains("Free some space"));
     assert!(journal.queue.metrics.journal_free_bytes.get() > 0);
@@ -212,7 +256,9 @@ async fn no_acknowledgement_without_a_sync() {
     let dir = tempfile::tempdir().unwrap();
     let (syncs, fail) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (store, opened) = SledStore::open(dir.path()).unwrap();
-    let store = store.with_data_file(|inner| Box::new(CountingFile { inner, syncs: syncs.clone(), fail: fail.clone() }));
+    let store = store.with_data_file(|inner| {
+        Box::new(CountingFile { inner, syncs: syncs.clone(), fail: fail.clone() })
+    });
     let (journal, _) = start(store, opened, dir.path()).unwrap();
     for n in 0..20 {
         let before = syncs.load(Ordering::SeqCst);
@@ -226,7 +272,8 @@ async fn no_acknowledgement_without_a_sync() {
 #[test]
 fn many_producers_share_commits_and_the_trail_is_dense() {
     let dir = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (journal, _) = open(dir.path());
     let journal = Arc::new(journal);
     let tasks: Vec<_> = (0..64)
@@ -243,7 +290,8 @@ fn many_producers_share_commits_and_the_trail_is_dense() {
             })
         })
         .collect();
-    let acked: Vec<_> = tasks.into_iter().flat_map(|task| runtime.block_on(task).unwrap()).collect();
+    let acked: Vec<_> =
+        tasks.into_iter().flat_map(|task| runtime.block_on(task).unwrap()).collect();
     let commits = journal.queue.metrics.commit_seconds.get_sample_count();
     assert!(commits < 64 * 40 / 2, "{commits} commits for 2,560 records");
     drop(journal);

@@ -1,4 +1,5 @@
-//! The one writer: gives records their places, makes them durable together, then tells their waiters.
+//! The one writer: gives records their places, makes them durable together, then tells their
+//! waiters.
 //!
 //! There is no timer: while one commit is being synced the next group gathers.
 
@@ -24,9 +25,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a batch for which there is no memory is tried again, and what passes between two tries.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY_PAUSE: Duration = Duration::from_millis(100);
-/// A clock that goes back by less is being adjusted, or the records are of threads that overtook each other.
+/// A clock that goes back by less is being adjusted, or the records are of threads that overtook
+/// each other.
 const CLOCK_BACK_MIN: Duration = Duration::from_secs(10);
-/// A clock that is ahead of the trail by more than has passed, and by this, has jumped; or no gateway ran for so long.
+/// A clock that is ahead of the trail by more than has passed, and by this, has jumped; or no
+/// gateway ran for so long.
 const CLOCK_AHEAD_MIN: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Writer {
@@ -51,8 +54,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Reads where the trail ends and closes what the last run left open. Also the number of exchanges closed.
-    pub fn recover(queue: Arc<Queue>, store: Arc<dyn Store>, durable: Arc<AtomicU64>, feed: Arc<Feed>) -> Result<(Self, usize), JournalError> {
+    /// Reads where the trail ends and closes what the last run left open. Also the number of
+    /// exchanges closed.
+    pub fn recover(
+        queue: Arc<Queue>,
+        store: Arc<dyn Store>,
+        durable: Arc<AtomicU64>,
+        feed: Arc<Feed>,
+    ) -> Result<(Self, usize), JournalError> {
         let unreadable = |error| JournalError::Open(Arc::new(error));
         let open_floor = store.open_floor().map_err(unreadable)?;
         let mut open = OpenExchanges::default();
@@ -62,7 +71,8 @@ impl Writer {
         for frame in store.oldest_first(open_floor) {
             let frame = frame.map_err(unreadable)?;
             // The first frame may begin below the floor; all others follow without a gap.
-            let expected = skip_tombstones(&absent, next_seq.unwrap_or(open_floor.min(frame.first_seq)));
+            let expected =
+                skip_tombstones(&absent, next_seq.unwrap_or(open_floor.min(frame.first_seq)));
             if frame.first_seq != expected {
                 return Err(JournalError::Gap(expected.min(frame.first_seq)));
             }
@@ -78,10 +88,15 @@ impl Writer {
         }
         let next_seq = match next_seq {
             Some(next_seq) => next_seq,
-            // Everything was closed at the last commit. The record before the floor must still be there.
+            // Everything was closed at the last commit. The record before the floor must still be
+            // there.
             None => match store.newest_first(open_floor).next().transpose().map_err(unreadable)? {
-                Some(last) if skip_tombstones(&absent, last.end()) < open_floor => return Err(JournalError::Gap(last.end())),
-                None if skip_tombstones(&absent, 0) < open_floor => return Err(JournalError::Gap(0)),
+                Some(last) if skip_tombstones(&absent, last.end()) < open_floor => {
+                    return Err(JournalError::Gap(last.end()));
+                }
+                None if skip_tombstones(&absent, 0) < open_floor => {
+                    return Err(JournalError::Gap(0));
+                }
                 Some(last) => {
                     last_time = last.entries.last().map_or(last_time, |entry| entry.time);
                     open_floor
@@ -109,7 +124,12 @@ impl Writer {
         };
         let left_open = writer.open.ids();
         for ids in left_open.chunks(GROUP_RECORDS_MAX) {
-            let close = |id: &_| Pending::new(unknown_outcome(*id, "the gateway stopped before the outcome was recorded"), None);
+            let close = |id: &_| {
+                Pending::new(
+                    unknown_outcome(*id, "the gateway stopped before the outcome was recorded"),
+                    None,
+                )
+            };
             writer.commit(ids.iter().map(close).collect())?;
         }
         writer.queue.metrics.unknown_outcomes.inc_by(left_open.len() as u64);
@@ -150,7 +170,9 @@ impl Writer {
             match self.admit(&pending.record, seq, disk_low) {
                 Ok(place) => {
                     if place == seq {
-                        batch.contents.extend(pending.record.content.take().map(|content| (seq, content)));
+                        batch
+                            .contents
+                            .extend(pending.record.content.take().map(|content| (seq, content)));
                         batch.entries.push(self.entry(&pending.record));
                         hashes.push(pending.hash);
                     }
@@ -159,17 +181,22 @@ impl Writer {
                 Err(error) => pending.reject(error, &self.queue.metrics),
             }
         }
-        // A crash before the next line loses records that nobody was told of. A crash after it leaves them in the trail,
-        // perhaps without their waiters knowing: the next start closes what they opened.
+        // A crash before the next line loses records that nobody was told of. A crash after it
+        // leaves them in the trail, perhaps without their waiters knowing: the next start
+        // closes what they opened.
         if !batch.entries.is_empty() {
             let floor = self.open.floor(self.next_seq.saturating_add(batch.entries.len() as u64));
             batch.open_floor = (floor != self.open_floor).then_some(floor);
             if let Err(error) = self.append(&batch) {
-                accepted.into_iter().for_each(|(_, pending)| pending.reject(error.clone(), &self.queue.metrics));
+                accepted
+                    .into_iter()
+                    .for_each(|(_, pending)| pending.reject(error.clone(), &self.queue.metrics));
                 return Err(error);
             }
             self.feed.put(batch.first_seq, &hashes);
-            self.queue.set_slow(oldest.is_some_and(|since| since.elapsed() > self.queue.settings.commit_deadline));
+            self.queue.set_slow(
+                oldest.is_some_and(|since| since.elapsed() > self.queue.settings.commit_deadline),
+            );
         }
         for (place, pending) in accepted {
             pending.acknowledge(place, &self.queue);
@@ -178,7 +205,12 @@ impl Writer {
     }
 
     /// Where the record is to stand: at `seq`, or where its exchange was closed already.
-    fn admit(&mut self, record: &Record, seq: u64, disk_low: Option<DiskLow>) -> Result<u64, JournalError> {
+    fn admit(
+        &mut self,
+        record: &Record,
+        seq: u64,
+        disk_low: Option<DiskLow>,
+    ) -> Result<u64, JournalError> {
         if let Some(DiskLow { free, min, by_limit }) = disk_low {
             // The last room is for answers to what was forwarded.
             let min = match record.kind {
@@ -187,11 +219,18 @@ impl Writer {
                 Kind::Answer => 0,
             };
             if free < min {
-                return Err(if by_limit { JournalError::FileLimit { free, min } } else { JournalError::DiskLow { free, min } });
+                return Err(if by_limit {
+                    JournalError::FileLimit { free, min }
+                } else {
+                    JournalError::DiskLow { free, min }
+                });
             }
         }
-        frame::check_leaf(&record.leaf).map_err(|error| JournalError::Unstorable(Arc::new(error)))?;
-        if let Some(content) = record.content.as_ref().filter(|content| content.bytes.len() > CONTENT_BYTES_MAX) {
+        frame::check_leaf(&record.leaf)
+            .map_err(|error| JournalError::Unstorable(Arc::new(error)))?;
+        if let Some(content) =
+            record.content.as_ref().filter(|content| content.bytes.len() > CONTENT_BYTES_MAX)
+        {
             return Err(JournalError::ContentTooLong(content.bytes.len()));
         }
         match record.kind {
@@ -213,8 +252,8 @@ impl Writer {
         Entry { time: self.last_time, kind: record.kind, id: record.id, leaf: record.leaf.clone() }
     }
 
-    /// The trail's own times do not run back. When the clock does, that is told, and becomes a record, once; and when it
-    /// jumps ahead, by which records would grow old at once.
+    /// The trail's own times do not run back. When the clock does, that is told, and becomes a
+    /// record, once; and when it jumps ahead, by which records would grow old at once.
     fn look_at_clock(&mut self, record: &Record) {
         let ahead = Duration::from_nanos(record.time.0.saturating_sub(self.last_time.0));
         let jumped = ahead.saturating_sub(self.last_came.map_or(Duration::ZERO, |at| at.elapsed()));
@@ -239,12 +278,15 @@ impl Writer {
         }
     }
 
-    /// Makes a batch durable. An error is the end: after a failed sync nobody knows what is on the disk, and a second
-    /// one would report success without having written what the first one dropped.
+    /// Makes a batch durable. An error is the end: after a failed sync nobody knows what is on the
+    /// disk, and a second one would report success without having written what the first one
+    /// dropped.
     fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
         let started = Instant::now();
         let mut appended = self.store.append(batch);
-        while appended.as_ref().is_err_and(StoreError::can_be_tried_again) && started.elapsed() < MEMORY_PATIENCE {
+        while appended.as_ref().is_err_and(StoreError::can_be_tried_again)
+            && started.elapsed() < MEMORY_PATIENCE
+        {
             std::thread::sleep(MEMORY_PAUSE);
             appended = self.store.append(batch);
         }
@@ -272,7 +314,11 @@ impl Writer {
         if self.queue.is_slow() {
             let started = Instant::now();
             self.queue.commits();
-            self.append(&Batch { first_seq: self.next_seq, open_floor: Some(self.open_floor), ..Batch::default() })?;
+            self.append(&Batch {
+                first_seq: self.next_seq,
+                open_floor: Some(self.open_floor),
+                ..Batch::default()
+            })?;
             self.queue.set_slow(started.elapsed() > self.queue.settings.commit_deadline);
         }
         Ok(())
@@ -291,14 +337,17 @@ impl Writer {
         let min = self.queue.settings.free_bytes_min.saturating_add(self.ballast.owed());
         let low = match growth {
             // What was given up is owed by the disk.
-            Some(growth) if growth < self.growth_min() => Some(DiskLow { free: growth, min: self.growth_min(), by_limit: true }),
+            Some(growth) if growth < self.growth_min() => {
+                Some(DiskLow { free: growth, min: self.growth_min(), by_limit: true })
+            }
             _ => (free < min).then_some(DiskLow { free, min, by_limit: false }),
         };
         self.queue.set_disk_low(low);
         low
     }
 
-    /// By how much the engine's file must be allowed to grow. The engine writes in segments: one that does not fit is its end.
+    /// By how much the engine's file must be allowed to grow. The engine writes in segments: one
+    /// that does not fit is its end.
     fn growth_min(&self) -> u64 {
         self.queue.settings.free_bytes_min.max(ballast::OPENING_BYTES)
     }
@@ -313,13 +362,18 @@ impl Writer {
         match self.ballast.keep(free, self.queue.settings.free_bytes_min) {
             Ok(kept) => {
                 self.ballast_failed = false;
-                let (dir, bytes, spare) = (&self.queue.settings.dir, self.queue.settings.ballast_bytes, self.queue.settings.free_bytes_min);
+                let (dir, bytes, spare) = (
+                    &self.queue.settings.dir,
+                    self.queue.settings.ballast_bytes,
+                    self.queue.settings.free_bytes_min,
+                );
                 // That one was given up is told where it is.
                 let unfit = kept == Kept::NoRoom && self.ballast.owed() == 0;
                 if unfit && !self.ballast_unfit {
                     tracing::warn!("{}", ballast::does_not_fit(dir, bytes, free, spare));
                 }
-                // It grows again, or is there: else the same is not said anew whenever a little is freed.
+                // It grows again, or is there: else the same is not said anew whenever a little is
+                // freed.
                 self.ballast_unfit = unfit;
             }
             Err(error) if !self.ballast_failed => {

@@ -1,7 +1,8 @@
 //! The start: does the trail still begin with what was signed before?
 //!
-//! The newest checkpoints that are known, here and off the host, must be of trees that this trail's tree grows from.
-//! A trail that is shorter, or other, is not continued unless an operator says why; that becomes a record.
+//! The newest checkpoints that are known, here and off the host, must be of trees that this trail's
+//! tree grows from. A trail that is shorter, or other, is not continued unless an operator says
+//! why; that becomes a record.
 
 mod grow;
 pub mod known;
@@ -25,7 +26,8 @@ use tlog_tiles::{HASH_SIZE, Hash};
 pub use grow::{Gone, catch_up};
 pub use known::is_whole;
 
-/// Signed records before the end that are compared with their hashes at each start: some tens of milliseconds.
+/// Signed records before the end that are compared with their hashes at each start: some tens of
+/// milliseconds.
 const RECENT: u64 = 4096;
 
 /// Why the trail is not continued.
@@ -35,7 +37,9 @@ pub enum StartError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The trail does not continue what was signed.
-    #[error("{0}. If you know why and want to go on, start once with `--accept-trail \"WHY\"`: your reason becomes a record, and whoever verifies is shown it")]
+    #[error(
+        "{0}. If you know why and want to go on, start once with `--accept-trail \"WHY\"`: your reason becomes a record, and whoever verifies is shown it"
+    )]
     Broken(String),
     /// The tree does not have hashes that nothing else has.
     #[error(
@@ -126,11 +130,18 @@ impl Start {
     ///
     /// # Errors
     /// When the trail does not continue them, the key cannot be used, or the disk fails.
-    pub fn check(&self, store: &dyn Store, elsewhere: Vec<KnownCheckpoint>) -> Result<Opened, StartError> {
+    pub fn check(
+        &self,
+        store: &dyn Store,
+        elsewhere: Vec<KnownCheckpoint>,
+    ) -> Result<Opened, StartError> {
         std::fs::create_dir_all(&self.dir).map_err(at("the tree's folder"))?;
         let kept = CheckpointStore::new(&self.dir);
         let (mut notes, mut events) = (Vec::new(), Vec::new());
-        let orphaned = self.key_file.exists() && !kept.is_begun() && store.newest_first(u64::MAX).next().is_none() && store.tombstones().is_empty();
+        let orphaned = self.key_file.exists()
+            && !kept.is_begun()
+            && store.newest_first(u64::MAX).next().is_none()
+            && store.tombstones().is_empty();
         let key = self.signing_key(&kept, &mut notes)?;
         if orphaned {
             let why = orphaned_key(&self.key_file, &key);
@@ -150,22 +161,31 @@ impl Start {
         let newest = kept.newest().map_err(at("the newest checkpoint"))?;
         let local = newest.is_some();
         if let Some(note) = newest {
-            known.insert(0, KnownCheckpoint { place: self.dir.join("checkpoint").display().to_string(), note });
+            known.insert(
+                0,
+                KnownCheckpoint { place: self.dir.join("checkpoint").display().to_string(), note },
+            );
         }
         known.extend(kept_largest(&kept, &keys).map_err(at("the history of checkpoints"))?);
         let checked = continues(&self.dir, store, local, &known, &keys, &mut notes);
         let (tree, newest) = match (checked, &self.accept) {
             (Ok((tree, newest)), _) => {
-                events.extend(unsigned(newest.as_ref().map_or(0, Signed::size), tree.size(), &mut notes));
+                events.extend(unsigned(
+                    newest.as_ref().map_or(0, Signed::size),
+                    tree.size(),
+                    &mut notes,
+                ));
                 (tree, newest)
             }
             (Err(StartError::Broken(why)), Some(reason)) => {
                 let new = self.dir.join("new");
                 let tree = build(&new, store, &self.dir)?;
-                let unproven = unproven(&self.dir, store, local.then(|| known.first()).flatten(), &keys);
+                let unproven =
+                    unproven(&self.dir, store, local.then(|| known.first()).flatten(), &keys);
                 disown(&kept, &tree, &known)?;
                 put_in_place(&self.dir, &new)?;
-                let checkpoints: Vec<_> = known.iter().map(|k| String::from_utf8_lossy(&k.note).into_owned()).collect();
+                let checkpoints: Vec<_> =
+                    known.iter().map(|k| String::from_utf8_lossy(&k.note).into_owned()).collect();
                 let root = tree::root(&*tree.levels(), tree.size()).map_err(broken_tree)?;
                 if !unproven.is_empty() {
                     notes.push(
@@ -186,17 +206,27 @@ impl Start {
             (Err(error), _) => return Err(error),
         };
         if self.accept.is_some() && events.is_empty() {
-            notes.push("`--accept-trail` was not needed: the trail continues what was signed".to_owned());
+            notes.push(
+                "`--accept-trail` was not needed: the trail continues what was signed".to_owned(),
+            );
         }
         if let Some(old) = &old_key {
-            events.push(Event::CheckpointKeyChanged { from: old.verifier().to_string(), to: key.verifier().to_string() });
-        } else if keys.last().is_none_or(|last| !kept.keys().is_ok_and(|kept| kept.contains(last))) {
+            events.push(Event::CheckpointKeyChanged {
+                from: old.verifier().to_string(),
+                to: key.verifier().to_string(),
+            });
+        } else if keys.last().is_none_or(|last| !kept.keys().is_ok_and(|kept| kept.contains(last)))
+        {
             kept.add_key(key.verifier()).map_err(at("the list of keys"))?;
         }
         Ok(Opened { tree, kept, key, old_key, newest, events, notes })
     }
 
-    fn signing_key(&self, kept: &CheckpointStore, notes: &mut Vec<String>) -> Result<SigningKey, StartError> {
+    fn signing_key(
+        &self,
+        kept: &CheckpointStore,
+        notes: &mut Vec<String>,
+    ) -> Result<SigningKey, StartError> {
         let key = if self.key_file.exists() {
             SigningKey::read(&self.key_file)?
         } else {
@@ -216,16 +246,25 @@ impl Start {
             key
         };
         match &self.origin {
-            Some(wanted) if wanted != key.verifier().origin() => {
-                Err(KeyError::Origin { path: self.key_file.clone(), found: key.verifier().origin().to_owned(), wanted: wanted.clone() }.into())
+            Some(wanted) if wanted != key.verifier().origin() => Err(KeyError::Origin {
+                path: self.key_file.clone(),
+                found: key.verifier().origin().to_owned(),
+                wanted: wanted.clone(),
             }
+            .into()),
             _ => Ok(key),
         }
     }
 
-    /// The key that signed last, when it is not the one that signs now, and all keys that have signed.
-    fn old_key(&self, kept: &CheckpointStore, key: &SigningKey) -> Result<(Option<SigningKey>, Vec<LogKey>), String> {
-        let mut keys = kept.keys().map_err(|error| format!("the list of keys cannot be read: {error}"))?;
+    /// The key that signed last, when it is not the one that signs now, and all keys that have
+    /// signed.
+    fn old_key(
+        &self,
+        kept: &CheckpointStore,
+        key: &SigningKey,
+    ) -> Result<(Option<SigningKey>, Vec<LogKey>), String> {
+        let mut keys =
+            kept.keys().map_err(|error| format!("the list of keys cannot be read: {error}"))?;
         let Some(last) = keys.last().filter(|last| *last != key.verifier()).cloned() else {
             if keys.is_empty() {
                 keys.push(key.verifier().clone());
@@ -265,8 +304,8 @@ fn default_origin() -> Result<String, KeyError> {
     Ok(format!("keyward.invalid/{}", hex::encode(random)))
 }
 
-/// The tree over all that is stored, if it grows from every known checkpoint; and the newest of them. `local` is the one
-/// that was stored with the tree.
+/// The tree over all that is stored, if it grows from every known checkpoint; and the newest of
+/// them. `local` is the one that was stored with the tree.
 fn continues(
     dir: &Path,
     store: &dyn Store,
@@ -275,11 +314,21 @@ fn continues(
     keys: &[LogKey],
     notes: &mut Vec<String>,
 ) -> Result<(Tree, Option<Signed>), StartError> {
-    let end = store.newest_first(u64::MAX).next().transpose().map_err(unreadable)?.map_or(0, |frame| frame.end());
+    let end = store
+        .newest_first(u64::MAX)
+        .next()
+        .transpose()
+        .map_err(unreadable)?
+        .map_or(0, |frame| frame.end());
     let mut signed = Vec::new();
     for known in known {
         let opened = Signed::open(&known.note, keys);
-        let opened = opened.map_err(|error| StartError::Broken(format!("the checkpoint in `{}` cannot be used: {error}", known.place)))?;
+        let opened = opened.map_err(|error| {
+            StartError::Broken(format!(
+                "the checkpoint in `{}` cannot be used: {error}",
+                known.place
+            ))
+        })?;
         if opened.size() > end {
             return Err(StartError::Broken(format!(
                 "the trail has {end} records, but the checkpoint in `{}` was signed over {}: the last {} are missing; `keyward audit salvage` may find \
@@ -293,11 +342,18 @@ fn continues(
     }
     foreign_pruning(store, signed.iter().map(|(_, signed)| signed.size()).max().unwrap_or(0))?;
     let stored = signed.first().filter(|_| local).map(|(_, signed)| signed);
-    let tree = match stored.map_or_else(|| Err("there is no checkpoint beside it".to_owned()), |stored| usable(dir, stored)) {
+    let tree = match stored.map_or_else(
+        || Err("there is no checkpoint beside it".to_owned()),
+        |stored| usable(dir, stored),
+    ) {
         Ok(levels) => {
             let size = stored.map_or(0, Signed::size);
-            if let Some(record) = first_difference(&levels, store, size.saturating_sub(RECENT), size)? {
-                return Err(StartError::Broken(format!("record {record} is not the one that was signed")));
+            if let Some(record) =
+                first_difference(&levels, store, size.saturating_sub(RECENT), size)?
+            {
+                return Err(StartError::Broken(format!(
+                    "record {record} is not the one that was signed"
+                )));
             }
             drop(levels);
             if let Some(gone) = store.tombstones().iter().find(|absent| absent.end > size) {
@@ -320,8 +376,15 @@ fn continues(
             agree(&tree, &signed, !store.tombstones().is_empty())?;
             put_in_place(dir, &new)?;
             if tree.size() > 0 {
-                let taken = if store.tombstones().is_empty() { "" } else { ", and from the hashes of those that are gone" };
-                notes.push(format!("the tree was computed anew from all {} records{taken}: {why}", tree.size()));
+                let taken = if store.tombstones().is_empty() {
+                    ""
+                } else {
+                    ", and from the hashes of those that are gone"
+                };
+                notes.push(format!(
+                    "the tree was computed anew from all {} records{taken}: {why}",
+                    tree.size()
+                ));
             }
             tree
         }
@@ -331,31 +394,54 @@ fn continues(
 
 /// The tree's own files, when they are those over which the stored checkpoint was signed.
 fn usable(dir: &Path, stored: &Signed) -> Result<Levels, String> {
-    let levels = Levels::open(dir).map_err(|error| format!("its files cannot be opened ({error})"))?;
-    let unreadable = |error: &dyn std::fmt::Display| format!("its files could not be read ({error})");
+    let levels =
+        Levels::open(dir).map_err(|error| format!("its files cannot be opened ({error})"))?;
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("its files could not be read ({error})");
     let foreign = || "its files were not those that the checkpoint was signed over".to_owned();
     let (size, root) = (stored.size(), stored.root());
     if tree::root(&levels, size).map_err(|e| unreadable(&e))? != root {
         return Err(foreign());
     }
     // The tiles that records are compared with must be the signed ones too.
-    if proven(&levels, stored, size.saturating_sub(RECENT)..size) { Ok(levels) } else { Err(foreign()) }
+    if proven(&levels, stored, size.saturating_sub(RECENT)..size) {
+        Ok(levels)
+    } else {
+        Err(foreign())
+    }
 }
 
-/// Whether the hashes that a tree's files have of some records are the signed ones: a proof from each tile leads to the root.
+/// Whether the hashes that a tree's files have of some records are the signed ones: a proof from
+/// each tile leads to the root.
 fn proven(levels: &Levels, signed: &Signed, records: std::ops::Range<u64>) -> bool {
     let width = u64::from(tree::TILE_WIDTH);
     let leads = |n: u64| {
         let first = levels.tile(0, n, 1).ok()?;
-        tree::inclusion(levels, signed.size(), signed.root(), n * width, *first.first_chunk::<HASH_SIZE>()?).ok()
+        tree::inclusion(
+            levels,
+            signed.size(),
+            signed.root(),
+            n * width,
+            *first.first_chunk::<HASH_SIZE>()?,
+        )
+        .ok()
     };
-    records.end <= signed.size() && (records.start / width..records.end.div_ceil(width)).all(|n| leads(n).is_some())
+    records.end <= signed.size()
+        && (records.start / width..records.end.div_ceil(width)).all(|n| leads(n).is_some())
 }
 
-/// Records that are gone and for whose hashes the newest checkpoint, stored with them, does not vouch.
-fn unproven(dir: &Path, store: &dyn Store, newest: Option<&KnownCheckpoint>, keys: &[LogKey]) -> Vec<Span> {
-    let old = newest.and_then(|newest| Some((Signed::open(&newest.note, keys).ok()?, Levels::open(dir).ok()?)));
-    let vouched = |range| old.as_ref().is_some_and(|(signed, levels)| proven(levels, signed, range));
+/// Records that are gone and for whose hashes the newest checkpoint, stored with them, does not
+/// vouch.
+fn unproven(
+    dir: &Path,
+    store: &dyn Store,
+    newest: Option<&KnownCheckpoint>,
+    keys: &[LogKey],
+) -> Vec<Span> {
+    let old = newest
+        .and_then(|newest| Some((Signed::open(&newest.note, keys).ok()?, Levels::open(dir).ok()?)));
+    let vouched =
+        |range| old.as_ref().is_some_and(|(signed, levels)| proven(levels, signed, range));
     let gone = store.tombstones();
     let left = gone.iter().filter(|gone| !vouched(gone.range()));
     left.map(|gone| Span::of(&gone.range())).collect()
@@ -364,12 +450,21 @@ fn unproven(dir: &Path, store: &dyn Store, newest: Option<&KnownCheckpoint>, key
 /// `taken` says that the tree has hashes from old files, of records that are gone.
 fn agree(tree: &Tree, signed: &[(&str, Signed)], taken: bool) -> Result<(), StartError> {
     let Some(place) = disagreeing(&tree.levels(), signed)? else { return Ok(()) };
-    let taken = if taken { ", or the hashes that the tree's files have of records that are gone are not: a backup of those files may help" } else { "" };
-    Err(StartError::Broken(format!("the records are not those over which the checkpoint in `{place}` was signed{taken}")))
+    let taken = if taken {
+        ", or the hashes that the tree's files have of records that are gone are not: a backup of those files may help"
+    } else {
+        ""
+    };
+    Err(StartError::Broken(format!(
+        "the records are not those over which the checkpoint in `{place}` was signed{taken}"
+    )))
 }
 
 /// The place of a checkpoint whose root is not this tree's.
-fn disagreeing<'a>(levels: &Levels, signed: &[(&'a str, Signed)]) -> Result<Option<&'a str>, StartError> {
+fn disagreeing<'a>(
+    levels: &Levels,
+    signed: &[(&'a str, Signed)],
+) -> Result<Option<&'a str>, StartError> {
     for (place, signed) in signed {
         if tree::root(levels, signed.size()).map_err(broken_tree)? != signed.root() {
             return Ok(Some(place));
@@ -379,14 +474,20 @@ fn disagreeing<'a>(levels: &Levels, signed: &[(&'a str, Signed)]) -> Result<Opti
 }
 
 /// The first record of `from..to` that does not have the hash that the tree has of it.
-fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> Result<Option<u64>, StartError> {
+fn first_difference(
+    levels: &Levels,
+    store: &dyn Store,
+    from: u64,
+    to: u64,
+) -> Result<Option<u64>, StartError> {
     let width = u64::from(tree::TILE_WIDTH);
     let mut tile: Option<(u64, Vec<Hash>)> = None;
     let gone = store.tombstones();
     let mut expected = skip_tombstones(&gone, from);
     for frame in store.oldest_first(from) {
         let frame = frame.map_err(unreadable)?;
-        for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= from) {
+        for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= from)
+        {
             if seq >= to {
                 return Ok(None);
             }
@@ -398,10 +499,17 @@ fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> R
             if tile.as_ref().is_none_or(|(held, _)| *held != n) {
                 let count = u32::try_from(width.min(to - n * width)).unwrap_or(tree::TILE_WIDTH);
                 let bytes = levels.tile(0, n, count).map_err(at("the tree"))?;
-                tile = Some((n, bytes.as_chunks::<HASH_SIZE>().0.iter().map(|hash| Hash(*hash)).collect()));
+                tile = Some((
+                    n,
+                    bytes.as_chunks::<HASH_SIZE>().0.iter().map(|hash| Hash(*hash)).collect(),
+                ));
             }
             let at = usize::try_from(seq % width).unwrap_or_default();
-            if tile.as_ref().and_then(|(_, hashes)| hashes.get(at)).is_none_or(|hash| hash.0 != leaf_hash(&entry.leaf)) {
+            if tile
+                .as_ref()
+                .and_then(|(_, hashes)| hashes.get(at))
+                .is_none_or(|hash| hash.0 != leaf_hash(&entry.leaf))
+            {
                 return Ok(Some(seq));
             }
         }
@@ -410,14 +518,24 @@ fn first_difference(levels: &Levels, store: &dyn Store, from: u64, to: u64) -> R
 }
 
 /// Marks every checkpoint that this tree does not grow from; they stay in the history.
-fn disown(kept: &CheckpointStore, tree: &Tree, known: &[KnownCheckpoint]) -> Result<(), StartError> {
+fn disown(
+    kept: &CheckpointStore,
+    tree: &Tree,
+    known: &[KnownCheckpoint],
+) -> Result<(), StartError> {
     let levels = tree.levels();
     let grows = |note: &[u8]| {
         let signed = Signed::parse(note).ok().filter(|signed| signed.size() <= tree.size());
-        signed.is_some_and(|signed| tree::root(&*levels, signed.size()).is_ok_and(|root| root == signed.root()))
+        signed.is_some_and(|signed| {
+            tree::root(&*levels, signed.size()).is_ok_and(|root| root == signed.root())
+        })
     };
     let past = kept.history().map_err(at("the history of checkpoints"))?;
-    let notes: std::collections::BTreeSet<_> = known.iter().map(|k| k.note.clone()).chain(past.into_iter().map(|past| past.note.into_bytes())).collect();
+    let notes: std::collections::BTreeSet<_> = known
+        .iter()
+        .map(|k| k.note.clone())
+        .chain(past.into_iter().map(|past| past.note.into_bytes()))
+        .collect();
     for note in notes.iter().filter(|note| !grows(note)) {
         kept.remember(Why::Disowned, note).map_err(at("the history of checkpoints"))?;
     }
@@ -433,12 +551,19 @@ fn unreadable(error: StoreError) -> StartError {
 }
 
 fn broken_tree(error: tlog_tiles::Error) -> StartError {
-    StartError::Io { what: "the tree cannot be read".to_owned(), source: io::Error::other(error.to_string()) }
+    StartError::Io {
+        what: "the tree cannot be read".to_owned(),
+        source: io::Error::other(error.to_string()),
+    }
 }
 
 /// Why there is no start, in one line, and what to do.
 pub fn refusal(error: &StartError) -> String {
-    let remedy = if matches!(error, StartError::Io { .. } | StartError::Key(KeyError::Io { .. })) { "; see to the disk, then start again" } else { "" };
+    let remedy = if matches!(error, StartError::Io { .. } | StartError::Key(KeyError::Io { .. })) {
+        "; see to the disk, then start again"
+    } else {
+        ""
+    };
     error_chain(error) + remedy
 }
 

@@ -57,8 +57,14 @@ impl Latest {
         self.state().cosigned = Some(signed);
     }
 
-    /// Adds a witness' cosignature to a checkpoint. The checkpoint with all that it has; `None` when `lines` hold none.
-    pub fn cosign(&self, signed: &Arc<Signed>, lines: &[u8], witness: &WitnessKey) -> Option<Arc<Signed>> {
+    /// Adds a witness' cosignature to a checkpoint. The checkpoint with all that it has; `None`
+    /// when `lines` hold none.
+    pub fn cosign(
+        &self,
+        signed: &Arc<Signed>,
+        lines: &[u8],
+        witness: &WitnessKey,
+    ) -> Option<Arc<Signed>> {
         let mut state = self.state();
         let same = |other: &&Arc<Signed>| other.size() == signed.size();
         let base = state.cosigned.as_ref().filter(same).unwrap_or(signed);
@@ -88,16 +94,25 @@ impl Latest {
         let until = Instant::now() + time;
         let mut state = self.state();
         while state.stage < stage {
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some(left) =
+                until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
+                return;
+            };
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Waits up to `time` for a checkpoint of another size than `size`.
     pub fn next(&self, size: Option<u64>, time: Duration) -> Option<Arc<Signed>> {
-        let is_new = |state: &State| state.newest.as_ref().is_some_and(|newest| Some(newest.size()) != size);
+        let is_new =
+            |state: &State| state.newest.as_ref().is_some_and(|newest| Some(newest.size()) != size);
         let waits = |state: &mut State| !is_new(state) && state.stage < Lifecycle::Closed;
-        let (state, _) = self.changed.wait_timeout_while(self.state(), time, waits).unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), time, waits)
+            .unwrap_or_else(PoisonError::into_inner);
         if is_new(&state) { state.newest.clone() } else { None }
     }
 }

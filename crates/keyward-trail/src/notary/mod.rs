@@ -1,8 +1,10 @@
-//! The notary: what makes of a running trail a transparency log. It signs the tree's head every second when it has grown, as a
-//! checkpoint over durable records only, and serves tiles and records in the layout of C2SP's tiled logs.
+//! The notary: what makes of a running trail a transparency log. It signs the tree's head every
+//! second when it has grown, as a checkpoint over durable records only, and serves tiles and
+//! records in the layout of C2SP's tiled logs.
 //!
-//! A start is held to what was signed before ([`continuity`]); whoever carries checkpoints off the host takes them from the
-//! [`latest`]. The modules stand from the newest checkpoint outwards; a module imports only from lines above its own.
+//! A start is held to what was signed before ([`continuity`]); whoever carries checkpoints off the
+//! host takes them from the [`latest`]. The modules stand from the newest checkpoint outwards; a
+//! module imports only from lines above its own.
 
 pub mod latest;
 pub mod continuity;
@@ -49,15 +51,23 @@ pub enum NotaryError {
 }
 
 impl Notary {
-    /// Records what the start has found, and begins to sign in the tree's folder `dir`, as often as `every`.
+    /// Records what the start has found, and begins to sign in the tree's folder `dir`, as often as
+    /// `every`.
     ///
     /// # Errors
     /// When the journal cannot record that, or there is no thread.
-    pub fn start(journal: &Journal, opened: Opened, dir: &Path, every: Duration, metrics: &Arc<Metrics>) -> Result<Self, NotaryError> {
+    pub fn start(
+        journal: &Journal,
+        opened: Opened,
+        dir: &Path,
+        every: Duration,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, NotaryError> {
         let recorded = record(journal, &opened)?;
         let board = shown(&opened);
         let (store, durable) = journal.parts();
-        let (levels, kept, key) = (opened.tree.levels(), opened.kept.clone(), opened.key.verifier().clone());
+        let (levels, kept, key) =
+            (opened.tree.levels(), opened.kept.clone(), opened.key.verifier().clone());
         metrics.checkpoint_failures.with_label_values(&["tree"]).inc_by(0);
         let signing = Signing {
             dir: dir.to_owned(),
@@ -76,7 +86,10 @@ impl Notary {
             signed: opened.newest.as_ref().map(Signed::size),
             remembered: None,
         };
-        let thread = std::thread::Builder::new().name("keyward-notary".to_owned()).spawn(|| signing.run()).map_err(NotaryError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name("keyward-notary".to_owned())
+            .spawn(|| signing.run())
+            .map_err(NotaryError::Thread)?;
         Ok(Self { store, levels, board, key, kept, thread: Mutex::new(Some(thread)) })
     }
 
@@ -147,7 +160,8 @@ fn shown(opened: &Opened) -> Arc<Latest> {
     Arc::new(board)
 }
 
-/// Copies a tree as its newest checkpoint covers it, and what is kept of checkpoints, while it grows.
+/// Copies a tree as its newest checkpoint covers it, and what is kept of checkpoints, while it
+/// grows.
 ///
 /// # Errors
 /// When it cannot be read or written.
@@ -157,7 +171,10 @@ pub fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
-    // In this order each covers what was copied before it. Of what is appended to, the beginning is whole.
-    ["checkpoint.cosigned", "checkpoints.ndjson", "keys", "checkpoint"].into_iter().try_for_each(copy)?;
+    // In this order each covers what was copied before it. Of what is appended to, the beginning is
+    // whole.
+    ["checkpoint.cosigned", "checkpoints.ndjson", "keys", "checkpoint"]
+        .into_iter()
+        .try_for_each(copy)?;
     (0..8).try_for_each(|level| copy(&format!("level{level}")))
 }

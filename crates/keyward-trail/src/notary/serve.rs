@@ -1,4 +1,5 @@
-//! What is served of a running trail: only what the newest checkpoint covers, and nothing that changes.
+//! What is served of a running trail: only what the newest checkpoint covers, and nothing that
+//! changes.
 
 use super::Notary;
 use crate::store::StoreError;
@@ -34,7 +35,9 @@ impl Notary {
         if let Some(level) = resource.level {
             return self.levels.tile(level, resource.n, resource.width).map(Served::Bytes);
         }
-        let bundle = self.bundle(resource.n * BUNDLE_RECORDS, resource.width.into()).map_err(io::Error::other)?;
+        let bundle = self
+            .bundle(resource.n * BUNDLE_RECORDS, resource.width.into())
+            .map_err(io::Error::other)?;
         Ok(bundle.map_or_else(|| self.gone(resource), Served::Bytes))
     }
 
@@ -46,14 +49,24 @@ impl Notary {
     fn gone(&self, resource: Resource) -> Served {
         let first = resource.n * BUNDLE_RECORDS;
         let end = first + u64::from(resource.width);
-        let absent = self.store.tombstones().into_iter().find(|absent| absent.first_seq < end && absent.end > first);
+        let absent = self
+            .store
+            .tombstones()
+            .into_iter()
+            .find(|absent| absent.first_seq < end && absent.end > first);
         Served::Gone(match absent {
-            Some(absent) => format!("records {} to {} are gone, record {} tells of it", absent.first_seq, absent.end - 1, absent.told_by),
+            Some(absent) => format!(
+                "records {} to {} are gone, record {} tells of it",
+                absent.first_seq,
+                absent.end - 1,
+                absent.told_by
+            ),
             None => "some of its records are missing".to_owned(),
         })
     }
 
-    /// What is left of a bundle, as JSON lines; `None` when the newest checkpoint does not cover it.
+    /// What is left of a bundle, as JSON lines; `None` when the newest checkpoint does not cover
+    /// it.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -68,7 +81,9 @@ impl Notary {
             if frame.first_seq >= end {
                 break;
             }
-            for (seq, entry) in (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= first) {
+            for (seq, entry) in
+                (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= first)
+            {
                 lines += &line(&LeftLine { seq, leaf: hex::encode(&entry.leaf) })?;
             }
         }
@@ -80,7 +95,17 @@ impl Notary {
     /// # Errors
     /// Never, as things are.
     pub fn absent(&self) -> io::Result<String> {
-        self.store.tombstones().iter().map(|gone| line(&AbsentLine { first: gone.first_seq, last: gone.end - 1, told_by: gone.told_by })).collect()
+        self.store
+            .tombstones()
+            .iter()
+            .map(|gone| {
+                line(&AbsentLine {
+                    first: gone.first_seq,
+                    last: gone.end - 1,
+                    told_by: gone.told_by,
+                })
+            })
+            .collect()
     }
 
     /// Records from `first` on. `None` when one is not there any more.
@@ -89,7 +114,9 @@ impl Notary {
         let (mut next, end) = (first, first + count);
         for frame in self.store.oldest_first(first) {
             let frame = frame?;
-            for (seq, entry) in (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= first) {
+            for (seq, entry) in
+                (frame.first_seq..end).zip(&frame.entries).filter(|(seq, _)| *seq >= first)
+            {
                 if seq != next {
                     return Ok(None);
                 }
@@ -109,7 +136,8 @@ impl Notary {
     /// When they cannot be read.
     pub fn history(&self) -> io::Result<String> {
         let line = |past: keyward_tlog::checkpoint_store::HistoricCheckpoint| {
-            serde_json::json!({"time": past.time, "why": past.why, "note": past.note}).to_string() + "\n"
+            serde_json::json!({"time": past.time, "why": past.why, "note": past.note}).to_string()
+                + "\n"
         };
         Ok(self.kept.history()?.into_iter().map(line).collect())
     }

@@ -1,7 +1,8 @@
-//! The notary's thread: it grows the tree over durable records and signs its head when it has grown.
+//! The notary's thread: it grows the tree over durable records and signs its head when it has
+//! grown.
 //!
-//! It never holds up the journal's writer: it is handed hashes and reads the store. When the disk fails it, it opens its
-//! files anew at the last checkpoint, and metrics tell how far behind it is.
+//! It never holds up the journal's writer: it is handed hashes and reads the store. When the disk
+//! fails it, it opens its files anew at the last checkpoint, and metrics tell how far behind it is.
 
 use super::continuity::{Gone, StartError, catch_up};
 use super::latest::{Latest, Lifecycle};
@@ -38,8 +39,8 @@ pub(super) struct Signing {
     /// `None` after a failure, until it could be opened anew.
     pub tree: Option<Tree>,
     pub levels: Arc<Levels>,
-    /// Records of the tree that the start has found or made: signed or not, nothing before is ever taken away. Of those
-    /// that are gone from the trail it could not be had again.
+    /// Records of the tree that the start has found or made: signed or not, nothing before is ever
+    /// taken away. Of those that are gone from the trail it could not be had again.
     pub known: u64,
     /// Records under the newest checkpoint.
     pub signed: Option<u64>,
@@ -77,7 +78,10 @@ impl Signing {
             self.metrics.checkpoint_behind_records.set(0);
             return Ok(());
         }
-        let failed = |what: &str, error: &dyn std::error::Error| StartError::Io { what: what.to_owned(), source: std::io::Error::other(error_chain(error)) };
+        let failed = |what: &str, error: &dyn std::error::Error| StartError::Io {
+            what: what.to_owned(),
+            source: std::io::Error::other(error_chain(error)),
+        };
         let root = tree::root(&*self.levels, size).map_err(|e| failed("the tree", &e))?;
         let endorsing = self.endorsed_until.as_ref().map(|(old, _)| old);
         let keys: Vec<_> = std::iter::once(&self.key).chain(endorsing).collect();
@@ -85,7 +89,8 @@ impl Signing {
         let note = signed.bytes();
         // Stored before anybody sees it: what was seen must bind the next start.
         self.kept.put_newest(&note).map_err(|e| failed("the newest checkpoint", &e))?;
-        self.remember(size, &note, closing).map_err(|e| failed("the history of checkpoints", &e))?;
+        self.remember(size, &note, closing)
+            .map_err(|e| failed("the history of checkpoints", &e))?;
         self.signed = Some(size);
         self.board.show(Arc::new(signed));
         self.metrics.checkpoint_size.set(i64::try_from(size).unwrap_or(i64::MAX));
@@ -119,12 +124,14 @@ impl Signing {
         let mut tree = match self.tree.take() {
             Some(tree) => tree,
             None => {
-                let tree = Tree::open(&self.dir, self.signed.unwrap_or(0).max(self.known)).map_err(io)?;
+                let tree =
+                    Tree::open(&self.dir, self.signed.unwrap_or(0).max(self.known)).map_err(io)?;
                 self.levels = tree.levels();
                 tree
             }
         };
-        let until = if fed.hashes.is_empty() { self.durable.load(Ordering::Acquire) } else { fed.first };
+        let until =
+            if fed.hashes.is_empty() { self.durable.load(Ordering::Acquire) } else { fed.first };
         catch_up(&mut tree, &*self.store, until, &Gone::of(&*self.store, None))?;
         let known = usize::try_from(tree.size().saturating_sub(fed.first)).unwrap_or(usize::MAX);
         tree.extend(fed.hashes.get(known..).unwrap_or_default()).map_err(io)?;

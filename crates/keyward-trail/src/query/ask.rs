@@ -1,4 +1,5 @@
-//! Questions to the trail and their answers as text: the same from a running gateway and from a stopped one's folder.
+//! Questions to the trail and their answers as text: the same from a running gateway and from a
+//! stopped one's folder.
 
 use super::render;
 use crate::filter::{Filter, FilterError};
@@ -143,7 +144,9 @@ impl Form {
 
     fn pairs(self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Table(width) => vec![("format", "table".to_owned()), ("width", width.to_string())],
+            Self::Table(width) => {
+                vec![("format", "table".to_owned()), ("width", width.to_string())]
+            }
             Self::Json => vec![("format", "json".to_owned())],
             Self::Ndjson => vec![("format", "ndjson".to_owned())],
         }
@@ -156,13 +159,20 @@ impl Ask {
     /// # Errors
     /// When a parameter is unknown or wrong.
     pub fn read(path: &str, pairs: Vec<(String, String)>) -> Result<(Self, Form), AskError> {
-        let (mut filter, mut form, mut width, mut limit, mut cursor) = (Filter::default(), "json".to_owned(), 120, LIMIT_DEFAULT, None);
+        let (mut filter, mut form, mut width, mut limit, mut cursor) =
+            (Filter::default(), "json".to_owned(), 120, LIMIT_DEFAULT, None);
         let (mut by, mut step) = (None, STEP_DEFAULT.to_owned());
         for (name, value) in pairs {
             match name.as_str() {
                 "format" => form = value,
-                "width" => width = value.parse().map_err(|_| parameter("width", value, "columns from 40 to 1000"))?,
-                "limit" => limit = limit_of(&value).ok_or_else(|| parameter("limit", value, LIMITS))?,
+                "width" => {
+                    width = value
+                        .parse()
+                        .map_err(|_| parameter("width", value, "columns from 40 to 1000"))?
+                }
+                "limit" => {
+                    limit = limit_of(&value).ok_or_else(|| parameter("limit", value, LIMITS))?
+                }
                 "cursor" => cursor = Some(value.parse()?),
                 "by" => by = Some(value),
                 "step" => step = value,
@@ -177,9 +187,13 @@ impl Ask {
         };
         let ask = match path.strip_prefix(EXCHANGES).map(|rest| rest.trim_matches('/')) {
             Some("") => Self::Exchanges { filter, limit, cursor },
-            Some(id) => Self::Exchange(
-                AuditId::parse(id).ok_or_else(|| parameter("id", id.to_owned(), "an audit id, for example 01a2043b-69db-752d-a7e3-7a867bd75517"))?,
-            ),
+            Some(id) => Self::Exchange(AuditId::parse(id).ok_or_else(|| {
+                parameter(
+                    "id",
+                    id.to_owned(),
+                    "an audit id, for example 01a2043b-69db-752d-a7e3-7a867bd75517",
+                )
+            })?),
             None if path == HISTOGRAM => Self::Histogram { filter, step },
             None => Self::Counts { filter, by },
         };
@@ -194,8 +208,14 @@ impl Ask {
                 pairs.extend(cursor.map(|c| ("cursor", c.to_string())));
                 (EXCHANGES.to_owned(), filter.to_query(), pairs)
             }
-            Self::Counts { filter, by } => (COUNTS.to_owned(), filter.to_query(), by.iter().map(|by| ("by", by.clone())).collect()),
-            Self::Histogram { filter, step } => (HISTOGRAM.to_owned(), filter.to_query(), vec![("step", step.clone())]),
+            Self::Counts { filter, by } => (
+                COUNTS.to_owned(),
+                filter.to_query(),
+                by.iter().map(|by| ("by", by.clone())).collect(),
+            ),
+            Self::Histogram { filter, step } => {
+                (HISTOGRAM.to_owned(), filter.to_query(), vec![("step", step.clone())])
+            }
             Self::Exchange(id) => (format!("{EXCHANGES}/{id}"), String::new(), Vec::new()),
         };
         pairs.extend(form.pairs());
@@ -206,11 +226,13 @@ impl Ask {
     /// Answers it.
     ///
     /// # Errors
-    /// When nothing knows a name that is asked for, the trail cannot be read, a cursor belongs to another filter, or the
-    /// exchange is not there.
+    /// When nothing knows a name that is asked for, the trail cannot be read, a cursor belongs to
+    /// another filter, or the exchange is not there.
     pub fn answer(&self, reader: &Reader, form: Form) -> Result<Answer, AskError> {
         let warnings = match self {
-            Self::Exchanges { filter, .. } | Self::Histogram { filter, .. } => reader.doubts(filter, None)?,
+            Self::Exchanges { filter, .. } | Self::Histogram { filter, .. } => {
+                reader.doubts(filter, None)?
+            }
             Self::Counts { filter, by } => reader.doubts(filter, by.as_deref())?,
             Self::Exchange(_) => Vec::new(),
         };
@@ -219,7 +241,8 @@ impl Ask {
     }
 
     fn text(&self, reader: &Reader, form: Form, warnings: &[String]) -> Result<String, AskError> {
-        let beside = |gone: &[Tombstone]| render::warnings_table(warnings) + &render::gone_table(gone);
+        let beside =
+            |gone: &[Tombstone]| render::warnings_table(warnings) + &render::gone_table(gone);
         match self {
             Self::Exchanges { filter, limit, cursor } => {
                 let (page, gone) = (reader.query(filter, *limit, *cursor)?, gone(reader, filter)?);
@@ -232,20 +255,31 @@ impl Ask {
             Self::Counts { filter, by } => {
                 let (counts, gone) = (reader.count(filter, by.as_deref())?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => render::counts_table(&counts, by.as_deref(), width) + &beside(&gone),
-                    Form::Json | Form::Ndjson => format!("{}\n", render::counts_json(&counts, &gone, warnings)),
+                    Form::Table(width) => {
+                        render::counts_table(&counts, by.as_deref(), width) + &beside(&gone)
+                    }
+                    Form::Json | Form::Ndjson => {
+                        format!("{}\n", render::counts_json(&counts, &gone, warnings))
+                    }
                 })
             }
             Self::Histogram { filter, step } => {
                 let (histogram, gone) = (reader.histogram(filter, step)?, gone(reader, filter)?);
                 Ok(match form {
-                    Form::Table(width) => render::histogram_table(&histogram, width) + &beside(&gone),
-                    Form::Json | Form::Ndjson => format!("{}\n", render::histogram_json(&histogram, &gone, warnings)),
+                    Form::Table(width) => {
+                        render::histogram_table(&histogram, width) + &beside(&gone)
+                    }
+                    Form::Json | Form::Ndjson => {
+                        format!("{}\n", render::histogram_json(&histogram, &gone, warnings))
+                    }
                 })
             }
             Self::Exchange(id) => {
                 let Some(exchange) = reader.show(*id)? else {
-                    return Err(AskError::Missing { id: *id, gone: reader.gone_about(*id).map_err(QueryError::from)? });
+                    return Err(AskError::Missing {
+                        id: *id,
+                        gone: reader.gone_about(*id).map_err(QueryError::from)?,
+                    });
                 };
                 Ok(match form {
                     Form::Table(_) => render::show(&exchange),
@@ -287,7 +321,14 @@ mod tests {
         filter.add("request.call.path", "/v2/a b&c").unwrap();
         filter.add("where", "caller in (a, \"b & c\") or not status = 4xx").unwrap();
         for (ask, form) in [
-            (Ask::Exchanges { filter: filter.clone(), limit: 7, cursor: Some("12-00000000000000ff".parse().unwrap()) }, Form::Table(99)),
+            (
+                Ask::Exchanges {
+                    filter: filter.clone(),
+                    limit: 7,
+                    cursor: Some("12-00000000000000ff".parse().unwrap()),
+                },
+                Form::Table(99),
+            ),
             (Ask::Counts { filter: filter.clone(), by: Some("caller".to_owned()) }, Form::Json),
             (Ask::Histogram { filter, step: "1d".to_owned() }, Form::Json),
             (Ask::Exchange(AuditId::new()), Form::Ndjson),

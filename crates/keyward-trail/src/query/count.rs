@@ -23,8 +23,9 @@ const FEW: u64 = 32;
 pub struct Counts {
     /// All of them.
     pub total: u64,
-    /// By value, the most frequent first. An exchange with several values counts for each. `(none)` has none;
-    /// `(others)` is what came after [`GROUPS_MAX`] different values, or more bytes of them than are kept.
+    /// By value, the most frequent first. An exchange with several values counts for each.
+    /// `(none)` has none; `(others)` is what came after [`GROUPS_MAX`] different values, or
+    /// more bytes of them than are kept.
     pub groups: Vec<(String, u64)>,
     /// Refusals that were counted together and may match: they stand beside.
     pub counted: CountedRefusals,
@@ -37,10 +38,18 @@ impl Reader {
     /// When `by` is no field, or the trail cannot be read.
     pub fn count(&self, filter: &Filter, by: Option<&str>) -> Result<Counts, QueryError> {
         let by = by.map(|name| {
-            let allowed = || Field::names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            Field::parse(name).ok_or_else(|| QueryError::Field { name: name.to_owned(), allowed: allowed() })
+            let allowed =
+                || Field::names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            Field::parse(name)
+                .ok_or_else(|| QueryError::Field { name: name.to_owned(), allowed: allowed() })
         });
-        let mut tally = Tally { reader: self, by: by.transpose()?, total: 0, groups: BTreeMap::new(), bytes: 0 };
+        let mut tally = Tally {
+            reader: self,
+            by: by.transpose()?,
+            total: 0,
+            groups: BTreeMap::new(),
+            bytes: 0,
+        };
         let question = self.question(filter)?;
         if question.0.id().is_some() {
             self.scan(&question, u64::MAX, &mut |exchange| tally.add(exchange))?;
@@ -49,7 +58,9 @@ impl Reader {
         for span in self.parts(&question, u64::MAX) {
             match self.matched(&question, &span) {
                 Some((index, matched)) => tally.add_matched(&question, index, &matched)?,
-                None => drop(self.read(&question, span.range.clone(), &mut |exchange| tally.add(exchange))?),
+                None => drop(
+                    self.read(&question, span.range.clone(), &mut |exchange| tally.add(exchange))?,
+                ),
             }
         }
         Ok(tally.counts(self.counted_within(filter, 0..u64::MAX)?))
@@ -66,25 +77,49 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     /// Counts what an index found; reads only what it cannot tell.
-    fn add_matched(&mut self, question: &Question, index: &dyn Index, matched: &Matched) -> Result<(), StoreError> {
+    fn add_matched(
+        &mut self,
+        question: &Question,
+        index: &dyn Index,
+        matched: &Matched,
+    ) -> Result<(), StoreError> {
         let (sure, reader) = (matched.sure(), self.reader);
         if let Some(by) = &self.by {
             // Which exchanges match may be sure where not all of their values are known.
             let known = sure - &*index.unsettled();
             let counted = match index::number(by) {
-                Some(field) if sure.len() > FEW && self.add_groups(index, field, &known).is_ok() => known,
+                Some(field)
+                    if sure.len() > FEW && self.add_groups(index, field, &known).is_ok() =>
+                {
+                    known
+                }
                 _ => RoaringBitmap::new(),
             };
             self.total += counted.len();
-            let _ = reader.visit_ordinals(question, index, &(sure - counted), Some(sure), &mut |exchange| self.add(exchange))?;
+            let _ = reader.visit_ordinals(
+                question,
+                index,
+                &(sure - counted),
+                Some(sure),
+                &mut |exchange| self.add(exchange),
+            )?;
         } else {
             self.total += sure.len();
         }
-        reader.visit_ordinals(question, index, &matched.doubtful(), None, &mut |exchange| self.add(exchange)).map(drop)
+        reader
+            .visit_ordinals(question, index, &matched.doubtful(), None, &mut |exchange| {
+                self.add(exchange)
+            })
+            .map(drop)
     }
 
     /// Adds the values of a field that some ordinals have.
-    fn add_groups(&mut self, index: &dyn Index, field: usize, ordinals: &RoaringBitmap) -> Result<(), IndexError> {
+    fn add_groups(
+        &mut self,
+        index: &dyn Index,
+        field: usize,
+        ordinals: &RoaringBitmap,
+    ) -> Result<(), IndexError> {
         let mut found = Vec::new();
         let mut rest = ordinals.clone();
         index.values(field, &mut |value, with| {
@@ -118,9 +153,13 @@ impl Tally<'_> {
 
     fn add_group(&mut self, value: String, count: u64) {
         let known = self.groups.contains_key(&value);
-        let room = self.groups.len() < GROUPS_MAX && self.bytes.saturating_add(value.len()) <= GROUP_BYTES_MAX;
+        let room = self.groups.len() < GROUPS_MAX
+            && self.bytes.saturating_add(value.len()) <= GROUP_BYTES_MAX;
         self.bytes += if known || !room { 0 } else { value.len() };
-        *self.groups.entry(if known || room { value } else { "(others)".to_owned() }).or_default() += count;
+        *self
+            .groups
+            .entry(if known || room { value } else { "(others)".to_owned() })
+            .or_default() += count;
     }
 
     fn counts(self, counted: CountedRefusals) -> Counts {

@@ -22,14 +22,20 @@ impl Reader {
     ///
     /// # Errors
     /// When the trail cannot be read.
-    pub(super) fn counted_within(&self, filter: &Filter, part: Range<u64>) -> Result<CountedRefusals, StoreError> {
+    pub(super) fn counted_within(
+        &self,
+        filter: &Filter,
+        part: Range<u64>,
+    ) -> Result<CountedRefusals, StoreError> {
         let mut found = CountedRefusals::default();
         let asked = self.question(filter)?;
         // Whoever asks for events gets these themselves.
         if !asked.wants(Kind::Refused) || asked.0.id().is_some() {
             return Ok(found);
         }
-        let Ok(told) = Filter::parse([("event", EventName::RefusalsCounted.code())]) else { return Ok(found) };
+        let Ok(told) = Filter::parse([("event", EventName::RefusalsCounted.code())]) else {
+            return Ok(found);
+        };
         let (told, range) = (self.question(&told)?, asked.0.range());
         let from = part.start.max(range.start);
         for mut span in self.parts(&told, part.end.min(range.end)) {
@@ -50,7 +56,13 @@ impl Reader {
                 Ok(ControlFlow::Continue(()))
             };
             let _ = match self.matched(&told, &span) {
-                Some((index, matched)) => self.visit_ordinals(&told, index, matched.possible(), Some(matched.sure()), &mut add)?,
+                Some((index, matched)) => self.visit_ordinals(
+                    &told,
+                    index,
+                    matched.possible(),
+                    Some(matched.sure()),
+                    &mut add,
+                )?,
                 None => self.read(&told, span.range.clone(), &mut add)?,
             };
         }

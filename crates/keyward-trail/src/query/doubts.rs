@@ -1,5 +1,5 @@
-//! What is wrong with a question that can be answered: names that nothing knows, and times between which nothing is. The
-//! answer is nothing then, and an auditor would read that nobody did.
+//! What is wrong with a question that can be answered: names that nothing knows, and times between
+//! which nothing is. The answer is nothing then, and an auditor would read that nobody did.
 
 use super::known::Names;
 use super::{QueryError, Reader};
@@ -33,8 +33,9 @@ impl Reader {
     /// What whoever asks must know beside the answer, in sentences.
     ///
     /// # Errors
-    /// When the question is a mistake for sure: an operation, action, service, method or policy that neither the catalogue,
-    /// a policy nor a record knows, or times between which nothing can be. When the trail cannot be read.
+    /// When the question is a mistake for sure: an operation, action, service, method or policy
+    /// that neither the catalogue, a policy nor a record knows, or times between which nothing
+    /// can be. When the trail cannot be read.
     pub fn doubts(&self, filter: &Filter, by: Option<&str>) -> Result<Vec<String>, QueryError> {
         let now = Timestamp::now();
         let asked = filter.at(now).0;
@@ -48,39 +49,67 @@ impl Reader {
             match (index::name_of(field), wanted) {
                 (Some("decision" | "outcome" | "reason" | "status"), _) => {}
                 (Some(name), Match::Exact(value) | Match::Prefix(value)) => {
-                    if !value.is_empty() && !self.is_recorded(test)? && !names().of(name).any(|known| wanted.holds(known)) {
+                    if !value.is_empty()
+                        && !self.is_recorded(test)?
+                        && !names().of(name).any(|known| wanted.holds(known))
+                    {
                         doubts.push(self.unknown(name, wanted, value, names())?);
                     }
                 }
-                (Some(name), Match::Net(..)) if !self.is_recorded(test)? => doubts.push(format!("no record has such a `{name}`")),
+                (Some(name), Match::Net(..)) if !self.is_recorded(test)? => {
+                    doubts.push(format!("no record has such a `{name}`"))
+                }
                 (Some(_), _) => {}
                 (None, _) => doubts.extend(self.doubtful_path(field, Some(wanted), &names)?),
             }
         }
-        if let Some(field) = by.and_then(Field::parse).filter(|field| index::name_of(field).is_none()) {
+        if let Some(field) =
+            by.and_then(Field::parse).filter(|field| index::name_of(field).is_none())
+        {
             doubts.extend(self.doubtful_path(&field, None, &names)?);
         }
         doubts.dedup();
         Ok(doubts)
     }
 
-    fn doubtful_times(&self, asked: &Expression, now: Timestamp) -> Result<Vec<String>, QueryError> {
+    fn doubtful_times(
+        &self,
+        asked: &Expression,
+        now: Timestamp,
+    ) -> Result<Vec<String>, QueryError> {
         let (since, until) = asked.times();
         let wrong = |why: String| Err(QueryError::Times(why));
         if since > until {
-            return wrong(format!("nothing can be from {} on and before {}: the times stand the wrong way round", since.rfc3339(), until.rfc3339()));
+            return wrong(format!(
+                "nothing can be from {} on and before {}: the times stand the wrong way round",
+                since.rfc3339(),
+                until.rfc3339()
+            ));
         }
         let durable = self.durable();
-        if since.0 > now.0.saturating_add(AHEAD_NANOS) && self.first_at(since, durable)? == durable {
-            return wrong(format!("{} lies in the future: nothing is recorded yet from there on; it is {} now", since.rfc3339(), now.rfc3339()));
+        if since.0 > now.0.saturating_add(AHEAD_NANOS) && self.first_at(since, durable)? == durable
+        {
+            return wrong(format!(
+                "{} lies in the future: nothing is recorded yet from there on; it is {} now",
+                since.rfc3339(),
+                now.rfc3339()
+            ));
         }
         let mut doubts = Vec::new();
         if since == until {
-            doubts.push(format!("no time lies between {} and {}", since.rfc3339(), until.rfc3339()));
+            doubts.push(format!(
+                "no time lies between {} and {}",
+                since.rfc3339(),
+                until.rfc3339()
+            ));
         }
         let first = skip_tombstones(&self.store.tombstones(), 0);
         if durable > first && until.0 < u64::MAX && self.first_at(until, durable)? <= first {
-            doubts.push(format!("the trail begins with record {first} at {}, and nothing before {} is in it", self.time_of(first)?.rfc3339(), until.rfc3339()));
+            doubts.push(format!(
+                "the trail begins with record {first} at {}, and nothing before {} is in it",
+                self.time_of(first)?.rfc3339(),
+                until.rfc3339()
+            ));
         }
         Ok(doubts)
     }
@@ -97,7 +126,13 @@ impl Reader {
     }
 
     /// What is to be said of a name that nothing knows.
-    fn unknown(&self, field: &'static str, wanted: &Match, value: &str, names: &Names) -> Result<String, QueryError> {
+    fn unknown(
+        &self,
+        field: &'static str,
+        wanted: &Match,
+        value: &str,
+        names: &Names,
+    ) -> Result<String, QueryError> {
         let mut known: BTreeSet<String> = names.of(field).map(str::to_owned).collect();
         if let Some(number) = index::number_of(field).filter(|_| !UNBOUNDED.contains(&field)) {
             for span in self.store.spans(self.durable()) {
@@ -112,7 +147,11 @@ impl Reader {
             }
         }
         let begins = if matches!(wanted, Match::Prefix(_)) { " that begins with" } else { "" };
-        let elsewhere: Vec<_> = names.fields_of(value).filter(|other| *other != field).map(|other| format!("`{other}`")).collect();
+        let elsewhere: Vec<_> = names
+            .fields_of(value)
+            .filter(|other| *other != field)
+            .map(|other| format!("`{other}`"))
+            .collect();
         let hint = match elsewhere.first() {
             Some(other) => format!(": it is known as {other}; ask by that"),
             None => alike::did_you_mean(value, known.iter().map(String::as_str)),
@@ -127,8 +166,14 @@ impl Reader {
         if names.are_all_of(field) { Err(QueryError::Unknown(text)) } else { Ok(text) }
     }
 
-    /// What is to be said of a path at which nothing stands, or never one of the few values that do.
-    fn doubtful_path<'n>(&self, field: &Field, wanted: Option<&Match>, names: &impl Fn() -> &'n Names) -> Result<Option<String>, QueryError> {
+    /// What is to be said of a path at which nothing stands, or never one of the few values that
+    /// do.
+    fn doubtful_path<'n>(
+        &self,
+        field: &Field,
+        wanted: Option<&Match>,
+        names: &impl Fn() -> &'n Names,
+    ) -> Result<Option<String>, QueryError> {
         let Some((place, path)) = field.path() else { return Ok(None) };
         let (mut seen, mut values, mut paths) = (0, BTreeSet::new(), BTreeSet::new());
         let mut look = |mut exchange: Exchange| {
@@ -136,35 +181,64 @@ impl Reader {
                 self.load_content(&mut exchange)?;
             }
             values.extend(field.values(&exchange));
-            let part = if matches!(place, RecordPart::Request | RecordPart::RequestContent) { Some(&exchange.request) } else { exchange.answer.as_ref() };
+            let part = if matches!(place, RecordPart::Request | RecordPart::RequestContent) {
+                Some(&exchange.request)
+            } else {
+                exchange.answer.as_ref()
+            };
             if values.is_empty()
                 && let Some(part) = part
             {
                 let content = if field.needs_content() { part.content_json() } else { None };
-                paths_of(content.as_ref().unwrap_or(if field.needs_content() { &Value::Null } else { &part.json }), &mut String::new(), &mut paths);
+                paths_of(
+                    content.as_ref().unwrap_or(if field.needs_content() {
+                        &Value::Null
+                    } else {
+                        &part.json
+                    }),
+                    &mut String::new(),
+                    &mut paths,
+                );
             }
             seen += 1;
-            Ok::<_, StoreError>(if values.len() > FEW_VALUES || seen >= LOOKED_AT { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok::<_, StoreError>(if values.len() > FEW_VALUES || seen >= LOOKED_AT {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         };
         self.scan(&Question(Expression::All(Vec::new())), u64::MAX, &mut look)?;
         if let Ok(events) = Filter::parse([("event", "*")]) {
             self.scan(&self.question(&events)?, u64::MAX, &mut look)?;
         }
-        let (path, last) = (named(&path), named(&path).rsplit('.').next().unwrap_or_default().to_owned());
+        let (path, last) =
+            (named(&path), named(&path).rsplit('.').next().unwrap_or_default().to_owned());
         let whole = format!("{}{path}", place.prefix());
         if let Some(wanted) = wanted.filter(|_| (1..=FEW_VALUES).contains(&values.len())) {
             let there: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
-            let missing = format!("in the newest {seen} exchanges and events `{whole}` is one of {}, and never what is asked for", there.join(", "));
+            let missing = format!(
+                "in the newest {seen} exchanges and events `{whole}` is one of {}, and never what is asked for",
+                there.join(", ")
+            );
             return Ok((!values.iter().any(|value| wanted.holds(value))).then(|| clean(&missing)));
         }
         if !values.is_empty() || seen == 0 || (field.needs_content() && names().has_word(&last)) {
             return Ok(None);
         }
-        let near = alike::near(&path, paths.iter().map(String::as_str)).first().map(|near| (*near).to_owned());
-        let word = || alike::near(&last, names().words()).first().map(|near| format!("{}{near}", path.strip_suffix(&*last).unwrap_or_default()));
+        let near = alike::near(&path, paths.iter().map(String::as_str))
+            .first()
+            .map(|near| (*near).to_owned());
+        let word = || {
+            alike::near(&last, names().words())
+                .first()
+                .map(|near| format!("{}{near}", path.strip_suffix(&*last).unwrap_or_default()))
+        };
         let near = near.or_else(|| if field.needs_content() { word() } else { None });
-        let hint = near.map_or(String::new(), |near| format!(" (did you mean `{}{near}`?)", place.prefix()));
-        Ok(Some(clean(&format!("nothing stands at `{whole}` in the newest {seen} exchanges and events{hint}"))))
+        let hint = near
+            .map_or(String::new(), |near| format!(" (did you mean `{}{near}`?)", place.prefix()));
+        Ok(Some(clean(&format!(
+            "nothing stands at `{whole}` in the newest {seen} exchanges and events{hint}"
+        ))))
     }
 }
 

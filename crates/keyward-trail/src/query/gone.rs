@@ -17,14 +17,16 @@ impl Reader {
     pub(crate) fn gone_within(&self, filter: &Filter) -> Result<Vec<Tombstone>, StoreError> {
         let mut gone = self.store.tombstones();
         if !gone.is_empty() {
-            // A time stands for the first record that is not earlier, and what is gone right before that may be as late.
+            // A time stands for the first record that is not earlier, and what is gone right before
+            // that may be as late.
             let wanted = self.question(filter)?.0.range();
             gone.retain(|gone| gone.end >= wanted.start && gone.first_seq < wanted.end);
         }
         Ok(gone)
     }
 
-    /// The records that are gone, if some are, where an exchange with this id would stand by the time in it.
+    /// The records that are gone, if some are, where an exchange with this id would stand by the
+    /// time in it.
     ///
     /// # Errors
     /// When the trail cannot be read.

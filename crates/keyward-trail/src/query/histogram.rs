@@ -20,8 +20,8 @@ const MONDAY: u64 = 4 * DAY;
 pub struct Histogram {
     /// Nanoseconds of one bar.
     pub step: u64,
-    /// From the first match to the last: when each bar begins, a multiple of the step since the epoch, of weeks a Monday, and
-    /// its count; zeros too.
+    /// From the first match to the last: when each bar begins, a multiple of the step since the
+    /// epoch, of weeks a Monday, and its count; zeros too.
     pub buckets: Vec<(Timestamp, u64)>,
     /// All of them.
     pub total: u64,
@@ -30,13 +30,16 @@ pub struct Histogram {
 }
 
 impl Reader {
-    /// How many exchanges match in each `step` of time, such as `1h`, by the trail's own time in UTC.
+    /// How many exchanges match in each `step` of time, such as `1h`, by the trail's own time in
+    /// UTC.
     ///
     /// # Errors
     /// When the step cannot be or is too small for the matches, or the trail cannot be read.
     pub fn histogram(&self, filter: &Filter, step: &str) -> Result<Histogram, QueryError> {
         let wrong = |why: String| QueryError::Step { step: step.to_owned(), why };
-        let length = parse_span(step).filter(|step| *step > 0).ok_or_else(|| wrong("write a length of time such as `5m`, `1h` or `1d`".to_owned()))?;
+        let length = parse_span(step)
+            .filter(|step| *step > 0)
+            .ok_or_else(|| wrong("write a length of time such as `5m`, `1h` or `1d`".to_owned()))?;
         let (matches, counted) = (self.matches(filter)?, self.counted_within(filter, 0..u64::MAX)?);
         let (Some(first), Some(last)) = (matches.min(), matches.max()) else {
             return Ok(Histogram { step: length, buckets: Vec::new(), total: 0, counted });
@@ -46,13 +49,18 @@ impl Reader {
         let (first, last) = (number(self.time_of(first)?), number(self.time_of(last)?));
         let bars = last.saturating_sub(first).saturating_add(1);
         if bars > BUCKETS_MAX {
-            return Err(wrong(format!("it would have {bars} bars, {BUCKETS_MAX} are the limit; write a longer step, or narrow the time")));
+            return Err(wrong(format!(
+                "it would have {bars} bars, {BUCKETS_MAX} are the limit; write a longer step, or narrow the time"
+            )));
         }
         let durable = self.durable();
         let mut buckets = Vec::new();
         let mut begin = 0;
         for bar in first..=last {
-            let end = self.first_at(Timestamp((bar + 1).saturating_mul(length).saturating_add(origin)), durable)?;
+            let end = self.first_at(
+                Timestamp((bar + 1).saturating_mul(length).saturating_add(origin)),
+                durable,
+            )?;
             // Ranks count what is at or below.
             let below = |seq: u64| seq.checked_sub(1).map_or(0, |seq| matches.rank(seq));
             buckets.push((Timestamp(bar * length + origin), below(end) - below(begin)));
@@ -80,8 +88,14 @@ impl Reader {
             match self.matched(&question, &span) {
                 None => drop(self.read(&question, span.range.clone(), &mut add)?),
                 Some((index, matched)) => {
-                    let _ = self.visit_ordinals(&question, index, &matched.doubtful(), None, &mut add)?;
-                    all.extend(matched.sure().iter().map(|ordinal| index.first_seq().saturating_add(u64::from(ordinal))));
+                    let _ =
+                        self.visit_ordinals(&question, index, &matched.doubtful(), None, &mut add)?;
+                    all.extend(
+                        matched
+                            .sure()
+                            .iter()
+                            .map(|ordinal| index.first_seq().saturating_add(u64::from(ordinal))),
+                    );
                 }
             }
         }

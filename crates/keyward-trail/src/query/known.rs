@@ -1,6 +1,6 @@
-//! Names that are known without any record: of the operations that were ever guarded, the policies that were ever in force,
-//! and the callers that are listed. A question for another name answers nothing, and must not pass for "nobody did".
-//! Whoever has rules says which names they have.
+//! Names that are known without any record: of the operations that were ever guarded, the policies
+//! that were ever in force, and the callers that are listed. A question for another name answers
+//! nothing, and must not pass for "nobody did". Whoever has rules says which names they have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,10 @@ impl Names {
     }
 
     /// The fields that have a name.
-    pub(super) fn fields_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'static str> + 'a {
+    pub(super) fn fields_of<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'static str> + 'a {
         self.fields.iter().filter(move |(_, names)| names.contains(name)).map(|(field, _)| *field)
     }
 

@@ -1,7 +1,7 @@
 //! Reading the trail: pages, counts and single exchanges, the newest first.
 //!
-//! Where the trail has an index, only what may match is read; where it has none, all is. Calls block and may read the
-//! whole trail; on a runtime they belong on a blocking thread.
+//! Where the trail has an index, only what may match is read; where it has none, all is. Calls
+//! block and may read the whole trail; on a runtime they belong on a blocking thread.
 
 pub mod ask;
 mod count;
@@ -59,7 +59,9 @@ pub enum QueryError {
     #[error("`{0}` is no cursor: take the one that came with the page before")]
     Cursor(String),
     /// The cursor came with a page of other exchanges.
-    #[error("the cursor belongs to another filter: ask with the filter of the page that it came with")]
+    #[error(
+        "the cursor belongs to another filter: ask with the filter of the page that it came with"
+    )]
     ForeignCursor,
     /// Counts by something that does not exist.
     #[error("cannot count by `{name}`: use {allowed}, or a path such as `request.call.method`")]
@@ -109,9 +111,11 @@ impl std::str::FromStr for Cursor {
 pub struct Page {
     /// The exchanges, without their bodies.
     pub exchanges: Vec<Exchange>,
-    /// Where the next page begins; `None` when nothing is left. A full page may be followed by an empty one.
+    /// Where the next page begins; `None` when nothing is left. A full page may be followed by an
+    /// empty one.
     pub next: Option<Cursor>,
-    /// Refusals of this part of the trail that were counted together and may match: they stand beside.
+    /// Refusals of this part of the trail that were counted together and may match: they stand
+    /// beside.
     pub counted: CountedRefusals,
 }
 
@@ -179,7 +183,12 @@ impl Reader {
         let (store, opened) = TieredStore::open(dir)?;
         opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let end = store.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end());
-        Ok(Self { store: Arc::new(store), durable: Arc::new(AtomicU64::new(end)), called_off: Arc::default(), known: None })
+        Ok(Self {
+            store: Arc::new(store),
+            durable: Arc::new(AtomicU64::new(end)),
+            called_off: Arc::default(),
+            known: None,
+        })
     }
 
     /// Reads records below `durable` of a store.
@@ -190,7 +199,12 @@ impl Reader {
 
     #[cfg(test)]
     pub(super) fn over_shared(store: Arc<dyn Store>, durable: u64) -> Self {
-        Self { store, durable: Arc::new(AtomicU64::new(durable)), called_off: Arc::default(), known: None }
+        Self {
+            store,
+            durable: Arc::new(AtomicU64::new(durable)),
+            called_off: Arc::default(),
+            known: None,
+        }
     }
 
     /// The number of records that are durable.
@@ -206,17 +220,26 @@ impl Reader {
     ///
     /// # Errors
     /// When the cursor came with another filter, or the trail cannot be read.
-    pub fn query(&self, filter: &Filter, limit: usize, cursor: Option<Cursor>) -> Result<Page, QueryError> {
+    pub fn query(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        cursor: Option<Cursor>,
+    ) -> Result<Page, QueryError> {
         let fingerprint = filter.fingerprint();
         if cursor.is_some_and(|cursor| cursor.filter != fingerprint) {
             return Err(QueryError::ForeignCursor);
         }
         let limit = limit.clamp(1, PAGE_EXCHANGES_MAX);
-        let mut page = Page { exchanges: Vec::new(), next: None, counted: CountedRefusals::default() };
+        let mut page =
+            Page { exchanges: Vec::new(), next: None, counted: CountedRefusals::default() };
         let mut bytes = 0_usize;
         let before = cursor.map_or(u64::MAX, |cursor| cursor.before);
         self.scan(&self.question(filter)?, before, &mut |mut exchange| {
-            bytes = bytes.saturating_add(exchange.request.leaf.len() + exchange.answer.as_ref().map_or(0, |answer| answer.leaf.len()));
+            bytes = bytes.saturating_add(
+                exchange.request.leaf.len()
+                    + exchange.answer.as_ref().map_or(0, |answer| answer.leaf.len()),
+            );
             let full = bytes > PAGE_BYTES_MAX && !page.exchanges.is_empty();
             if !full {
                 exchange.request.content = None;
@@ -224,7 +247,10 @@ impl Reader {
                 page.exchanges.push(exchange);
             }
             if full || page.exchanges.len() == limit {
-                page.next = page.exchanges.last().map(|last| Cursor { before: last.request.seq, filter: fingerprint });
+                page.next = page
+                    .exchanges
+                    .last()
+                    .map(|last| Cursor { before: last.request.seq, filter: fingerprint });
                 return Ok(ControlFlow::Break(()));
             }
             Ok(ControlFlow::Continue(()))
@@ -234,7 +260,8 @@ impl Reader {
         Ok(page)
     }
 
-    /// The exchange, or the event, with this id: records and bodies. `None` when the trail has none.
+    /// The exchange, or the event, with this id: records and bodies. `None` when the trail has
+    /// none.
     ///
     /// # Errors
     /// When the trail cannot be read.

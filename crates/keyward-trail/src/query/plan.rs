@@ -1,4 +1,5 @@
-//! Answering from an index: which ordinals of a part of the trail match for sure, and which only reading can tell.
+//! Answering from an index: which ordinals of a part of the trail match for sure, and which only
+//! reading can tell.
 
 use crate::filter::condition::{Match, Test};
 use crate::filter::expression::Expression;
@@ -41,7 +42,11 @@ impl Matched {
         self.possible.as_ref().map_or_else(RoaringBitmap::new, |possible| &**possible - &*self.sure)
     }
 
-    fn join(self, other: &Self, join: impl Fn(&RoaringBitmap, &RoaringBitmap) -> RoaringBitmap) -> Self {
+    fn join(
+        self,
+        other: &Self,
+        join: impl Fn(&RoaringBitmap, &RoaringBitmap) -> RoaringBitmap,
+    ) -> Self {
         let sure = join(&self.sure, &other.sure);
         if self.possible.is_none() && other.possible.is_none() {
             return Self::exact(Arc::new(sure));
@@ -50,8 +55,13 @@ impl Matched {
     }
 }
 
-/// What matches in the part of an index before `end`, a sequence number. Times in the expression must have become sequence numbers.
-pub(super) fn matched(expression: &Expression, index: &dyn Index, end: u64) -> Result<Matched, IndexError> {
+/// What matches in the part of an index before `end`, a sequence number. Times in the expression
+/// must have become sequence numbers.
+pub(super) fn matched(
+    expression: &Expression,
+    index: &dyn Index,
+    end: u64,
+) -> Result<Matched, IndexError> {
     let universe = match (expression.wants(Kind::Refused), expression.wants(Kind::Event)) {
         (true, false) => index.exchanges(),
         (false, true) => index.events(),
@@ -101,7 +111,9 @@ impl Planner<'_> {
             }
             all = match part {
                 // The universe is in it already.
-                Expression::All(parts) if Arc::ptr_eq(&all.sure, &self.universe) => self.all(parts)?,
+                Expression::All(parts) if Arc::ptr_eq(&all.sure, &self.universe) => {
+                    self.all(parts)?
+                }
                 _ => all.join(&self.evaluate(part)?, |a, b| a & b),
             };
         }
@@ -114,8 +126,13 @@ impl Planner<'_> {
                 Some(number) => self.known(number, wanted),
                 None => Ok(self.unknown()),
             },
-            Test::Seq(range) => Ok(Matched::exact(within(&self.universe, self.index.first_seq(), range))),
-            Test::Id(id) => Ok(Matched::between(RoaringBitmap::new(), self.index.with_id(*id)?.into_iter().collect())),
+            Test::Seq(range) => {
+                Ok(Matched::exact(within(&self.universe, self.index.first_seq(), range)))
+            }
+            Test::Id(id) => Ok(Matched::between(
+                RoaringBitmap::new(),
+                self.index.with_id(*id)?.into_iter().collect(),
+            )),
             Test::Secret(digest) => match self.index.secret(digest)? {
                 Some(found) => Ok(self.settled(found)),
                 None => Ok(self.unknown()),
@@ -126,7 +143,11 @@ impl Planner<'_> {
 
     fn known(&self, field: usize, wanted: &Match) -> Result<Matched, IndexError> {
         let found = self.index.matching(field, wanted)?;
-        if self.unsettled.is_empty() { Ok(Matched::exact(found)) } else { Ok(self.settled((*found).clone())) }
+        if self.unsettled.is_empty() {
+            Ok(Matched::exact(found))
+        } else {
+            Ok(self.settled((*found).clone()))
+        }
     }
 
     /// What was found, but that of unsettled ordinals nothing is sure.

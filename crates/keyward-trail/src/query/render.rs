@@ -1,7 +1,8 @@
-//! How exchanges look: a table, a page for one of them, JSON and JSON lines. Pure: text in, text out.
+//! How exchanges look: a table, a page for one of them, JSON and JSON lines. Pure: text in, text
+//! out.
 //!
-//! Names, paths and bodies come from callers, so everything that is meant for a terminal is stripped of control
-//! characters first. JSON carries each record byte for byte.
+//! Names, paths and bodies come from callers, so everything that is meant for a terminal is
+//! stripped of control characters first. JSON carries each record byte for byte.
 
 use crate::exchange::{Exchange, Part};
 use crate::query::{CountedRefusals, Counts, Histogram, Page};
@@ -29,7 +30,9 @@ pub fn table(page: &Page, width: u16) -> String {
     let rows = page.exchanges.iter().map(summary);
     if width < NARROW {
         table.set_header(["time, id", "caller, action, resource", "what became of it"]);
-        table.add_rows(rows.map(|[time, id, caller, action, resource, result]| [stack(&[time, id]), stack(&[caller, action, resource]), result]));
+        table.add_rows(rows.map(|[time, id, caller, action, resource, result]| {
+            [stack(&[time, id]), stack(&[caller, action, resource]), result]
+        }));
         table.set_constraints([ColumnConstraint::ContentWidth]);
     } else {
         table.set_header(["time", "id", "caller", "action", "resource", "what became of it"]);
@@ -43,7 +46,8 @@ pub fn table(page: &Page, width: u16) -> String {
 
 /// An exchange as one line to read, for whoever watches.
 pub fn line(exchange: &Exchange) -> String {
-    summary(exchange).into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("  ") + "\n"
+    summary(exchange).into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("  ")
+        + "\n"
 }
 
 /// Counts as a table.
@@ -52,8 +56,12 @@ pub fn counts_table(counts: &Counts, by: Option<&str>, width: u16) -> String {
     if let Some(by) = by {
         let mut table = plain_table(width);
         table.set_header([by, "exchanges"]);
-        table.add_rows(counts.groups.iter().map(|(value, count)| [clean(value), count.to_string()]));
-        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        table
+            .add_rows(counts.groups.iter().map(|(value, count)| [clean(value), count.to_string()]));
+        table
+            .column_iter_mut()
+            .skip(1)
+            .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         text = table.trim_fmt() + "\n";
     }
     text + &format!("{} in all\n{}", counts.total, counted_table(counts.counted))
@@ -65,7 +73,10 @@ fn counted_table(counted: CountedRefusals) -> String {
     if records == 0 {
         String::new()
     } else {
-        format!("Beside them {refusals} refusals were counted together, in {records} records: --where 'event = {}'\n", EventName::RefusalsCounted.code())
+        format!(
+            "Beside them {refusals} refusals were counted together, in {records} records: --where 'event = {}'\n",
+            EventName::RefusalsCounted.code()
+        )
     }
 }
 
@@ -80,9 +91,11 @@ pub fn warnings_table(warnings: &[String]) -> String {
 
 /// What an answer may lack, for people.
 pub fn gone_table(gone: &[Tombstone]) -> String {
-    let mut lines: String = gone.iter().take(GONE_MAX).map(|gone| format!("Not here are {gone}.\n")).collect();
+    let mut lines: String =
+        gone.iter().take(GONE_MAX).map(|gone| format!("Not here are {gone}.\n")).collect();
     if let more @ 1.. = gone.len().saturating_sub(GONE_MAX) {
-        lines += &format!("And {more} ranges more, as /absent/ranges on the admin listener tells.\n");
+        lines +=
+            &format!("And {more} ranges more, as /absent/ranges on the admin listener tells.\n");
     }
     lines
 }
@@ -100,7 +113,11 @@ fn gone_json(gone: &[Tombstone]) -> Value {
 
 /// Counts as JSON.
 pub fn counts_json(counts: &Counts, gone: &[Tombstone], warnings: &[String]) -> Value {
-    let groups: Vec<_> = counts.groups.iter().map(|(value, count)| json!({"value": value, "exchanges": count})).collect();
+    let groups: Vec<_> = counts
+        .groups
+        .iter()
+        .map(|(value, count)| json!({"value": value, "exchanges": count}))
+        .collect();
     json!({"total": counts.total, "groups": groups, "counted": counted_json(counts.counted), "gone": gone_json(gone), "warnings": warnings})
 }
 
@@ -113,7 +130,8 @@ pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
     let mut text = format!("{:20}  {:>digits$}\n", "from", "exchanges");
     for (begin, count) in &histogram.buckets {
         let eighths = count * room * 8 / most;
-        let bar = "█".repeat(usize::try_from(eighths / 8).unwrap_or(0)) + BLOCKS.get((eighths % 8) as usize).unwrap_or(&"");
+        let bar = "█".repeat(usize::try_from(eighths / 8).unwrap_or(0))
+            + BLOCKS.get((eighths % 8) as usize).unwrap_or(&"");
         let line = format!("{}  {count:digits$}  {bar}", seconds(&begin.rfc3339()));
         text += line.trim_end();
         text.push('\n');
@@ -123,17 +141,24 @@ pub fn histogram_table(histogram: &Histogram, width: u16) -> String {
 
 /// A histogram as JSON.
 pub fn histogram_json(histogram: &Histogram, gone: &[Tombstone], warnings: &[String]) -> Value {
-    let buckets: Vec<_> = histogram.buckets.iter().map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count})).collect();
+    let buckets: Vec<_> = histogram
+        .buckets
+        .iter()
+        .map(|(begin, count)| json!({"from": begin.rfc3339(), "exchanges": count}))
+        .collect();
     json!({"total": histogram.total, "step_seconds": histogram.step / 1_000_000_000, "buckets": buckets, "counted": counted_json(histogram.counted), "gone": gone_json(gone), "warnings": warnings})
 }
 
-/// A page as one JSON document: `exchanges`, `next`, the cursor or null, `counted`, refusals that stand beside by their number,
-/// `gone`, what the answer may lack, and `warnings`.
+/// A page as one JSON document: `exchanges`, `next`, the cursor or null, `counted`, refusals that
+/// stand beside by their number, `gone`, what the answer may lack, and `warnings`.
 pub fn page_json(page: &Page, gone: &[Tombstone], warnings: &[String]) -> String {
     let exchanges: Vec<_> = page.exchanges.iter().map(exchange_json).collect();
     let next = json!(page.next.map(|next| next.to_string()));
     let (counted, gone, warnings) = (counted_json(page.counted), gone_json(gone), json!(warnings));
-    format!("{{\"exchanges\":[{}],\"next\":{next},\"counted\":{counted},\"gone\":{gone},\"warnings\":{warnings}}}", exchanges.join(","))
+    format!(
+        "{{\"exchanges\":[{}],\"next\":{next},\"counted\":{counted},\"gone\":{gone},\"warnings\":{warnings}}}",
+        exchanges.join(",")
+    )
 }
 
 /// A page as JSON lines, one exchange on each.
@@ -141,18 +166,26 @@ pub fn page_ndjson(page: &Page) -> String {
     page.exchanges.iter().map(|exchange| exchange_json(exchange) + "\n").collect()
 }
 
-/// One exchange as JSON in one line. `record` holds the stored bytes, unchanged; a body comes as `text`, or as `hex`
-/// when it is none, with the `salt` that binds it to its record.
+/// One exchange as JSON in one line. `record` holds the stored bytes, unchanged; a body comes as
+/// `text`, or as `hex` when it is none, with the `salt` that binds it to its record.
 pub fn exchange_json(exchange: &Exchange) -> String {
-    let (id, outcome, status) = (json!(exchange.id.to_string()), json!(exchange.outcome()), json!(exchange.status()));
+    let (id, outcome, status) =
+        (json!(exchange.id.to_string()), json!(exchange.outcome()), json!(exchange.status()));
     let answer = exchange.answer.as_ref().map_or("null".to_owned(), part_json);
-    format!("{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":{},\"answer\":{answer}}}", part_json(&exchange.request))
+    format!(
+        "{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":{},\"answer\":{answer}}}",
+        part_json(&exchange.request)
+    )
 }
 
 /// The same of an answer whose request is gone from the trail.
 pub fn answer_json(id: AuditId, answer: &Part) -> String {
-    let (id, outcome, status) = (json!(id.to_string()), json!(answer.answered().outcome), json!(answer.answered().status));
-    format!("{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":null,\"answer\":{}}}", part_json(answer))
+    let (id, outcome, status) =
+        (json!(id.to_string()), json!(answer.answered().outcome), json!(answer.answered().status));
+    format!(
+        "{{\"id\":{id},\"outcome\":{outcome},\"status\":{status},\"request\":null,\"answer\":{}}}",
+        part_json(answer)
+    )
 }
 
 fn part_json(part: &Part) -> String {
@@ -160,14 +193,23 @@ fn part_json(part: &Part) -> String {
         Ok(leaf) if !part.json.is_null() => leaf.to_owned(),
         _ => json!({"damaged": String::from_utf8_lossy(&part.leaf)}).to_string(),
     };
-    let content = part.content.as_ref().map_or(Value::Null, |content| match std::str::from_utf8(&content.bytes) {
-        Ok(text) => json!({"salt": hex::encode(content.salt), "text": text}),
-        Err(_) => json!({"salt": hex::encode(content.salt), "hex": hex::encode(&content.bytes)}),
+    let content = part.content.as_ref().map_or(Value::Null, |content| {
+        match std::str::from_utf8(&content.bytes) {
+            Ok(text) => json!({"salt": hex::encode(content.salt), "text": text}),
+            Err(_) => {
+                json!({"salt": hex::encode(content.salt), "hex": hex::encode(&content.bytes)})
+            }
+        }
     });
-    format!("{{\"seq\":{},\"time\":{},\"record\":{record},\"content\":{content}}}", part.seq, json!(part.time.rfc3339()))
+    format!(
+        "{{\"seq\":{},\"time\":{},\"record\":{record},\"content\":{content}}}",
+        part.seq,
+        json!(part.time.rfc3339())
+    )
 }
 
-/// One exchange as a page to read: what happened in a sentence, the decision, both records and their bodies.
+/// One exchange as a page to read: what happened in a sentence, the decision, both records and
+/// their bodies.
 pub fn show(exchange: &Exchange) -> String {
     let mut page = format!("{}\n{}\n", exchange.id, sentence(exchange));
     let request = &exchange.request;
@@ -188,25 +230,43 @@ fn stack(lines: &[String]) -> String {
     lines.iter().filter(|line| !line.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
-/// Time, id, caller, action, resource, and what became of it in a few words: its reason only where it was refused.
+/// Time, id, caller, action, resource, and what became of it in a few words: its reason only where
+/// it was refused.
 pub fn summary(exchange: &Exchange) -> [String; 6] {
     let asked = exchange.request.asked();
     let [time, id, caller, action, resource, _, outcome] = row(exchange, &asked);
     let reason = asked.decision.reason.filter(|_| exchange.request.kind == Kind::Refused);
-    let words = [outcome, clean(reason.unwrap_or_default())].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let words = [outcome, clean(reason.unwrap_or_default())]
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
     [time, id, caller, action, resource, words]
 }
 
 fn row(exchange: &Exchange, asked: &Asked) -> [String; 7] {
     let text = |text: Option<&str>| clean(text.unwrap_or_default());
-    let words = |words: [String; 2]| words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    // The trail's time, by which is sorted and asked. Seconds are enough to read; the page of the exchange has the rest, and
-    // what the clock said.
+    let words = |words: [String; 2]| {
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    // The trail's time, by which is sorted and asked. Seconds are enough to read; the page of the
+    // exchange has the rest, and what the clock said.
     let time = seconds(&exchange.request.time.rfc3339());
     let resource = asked.resource.as_ref().map(|resource| resource.id.as_str());
-    let outcome = words([exchange.outcome().to_owned(), exchange.status().map(|status| status.to_string()).unwrap_or_default()]);
+    let outcome = words([
+        exchange.outcome().to_owned(),
+        exchange.status().map(|status| status.to_string()).unwrap_or_default(),
+    ]);
     let decision = words([text(asked.decision.verdict), text(asked.decision.reason)]);
-    [time, exchange.id.to_string(), text(asked.caller.name), text(asked.action()), text(resource), decision, clean(&outcome)]
+    [
+        time,
+        exchange.id.to_string(),
+        text(asked.caller.name),
+        text(asked.action()),
+        text(resource),
+        decision,
+        clean(&outcome),
+    ]
 }
 
 /// A time in RFC 3339, to the second, with a blank in the middle.
@@ -221,24 +281,33 @@ pub(crate) fn sentence(exchange: &Exchange) -> String {
         if action != EventName::RefusalsCounted.code() {
             return format!("{action}, an event of the gateway");
         }
-        let [message, reason] = [asked.decision.message, asked.decision.reason].map(|text| clean(text.unwrap_or_default()));
+        let [message, reason] = [asked.decision.message, asked.decision.reason]
+            .map(|text| clean(text.unwrap_or_default()));
         return format!("{caller}: {message}; {reason}");
     }
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     let on = if resource.is_empty() { resource } else { format!(" on {resource}") };
-    format!("{} asked for {}{on}: {}; {outcome}", or(caller, "an unknown caller"), or(action, "an unknown operation"), or(decision, "no decision"))
+    format!(
+        "{} asked for {}{on}: {}; {outcome}",
+        or(caller, "an unknown caller"),
+        or(action, "an unknown operation"),
+        or(decision, "no decision")
+    )
 }
 
 fn part(title: &str, part: &Part, page: &mut String) {
     let _ = writeln!(page, "\n{title}, record {} of the trail", part.seq);
     match Parts::of(&part.json) {
-        // The decision has its own section; what is left out beside it is in the page's first line, or says nothing.
+        // The decision has its own section; what is left out beside it is in the page's first line,
+        // or says nothing.
         Some(parts) => tree(&parts.rest.into(), 2, page),
         None => *page += "  its record cannot be read as JSON\n",
     }
     match &part.content {
         Some(content) => body(title, part, content, page),
-        None if part.asked().body.commit.is_some() => *page += "\n  Its body is not stored, or was erased.\n",
+        None if part.asked().body.commit.is_some() => {
+            *page += "\n  Its body is not stored, or was erased.\n"
+        }
         None => (),
     }
 }
@@ -252,7 +321,10 @@ fn body(title: &str, part: &Part, content: &Content, page: &mut String) {
     };
     let cut = if told.cut == Some(true) { ", cut" } else { "" };
     let _ = writeln!(page, "\n{title} body{cut}, {bound}");
-    let text = match (serde_json::from_slice::<Value>(&content.bytes), std::str::from_utf8(&content.bytes)) {
+    let text = match (
+        serde_json::from_slice::<Value>(&content.bytes),
+        std::str::from_utf8(&content.bytes),
+    ) {
         (Ok(json), _) => format!("{json:#}"),
         (_, Ok(text)) => text.to_owned(),
         _ => format!("{} bytes that are no text", content.bytes.len()),
@@ -264,7 +336,9 @@ fn body(title: &str, part: &Part, content: &Content, page: &mut String) {
 fn tree(value: &Value, indent: usize, page: &mut String) {
     let named: Vec<(String, &Value)> = match value {
         Value::Object(object) => object.iter().map(|(name, value)| (clean(name), value)).collect(),
-        Value::Array(array) => array.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
+        Value::Array(array) => {
+            array.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect()
+        }
         _ => return,
     };
     let named: Vec<_> = named.into_iter().filter(|(_, value)| !is_empty(value)).collect();
@@ -295,8 +369,13 @@ fn inline(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(clean(text)),
         Value::Array(array) => {
-            let plain = array.iter().map(|value| if value.is_array() || value.is_object() { None } else { inline(value) });
-            plain.collect::<Option<Vec<_>>>().map(|values| values.join(", ")).filter(|text| text.len() <= 80)
+            let plain = array.iter().map(|value| {
+                if value.is_array() || value.is_object() { None } else { inline(value) }
+            });
+            plain
+                .collect::<Option<Vec<_>>>()
+                .map(|values| values.join(", "))
+                .filter(|text| text.len() <= 80)
         }
         Value::Object(_) => None,
         Value::Null | Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
@@ -306,7 +385,11 @@ fn inline(value: &Value) -> Option<String> {
 fn plain_table(width: u16) -> Table {
     let mut table = Table::new();
     // The width is given, and the text may go anywhere: nothing is asked of a terminal.
-    table.force_no_tty().load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table
+        .force_no_tty()
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width);
     table
 }
 

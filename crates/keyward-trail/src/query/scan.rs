@@ -1,7 +1,7 @@
 //! Finding exchanges: by the index where the trail has one, by reading where it has none.
 //!
-//! An answer stands after its request. Where records are read, on the way back, answers are met first and kept until their
-//! request comes.
+//! An answer stands after its request. Where records are read, on the way back, answers are met
+//! first and kept until their request comes.
 
 use super::plan::{self, Matched};
 use super::{QueryError, Reader};
@@ -18,7 +18,8 @@ use roaring::RoaringBitmap;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{ControlFlow, Range};
 
-/// Answers that wait for their request. As many exchanges would have to be open at one time to exceed it.
+/// Answers that wait for their request. As many exchanges would have to be open at one time to
+/// exceed it.
 const ANSWERS_MAX: usize = 16_384;
 /// Bytes of them, at most: those beyond are sought again.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -31,10 +32,12 @@ const RECENT_FRAMES: usize = 8;
 pub(super) type Visit<'a> = dyn FnMut(Exchange) -> Result<ControlFlow<()>, StoreError> + 'a;
 
 impl Reader {
-    /// The question that a filter asks now, with places in the trail for times: the trail's time never goes back.
+    /// The question that a filter asks now, with places in the trail for times: the trail's time
+    /// never goes back.
     pub(super) fn question(&self, filter: &Filter) -> Result<Question, StoreError> {
         let durable = self.durable();
-        let place = |when: crate::filter::moment::When| self.first_at(when.at(Timestamp(0)), durable);
+        let place =
+            |when: crate::filter::moment::When| self.first_at(when.at(Timestamp(0)), durable);
         filter
             .at(Timestamp::now())
             .0
@@ -57,9 +60,13 @@ impl Reader {
         spans
     }
 
-    /// What matches in a part by its index; `None` when it has none that can be used, or one that leaves most open: then
-    /// reading all in order is faster than reading most one by one.
-    pub(super) fn matched<'a>(&self, question: &Question, span: &'a Span) -> Option<(&'a dyn Index, Matched)> {
+    /// What matches in a part by its index; `None` when it has none that can be used, or one that
+    /// leaves most open: then reading all in order is faster than reading most one by one.
+    pub(super) fn matched<'a>(
+        &self,
+        question: &Question,
+        span: &'a Span,
+    ) -> Option<(&'a dyn Index, Matched)> {
         let index = span.index.as_deref()?;
         match plan::matched(&question.0, index, span.range.end) {
             Ok(matched) if matched.doubtful().len() * 2 > index.exchanges().len() => None,
@@ -72,7 +79,12 @@ impl Reader {
     }
 
     /// Shows each matching exchange whose request stands below `before`, the newest first.
-    pub(super) fn scan(&self, question: &Question, before: u64, visit: &mut Visit) -> Result<(), QueryError> {
+    pub(super) fn scan(
+        &self,
+        question: &Question,
+        before: u64,
+        visit: &mut Visit,
+    ) -> Result<(), QueryError> {
         if let Some(id) = question.0.id() {
             if let Some(mut exchange) = self.find(id)?
                 && exchange.request.seq < before
@@ -84,7 +96,13 @@ impl Reader {
         }
         for span in self.parts(question, before) {
             let flow = match self.matched(question, &span) {
-                Some((index, matched)) => self.visit_ordinals(question, index, matched.possible(), Some(matched.sure()), visit)?,
+                Some((index, matched)) => self.visit_ordinals(
+                    question,
+                    index,
+                    matched.possible(),
+                    Some(matched.sure()),
+                    visit,
+                )?,
                 None => self.read(question, span.range.clone(), visit)?,
             };
             if flow.is_break() {
@@ -94,7 +112,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Shows the exchanges at some ordinals that match, those in `sure` without asking again, the newest first.
+    /// Shows the exchanges at some ordinals that match, those in `sure` without asking again, the
+    /// newest first.
     pub(super) fn visit_ordinals(
         &self,
         question: &Question,
@@ -106,8 +125,11 @@ impl Reader {
         let mut recent = Recent::default();
         for ordinal in ordinals.iter().rev() {
             self.go_on()?;
-            let Some(mut exchange) = self.at_ordinal(index, ordinal, &mut recent)? else { continue };
-            let matches = sure.is_some_and(|sure| sure.contains(ordinal)) || question.matches(&mut exchange, |seq| self.store.content(seq))?;
+            let Some(mut exchange) = self.at_ordinal(index, ordinal, &mut recent)? else {
+                continue;
+            };
+            let matches = sure.is_some_and(|sure| sure.contains(ordinal))
+                || question.matches(&mut exchange, |seq| self.store.content(seq))?;
             if matches && visit(exchange)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -116,12 +138,24 @@ impl Reader {
     }
 
     /// The exchange at an ordinal, without its bodies.
-    fn at_ordinal(&self, index: &dyn Index, ordinal: u32, recent: &mut Recent) -> Result<Option<Exchange>, StoreError> {
+    fn at_ordinal(
+        &self,
+        index: &dyn Index,
+        ordinal: u32,
+        recent: &mut Recent,
+    ) -> Result<Option<Exchange>, StoreError> {
         let seq = index.first_seq().saturating_add(u64::from(ordinal));
-        let Some(request) = self.record(seq, recent)?.filter(|request| request.kind != Kind::Answer) else { return Ok(None) };
+        let Some(request) =
+            self.record(seq, recent)?.filter(|request| request.kind != Kind::Answer)
+        else {
+            return Ok(None);
+        };
         let id = request.id;
         let answer = match (request.kind, index.answer(ordinal)) {
-            (Kind::Forwarded, Ok(Some(answer))) => self.record(answer, recent)?.filter(|answer| answer.id == id && answer.kind == Kind::Answer).map(Part::from),
+            (Kind::Forwarded, Ok(Some(answer))) => self
+                .record(answer, recent)?
+                .filter(|answer| answer.id == id && answer.kind == Kind::Answer)
+                .map(Part::from),
             (Kind::Forwarded, Ok(None)) if index.is_current() => None,
             (Kind::Forwarded, _) => self.answer_of(id, seq)?,
             (Kind::Refused | Kind::Event | Kind::Answer, _) => None,
@@ -129,11 +163,12 @@ impl Reader {
         Ok(Some(self.exchange(request.into(), id, answer)))
     }
 
-    /// A request, or an event, and the answer that was found. A call that has none, although records behind it are gone, is not
-    /// open: nothing goes before what is open is closed.
+    /// A request, or an event, and the answer that was found. A call that has none, although
+    /// records behind it are gone, is not open: nothing goes before what is open is closed.
     pub(crate) fn exchange(&self, request: Part, id: AuditId, answer: Option<Part>) -> Exchange {
         let answerless = answer.is_none() && request.kind == Kind::Forwarded;
-        let answer_gone = answerless && self.store.tombstones().last().is_some_and(|gone| gone.end > request.seq);
+        let answer_gone =
+            answerless && self.store.tombstones().last().is_some_and(|gone| gone.end > request.seq);
         Exchange { id, request, answer, answer_gone }
     }
 
@@ -143,17 +178,26 @@ impl Reader {
             return Ok(None);
         }
         if recent.get(seq).is_none() {
-            let Some(frame) = self.store.oldest_first(seq).next().transpose()? else { return Ok(None) };
+            let Some(frame) = self.store.oldest_first(seq).next().transpose()? else {
+                return Ok(None);
+            };
             recent.0.truncate(RECENT_FRAMES - 1);
             recent.0.push_front(frame);
         }
-        Ok(recent.get(seq).map(|entry| Found { seq, id: entry.id, kind: entry.kind, entry: entry.clone() }))
+        Ok(recent.get(seq).map(|entry| Found {
+            seq,
+            id: entry.id,
+            kind: entry.kind,
+            entry: entry.clone(),
+        }))
     }
 
     /// The answer to a request that was still open when its part of the trail was indexed.
     fn answer_of(&self, id: AuditId, request: u64) -> Result<Option<Part>, StoreError> {
         let wanted = |found: &Found| found.id == id && found.kind == Kind::Answer;
-        for span in self.store.spans(self.durable()).iter().rev().filter(|span| span.range.end > request) {
+        for span in
+            self.store.spans(self.durable()).iter().rev().filter(|span| span.range.end > request)
+        {
             match self.with_id(span, id)? {
                 Some(candidates) => {
                     if let Some(found) = candidates.into_iter().find(wanted) {
@@ -162,7 +206,9 @@ impl Reader {
                 }
                 None => {
                     let frames = self.store.oldest_first(span.range.start.max(request));
-                    if let Some(found) = first(frames, span.range.end, |entry| entry.id == id && entry.kind == Kind::Answer)? {
+                    if let Some(found) = first(frames, span.range.end, |entry| {
+                        entry.id == id && entry.kind == Kind::Answer
+                    })? {
                         return Ok(Some(found));
                     }
                 }
@@ -175,9 +221,12 @@ impl Reader {
     fn with_id(&self, span: &Span, id: AuditId) -> Result<Option<Vec<Found>>, StoreError> {
         let Some(index) = &span.index else { return Ok(None) };
         let Ok(offsets) = index.with_id(id) else { return Ok(None) };
-        let seqs = offsets.into_iter().map(|offset| index.first_seq().saturating_add(u64::from(offset)));
+        let seqs =
+            offsets.into_iter().map(|offset| index.first_seq().saturating_add(u64::from(offset)));
         let mut recent = Recent::default();
-        seqs.filter_map(|seq| self.record(seq, &mut recent).transpose()).collect::<Result<_, _>>().map(Some)
+        seqs.filter_map(|seq| self.record(seq, &mut recent).transpose())
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// The exchange with an id, without bodies.
@@ -185,18 +234,27 @@ impl Reader {
         let durable = self.durable();
         for span in self.store.spans(durable) {
             let request = match self.with_id(&span, id)? {
-                Some(candidates) => candidates.into_iter().find(|found| is_asked_by(id, found.id, found.kind)).map(|found| found.seq),
+                Some(candidates) => candidates
+                    .into_iter()
+                    .find(|found| is_asked_by(id, found.id, found.kind))
+                    .map(|found| found.seq),
                 None => self.find_by_reading(id, &span.range)?,
             };
             let Some(request) = request else { continue };
-            if let (Some(index), Some(ordinal)) = (&span.index, request.checked_sub(span.index.as_ref().map_or(0, |index| index.first_seq())))
-                && let Ok(ordinal) = u32::try_from(ordinal)
+            if let (Some(index), Some(ordinal)) = (
+                &span.index,
+                request.checked_sub(span.index.as_ref().map_or(0, |index| index.first_seq())),
+            ) && let Ok(ordinal) = u32::try_from(ordinal)
             {
                 return self.at_ordinal(&**index, ordinal, &mut Recent::default());
             }
-            let Some(request) = self.record(request, &mut Recent::default())? else { return Ok(None) };
+            let Some(request) = self.record(request, &mut Recent::default())? else {
+                return Ok(None);
+            };
             let answer = match request.kind {
-                Kind::Forwarded => first(self.store.oldest_first(request.seq), durable, |entry| entry.id == id && entry.kind == Kind::Answer)?,
+                Kind::Forwarded => first(self.store.oldest_first(request.seq), durable, |entry| {
+                    entry.id == id && entry.kind == Kind::Answer
+                })?,
                 Kind::Refused | Kind::Event | Kind::Answer => None,
             };
             return Ok(Some(self.exchange(request.into(), id, answer)));
@@ -204,28 +262,43 @@ impl Reader {
         Ok(None)
     }
 
-    /// Where the request with an id stands in a part of the trail. An id tells when it was made, so the search begins there.
+    /// Where the request with an id stands in a part of the trail. An id tells when it was made, so
+    /// the search begins there.
     fn find_by_reading(&self, id: AuditId, range: &Range<u64>) -> Result<Option<u64>, StoreError> {
-        let made = id.0.get_timestamp().map_or(0, |time| time.to_unix().0.saturating_sub(1).saturating_mul(1_000_000_000));
+        let made =
+            id.0.get_timestamp()
+                .map_or(0, |time| time.to_unix().0.saturating_sub(1).saturating_mul(1_000_000_000));
         let begin = self.first_at(Timestamp(made), range.end)?.max(range.start);
         let wanted = |entry: &Entry| is_asked_by(id, entry.id, entry.kind);
         let found = match first(self.store.oldest_first(begin), range.end, wanted)? {
             // A clock that was set back puts a record before its id's time.
-            None if begin > range.start => first(self.store.oldest_first(range.start), begin, wanted)?,
+            None if begin > range.start => {
+                first(self.store.oldest_first(range.start), begin, wanted)?
+            }
             found => found,
         };
         Ok(found.map(|found| found.seq).filter(|seq| *seq >= range.start))
     }
 
-    /// Whether a part of the trail has something that a filter takes, by its records alone: no index is believed, and no
-    /// table of times.
-    pub(crate) fn has_by_reading(&self, filter: &Filter, range: Range<u64>) -> Result<bool, StoreError> {
-        let found = self.read(&filter.at(Timestamp::now()), range, &mut |_| Ok(ControlFlow::Break(())))?;
+    /// Whether a part of the trail has something that a filter takes, by its records alone: no
+    /// index is believed, and no table of times.
+    pub(crate) fn has_by_reading(
+        &self,
+        filter: &Filter,
+        range: Range<u64>,
+    ) -> Result<bool, StoreError> {
+        let found =
+            self.read(&filter.at(Timestamp::now()), range, &mut |_| Ok(ControlFlow::Break(())))?;
         Ok(found.is_break())
     }
 
     /// Reads a part of the trail, the newest first.
-    pub(super) fn read(&self, question: &Question, range: Range<u64>, visit: &mut Visit) -> Result<ControlFlow<()>, StoreError> {
+    pub(super) fn read(
+        &self,
+        question: &Question,
+        range: Range<u64>,
+        visit: &mut Visit,
+    ) -> Result<ControlFlow<()>, StoreError> {
         let (durable, end) = (self.durable(), range.end);
         let needles = question.0.needles();
         let mut answers = Answers::ahead(&*self.store, end, durable)?;
@@ -241,16 +314,22 @@ impl Reader {
                     continue;
                 }
                 let answer = answers.take(&entry.id);
-                if !question.wants(entry.kind) || !needles.iter().all(|needle| holds(&entry.leaf, needle)) {
+                if !question.wants(entry.kind)
+                    || !needles.iter().all(|needle| holds(&entry.leaf, needle))
+                {
                     continue;
                 }
                 let answer = match answer {
                     Some((seq, entry)) => Some(Part::new(seq, &entry)),
-                    None if entry.kind == Kind::Forwarded => answers.search(&*self.store, entry.id, seq, durable)?,
+                    None if entry.kind == Kind::Forwarded => {
+                        answers.search(&*self.store, entry.id, seq, durable)?
+                    }
                     None => None,
                 };
                 let mut exchange = self.exchange(Part::new(seq, entry), entry.id, answer);
-                if question.matches(&mut exchange, |seq| self.store.content(seq))? && visit(exchange)?.is_break() {
+                if question.matches(&mut exchange, |seq| self.store.content(seq))?
+                    && visit(exchange)?.is_break()
+                {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -258,7 +337,8 @@ impl Reader {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The first record not before `time`, or `durable`. The trail's time never goes back, so halving finds it.
+    /// The first record not before `time`, or `durable`. The trail's time never goes back, so
+    /// halving finds it.
     pub(crate) fn first_at(&self, time: Timestamp, durable: u64) -> Result<u64, StoreError> {
         if time.0 == 0 {
             return Ok(0);
@@ -268,11 +348,13 @@ impl Reader {
         while low < high {
             let middle = low + (high - low) / 2;
             match self.store.oldest_first(middle).next().transpose()? {
-                Some(frame) if frame.first_seq < high => match numbered(&frame).find(|(_, entry)| entry.time >= time) {
-                    Some((seq, _)) if seq > frame.first_seq => return Ok(seq.min(durable)),
-                    Some(_) => high = frame.first_seq.min(middle),
-                    None => low = frame.end(),
-                },
+                Some(frame) if frame.first_seq < high => {
+                    match numbered(&frame).find(|(_, entry)| entry.time >= time) {
+                        Some((seq, _)) if seq > frame.first_seq => return Ok(seq.min(durable)),
+                        Some(_) => high = frame.first_seq.min(middle),
+                        None => low = frame.end(),
+                    }
+                }
                 _ => high = middle,
             }
         }
@@ -322,9 +404,11 @@ struct Answers {
 impl Answers {
     /// The answers, shortly after `end`, of exchanges that began before it.
     fn ahead(store: &dyn Store, end: u64, durable: u64) -> Result<Self, StoreError> {
-        let mut answers = Self { waiting: HashMap::new(), bytes: 0, searched_to: end, forgot: false };
+        let mut answers =
+            Self { waiting: HashMap::new(), bytes: 0, searched_to: end, forgot: false };
         let mut opened_here = HashSet::new();
-        let frames = if end < durable { store.oldest_first(end) } else { Box::new(std::iter::empty()) };
+        let frames =
+            if end < durable { store.oldest_first(end) } else { Box::new(std::iter::empty()) };
         for frame in frames {
             let frame = frame?;
             for (seq, entry) in numbered(&frame).filter(|(seq, _)| (end..durable).contains(seq)) {
@@ -343,7 +427,9 @@ impl Answers {
     }
 
     fn keep(&mut self, seq: u64, entry: &Entry) {
-        if self.waiting.len() < ANSWERS_MAX && self.bytes.saturating_add(entry.leaf.len()) <= ANSWER_BYTES_MAX {
+        if self.waiting.len() < ANSWERS_MAX
+            && self.bytes.saturating_add(entry.leaf.len()) <= ANSWER_BYTES_MAX
+        {
             self.bytes += entry.leaf.len();
             // A copy, so that it does not keep its whole frame in memory.
             let leaf = Bytes::copy_from_slice(&entry.leaf);
@@ -360,24 +446,42 @@ impl Answers {
     }
 
     /// The answer that is not at hand: it comes later than was looked, or never.
-    fn search(&self, store: &dyn Store, id: AuditId, request: u64, durable: u64) -> Result<Option<Part>, StoreError> {
+    fn search(
+        &self,
+        store: &dyn Store,
+        id: AuditId,
+        request: u64,
+        durable: u64,
+    ) -> Result<Option<Part>, StoreError> {
         let from = if self.forgot { request } else { self.searched_to };
         if from >= durable {
             return Ok(None);
         }
-        first(store.oldest_first(from), durable, |entry| entry.id == id && entry.kind == Kind::Answer)
+        first(store.oldest_first(from), durable, |entry| {
+            entry.id == id && entry.kind == Kind::Answer
+        })
     }
 }
 
 fn numbered(frame: &Frame) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
-    frame.entries.iter().enumerate().map(|(n, entry)| (frame.first_seq.saturating_add(n as u64), entry))
+    frame
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(n, entry)| (frame.first_seq.saturating_add(n as u64), entry))
 }
 
 /// The first durable entry that is wanted, in the order of the frames.
-fn first(frames: impl Iterator<Item = Result<Frame, StoreError>>, durable: u64, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Part>, StoreError> {
+fn first(
+    frames: impl Iterator<Item = Result<Frame, StoreError>>,
+    durable: u64,
+    wanted: impl Fn(&Entry) -> bool,
+) -> Result<Option<Part>, StoreError> {
     for frame in frames {
         let frame = frame?;
-        if let Some((seq, entry)) = numbered(&frame).find(|(seq, entry)| *seq < durable && wanted(entry)) {
+        if let Some((seq, entry)) =
+            numbered(&frame).find(|(seq, entry)| *seq < durable && wanted(entry))
+        {
             return Ok(Some(Part::new(seq, entry)));
         }
     }

@@ -16,11 +16,21 @@ use std::sync::Mutex;
 mod model;
 
 fn reader(dir: &Path) -> Reader {
-    Reader { store: Arc::new(SledStore::open(dir).unwrap().0), durable: Arc::default(), called_off: Arc::default(), known: None }
+    Reader {
+        store: Arc::new(SledStore::open(dir).unwrap().0),
+        durable: Arc::default(),
+        called_off: Arc::default(),
+        known: None,
+    }
 }
 
 /// All pages of a filter, checked against their limits.
-fn pages(reader: &Reader, filter: &Filter, limit: usize, mut between: impl FnMut()) -> Vec<Exchange> {
+fn pages(
+    reader: &Reader,
+    filter: &Filter,
+    limit: usize,
+    mut between: impl FnMut(),
+) -> Vec<Exchange> {
     let mut all = vec![];
     let mut cursor = None;
     loop {
@@ -142,8 +152,14 @@ fn a_slow_answer_is_found_from_any_page_and_nothing_undurable_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let reader = reader(dir.path());
     let slow = AuditId::new();
-    let entry = |time, kind, id| Entry { time: Timestamp(time), kind, id, leaf: r#"{"outcome":"succeeded"}"#.into() };
-    let mut entries = vec![entry(0, Kind::Refused, AuditId::new()), entry(1, Kind::Forwarded, slow)];
+    let entry = |time, kind, id| Entry {
+        time: Timestamp(time),
+        kind,
+        id,
+        leaf: r#"{"outcome":"succeeded"}"#.into(),
+    };
+    let mut entries =
+        vec![entry(0, Kind::Refused, AuditId::new()), entry(1, Kind::Forwarded, slow)];
     entries.extend((0..2 * LOOK_AHEAD).map(|n| entry(n + 2, Kind::Refused, AuditId::new())));
     entries.push(entry(100_000, Kind::Answer, slow));
     let end = entries.len() as u64;
@@ -154,7 +170,10 @@ fn a_slow_answer_is_found_from_any_page_and_nothing_undurable_is_shown() {
     let cursor = Cursor { before: 2, filter: filter.fingerprint() };
     assert_eq!(reader.query(&filter, 1, Some(cursor)).unwrap().exchanges[0].outcome(), "succeeded");
     assert_eq!(reader.show(slow).unwrap().unwrap().outcome(), "succeeded");
-    assert_eq!(reader.count(&Filter::parse([("outcome", "succeeded")]).unwrap(), None).unwrap().total, 1);
+    assert_eq!(
+        reader.count(&Filter::parse([("outcome", "succeeded")]).unwrap(), None).unwrap().total,
+        1
+    );
 
     // It is not read for somebody who has gone.
     let (asked, asker) = reader.clone().asked();
@@ -175,7 +194,15 @@ fn times_are_found_by_halving() {
     let dir = tempfile::tempdir().unwrap();
     let reader = reader(dir.path());
     let times: Vec<u64> = (0..300).map(|n| n / 3 * 10).collect();
-    let entries = times.iter().map(|time| Entry { time: Timestamp(*time), kind: Kind::Event, id: AuditId::new(), leaf: "{}".into() }).collect();
+    let entries = times
+        .iter()
+        .map(|time| Entry {
+            time: Timestamp(*time),
+            kind: Kind::Event,
+            id: AuditId::new(),
+            leaf: "{}".into(),
+        })
+        .collect();
     reader.store.append(&Batch { entries, ..Batch::default() }).unwrap();
     for time in 0..1010 {
         let expected = times.iter().filter(|t| **t < time).count() as u64;
@@ -187,26 +214,46 @@ fn times_are_found_by_halving() {
 fn show_gives_records_and_bodies_and_events_are_asked_for_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let reader = reader(dir.path());
-    let mut calls: Vec<_> =
-        (0..20).map(|n| Call { id: AuditId::new(), kind: Kind::Forwarded, pick: [n % 3; 6], answered_after: Some(3), time: 0, answered: false }).collect();
+    let mut calls: Vec<_> = (0..20)
+        .map(|n| Call {
+            id: AuditId::new(),
+            kind: Kind::Forwarded,
+            pick: [n % 3; 6],
+            answered_after: Some(3),
+            time: 0,
+            answered: false,
+        })
+        .collect();
     let end = write(&*reader.store, &mut calls, 9, 0);
     reader.durable.store(end, Ordering::Release);
     for call in &calls {
         let exchange = reader.show(call.id).unwrap().unwrap();
         assert_eq!(exchange.request.content.unwrap().bytes, call.body());
         assert_eq!(exchange.answer.unwrap().content.is_some(), call.pick[5] == 0);
-        let one = reader.query(&Filter::parse([("id", call.id.to_string())]).unwrap(), 9, None).unwrap();
+        let one =
+            reader.query(&Filter::parse([("id", call.id.to_string())]).unwrap(), 9, None).unwrap();
         assert_eq!((one.exchanges.len(), one.next), (1, None));
     }
     assert!(reader.show(AuditId::new()).unwrap().is_none());
-    let events = reader.query(&Filter::parse([("event", "bun*")]).unwrap(), 9, None).unwrap().exchanges;
+    let events =
+        reader.query(&Filter::parse([("event", "bun*")]).unwrap(), 9, None).unwrap().exchanges;
     assert_eq!(events.len(), 3);
     assert!(reader.show(events[0].id).unwrap().is_some());
-    let none = Filter::parse([("id", calls[0].id.to_string()), ("caller", "nobody".to_owned())]).unwrap();
+    let none =
+        Filter::parse([("id", calls[0].id.to_string()), ("caller", "nobody".to_owned())]).unwrap();
     assert!(reader.query(&none, 9, None).unwrap().exchanges.is_empty());
     let counts = reader.count(&Filter::default(), Some("request.content.keys.n")).unwrap();
-    assert_eq!(counts.groups, [("(none)".to_owned(), 13), ("1".to_owned(), 7), ("2".to_owned(), 7)]);
-    assert!(reader.count(&Filter::default(), Some("calller")).unwrap_err().to_string().contains("`caller`"));
+    assert_eq!(
+        counts.groups,
+        [("(none)".to_owned(), 13), ("1".to_owned(), 7), ("2".to_owned(), 7)]
+    );
+    assert!(
+        reader
+            .count(&Filter::default(), Some("calller"))
+            .unwrap_err()
+            .to_string()
+            .contains("`caller`")
+    );
 }
 
 #[test]
@@ -217,8 +264,13 @@ fn a_cursor_belongs_to_its_filter() {
     let same = Filter::parse([("since", "2h"), ("caller", "deploy")]).unwrap();
     let cursor = Cursor { before: 5, filter: filter.fingerprint() };
     assert!(reader.query(&same, 9, Some(cursor)).is_ok());
-    assert!(matches!(reader.query(&Filter::default(), 9, Some(cursor)), Err(QueryError::ForeignCursor)));
-    for wrong in ["", "5", "5-", "5-1", "x-0123456789abcdef", "5-0123456789abcdeg", "-1-0123456789abcdef"] {
+    assert!(matches!(
+        reader.query(&Filter::default(), 9, Some(cursor)),
+        Err(QueryError::ForeignCursor)
+    ));
+    for wrong in
+        ["", "5", "5-", "5-1", "x-0123456789abcdef", "5-0123456789abcdeg", "-1-0123456789abcdef"]
+    {
         assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
     }
 }
@@ -228,7 +280,14 @@ fn a_page_is_cut_by_bytes_but_never_empty() {
     let dir = tempfile::tempdir().unwrap();
     let reader = reader(dir.path());
     let leaf = canonical(&json!({"pad": "x".repeat(60_000)}));
-    let entries = (0..200).map(|n| Entry { time: Timestamp(n), kind: Kind::Refused, id: AuditId::new(), leaf: leaf.clone() }).collect();
+    let entries = (0..200)
+        .map(|n| Entry {
+            time: Timestamp(n),
+            kind: Kind::Refused,
+            id: AuditId::new(),
+            leaf: leaf.clone(),
+        })
+        .collect();
     reader.store.append(&Batch { entries, ..Batch::default() }).unwrap();
     reader.durable.store(200, Ordering::Release);
     let page = reader.query(&Filter::default(), 1000, None).unwrap();
@@ -259,13 +318,31 @@ fn a_week_begins_on_monday() {
     let reader = reader(dir.path());
     let entry = |time: &&str| {
         let leaf = json!({"v": 1, "kind": "event", "event": "x"});
-        Entry { time: Timestamp::parse(time).unwrap(), kind: Kind::Event, id: AuditId::new(), leaf: canonical(&leaf) }
+        Entry {
+            time: Timestamp::parse(time).unwrap(),
+            kind: Kind::Event,
+            id: AuditId::new(),
+            leaf: canonical(&leaf),
+        }
     };
     let sunday_and_monday = ["2026-11-22T23:59:59Z", "2026-11-23T00:00:00Z"];
-    reader.store().append(&Batch { entries: sunday_and_monday.iter().map(entry).collect(), open_floor: Some(2), ..Batch::default() }).unwrap();
+    reader
+        .store()
+        .append(&Batch {
+            entries: sunday_and_monday.iter().map(entry).collect(),
+            open_floor: Some(2),
+            ..Batch::default()
+        })
+        .unwrap();
     reader.durable.store(2, Ordering::Release);
     let begins = |step| -> Vec<String> {
-        reader.histogram(&Filter::parse([("event", "x")]).unwrap(), step).unwrap().buckets.iter().map(|(at, n)| format!("{} {n}", at.rfc3339())).collect()
+        reader
+            .histogram(&Filter::parse([("event", "x")]).unwrap(), step)
+            .unwrap()
+            .buckets
+            .iter()
+            .map(|(at, n)| format!("{} {n}", at.rfc3339()))
+            .collect()
     };
     assert_eq!(begins("7d"), ["2026-11-16T00:00:00.000000Z 1", "2026-11-23T00:00:00.000000Z 1"]);
     assert_eq!(begins("1d"), ["2026-11-22T00:00:00.000000Z 1", "2026-11-23T00:00:00.000000Z 1"]);

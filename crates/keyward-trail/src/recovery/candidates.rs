@@ -32,11 +32,14 @@ impl<'a> Places<'a> {
         Self { tree, gaps: between(sealed, u64::MAX), by_hash }
     }
 
-    /// Where a record belongs that says of itself where, and whether it is known to be the one that was signed there; `None` when it
-    /// is none of those that are looked for.
+    /// Where a record belongs that says of itself where, and whether it is known to be the one that
+    /// was signed there; `None` when it is none of those that are looked for.
     pub fn find(&self, says: u64, leaf: &[u8]) -> Option<(u64, bool)> {
         let proven = self.by_hash.get(&leaf_hash(leaf)).map(|seq| (*seq, true));
-        proven.or_else(|| (!self.tree.is_proven(says) && self.gaps.iter().any(|gap| gap.contains(&says))).then_some((says, false)))
+        proven.or_else(|| {
+            (!self.tree.is_proven(says) && self.gaps.iter().any(|gap| gap.contains(&says)))
+                .then_some((says, false))
+        })
     }
 }
 
@@ -51,7 +54,13 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Everything that segments which cannot be used and a damaged store still give.
-    pub fn read(dir: &Path, examined: &Examined, places: &Places<'_>, left: &[(u64, Sealed)], notes: &mut Vec<String>) -> Result<Self, StoreError> {
+    pub fn read(
+        dir: &Path,
+        examined: &Examined,
+        places: &Places<'_>,
+        left: &[(u64, Sealed)],
+        notes: &mut Vec<String>,
+    ) -> Result<Self, StoreError> {
         let (mut found, mut bodies) = (Self::default(), HashMap::new());
         let mut take = |piece| match piece {
             Piece::Records(first_seq, entries) => found.place(first_seq, entries, places),
@@ -60,14 +69,16 @@ impl Candidates {
         each_left(dir, left, &mut take)?;
         notes.extend(pieces(dir, examined, &mut take)?);
         for (seq, entry) in &found.entries {
-            let content = commitment(&entry.leaf).and_then(|commitment| bodies.get(&commitment).cloned());
+            let content =
+                commitment(&entry.leaf).and_then(|commitment| bodies.get(&commitment).cloned());
             found.contents.extend(content.map(|content| (*seq, content)));
         }
         Ok(found)
     }
 
-    /// A signed record belongs where the tree says. Where nothing that was signed is known, the frame's own word is all there
-    /// is; of two at one place the later was written when the earlier had not become part of the trail.
+    /// A signed record belongs where the tree says. Where nothing that was signed is known, the
+    /// frame's own word is all there is; of two at one place the later was written when the
+    /// earlier had not become part of the trail.
     pub fn place(&mut self, first_seq: u64, entries: Vec<Entry>, places: &Places<'_>) {
         for (says, entry) in (first_seq..).zip(entries) {
             if let Some((seq, proven)) = places.find(says, &entry.leaf)
@@ -78,7 +89,8 @@ impl Candidates {
         }
     }
 
-    /// Where the trail goes on: behind all that was signed, or pruned, and what follows on it without a gap.
+    /// Where the trail goes on: behind all that was signed, or pruned, and what follows on it
+    /// without a gap.
     pub fn settle_end(&mut self, from: u64, pruned: &[Range<u64>], notes: &mut Vec<String>) -> u64 {
         let mut end = from;
         loop {
@@ -91,7 +103,10 @@ impl Candidates {
         let behind = self.entries.split_off(&end);
         self.contents.split_off(&end);
         if !behind.is_empty() {
-            notes.push(format!("{} records that nothing binds stood behind a gap, and were left out", behind.len()));
+            notes.push(format!(
+                "{} records that nothing binds stood behind a gap, and were left out",
+                behind.len()
+            ));
         }
         notes.push(
             "what was recorded after the newest checkpoint and is not in the file any more cannot be counted: with defaults that is at most the last second"
@@ -100,10 +115,16 @@ impl Candidates {
         end
     }
 
-    /// What was pruned does not come back, nor do bodies that were erased: unused parts of the file may still have them.
+    /// What was pruned does not come back, nor do bodies that were erased: unused parts of the file
+    /// may still have them.
     pub fn forget(&mut self, told: &Told) {
         self.entries.retain(|seq, _| !told.pruned().any(|range| range.contains(seq)));
-        self.erased = self.entries.keys().copied().filter(|seq| told.erased.iter().any(|range| range.contains(seq))).collect();
+        self.erased = self
+            .entries
+            .keys()
+            .copied()
+            .filter(|seq| told.erased.iter().any(|range| range.contains(seq)))
+            .collect();
         let (entries, erased) = (&self.entries, &self.erased);
         self.contents.retain(|seq, _| entries.contains_key(seq) && !erased.contains(seq));
     }
@@ -113,7 +134,9 @@ impl Candidates {
         let mut runs: Vec<(u64, Vec<Found>)> = Vec::new();
         for (seq, entry) in self.entries.range(gap.clone()) {
             let record = (entry.clone(), self.contents.get(seq).cloned());
-            match runs.last_mut().filter(|(first, run)| first + run.len() as u64 == *seq && (run.len() as u64) < SEGMENT_RECORDS) {
+            match runs.last_mut().filter(|(first, run)| {
+                first + run.len() as u64 == *seq && (run.len() as u64) < SEGMENT_RECORDS
+            }) {
                 Some((_, run)) => run.push(record),
                 None => runs.push((*seq, vec![record])),
             }
@@ -123,7 +146,11 @@ impl Candidates {
 
     /// Records that had a body, and have none.
     pub fn without_body(&self) -> Vec<u64> {
-        let lacks = |seq: &u64, entry: &Entry| commitment(&entry.leaf).is_some() && !self.contents.contains_key(seq) && !self.erased.contains(seq);
+        let lacks = |seq: &u64, entry: &Entry| {
+            commitment(&entry.leaf).is_some()
+                && !self.contents.contains_key(seq)
+                && !self.erased.contains(seq)
+        };
         self.entries.iter().filter(|(seq, entry)| lacks(seq, entry)).map(|(seq, _)| *seq).collect()
     }
 
@@ -131,10 +158,17 @@ impl Candidates {
     pub fn batches(&self, sealed_end: u64) -> Vec<Batch> {
         let mut batches: Vec<Batch> = Vec::new();
         for (seq, entry) in self.entries.range(sealed_end..) {
-            let fits = |batch: &&mut Batch| batch.first_seq + batch.entries.len() as u64 == *seq && batch.entries.len() < BATCH_RECORDS;
+            let fits = |batch: &&mut Batch| {
+                batch.first_seq + batch.entries.len() as u64 == *seq
+                    && batch.entries.len() < BATCH_RECORDS
+            };
             match batches.last_mut().filter(fits) {
                 Some(batch) => batch.entries.push(entry.clone()),
-                None => batches.push(Batch { first_seq: *seq, entries: vec![entry.clone()], ..Batch::default() }),
+                None => batches.push(Batch {
+                    first_seq: *seq,
+                    entries: vec![entry.clone()],
+                    ..Batch::default()
+                }),
             }
             if let (Some(batch), Some(content)) = (batches.last_mut(), self.contents.get(seq)) {
                 batch.contents.push((*seq, content.clone()));

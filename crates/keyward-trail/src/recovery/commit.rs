@@ -1,8 +1,10 @@
-//! Founding a trail's store anew over its segments: after the engine's file was damaged, and from a backup.
+//! Founding a trail's store anew over its segments: after the engine's file was damaged, and from a
+//! backup.
 //!
-//! All that is new is made in a folder of its own, `founding`, and durable there before anything of the trail is touched.
-//! Then a last file says that it counts, and what is to be put aside for it. A crash before that leaves the trail as it
-//! was; after it, nobody opens the trail until what was decided is carried out, each step of which can be done again.
+//! All that is new is made in a folder of its own, `founding`, and durable there before anything of
+//! the trail is touched. Then a last file says that it counts, and what is to be put aside for it.
+//! A crash before that leaves the trail as it was; after it, nobody opens the trail until what was
+//! decided is carried out, each step of which can be done again.
 
 use crate::segment::dictionary::{Dictionaries, train};
 use crate::segment::{KINDS, Sealed, SegmentWriter, output};
@@ -34,7 +36,8 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// Takes a folder into which a backup is restored. Until [`restored`], nobody takes what is in it for a trail.
+    /// Takes a folder into which a backup is restored. Until [`restored`], nobody takes what is in
+    /// it for a trail.
     ///
     /// # Errors
     /// When another process has it, or the disk fails.
@@ -85,7 +88,11 @@ impl Founding {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn write_segment(&self, first_seq: u64, found: &[(Entry, Option<Content>)]) -> Result<Sealed, StoreError> {
+    pub fn write_segment(
+        &self,
+        first_seq: u64,
+        found: &[(Entry, Option<Content>)],
+    ) -> Result<Sealed, StoreError> {
         let segments = self.built.join("segments");
         output::make_directory(&segments)?;
         let none = Dictionaries::default().share(train(&[])).map_err(at(&segments))?;
@@ -111,8 +118,9 @@ impl Founding {
         self.store.append(batch)
     }
 
-    /// Puts the new store in the place of the old one, and its segments in the place of those of these numbers. `report` is
-    /// kept until that is done, for whoever must end it. Where the old store is kept, if there was one.
+    /// Puts the new store in the place of the old one, and its segments in the place of those of
+    /// these numbers. `report` is kept until that is done, for whoever must end it. Where the
+    /// old store is kept, if there was one.
     ///
     /// # Errors
     /// When the disk fails.
@@ -120,12 +128,19 @@ impl Founding {
         let Self { dir, built, store, lock } = self;
         drop(store);
         let (segments, new) = (dir.join("segments"), built.join("segments"));
-        let names = unusable.iter().flat_map(|number| KINDS.map(|kind| format!("seg-{number:020}.{kind}")));
-        // What has a new file under its name is put aside for that; the others must be known by name, lest one that is new goes.
-        let aside = names.filter(|name| segments.join(name).exists() && !new.join(name).exists()).collect();
+        let names =
+            unusable.iter().flat_map(|number| KINDS.map(|kind| format!("seg-{number:020}.{kind}")));
+        // What has a new file under its name is put aside for that; the others must be known by
+        // name, lest one that is new goes.
+        let aside =
+            names.filter(|name| segments.join(name).exists() && !new.join(name).exists()).collect();
         let decided = Decided { time: Timestamp::now().0, aside, report };
         let file = built.join(DECIDED);
-        durable::replace(&file, &serde_json::to_vec(&decided).map_err(|error| at(&file)(error.into()))?).map_err(at(&file))?;
+        durable::replace(
+            &file,
+            &serde_json::to_vec(&decided).map_err(|error| at(&file)(error.into()))?,
+        )
+        .map_err(at(&file))?;
         decided.carry_out(&dir, &lock)
     }
 }
@@ -150,11 +165,19 @@ impl Decided {
         let file = dir.join(FOUNDING).join(DECIDED);
         match std::fs::read(&file) {
             Ok(bytes) => {
-                let decided: Self = serde_json::from_slice(&bytes).map_err(|error| at(&file)(error.into()))?;
+                let decided: Self =
+                    serde_json::from_slice(&bytes).map_err(|error| at(&file)(error.into()))?;
                 // Whoever can write here must not have anything moved that stands elsewhere.
-                match decided.aside.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+                match decided
+                    .aside
+                    .iter()
+                    .find(|name| Path::new(name).file_name() != Some(name.as_ref()))
+                {
                     None => Ok(Some(decided)),
-                    Some(name) => Err(at(&file)(io::Error::new(ErrorKind::InvalidData, format!("`{name}` is no name of a segment's file")))),
+                    Some(name) => Err(at(&file)(io::Error::new(
+                        ErrorKind::InvalidData,
+                        format!("`{name}` is no name of a segment's file"),
+                    ))),
                 }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -185,7 +208,10 @@ impl Decided {
             }
             rename(&new, &trail)?;
         }
-        [segments.as_path(), dir].iter().filter(|folder| folder.exists()).try_for_each(|folder| sync(folder))?;
+        [segments.as_path(), dir]
+            .iter()
+            .filter(|folder| folder.exists())
+            .try_for_each(|folder| sync(folder))?;
         // First what says that there is something to do: the rest may be half removed then.
         let decided = built.join(DECIDED);
         std::fs::remove_file(&decided).map_err(at(&decided))?;
@@ -209,7 +235,8 @@ impl Decided {
     }
 
     fn name_aside(&self, dir: &Path, what: &Path) -> PathBuf {
-        let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         dir.join("aside").join(format!("{name}.{}", self.time))
     }
 }
@@ -218,7 +245,10 @@ impl Decided {
 fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
     match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        files => files.map_err(at(folder))?.map(|file| Ok(file.map_err(at(folder))?.file_name().to_string_lossy().into_owned())).collect(),
+        files => files
+            .map_err(at(folder))?
+            .map(|file| Ok(file.map_err(at(folder))?.file_name().to_string_lossy().into_owned()))
+            .collect(),
     }
 }
 
@@ -240,7 +270,11 @@ mod tests {
         let decide = |name: &str| {
             std::fs::create_dir_all(dir.path().join(FOUNDING)).unwrap();
             let decided = Decided { time: 1, aside: vec![name.to_owned()], report: Value::Null };
-            std::fs::write(dir.path().join(FOUNDING).join(DECIDED), serde_json::to_vec(&decided).unwrap()).unwrap();
+            std::fs::write(
+                dir.path().join(FOUNDING).join(DECIDED),
+                serde_json::to_vec(&decided).unwrap(),
+            )
+            .unwrap();
             Decided::read(dir.path())
         };
         assert!(decide("seg-00000000000000000064.records").unwrap().is_some());

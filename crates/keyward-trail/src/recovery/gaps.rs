@@ -20,7 +20,11 @@ pub(super) struct Told {
 impl Told {
     /// Takes in what a record tells.
     pub(super) fn look(&mut self, seq: u64, entry: &Entry) {
-        let Some(event) = (if entry.kind == Kind::Event { Event::of_leaf(&entry.leaf) } else { None }) else { return };
+        let Some(event) =
+            (if entry.kind == Kind::Event { Event::of_leaf(&entry.leaf) } else { None })
+        else {
+            return;
+        };
         self.absent.extend(told(seq, &event));
         self.erased.extend(event.bodies_erased());
         if let Event::RecordsLost { found, .. } | Event::StoreRebuilt { found, .. } = event
@@ -78,7 +82,13 @@ pub(super) fn explained(gap: &Range<u64>, known: &[Tombstone], told_by: u64) -> 
         let part = match here {
             Some(absent) => Tombstone { first_seq: next, end: absent.end.min(gap.end), ..*absent },
             None => {
-                let end = known.iter().map(|absent| absent.first_seq).filter(|first| *first > next).min().unwrap_or(gap.end).min(gap.end);
+                let end = known
+                    .iter()
+                    .map(|absent| absent.first_seq)
+                    .filter(|first| *first > next)
+                    .min()
+                    .unwrap_or(gap.end)
+                    .min(gap.end);
                 Tombstone { first_seq: next, end, why: Removal::Lost, told_by }
             }
         };

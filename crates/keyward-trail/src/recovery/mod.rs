@@ -1,9 +1,10 @@
 //! Recovery: the engine's file is damaged, and the trail is founded anew over its sealed segments.
 //!
-//! What was not sealed is looked for in the damaged file. The tree has the hash of every record that was signed, so each
-//! record that is found again is known to be the one that was signed, and at its place; of the last second, not signed yet,
-//! and where the tree's own files do not lead to what was signed, the frames themselves say where they belong. What is not
-//! found is lost: that becomes a record, and everything else is proved as before. What was pruned stays away.
+//! What was not sealed is looked for in the damaged file. The tree has the hash of every record
+//! that was signed, so each record that is found again is known to be the one that was signed, and
+//! at its place; of the last second, not signed yet, and where the tree's own files do not lead to
+//! what was signed, the frames themselves say where they belong. What is not found is lost: that
+//! becomes a record, and everything else is proved as before. What was pruned stays away.
 
 mod candidates;
 mod commit;
@@ -40,7 +41,9 @@ pub enum RecoveryError {
     #[error("{0}")]
     Loss(String),
     /// Something failed before anything was touched.
-    #[error("{0}; nothing was changed: see to the disk, then try again; a file that it cannot read any more may be moved away, and salvage goes on without it")]
+    #[error(
+        "{0}; nothing was changed: see to the disk, then try again; a file that it cannot read any more may be moved away, and salvage goes on without it"
+    )]
     Untouched(String),
     /// What was decided was not ended.
     #[error("{0}; see to the disk, then run the salvage again: it ends what was begun")]
@@ -90,7 +93,8 @@ pub struct Report {
     pub lost_before: Vec<Range<u64>>,
     /// Records that were found again without the body that they had.
     pub bodies_lost: Vec<u64>,
-    /// Records of which nothing proves that they are the ones that were signed: the tree is damaged too.
+    /// Records of which nothing proves that they are the ones that were signed: the tree is
+    /// damaged too.
     pub unproven: Vec<Range<u64>>,
     /// What is worth knowing besides.
     pub notes: Vec<String>,
@@ -107,21 +111,27 @@ impl Report {
         let lost: u64 = self.lost.iter().map(|range| range.end - range.start).sum();
         let why = match accept {
             Accept::NoLoss if lost > 0 || !self.bodies_lost.is_empty() => {
-                format!("{lost} records and {} bodies cannot be found again", self.bodies_lost.len())
+                format!(
+                    "{lost} records and {} bodies cannot be found again",
+                    self.bodies_lost.len()
+                )
             }
-            Accept::NoLoss if !self.unproven.is_empty() => "nothing proves that what is found again is what was signed: the tree is damaged".to_owned(),
+            Accept::NoLoss if !self.unproven.is_empty() => {
+                "nothing proves that what is found again is what was signed: the tree is damaged"
+                    .to_owned()
+            }
             _ => return Ok(()),
         };
         Err(RecoveryError::Loss(why))
     }
 }
 
-/// Founds a trail's store anew. `tree` reads what was signed, and notes what is worth knowing of that; `progress` is told what is
-/// being done, how far it is, and of how much.
+/// Founds a trail's store anew. `tree` reads what was signed, and notes what is worth knowing of
+/// that; `progress` is told what is being done, how far it is, and of how much.
 ///
 /// # Errors
-/// When another process has the trail, or the disk fails: then the trail is as it was, or this can be done again, and ends with
-/// the same report.
+/// When another process has the trail, or the disk fails: then the trail is as it was, or this can
+/// be done again, and ends with the same report.
 pub fn recover<T: SignedTree>(
     dir: &Path,
     tree: impl FnOnce(&mut Vec<String>) -> io::Result<T>,
@@ -135,14 +145,18 @@ pub fn recover<T: SignedTree>(
     let lock = Lock::take(dir)?;
     if let Some(decided) = Decided::read(dir)? {
         // An earlier run has decided.
-        let mut report: Report = serde_json::from_value(decided.report.clone()).map_err(|error| untouched(&error))?;
+        let mut report: Report =
+            serde_json::from_value(decided.report.clone()).map_err(|error| untouched(&error))?;
         report.check(accept)?;
         report.aside = decided.carry_out(dir, &lock).map_err(unended)?;
         return Ok(report);
     }
     let mut report = Report::default();
-    let tree = tree(&mut report.notes).map_err(|error| RecoveryError::Untouched(format!("the checkpoints cannot be read: {error}")))?;
-    let plan = plan::examine(dir, &tree, &mut report, progress).map_err(|error| untouched(&error))?;
+    let tree = tree(&mut report.notes).map_err(|error| {
+        RecoveryError::Untouched(format!("the checkpoints cannot be read: {error}"))
+    })?;
+    let plan =
+        plan::examine(dir, &tree, &mut report, progress).map_err(|error| untouched(&error))?;
     report.check(accept)?;
     progress("the new store", 0, 1);
     let founding = Founding::begin(dir, lock).map_err(|error| untouched(&error))?;

@@ -1,5 +1,5 @@
-//! What is told of gaps, and what belongs where. The whole is tried on the built binary, in `tests/it/keeping.rs` and
-//! `tests/it/survival/salvage.rs`.
+//! What is told of gaps, and what belongs where. The whole is tried on the built binary, in
+//! `tests/it/keeping.rs` and `tests/it/survival/salvage.rs`.
 
 use super::candidates::{Candidates, Places};
 use super::gaps::{between, explained, gaps};
@@ -14,7 +14,12 @@ fn segment(first_seq: u64, count: u32) -> Sealed {
 }
 
 fn entry(time: u64, leaf: &str) -> Entry {
-    Entry { time: Timestamp(time), kind: Kind::Event, id: AuditId::new(), leaf: leaf.to_owned().into() }
+    Entry {
+        time: Timestamp(time),
+        kind: Kind::Event,
+        id: AuditId::new(),
+        leaf: leaf.to_owned().into(),
+    }
 }
 
 /// A tree that was signed over some hashes, and has others in its files.
@@ -63,7 +68,10 @@ fn a_gap_is_what_no_segment_has_and_was_not_found_again() {
 fn what_a_record_tells_of_is_not_lost_now() {
     let pruned = Tombstone { first_seq: 0, end: 8, why: Removal::Pruned, told_by: 40 };
     let lost = |first_seq, end| Tombstone { first_seq, end, why: Removal::Lost, told_by: 50 };
-    assert_eq!(explained(&(2..12), &[pruned], 50), [Tombstone { first_seq: 2, ..pruned }, lost(8, 12)]);
+    assert_eq!(
+        explained(&(2..12), &[pruned], 50),
+        [Tombstone { first_seq: 2, ..pruned }, lost(8, 12)]
+    );
     assert_eq!(explained(&(10..12), &[pruned], 50), [lost(10, 12)]);
     let later = Tombstone { first_seq: 14, end: 16, ..pruned };
     assert_eq!(explained(&(10..20), &[pruned, later], 50), [lost(10, 14), later, lost(16, 20)]);
@@ -71,10 +79,21 @@ fn what_a_record_tells_of_is_not_lost_now() {
 
 #[test]
 fn only_a_record_before_which_they_stood_tells_of_them() {
-    let tells = |seq, leaf: &str| Event::of_leaf(leaf.as_bytes()).iter().flat_map(|event| told(seq, event)).collect::<Vec<_>>();
+    let tells = |seq, leaf: &str| {
+        Event::of_leaf(leaf.as_bytes())
+            .iter()
+            .flat_map(|event| told(seq, event))
+            .collect::<Vec<_>>()
+    };
     let pruned = r#"{"event":"records-pruned","detail":{"records":[{"first":0,"last":9},{"first":90,"last":200},{"first":5,"last":4}]}}"#;
-    assert_eq!(tells(100, pruned), [Tombstone { first_seq: 0, end: 10, why: Removal::Pruned, told_by: 100 }]);
-    assert_eq!(tells(100, r#"{"event":"started","detail":{"records":[{"first":0,"last":9}]}}"#), []);
+    assert_eq!(
+        tells(100, pruned),
+        [Tombstone { first_seq: 0, end: 10, why: Removal::Pruned, told_by: 100 }]
+    );
+    assert_eq!(
+        tells(100, r#"{"event":"started","detail":{"records":[{"first":0,"last":9}]}}"#),
+        []
+    );
 }
 
 #[test]
@@ -86,11 +105,18 @@ fn of_two_frames_for_one_place_the_signed_one_counts_and_else_the_later() {
     let places = Places::of(&tree, &[]);
     let mut found = Candidates::default();
     found.place(7, vec![entry(9, "{}"), entry(9, "{}")], &places);
-    assert_eq!(found.entries.keys().copied().collect::<Vec<_>>(), [8], "what was signed is known by its hash alone");
+    assert_eq!(
+        found.entries.keys().copied().collect::<Vec<_>>(),
+        [8],
+        "what was signed is known by its hash alone"
+    );
     found.place(1, vec![one.clone()], &places);
     found.place(8, vec![entry(10, r#"{"later":true}"#)], &places);
     found.place(8, vec![entry(4, r#"{"earlier":true}"#)], &places);
-    assert_eq!((&found.entries[&7], found.entries[&8].leaf.as_ref()), (&one, &br#"{"later":true}"#[..]));
+    assert_eq!(
+        (&found.entries[&7], found.entries[&8].leaf.as_ref()),
+        (&one, &br#"{"later":true}"#[..])
+    );
 }
 
 #[test]
@@ -100,7 +126,10 @@ fn what_leads_to_the_root_without_the_hashes_of_a_damaged_tree_is_proven() {
     let mut tree = Tree::over(entries.iter().map(|entry| leaf_hash(&entry.leaf)).collect());
     tree.here[70] = [1; 32];
     tree.unproven = vec![0..256; 1];
-    assert_eq!([0, 255, 256, 299, 300].map(|seq| tree.is_proven(seq)), [false, false, true, true, false]);
+    assert_eq!(
+        [0, 255, 256, 299, 300].map(|seq| tree.is_proven(seq)),
+        [false, false, true, true, false]
+    );
     let mut found = Candidates::default();
     found.place(0, entries, &Places::of(&tree, &[]));
     assert_eq!(found.entries.len(), 300);
@@ -109,7 +138,8 @@ fn what_leads_to_the_root_without_the_hashes_of_a_damaged_tree_is_proven() {
     // What is not here counts by its hash, which is another one now.
     let gone = found.entries.remove(&70).unwrap();
     assert_eq!(unproven(&found), vec![0..256; 1]);
-    // Another record in the place of one: nothing proves the tile then. What the tree proves is beyond doubt.
+    // Another record in the place of one: nothing proves the tile then. What the tree proves is
+    // beyond doubt.
     found.entries.insert(70, gone);
     found.entries.insert(60, entry(0, "{}"));
     assert_eq!(unproven(&found), vec![0..256; 1]);

@@ -1,7 +1,7 @@
 //! Legal holds: exchanges that are kept whatever the policy says, named by a question each.
 //!
-//! They stand in a file of their own, which is read before each pruning: a hold that is written down is in force, without
-//! a restart. While the file cannot be read nothing is pruned.
+//! They stand in a file of their own, which is read before each pruning: a hold that is written
+//! down is in force, without a restart. While the file cannot be read nothing is pruned.
 
 use crate::filter::{Filter, WHERE};
 use keyward_core::durable;
@@ -76,7 +76,9 @@ impl Holds {
 
     fn parse(text: &str) -> Result<Self, String> {
         let form: Form = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+            let line = error.span().map_or(0, |span| {
+                text.get(..span.start).unwrap_or_default().matches('\n').count() + 1
+            });
             format!("line {line}: {}", error.message())
         })?;
         if form.hold.len() > HOLDS_MAX {
@@ -86,7 +88,9 @@ impl Holds {
         let mut holds = Vec::with_capacity(form.hold.len());
         for HoldForm { name, r#where: expression, reason } in form.hold {
             if name.trim().is_empty() || reason.trim().is_empty() {
-                return Err(format!("hold `{name}`: give it a name and a reason, which are recorded"));
+                return Err(format!(
+                    "hold `{name}`: give it a name and a reason, which are recorded"
+                ));
             }
             if !names.insert(name.clone()) {
                 return Err(format!("hold `{name}` stands there twice"));
@@ -105,7 +109,11 @@ impl Holds {
 
     /// All of them, for the record.
     pub fn recorded(&self) -> Vec<event::Hold> {
-        let hold = |hold: &Hold| event::Hold { name: hold.name.clone(), r#where: hold.expression.clone(), reason: hold.reason.clone() };
+        let hold = |hold: &Hold| event::Hold {
+            name: hold.name.clone(),
+            r#where: hold.expression.clone(),
+            reason: hold.reason.clone(),
+        };
         self.holds.iter().map(hold).collect()
     }
 }
@@ -134,6 +142,9 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_holds_everything() {
         let error = Holds::read(Path::new("/nowhere/holds.toml")).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/holds.toml") && error.contains("nothing is pruned"), "{error}");
+        assert!(
+            error.contains("/nowhere/holds.toml") && error.contains("nothing is pruned"),
+            "{error}"
+        );
     }
 }

@@ -23,7 +23,10 @@ impl Keeper {
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn start(retention: Arc<Retention>, begin: impl FnOnce(&Retention) + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(
+        retention: Arc<Retention>,
+        begin: impl FnOnce(&Retention) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let own = Arc::clone(&retention);
         let run = move || {
@@ -46,7 +49,11 @@ impl Keeper {
 
     /// Ends it, when it has done what it is doing. Call it before the journal is closed.
     pub fn close(&self) {
-        let Some((stop, thread)) = self.running.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some((stop, thread)) =
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return;
+        };
         drop(stop);
         if thread.join().is_err() {
             tracing::error!("the keeper of the trail ended by a panic; nothing more was pruned");
@@ -64,8 +71,14 @@ impl Drop for Keeper {
 fn look(retention: &Retention, known: &mut Option<Holds>) {
     match prune(retention, known) {
         Ok(plan) if !plan.prune.is_empty() => {
-            let records: u64 = plan.prune.iter().map(|about| about.range.end - about.range.start).sum();
-            tracing::info!(records, segments = plan.prune.len(), held = plan.held.len(), "the trail was pruned by policy");
+            let records: u64 =
+                plan.prune.iter().map(|about| about.range.end - about.range.start).sum();
+            tracing::info!(
+                records,
+                segments = plan.prune.len(),
+                held = plan.held.len(),
+                "the trail was pruned by policy"
+            );
         }
         Ok(plan) if !plan.waiting.is_empty() => {
             tracing::warn!(
@@ -84,7 +97,9 @@ fn look(retention: &Retention, known: &mut Option<Holds>) {
 fn prune(retention: &Retention, known: &mut Option<Holds>) -> Result<Plan, RetentionError> {
     let holds = retention.holds()?;
     if known.as_ref().unwrap_or(&Holds::default()) != &holds {
-        retention.journal.append_blocking(Event::HoldsInForce { holds: holds.recorded() }.record())?;
+        retention
+            .journal
+            .append_blocking(Event::HoldsInForce { holds: holds.recorded() }.record())?;
     }
     let plan = retention.prune(known.insert(holds), Timestamp::now())?;
     Ok(plan)

@@ -1,7 +1,9 @@
-//! Retention: how long the trail is kept, by age and by size, and what is kept longer because somebody may still need it.
+//! Retention: how long the trail is kept, by age and by size, and what is kept longer because
+//! somebody may still need it.
 //!
-//! What goes is whole sealed segments, the oldest first, and a record that tells of it is durable before they do. The tree
-//! keeps the hashes, so that what remains, and what was exported, is proved as before.
+//! What goes is whole sealed segments, the oldest first, and a record that tells of it is durable
+//! before they do. The tree keeps the hashes, so that what remains, and what was exported, is
+//! proved as before.
 
 pub mod erasure;
 mod holds;
@@ -69,13 +71,17 @@ pub enum RetentionError {
     #[error("the trail cannot be asked what is on hold")]
     Query(#[from] QueryError),
     /// A segment that is due cannot be read.
-    #[error("a segment that is due cannot be read, so that it is not known whether it may go: nothing is pruned")]
+    #[error(
+        "a segment that is due cannot be read, so that it is not known whether it may go: nothing is pruned"
+    )]
     Unread(#[source] StoreError),
     /// The pruning cannot be recorded, so it is not done.
     #[error("the pruning cannot be recorded, so nothing is pruned")]
     Journal(#[from] JournalError),
     /// Nobody signs.
-    #[error("the pruning is recorded as record {0}, which no checkpoint covers yet, so nothing is pruned: whoever verifies could not believe it")]
+    #[error(
+        "the pruning is recorded as record {0}, which no checkpoint covers yet, so nothing is pruned: whoever verifies could not believe it"
+    )]
     Unsigned(u64),
     /// The store failed.
     #[error("what is recorded as pruned could not be removed; the next start goes on with it")]
@@ -89,8 +95,8 @@ pub struct Plan {
     pub prune: Vec<About>,
     /// What would go, and the hold that keeps it.
     pub held: Vec<(String, About)>,
-    /// What would go, and waits: no checkpoint covers it, a push has not sent it, an exchange in it is open, or the clock has
-    /// jumped ahead.
+    /// What would go, and waits: no checkpoint covers it, a push has not sent it, an exchange in
+    /// it is open, or the clock has jumped ahead.
     pub waiting: Vec<About>,
     /// Bytes of all sealed segments.
     pub bytes: u64,
@@ -111,13 +117,28 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// By a policy, over a journal's trail. `sent` says up to which record everything has been sent on.
-    pub fn new(policy: Policy, journal: Arc<Journal>, store: Arc<TieredStore>, metrics: Arc<Metrics>, sent: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { policy, journal, store, metrics, sent: Box::new(sent), signed: Box::new(|| u64::MAX) }
+    /// By a policy, over a journal's trail. `sent` says up to which record everything has been sent
+    /// on.
+    pub fn new(
+        policy: Policy,
+        journal: Arc<Journal>,
+        store: Arc<TieredStore>,
+        metrics: Arc<Metrics>,
+        sent: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            policy,
+            journal,
+            store,
+            metrics,
+            sent: Box::new(sent),
+            signed: Box::new(|| u64::MAX),
+        }
     }
 
-    /// Waits for checkpoints: `signed` says how many records the newest covers. What goes leaves its hashes in the tree and
-    /// nowhere else, and the record that tells of it counts once it is signed.
+    /// Waits for checkpoints: `signed` says how many records the newest covers. What goes leaves
+    /// its hashes in the tree and nowhere else, and the record that tells of it counts once it
+    /// is signed.
     pub fn behind(mut self, signed: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.signed = Box::new(signed);
         self
@@ -149,11 +170,23 @@ impl Retention {
         self.plan_by(holds, now, false)
     }
 
-    /// The same, or by the records alone: whoever can write a table or an index can make it say anything.
-    fn plan_by(&self, holds: &Holds, now: Timestamp, by_records: bool) -> Result<Plan, RetentionError> {
+    /// The same, or by the records alone: whoever can write a table or an index can make it say
+    /// anything.
+    fn plan_by(
+        &self,
+        holds: &Holds,
+        now: Timestamp,
+        by_records: bool,
+    ) -> Result<Plan, RetentionError> {
         let sealed = self.store.sealed();
-        let mut plan = Plan { bytes: sealed.iter().map(|about| about.bytes).sum(), segments: sealed.len(), ..Plan::default() };
-        let oldest = self.policy.max_age.map(|age| Timestamp(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))));
+        let mut plan = Plan {
+            bytes: sealed.iter().map(|about| about.bytes).sum(),
+            segments: sealed.len(),
+            ..Plan::default()
+        };
+        let oldest = self.policy.max_age.map(|age| {
+            Timestamp(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
+        });
         let jumped = oldest.is_some() && self.clock_has_jumped(now)?;
         let settled = (self.sent)().min((self.signed)()).min(self.store.open_floor()?);
         let mut bytes = plan.bytes;
@@ -161,23 +194,38 @@ impl Retention {
         for mut about in sealed {
             let mut old = oldest.is_some_and(|oldest| about.last_time < oldest);
             if old && by_records {
-                about.last_time = self.store.newest_time(&about.range).map_err(RetentionError::Unread)?;
+                about.last_time =
+                    self.store.newest_time(&about.range).map_err(RetentionError::Unread)?;
                 old = oldest.is_some_and(|oldest| about.last_time < oldest);
             }
             let too_much = self.policy.max_bytes.is_some_and(|max| bytes > max);
             if !old && !too_much {
                 break;
             }
-            let for_answers = answers.iter().find(|(answer, _)| about.range.contains(answer)).map(|(_, name)| name.clone());
+            let for_answers = answers
+                .iter()
+                .find(|(answer, _)| about.range.contains(answer))
+                .map(|(_, name)| name.clone());
             let own = self.hold_on(holds, &about.range, by_records)?;
             if let Some(name) = &own {
-                // Answers to its requests may stand anywhere behind it; the segment right behind stays in any case.
-                let behind = self.store.answers_behind(&about.range, by_records).map_err(RetentionError::Unread)?;
-                answers.extend(behind.into_iter().chain([about.range.end]).map(|answer| (answer, name.clone())));
+                // Answers to its requests may stand anywhere behind it; the segment right behind
+                // stays in any case.
+                let behind = self
+                    .store
+                    .answers_behind(&about.range, by_records)
+                    .map_err(RetentionError::Unread)?;
+                answers.extend(
+                    behind
+                        .into_iter()
+                        .chain([about.range.end])
+                        .map(|answer| (answer, name.clone())),
+                );
             }
             match own.or(for_answers) {
                 Some(name) => plan.held.push((name, about)),
-                None if about.range.end > settled || jumped && !too_much => plan.waiting.push(about),
+                None if about.range.end > settled || jumped && !too_much => {
+                    plan.waiting.push(about)
+                }
                 None => {
                     bytes = bytes.saturating_sub(about.bytes);
                     plan.prune.push(about);
@@ -191,23 +239,39 @@ impl Retention {
     fn clock_has_jumped(&self, now: Timestamp) -> Result<bool, RetentionError> {
         let since = Timestamp(now.0.saturating_sub(CLOCK_TRUSTED_AFTER.as_nanos() as u64));
         let mut jumps = Filter::default();
-        let expression = format!("event = {} and time > {} and time <= {}", EventName::ClockAhead.code(), since.rfc3339(), now.rfc3339());
-        jumps.add(WHERE, &expression).map_err(|source| RetentionError::Filter { name: expression, source })?;
+        let expression = format!(
+            "event = {} and time > {} and time <= {}",
+            EventName::ClockAhead.code(),
+            since.rfc3339(),
+            now.rfc3339()
+        );
+        jumps
+            .add(WHERE, &expression)
+            .map_err(|source| RetentionError::Filter { name: expression, source })?;
         Ok(Reader::of(&self.journal).count(&jumps, None)?.total > 0)
     }
 
     /// The first hold that an exchange in this range is under.
-    fn hold_on(&self, holds: &Holds, range: &Range<u64>, by_records: bool) -> Result<Option<String>, RetentionError> {
+    fn hold_on(
+        &self,
+        holds: &Holds,
+        range: &Range<u64>,
+        by_records: bool,
+    ) -> Result<Option<String>, RetentionError> {
         let reader = Reader::of(&self.journal);
         for hold in &holds.holds {
             if by_records {
-                if reader.has_by_reading(&hold.filter, range.clone()).map_err(RetentionError::Unread)? {
+                if reader
+                    .has_by_reading(&hold.filter, range.clone())
+                    .map_err(RetentionError::Unread)?
+                {
                     return Ok(Some(hold.name.clone()));
                 }
                 continue;
             }
             let mut filter = hold.filter.clone();
-            let within = filter.add(WHERE, &format!("seq >= {} and seq < {}", range.start, range.end));
+            let within =
+                filter.add(WHERE, &format!("seq >= {} and seq < {}", range.start, range.end));
             within.map_err(|source| RetentionError::Filter { name: hold.name.clone(), source })?;
             if reader.count(&filter, None)?.total > 0 {
                 return Ok(Some(hold.name.clone()));
@@ -233,7 +297,9 @@ impl Retention {
             let told_by = self.journal.append_blocking(told.record())?.seq();
             self.wait_until_signed(told_by)?;
             self.store.prune(&ranges, told_by)?;
-            self.metrics.pruned_records.inc_by(ranges.iter().map(|range| range.end - range.start).sum());
+            self.metrics
+                .pruned_records
+                .inc_by(ranges.iter().map(|range| range.end - range.start).sum());
         }
         Ok(plan)
     }
@@ -249,8 +315,14 @@ impl Retention {
         Ok(())
     }
 
-    /// What the record says: all that is gone by then, because the records that told of the rest may have gone too.
-    fn told(&self, part: &[About], ranges: &[Range<u64>], holds: &Holds) -> Result<Event, RetentionError> {
+    /// What the record says: all that is gone by then, because the records that told of the rest
+    /// may have gone too.
+    fn told(
+        &self,
+        part: &[About],
+        ranges: &[Range<u64>],
+        holds: &Holds,
+    ) -> Result<Event, RetentionError> {
         let all = retold(&self.store.tombstones(), ranges, u64::MAX);
         let gone = all.iter().filter(|absent| absent.told_by == u64::MAX);
         let records: Vec<_> = joined(gone.map(Tombstone::range)).iter().map(Span::of).collect();
@@ -265,9 +337,13 @@ impl Retention {
         })
     }
 
-    /// Records that stay, and whose bodies were erased as only records in these ranges tell: a hold keeps the one and not the
-    /// other.
-    fn erased(&self, ranges: &[Range<u64>], gone: &[Tombstone]) -> Result<Vec<Range<u64>>, RetentionError> {
+    /// Records that stay, and whose bodies were erased as only records in these ranges tell: a hold
+    /// keeps the one and not the other.
+    fn erased(
+        &self,
+        ranges: &[Range<u64>],
+        gone: &[Tombstone],
+    ) -> Result<Vec<Range<u64>>, RetentionError> {
         let reader = Reader::of(&self.journal);
         let mut erased = BTreeSet::new();
         for range in ranges {
@@ -279,12 +355,17 @@ impl Retention {
                 range.start,
                 range.end
             );
-            filter.add(WHERE, &expression).map_err(|source| RetentionError::Filter { name: expression, source })?;
+            filter
+                .add(WHERE, &expression)
+                .map_err(|source| RetentionError::Filter { name: expression, source })?;
             let mut cursor = None;
             loop {
                 let page = reader.query(&filter, PAGE_EXCHANGES_MAX, cursor)?;
                 erased.extend(
-                    page.exchanges.iter().filter_map(|exchange| exchange.request.event()).flat_map(|event| event.bodies_erased().flatten().collect::<Vec<_>>()),
+                    page.exchanges
+                        .iter()
+                        .filter_map(|exchange| exchange.request.event())
+                        .flat_map(|event| event.bodies_erased().flatten().collect::<Vec<_>>()),
                 );
                 cursor = page.next;
                 if cursor.is_none() {
@@ -292,31 +373,53 @@ impl Retention {
                 }
             }
         }
-        let stay = erased.into_iter().filter(|seq| !gone.iter().any(|absent| absent.range().contains(seq)));
+        let stay = erased
+            .into_iter()
+            .filter(|seq| !gone.iter().any(|absent| absent.range().contains(seq)));
         Ok(joined(stay.map(|seq| seq..seq.saturating_add(1))))
     }
 
     fn recorded_policy(&self) -> RetentionPolicy {
-        RetentionPolicy { max_age_seconds: self.policy.max_age.map(|age| age.as_secs()), max_bytes: self.policy.max_bytes }
+        RetentionPolicy {
+            max_age_seconds: self.policy.max_age.map(|age| age.as_secs()),
+            max_bytes: self.policy.max_bytes,
+        }
     }
 
     /// The policy, what is on hold, what would go now and what is gone, for people and programs.
     pub fn state(&self, now: Timestamp) -> State {
         let absent = self.store.tombstones();
-        let gone = |why: Removal| joined(absent.iter().filter(|absent| absent.why == why).map(Tombstone::range)).iter().map(Span::of).collect();
-        let planned = self.holds().map_err(RetentionError::from).and_then(|holds| Ok((self.plan(&holds, now)?, holds)));
+        let gone = |why: Removal| {
+            joined(absent.iter().filter(|absent| absent.why == why).map(Tombstone::range))
+                .iter()
+                .map(Span::of)
+                .collect()
+        };
+        let planned = self
+            .holds()
+            .map_err(RetentionError::from)
+            .and_then(|holds| Ok((self.plan(&holds, now)?, holds)));
         let next = match planned {
             Ok((plan, holds)) => Next::Planned {
                 segments: plan.segments as u64,
                 bytes: plan.bytes,
                 due: plan.prune.iter().map(Sealed::of).collect(),
                 waiting: plan.waiting.iter().map(Sealed::of).collect(),
-                held: plan.held.iter().map(|(hold, about)| Held { hold: hold.clone(), segment: Sealed::of(about) }).collect(),
+                held: plan
+                    .held
+                    .iter()
+                    .map(|(hold, about)| Held { hold: hold.clone(), segment: Sealed::of(about) })
+                    .collect(),
                 holds: holds.recorded(),
             },
             Err(error) => Next::Unknown { error: error_chain(&error) },
         };
-        State { policy: self.recorded_policy(), pruned: gone(Removal::Pruned), lost: gone(Removal::Lost), next }
+        State {
+            policy: self.recorded_policy(),
+            pruned: gone(Removal::Pruned),
+            lost: gone(Removal::Lost),
+            next,
+        }
     }
 }
 

@@ -58,7 +58,11 @@ pub struct Sealed {
 
 impl Sealed {
     pub(super) fn of(about: &About) -> Self {
-        Self { records: Span::of(&about.range), until: about.last_time.rfc3339(), bytes: about.bytes }
+        Self {
+            records: Span::of(&about.range),
+            until: about.last_time.rfc3339(),
+            bytes: about.bytes,
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SEGMENT: u64 = 64;
-/// Between two records. All are made within the last two hours, so that the clock does not look as if it had jumped.
+/// Between two records. All are made within the last two hours, so that the clock does not look as
+/// if it had jumped.
 const STEP: u64 = 10 * 1_000_000_000;
 static BEGAN: LazyLock<u64> = LazyLock::new(|| Timestamp::now().0 - 2 * 3600 * 1_000_000_000);
 
@@ -29,13 +30,25 @@ struct Site {
 
 fn site(dir: &Path, max_age: Option<Duration>, max_bytes: Option<u64>) -> Site {
     let metrics = metrics();
-    let settings = Settings { free_bytes_min: 1, segment_records: SEGMENT, seal_after: Duration::MAX, ..Settings::new(dir) };
+    let settings = Settings {
+        free_bytes_min: 1,
+        segment_records: SEGMENT,
+        seal_after: Duration::MAX,
+        ..Settings::new(dir)
+    };
     let journal = Arc::new(Journal::open(settings, metrics.clone()).unwrap().0);
     let sent = Arc::new(AtomicU64::new(u64::MAX));
     let told = sent.clone();
-    let policy = Policy { max_age, max_bytes, holds_file: Some(dir.join("holds.toml")), every: Duration::from_secs(1) };
+    let policy = Policy {
+        max_age,
+        max_bytes,
+        holds_file: Some(dir.join("holds.toml")),
+        every: Duration::from_secs(1),
+    };
     let store = journal.tiered().unwrap();
-    let retention = Retention::new(policy, journal.clone(), store, metrics.clone(), move || told.load(Ordering::SeqCst));
+    let retention = Retention::new(policy, journal.clone(), store, metrics.clone(), move || {
+        told.load(Ordering::SeqCst)
+    });
     Site { retention, journal, metrics, sent }
 }
 
@@ -45,7 +58,15 @@ impl Site {
         for step in steps {
             let (id, time) = (AuditId::new(), at(step));
             let leaf = json!({"v": 1, "kind": "request", "id": id.to_string(), "time": time.rfc3339(), "caller": {"name": format!("c{}", step % 100)}, "decision": {"verdict": "deny"}});
-            self.journal.append_blocking(Record { id, kind: Kind::Refused, time, leaf: canonical(&leaf), content: None }).unwrap();
+            self.journal
+                .append_blocking(Record {
+                    id,
+                    kind: Kind::Refused,
+                    time,
+                    leaf: canonical(&leaf),
+                    content: None,
+                })
+                .unwrap();
         }
     }
 
@@ -61,8 +82,16 @@ impl Site {
     /// Every record that is there, by its number.
     fn there(&self) -> Vec<u64> {
         let store = self.journal.tiered().unwrap();
-        let there: Vec<_> = store.oldest_first(0).map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).collect();
-        let mut backwards: Vec<_> = store.newest_first(u64::MAX).map(Result::unwrap).flat_map(|frame| (frame.first_seq..frame.end()).rev()).collect();
+        let there: Vec<_> = store
+            .oldest_first(0)
+            .map(Result::unwrap)
+            .flat_map(|frame| frame.first_seq..frame.end())
+            .collect();
+        let mut backwards: Vec<_> = store
+            .newest_first(u64::MAX)
+            .map(Result::unwrap)
+            .flat_map(|frame| (frame.first_seq..frame.end()).rev())
+            .collect();
         backwards.reverse();
         assert_eq!(there, backwards);
         there
@@ -96,16 +125,26 @@ fn what_is_too_old_goes_after_a_record_of_it() {
     // Each went after its record, which the trail keeps.
     let store = site.journal.tiered().unwrap();
     let absent = store.tombstones();
-    assert_eq!(absent.iter().map(|gone| (gone.first_seq, gone.end, gone.told_by)).collect::<Vec<_>>(), [(0, 128, 257)], "the newer one tells of all");
+    assert_eq!(
+        absent.iter().map(|gone| (gone.first_seq, gone.end, gone.told_by)).collect::<Vec<_>>(),
+        [(0, 128, 257)],
+        "the newer one tells of all"
+    );
     let frame = store.oldest_first(256).next().unwrap().unwrap();
-    let told: Value = serde_json::from_slice(&frame.entries[(256 - frame.first_seq) as usize].leaf).unwrap();
-    assert_eq!((&told["event"], &told["detail"]["records"]), (&json!("records-pruned"), &json!([{"first": 0, "last": 63}])));
+    let told: Value =
+        serde_json::from_slice(&frame.entries[(256 - frame.first_seq) as usize].leaf).unwrap();
+    assert_eq!(
+        (&told["event"], &told["detail"]["records"]),
+        (&json!("records-pruned"), &json!([{"first": 0, "last": 63}]))
+    );
     assert_eq!(told["detail"]["policy"]["max_age_seconds"], 1000);
     // Their files are gone, and the trail opens, and grows, as before.
     let files = |first: u64| {
         std::fs::read_dir(dir.path().join("segments"))
             .unwrap()
-            .filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains(&format!("{first:020}")))
+            .filter(|f| {
+                f.as_ref().unwrap().file_name().to_string_lossy().contains(&format!("{first:020}"))
+            })
             .count()
     };
     assert_eq!((files(0), files(64), files(128)), (0, 0, 3));
@@ -117,7 +156,14 @@ fn what_is_too_old_goes_after_a_record_of_it() {
     site.seal();
     // And one that the clock has gone back: the steps are before the records about the pruning.
     assert!(site.there().into_iter().eq(2 * SEGMENT..4 * SEGMENT + 103));
-    assert_eq!(Reader::of(&site.journal).count(&crate::filter::Filter::parse([("caller", "c42")]).unwrap(), None).unwrap().total, 3, "steps 142, 242, 342");
+    assert_eq!(
+        Reader::of(&site.journal)
+            .count(&crate::filter::Filter::parse([("caller", "c42")]).unwrap(), None)
+            .unwrap()
+            .total,
+        3,
+        "steps 142, 242, 342"
+    );
 }
 
 #[test]
@@ -128,7 +174,13 @@ fn the_oldest_goes_while_there_is_too_much() {
     site.seal();
     let sealed = site.journal.tiered().unwrap().sealed();
     let site = Site {
-        retention: Retention { policy: Policy { max_bytes: Some(sealed[1].bytes + sealed[2].bytes), ..site.retention.policy.clone() }, ..site.retention },
+        retention: Retention {
+            policy: Policy {
+                max_bytes: Some(sealed[1].bytes + sealed[2].bytes),
+                ..site.retention.policy.clone()
+            },
+            ..site.retention
+        },
         ..site
     };
     let holds = site.holds("");
@@ -150,12 +202,21 @@ fn a_hold_keeps_its_segment_and_the_one_with_its_answers() {
     let holds = site.holds("[[hold]]\nname = 'case 17'\nwhere = 'caller = c5 and seq < 100'\nreason = 'asked for by counsel'\n");
     let plan = site.retention.prune(&holds, at(10_000)).unwrap();
     // c5 is at 5, 105, 205, …; the expression keeps the first alone.
-    assert_eq!(plan.held.iter().map(|(name, about)| (name.as_str(), about.range.start)).collect::<Vec<_>>(), [("case 17", 0), ("case 17", 64)]);
+    assert_eq!(
+        plan.held
+            .iter()
+            .map(|(name, about)| (name.as_str(), about.range.start))
+            .collect::<Vec<_>>(),
+        [("case 17", 0), ("case 17", 64)]
+    );
     assert_eq!(firsts(&plan.prune), [128, 192, 256]);
     assert!(site.there().into_iter().eq((0..128).chain(320..321)));
     assert_eq!(site.metrics.held_segments.get(), 2);
     let state = json!(site.retention.state(at(10_000)));
-    assert_eq!((&state["pruned"], &state["holds"][0]["reason"]), (&json!([{"first": 128, "last": 319}]), &json!("asked for by counsel")));
+    assert_eq!(
+        (&state["pruned"], &state["holds"][0]["reason"]),
+        (&json!([{"first": 128, "last": 319}]), &json!("asked for by counsel"))
+    );
     // Released, it goes.
     let holds = site.holds("");
     assert_eq!(firsts(&site.retention.prune(&holds, at(10_000)).unwrap().prune), [0, 64]);
@@ -167,9 +228,15 @@ fn a_hold_keeps_its_segment_and_the_one_with_its_answers() {
 fn unreadable_holds_keep_everything() {
     let dir = tempfile::tempdir().unwrap();
     let site = site(dir.path(), Some(Duration::from_secs(1)), None);
-    std::fs::write(dir.path().join("holds.toml"), "[[hold]]\nname = 'x'\nwhere = 'caller ='\nreason = 'y'\n").unwrap();
+    std::fs::write(
+        dir.path().join("holds.toml"),
+        "[[hold]]\nname = 'x'\nwhere = 'caller ='\nreason = 'y'\n",
+    )
+    .unwrap();
     assert!(site.retention.holds().unwrap_err().to_string().contains("hold `x`"));
-    assert!(json!(site.retention.state(at(9)))["error"].as_str().unwrap().contains("nothing is pruned"));
+    assert!(
+        json!(site.retention.state(at(9)))["error"].as_str().unwrap().contains("nothing is pruned")
+    );
 }
 
 #[test]
@@ -197,14 +264,27 @@ fn a_pruning_that_a_crash_has_cut_is_ended_by_the_next_start() {
 #[test]
 fn what_is_old_is_sealed_before_a_segment_is_full() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { free_bytes_min: 1, segment_records: SEGMENT, seal_after: Duration::from_millis(1), ..Settings::new(dir.path()) };
+    let settings = Settings {
+        free_bytes_min: 1,
+        segment_records: SEGMENT,
+        seal_after: Duration::from_millis(1),
+        ..Settings::new(dir.path())
+    };
     let journal = Journal::open(settings, metrics()).unwrap().0;
     let mut appended = 0;
     for round in 1..=4 {
         for _ in 0..round * 7 {
             let (id, time) = (AuditId::new(), Timestamp::now());
             let leaf = json!({"v": 1, "kind": "event", "id": id.to_string(), "time": time.rfc3339(), "event": "x", "detail": {}});
-            journal.append_blocking(Record { id, kind: Kind::Event, time, leaf: canonical(&leaf), content: None }).unwrap();
+            journal
+                .append_blocking(Record {
+                    id,
+                    kind: Kind::Event,
+                    time,
+                    leaf: canonical(&leaf),
+                    content: None,
+                })
+                .unwrap();
             appended += 1;
         }
         let patience = std::time::Instant::now();
@@ -214,13 +294,29 @@ fn what_is_old_is_sealed_before_a_segment_is_full() {
         }
     }
     let sealed = journal.tiered().unwrap().sealed();
-    assert!(sealed.len() >= 4 && sealed.iter().all(|about| about.range.end - about.range.start <= SEGMENT), "{sealed:?}");
+    assert!(
+        sealed.len() >= 4
+            && sealed.iter().all(|about| about.range.end - about.range.start <= SEGMENT),
+        "{sealed:?}"
+    );
     assert!(sealed.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
     let store = journal.tiered().unwrap();
-    assert!(store.oldest_first(0).map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).eq(0..appended));
+    assert!(
+        store
+            .oldest_first(0)
+            .map(Result::unwrap)
+            .flat_map(|frame| frame.first_seq..frame.end())
+            .eq(0..appended)
+    );
     let reader = Reader::of(&journal);
     assert_eq!(
-        reader.count(&crate::filter::Filter::parse([(WHERE, "kind = event")]).unwrap_or_default(), None).unwrap().total,
+        reader
+            .count(
+                &crate::filter::Filter::parse([(WHERE, "kind = event")]).unwrap_or_default(),
+                None
+            )
+            .unwrap()
+            .total,
         0,
         "events are asked for by name"
     );
@@ -232,14 +328,26 @@ fn nothing_goes_before_it_and_the_record_of_it_are_signed() {
     let Site { retention, journal, metrics, sent } = site(dir.path(), None, Some(1));
     let signed = Arc::new(AtomicU64::new(64));
     let told = signed.clone();
-    let site = Site { retention: retention.behind(move || told.load(Ordering::SeqCst)), journal, metrics, sent };
+    let site = Site {
+        retention: retention.behind(move || told.load(Ordering::SeqCst)),
+        journal,
+        metrics,
+        sent,
+    };
     site.fill(0..150);
     site.seal();
     let plan = site.retention.plan(&Holds::default(), Timestamp(0)).unwrap();
     let of = |parts: &[About]| parts.iter().map(|about| about.range.clone()).collect::<Vec<_>>();
-    assert_eq!((of(&plan.prune), of(&plan.waiting)), (of(&site.journal.tiered().unwrap().sealed()[..1]), of(&site.journal.tiered().unwrap().sealed()[1..])));
+    assert_eq!(
+        (of(&plan.prune), of(&plan.waiting)),
+        (
+            of(&site.journal.tiered().unwrap().sealed()[..1]),
+            of(&site.journal.tiered().unwrap().sealed()[1..])
+        )
+    );
     std::thread::scope(|threads| {
-        let pruning = threads.spawn(|| site.retention.prune(&Holds::default(), Timestamp(0)).unwrap());
+        let pruning =
+            threads.spawn(|| site.retention.prune(&Holds::default(), Timestamp(0)).unwrap());
         let begun = Instant::now();
         while Reader::of(&site.journal).durable() < 151 {
             assert!(begun.elapsed() < Duration::from_secs(20));
@@ -253,8 +361,8 @@ fn nothing_goes_before_it_and_the_record_of_it_are_signed() {
     assert!(site.there().into_iter().eq(64..151));
 }
 
-/// A hold keeps a record, and what told of the erasure of its body goes: the record of the pruning tells of it, and the next
-/// one tells anew.
+/// A hold keeps a record, and what told of the erasure of its body goes: the record of the pruning
+/// tells of it, and the next one tells anew.
 #[test]
 fn erasures_are_told_anew_while_what_they_tell_of_stays() {
     let dir = tempfile::tempdir().unwrap();
@@ -262,7 +370,12 @@ fn erasures_are_told_anew_while_what_they_tell_of_stays() {
     let holds = site.holds("[[hold]]\nname = 'case'\nwhere = 'caller = c7'\nreason = 'r'\n");
     site.fill(0..SEGMENT);
     let records = vec![Span { first: 7, last: 8 }, Span { first: 70, last: 70 }];
-    let erased = Event::BodiesErased { exchange: "x".to_owned(), records, reason: "a test".to_owned(), by: By::default() };
+    let erased = Event::BodiesErased {
+        exchange: "x".to_owned(),
+        records,
+        reason: "a test".to_owned(),
+        by: By::default(),
+    };
     site.journal.append_blocking(erased.record()).unwrap();
     // The caller of the hold is not among these.
     site.fill(208..208 + SEGMENT);
@@ -281,7 +394,14 @@ fn erasures_are_told_anew_while_what_they_tell_of_stays() {
     let told = made(told_by);
     assert_eq!(told["detail"]["erased"], json!([]), "what tells of it stays: {told_by} {told}");
     // The segment that tells of it goes alone.
-    let about: Vec<_> = site.journal.tiered().unwrap().sealed().into_iter().filter(|about| about.range.start == SEGMENT).collect();
+    let about: Vec<_> = site
+        .journal
+        .tiered()
+        .unwrap()
+        .sealed()
+        .into_iter()
+        .filter(|about| about.range.start == SEGMENT)
+        .collect();
     let range = SEGMENT..2 * SEGMENT;
     let ranges = std::slice::from_ref(&range);
     let told = site.retention.told(&about, ranges, &Holds::default()).unwrap();

@@ -1,4 +1,5 @@
-//! The bodies beside a segment's records, each compressed by itself with a dictionary that the file holds.
+//! The bodies beside a segment's records, each compressed by itself with a dictionary that the file
+//! holds.
 //!
 //! ```text
 //! file    head | body … | table | foot
@@ -6,8 +7,9 @@
 //! table   for each 16 records: offset of the first body u64 | 16 lengths u32, 0 for none | crc32 u32
 //! ```
 //!
-//! Head and foot are those of the records' file, but that the foot has, in place of the table's checksum, that of the
-//! segment's first sequence number and its count: each group of the table has its own. A body is found by one read of its group in the table and one of its own.
+//! Head and foot are those of the records' file, but that the foot has, in place of the table's
+//! checksum, that of the segment's first sequence number and its count: each group of the table has
+//! its own. A body is found by one read of its group in the table and one of its own.
 
 use super::dictionary::{Dictionaries, Dictionary};
 use super::input::{FOOT_BYTES, Input};
@@ -37,10 +39,16 @@ impl BodiesWriter {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn create(path: &Path, first_seq: u64, dictionary: &Dictionary) -> Result<Self, SegmentError> {
+    pub fn create(
+        path: &Path,
+        first_seq: u64,
+        dictionary: &Dictionary,
+    ) -> Result<Self, SegmentError> {
         let mut output = Output::create(path)?;
         output.write(&head(MAGIC, first_seq, dictionary.bytes()))?;
-        let zipper = dictionary.writer().map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
+        let zipper = dictionary
+            .writer()
+            .map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
         Ok(Self { output, zipper, first_seq, count: 0, bodies: Vec::new() })
     }
 
@@ -51,7 +59,10 @@ impl BodiesWriter {
     pub fn push(&mut self, content: Option<&Content>) -> Result<(), SegmentError> {
         if let Some(content) = content {
             let plain = [&content.salt, content.bytes.as_ref()].concat();
-            let packed = self.zipper.zip(&plain).map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
+            let packed = self
+                .zipper
+                .zip(&plain)
+                .map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
             let length = u32::try_from(packed.len() + 4).unwrap_or(u32::MAX);
             self.bodies.push((self.count, self.output.length(), length));
             self.output.write(&crc32fast::hash(&packed).to_be_bytes())?;
@@ -73,7 +84,9 @@ impl BodiesWriter {
             let begin = table.len();
             table.extend(bodies.peek().map_or(0, |(_, offset, _)| *offset).to_be_bytes());
             for record in group * BLOCK_RECORDS..(group + 1) * BLOCK_RECORDS {
-                let length = bodies.next_if(|(n, ..)| *n as usize == record).map_or(0, |(.., length)| *length);
+                let length = bodies
+                    .next_if(|(n, ..)| *n as usize == record)
+                    .map_or(0, |(.., length)| *length);
                 table.extend(length.to_be_bytes());
             }
             table.extend(crc32fast::hash(table.get(begin..).unwrap_or_default()).to_be_bytes());
@@ -98,7 +111,12 @@ impl Bodies {
     ///
     /// # Errors
     /// When it is missing, belongs to other records, or its head or foot is not as it should be.
-    pub fn open(path: &Path, first_seq: u64, count: u32, dictionaries: &Dictionaries) -> Result<Self, SegmentError> {
+    pub fn open(
+        path: &Path,
+        first_seq: u64,
+        count: u32,
+        dictionaries: &Dictionaries,
+    ) -> Result<Self, SegmentError> {
         let input = Input::open(path)?;
         let (found, dictionary, _) = read_head(&input, MAGIC)?;
         let (table, check, digest) = input.foot(MAGIC)?;
@@ -138,7 +156,8 @@ impl Bodies {
             return Ok(None);
         }
         let damaged = || self.input.damaged(format!("the body of its record {record}"));
-        let (group, place) = (u64::from(record) / BLOCK_RECORDS as u64, record as usize % BLOCK_RECORDS);
+        let (group, place) =
+            (u64::from(record) / BLOCK_RECORDS as u64, record as usize % BLOCK_RECORDS);
         let group: [u8; GROUP_BYTES] = self.input.array(self.table + group * GROUP_BYTES as u64)?;
         let mut group = Bytes::copy_from_slice(checked(&group).ok_or_else(damaged)?);
         let mut at = group.try_get_u64().map_err(|_| damaged())?;
@@ -154,7 +173,8 @@ impl Bodies {
         if crc32fast::hash(packed) != u32::from_be_bytes(*crc) {
             return Err(damaged());
         }
-        let plain = self.dictionary.read(packed, max + 32).map_err(|source| self.input.failed(source))?;
+        let plain =
+            self.dictionary.read(packed, max + 32).map_err(|source| self.input.failed(source))?;
         let (salt, bytes) = plain.split_first_chunk().ok_or_else(damaged)?;
         Ok(Some(Content { salt: *salt, bytes: Bytes::copy_from_slice(bytes) }))
     }

@@ -1,4 +1,5 @@
-//! Dictionaries: what small pieces of one kind have in common, so that each compresses as if it stood among many.
+//! Dictionaries: what small pieces of one kind have in common, so that each compresses as if it
+//! stood among many.
 
 use super::SegmentError;
 use super::input::Input;
@@ -48,7 +49,8 @@ impl std::fmt::Debug for Dictionary {
     }
 }
 
-/// A dictionary for pieces like the samples; an empty one when they are too few to have anything in common.
+/// A dictionary for pieces like the samples; an empty one when they are too few to have anything in
+/// common.
 pub fn train(samples: &[Vec<u8>]) -> Vec<u8> {
     zstd::dict::from_samples(samples, BYTES_MAX).unwrap_or_default()
 }

@@ -29,7 +29,8 @@ impl Input {
     /// # Errors
     /// When it is missing or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
-        let held = Held::open(path).map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
+        let held = Held::open(path)
+            .map_err(|source| SegmentError::Io { path: path.to_owned(), source })?;
         Ok(Self { length: held.length(), held, claimed: OnceLock::new() })
     }
 
@@ -70,9 +71,13 @@ impl Input {
         }
     }
 
-    /// The file's foot: where its table begins, the table's checksum, and the digest that the file says it has.
+    /// The file's foot: where its table begins, the table's checksum, and the digest that the file
+    /// says it has.
     pub(super) fn foot(&self, magic: &[u8; 8]) -> Result<(u64, u32, FileDigest), SegmentError> {
-        let at = self.length.checked_sub(FOOT_BYTES).ok_or_else(|| self.damaged("it is shorter than its foot"))?;
+        let at = self
+            .length
+            .checked_sub(FOOT_BYTES)
+            .ok_or_else(|| self.damaged("it is shorter than its foot"))?;
         let foot: [u8; FOOT_BYTES as usize] = self.array(at)?;
         let (table, rest) = foot.split_at(8);
         let (crc, rest) = rest.split_at(4);
@@ -84,7 +89,11 @@ impl Input {
                 if table > at {
                     return Err(self.damaged("impossible foot"));
                 }
-                Ok((table, u32::from_be_bytes(*crc), FileDigest { length: self.length, sha256: *sha256 }))
+                Ok((
+                    table,
+                    u32::from_be_bytes(*crc),
+                    FileDigest { length: self.length, sha256: *sha256 },
+                ))
             }
             _ => Err(self.damaged("it does not end as it should")),
         }
@@ -92,10 +101,12 @@ impl Input {
 
     /// What the file really holds, read from the disk as far as the system can be made to.
     pub fn digest(&self) -> Result<FileDigest, SegmentError> {
-        let file = self.held.file(|file| self.is_same(file)).map_err(|source| self.failed(source))?;
+        let file =
+            self.held.file(|file| self.is_same(file)).map_err(|source| self.failed(source))?;
         // Advice: whether it is followed does not matter for what is read.
         let _ = rustix::fs::fadvise(&*file, 0, None, Advice::DontNeed);
-        let sha256 = sha256(&file, self.length.saturating_sub(FOOT_BYTES)).map_err(|source| self.failed(source))?;
+        let sha256 = sha256(&file, self.length.saturating_sub(FOOT_BYTES))
+            .map_err(|source| self.failed(source))?;
         Ok(FileDigest { length: self.length, sha256 })
     }
 

@@ -1,4 +1,5 @@
-//! Sealed segments: 65,536 records in two flat files beside sled, written once and never changed but to erase a body.
+//! Sealed segments: 65,536 records in two flat files beside sled, written once and never changed
+//! but to erase a body.
 //!
 //! ```text
 //! seg-<first seq>.records   the leaves, in small compressed blocks
@@ -6,8 +7,9 @@
 //! seg-<first seq>.index     what they can be asked by; derived, and rebuilt when it is missing
 //! ```
 //!
-//! Each file says by itself what it holds, has a checksum for every piece, and ends with the SHA-256 of all before, so
-//! that it can be read and checked without sled. The store keeps that SHA-256 too.
+//! Each file says by itself what it holds, has a checksum for every piece, and ends with the
+//! SHA-256 of all before, so that it can be read and checked without sled. The store keeps that
+//! SHA-256 too.
 
 pub mod bodies;
 pub mod dictionary;
@@ -30,7 +32,8 @@ pub const SEGMENT_RECORDS: u64 = 65_536;
 /// Records in one block: a page of scattered records reads one block for each.
 pub const BLOCK_RECORDS: usize = 16;
 
-/// The kinds of its files. The one but last is to take the place of the one before it, so that some bodies are erased.
+/// The kinds of its files. The one but last is to take the place of the one before it, so that some
+/// bodies are erased.
 pub(super) const KINDS: [&str; 4] = ["records", "bodies", "bodies-new", "index"];
 
 /// Why a segment's file could not be written or read.
@@ -66,7 +69,8 @@ pub enum SegmentError {
 }
 
 impl SegmentError {
-    /// Whether the file is not as it was written, or not there. Else nothing is known of it: it may be sound.
+    /// Whether the file is not as it was written, or not there. Else nothing is known of it: it may
+    /// be sound.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -139,8 +143,12 @@ impl Sealed {
             let (length, rest) = rest.split_first_chunk()?;
             Some(FileDigest { length: u64::from_be_bytes(*length), sha256: *rest.first_chunk()? })
         };
-        let sealed =
-            Self { first_seq: u64::from_be_bytes(*first_seq), count: u32::from_be_bytes(*count), records: digest(rest)?, bodies: digest(rest.get(40..)?)? };
+        let sealed = Self {
+            first_seq: u64::from_be_bytes(*first_seq),
+            count: u32::from_be_bytes(*count),
+            records: digest(rest)?,
+            bodies: digest(rest.get(40..)?)?,
+        };
         (bytes.len() == Self::BYTES && sealed.count > 0).then_some(sealed)
     }
 }
@@ -157,9 +165,18 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// When they cannot be made.
-    pub fn create(dir: &Path, first_seq: u64, records: &Dictionary, bodies: &Dictionary) -> Result<Self, SegmentError> {
+    pub fn create(
+        dir: &Path,
+        first_seq: u64,
+        records: &Dictionary,
+        bodies: &Dictionary,
+    ) -> Result<Self, SegmentError> {
         let records = RecordsWriter::create(&path(dir, first_seq, "records"), first_seq, records)?;
-        Ok(Self { first_seq, records, bodies: BodiesWriter::create(&path(dir, first_seq, "bodies"), first_seq, bodies)? })
+        Ok(Self {
+            first_seq,
+            records,
+            bodies: BodiesWriter::create(&path(dir, first_seq, "bodies"), first_seq, bodies)?,
+        })
     }
 
     /// Adds the next record, and the body beside it.
@@ -186,7 +203,8 @@ pub(super) fn path(dir: &Path, first_seq: u64, kind: &str) -> PathBuf {
     dir.join(format!("seg-{first_seq:020}.{kind}"))
 }
 
-/// The files of segments in a folder: the number in each one's name, and its kind. None when the folder is not there.
+/// The files of segments in a folder: the number in each one's name, and its kind. None when the
+/// folder is not there.
 pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, String)>> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -196,7 +214,8 @@ pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, String)>> {
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let parts = name.strip_prefix("seg-").and_then(|rest| rest.split_once('.'));
-        files.extend(parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind.to_owned()))));
+        files
+            .extend(parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind.to_owned()))));
     }
     files.sort_unstable();
     Ok(files)
@@ -226,7 +245,9 @@ fn read_head(file: &input::Input, magic: &[u8; 8]) -> Result<(u64, Vec<u8>, u64)
         return Err(file.damaged("impossible dictionary"));
     }
     let whole = file.bytes(0, fixed.len() + length + 4)?;
-    let dictionary = checked(&whole).and_then(|head| head.get(20..)).ok_or_else(|| file.damaged("wrong checksum of its head"))?;
+    let dictionary = checked(&whole)
+        .and_then(|head| head.get(20..))
+        .ok_or_else(|| file.damaged("wrong checksum of its head"))?;
     let first_seq = first_seq.first_chunk().map_or(0, |seq| u64::from_be_bytes(*seq));
     Ok((first_seq, dictionary.to_vec(), whole.len() as u64))
 }

@@ -1,4 +1,5 @@
-//! A file that appears whole and durable, or not at all: written beside its place, synced, renamed, its name synced.
+//! A file that appears whole and durable, or not at all: written beside its place, synced, renamed,
+//! its name synced.
 
 use super::{FileDigest, SegmentError};
 use sha2::{Digest, Sha256};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// What is written at once.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Synced each time so many bytes are new: one sync of a whole file would make the journal's next one wait for it.
+/// Synced each time so many bytes are new: one sync of a whole file would make the journal's next
+/// one wait for it.
 const SYNC_BYTES: u64 = 1024 * 1024;
 
 /// A file on its way.
@@ -27,9 +29,19 @@ impl Output {
     /// Begins a file that is to stand at `path`.
     pub fn create(path: &Path) -> Result<Self, SegmentError> {
         let temporary = path.with_added_extension("tmp");
-        let file = File::create(&temporary).map_err(|source| SegmentError::Io { path: temporary.clone(), source })?;
+        let file = File::create(&temporary)
+            .map_err(|source| SegmentError::Io { path: temporary.clone(), source })?;
         let buffer = Vec::with_capacity(CHUNK_BYTES);
-        Ok(Self { file, path: path.to_owned(), temporary, buffer, hash: Sha256::new(), length: 0, unsynced: 0, finished: false })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            temporary,
+            buffer,
+            hash: Sha256::new(),
+            length: 0,
+            unsynced: 0,
+            finished: false,
+        })
     }
 
     /// Bytes written so far.
@@ -42,7 +54,11 @@ impl Output {
         self.hash.update(bytes);
         self.length += bytes.len() as u64;
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK_BYTES { self.flush().map_err(|source| self.failed(source)) } else { Ok(()) }
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.flush().map_err(|source| self.failed(source))
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -57,7 +73,12 @@ impl Output {
     }
 
     /// Ends the file with its foot, which tells where the table begins and of what checksum it is.
-    pub fn finish_with_foot(mut self, table: u64, crc: u32, magic: &[u8; 8]) -> Result<FileDigest, SegmentError> {
+    pub fn finish_with_foot(
+        mut self,
+        table: u64,
+        crc: u32,
+        magic: &[u8; 8],
+    ) -> Result<FileDigest, SegmentError> {
         let mut foot = Vec::new();
         foot.extend(table.to_be_bytes());
         foot.extend(crc.to_be_bytes());
@@ -75,10 +96,14 @@ impl Output {
     /// # Errors
     /// When it cannot be: then nothing stands under the name but what stood there before.
     pub fn finish(mut self) -> Result<(), SegmentError> {
-        let done = self.flush().and_then(|()| self.file.sync_all()).and_then(|()| std::fs::rename(&self.temporary, &self.path)).and_then(|()| {
-            self.finished = true;
-            sync_parent(&self.path)
-        });
+        let done = self
+            .flush()
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| std::fs::rename(&self.temporary, &self.path))
+            .and_then(|()| {
+                self.finished = true;
+                sync_parent(&self.path)
+            });
         done.map_err(|source| self.failed(source))
     }
 
@@ -100,18 +125,24 @@ pub fn make_directory(dir: &Path) -> Result<(), SegmentError> {
     if dir.is_dir() {
         return Ok(());
     }
-    std::fs::create_dir_all(dir).and_then(|()| sync_parent(dir)).map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
+    std::fs::create_dir_all(dir)
+        .and_then(|()| sync_parent(dir))
+        .map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
 }
 
 /// Makes it durable which names a directory has.
 pub fn sync(dir: &Path) -> Result<(), SegmentError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|source| SegmentError::Io { path: dir.to_owned(), source })
 }
 
 /// Removes a file, if it is there.
 pub fn remove(file: &Path) -> Result<(), SegmentError> {
     match std::fs::remove_file(file) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SegmentError::Io { path: file.to_owned(), source }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SegmentError::Io { path: file.to_owned(), source })
+        }
         _ => Ok(()),
     }
 }

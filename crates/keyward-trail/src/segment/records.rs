@@ -8,7 +8,8 @@
 //! foot    offset of the table u64 | crc32 of the table u32 | SHA-256 of all before | magic
 //! ```
 //!
-//! Numbers are big-endian. A block can be read without the table, and the whole file without anything else.
+//! Numbers are big-endian. A block can be read without the table, and the whole file without
+//! anything else.
 
 use super::dictionary::{Dictionaries, Dictionary};
 use super::input::Input;
@@ -44,13 +45,27 @@ impl RecordsWriter {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn create(path: &Path, first_seq: u64, dictionary: &Dictionary) -> Result<Self, SegmentError> {
+    pub fn create(
+        path: &Path,
+        first_seq: u64,
+        dictionary: &Dictionary,
+    ) -> Result<Self, SegmentError> {
         let failed = |source| SegmentError::Io { path: path.to_owned(), source };
         let mut output = Output::create(path)?;
         output.write(&head(MAGIC, first_seq, dictionary.bytes()))?;
         let zipper = dictionary.writer().map_err(failed)?;
-        let (block, blocks) = (Vec::new(), Vec::with_capacity((SEGMENT_RECORDS as usize).div_ceil(BLOCK_RECORDS)));
-        Ok(Self { output, zipper, block, block_time: Timestamp(0), in_block: 0, blocks, count: 0, last_time: Timestamp(0) })
+        let (block, blocks) =
+            (Vec::new(), Vec::with_capacity((SEGMENT_RECORDS as usize).div_ceil(BLOCK_RECORDS)));
+        Ok(Self {
+            output,
+            zipper,
+            block,
+            block_time: Timestamp(0),
+            in_block: 0,
+            blocks,
+            count: 0,
+            last_time: Timestamp(0),
+        })
     }
 
     /// Adds the next record.
@@ -72,7 +87,10 @@ impl RecordsWriter {
         if self.in_block == 0 {
             return Ok(());
         }
-        let packed = self.zipper.zip(&self.block).map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
+        let packed = self
+            .zipper
+            .zip(&self.block)
+            .map_err(|source| SegmentError::Io { path: "zstd".into(), source })?;
         self.blocks.push((self.output.length(), self.block_time));
         self.output.write(&u32::try_from(packed.len()).unwrap_or(u32::MAX).to_be_bytes())?;
         self.output.write(&crc32fast::hash(&packed).to_be_bytes())?;
@@ -123,7 +141,10 @@ impl Records {
         let input = Input::open(path)?;
         let (first_seq, dictionary, first_block) = read_head(&input, MAGIC)?;
         let (at, crc, digest) = input.foot(MAGIC)?;
-        let length = usize::try_from(input.length().saturating_sub(at).saturating_sub(super::input::FOOT_BYTES)).unwrap_or(usize::MAX);
+        let length = usize::try_from(
+            input.length().saturating_sub(at).saturating_sub(super::input::FOOT_BYTES),
+        )
+        .unwrap_or(usize::MAX);
         if length > 12 + 16 * (SEGMENT_RECORDS as usize).div_ceil(BLOCK_RECORDS) {
             return Err(input.damaged("its table is too long"));
         }
@@ -131,7 +152,8 @@ impl Records {
         if crc32fast::hash(&table) != crc {
             return Err(input.damaged("wrong checksum of its table"));
         }
-        let (count, last_time, blocks) = read_table(table).ok_or_else(|| input.damaged("its table is cut"))?;
+        let (count, last_time, blocks) =
+            read_table(table).ok_or_else(|| input.damaged("its table is cut"))?;
         let sound = blocks.len() == (count as usize).div_ceil(BLOCK_RECORDS)
             && blocks.first().is_some_and(|(begin, _)| *begin == first_block)
             && blocks.is_sorted()
@@ -176,10 +198,12 @@ impl Records {
         self.last_time
     }
 
-    /// Among which sequence numbers the first record not before `time` is, when the last record is not before it.
+    /// Among which sequence numbers the first record not before `time` is, when the last record is
+    /// not before it.
     pub fn around(&self, time: Timestamp) -> Range<u64> {
         // It is in the last block that begins before, or it is the first of the next.
-        let next = self.blocks.partition_point(|(_, first)| *first < time) as u64 * BLOCK_RECORDS as u64;
+        let next =
+            self.blocks.partition_point(|(_, first)| *first < time) as u64 * BLOCK_RECORDS as u64;
         let begin = self.first_seq + next.saturating_sub(BLOCK_RECORDS as u64);
         begin..(self.first_seq + next + 1).min(self.first_seq + u64::from(self.count))
     }
@@ -210,7 +234,12 @@ impl Records {
     /// # Errors
     /// When it cannot be read, or is damaged.
     pub fn block(&self, block: usize) -> Result<Vec<Entry>, SegmentError> {
-        let damaged = || self.input.damaged(format!("the block of record {}", self.first_seq + (block * BLOCK_RECORDS) as u64));
+        let damaged = || {
+            self.input.damaged(format!(
+                "the block of record {}",
+                self.first_seq + (block * BLOCK_RECORDS) as u64
+            ))
+        };
         let (at, _) = self.blocks.get(block).copied().ok_or_else(damaged)?;
         // Almost always the next block's place tells how much to read.
         let guess = self.blocks.get(block + 1).map_or(0, |(next, _)| next.saturating_sub(at));
@@ -226,11 +255,22 @@ impl Records {
             }
         };
         let mut rest = bytes.as_slice();
-        let (length, crc) = (rest.try_get_u32().map_err(|_| damaged())?, rest.try_get_u32().map_err(|_| damaged())?);
-        let packed = rest.get(..length as usize).filter(|packed| crc32fast::hash(packed) == crc).ok_or_else(damaged)?;
-        let plain = self.dictionary.read(packed, BLOCK_BYTES_MAX).map_err(|source| self.input.failed(source))?;
-        let wanted = (self.count as usize - (block * BLOCK_RECORDS).min(self.count as usize)).min(BLOCK_RECORDS);
-        frame::entries(plain, wanted).map_err(|source| SegmentError::Entry { path: self.input.path().to_owned(), source })
+        let (length, crc) = (
+            rest.try_get_u32().map_err(|_| damaged())?,
+            rest.try_get_u32().map_err(|_| damaged())?,
+        );
+        let packed = rest
+            .get(..length as usize)
+            .filter(|packed| crc32fast::hash(packed) == crc)
+            .ok_or_else(damaged)?;
+        let plain = self
+            .dictionary
+            .read(packed, BLOCK_BYTES_MAX)
+            .map_err(|source| self.input.failed(source))?;
+        let wanted = (self.count as usize - (block * BLOCK_RECORDS).min(self.count as usize))
+            .min(BLOCK_RECORDS);
+        frame::entries(plain, wanted)
+            .map_err(|source| SegmentError::Entry { path: self.input.path().to_owned(), source })
     }
 }
 

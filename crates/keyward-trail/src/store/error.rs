@@ -14,10 +14,14 @@ pub enum StoreError {
     #[error("nobody waits for the answer any more")]
     CalledOff,
     /// Another process has the directory.
-    #[error("the trail in `{0}` is held by another process: ask the running gateway with `--url`, or stop it first")]
+    #[error(
+        "the trail in `{0}` is held by another process: ask the running gateway with `--url`, or stop it first"
+    )]
     InUse(PathBuf),
     /// Nothing can be written, and sled cannot open without writing.
-    #[error("the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first")]
+    #[error(
+        "the disk of the trail in `{0}` is full, and the trail cannot even be opened: free some space on it first"
+    )]
     DiskFull(PathBuf),
     /// The engine would wait for ever for threads that there are not.
     #[error("the storage engine of `{dir}` cannot be started")]
@@ -28,13 +32,17 @@ pub enum StoreError {
         source: TooFew,
     },
     /// Sealed segments are there, and the store that goes with them is not.
-    #[error("`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0} --reason WHY` makes it anew")]
+    #[error(
+        "`{0}` has sealed segments of a trail, but not the store that goes with them: `keyward audit salvage --dir {0} --reason WHY` makes it anew"
+    )]
     NoStore(PathBuf),
     /// A backup was being restored into the folder.
     #[error("the restore of `{0}` was not finished: restore the backup again, into a new folder")]
     HalfRestored(PathBuf),
     /// The store was being founded anew.
-    #[error("the salvage of the trail in `{0}` was not finished: `keyward audit salvage --dir {0} --reason WHY` ends it")]
+    #[error(
+        "the salvage of the trail in `{0}` was not finished: `keyward audit salvage --dir {0} --reason WHY` ends it"
+    )]
     HalfSalvaged(PathBuf),
     /// The engine cannot read its own file.
     #[error(
@@ -65,7 +73,9 @@ pub enum StoreError {
         copy: PathBuf,
     },
     /// Something else stands where a file or a folder of the trail should.
-    #[error("`{path}` is no {wanted}: move it away, and put the {wanted} back from a backup; without it the next start says what is missing, or makes it anew")]
+    #[error(
+        "`{path}` is no {wanted}: move it away, and put the {wanted} back from a backup; without it the next start says what is missing, or makes it anew"
+    )]
     Stranger {
         /// Where.
         path: PathBuf,
@@ -75,7 +85,8 @@ pub enum StoreError {
     /// The engine. Nothing is known about what it wrote.
     #[error("the storage engine failed")]
     Engine(#[source] EngineError),
-    /// `fdatasync` failed: what it should have written may be lost, and asking again would not tell.
+    /// `fdatasync` failed: what it should have written may be lost, and asking again would not
+    /// tell.
     #[error("the data file could not be synced")]
     Sync(#[source] io::Error),
     /// The engine put a value where it is never synced.
@@ -107,7 +118,9 @@ pub enum StoreError {
         source: SegmentError,
     },
     /// The store has a note of a sealed segment whose files are not as noted.
-    #[error("records {first_seq} to {last_seq} are missing: {why}; restore the file, or let `keyward audit salvage` go on without it")]
+    #[error(
+        "records {first_seq} to {last_seq} are missing: {why}; restore the file, or let `keyward audit salvage` go on without it"
+    )]
     SegmentLost {
         /// The segment's first record.
         first_seq: u64,
@@ -117,7 +130,9 @@ pub enum StoreError {
         why: String,
     },
     /// Records are missing, and nothing tells why.
-    #[error("records {first_seq} to {last_seq} are missing, and later ones are there: restore the folder, or let `keyward audit salvage` go on without them")]
+    #[error(
+        "records {first_seq} to {last_seq} are missing, and later ones are there: restore the folder, or let `keyward audit salvage` go on without them"
+    )]
     Gap {
         /// The first of them.
         first_seq: u64,
@@ -152,10 +167,13 @@ pub enum EngineError {
 }
 
 impl StoreError {
-    /// What to do when it keeps the trail from being opened, to be put behind what is said; empty where the error says it.
+    /// What to do when it keeps the trail from being opened, to be put behind what is said; empty
+    /// where the error says it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::File { .. } | Self::Engine(EngineError::Io(_)) | Self::Sync(_) => "; see to its disk, then start again",
+            Self::File { .. } | Self::Engine(EngineError::Io(_)) | Self::Sync(_) => {
+                "; see to its disk, then start again"
+            }
             Self::Frame { .. } | Self::Block { .. } | Self::Engine(EngineError::Corrupt(_)) => {
                 "; `keyward audit salvage` makes a trail again of what can be read, and says what is lost"
             }
@@ -163,24 +181,35 @@ impl StoreError {
         }
     }
 
-    /// Whether the store's own file is not as it was written, or half made anew, so that salvage helps.
+    /// Whether the store's own file is not as it was written, or half made anew, so that salvage
+    /// helps.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Gap { .. } | Self::NoStore(_) | Self::HalfSalvaged(_) | Self::Frame { .. } | Self::Engine(EngineError::Corrupt(_))
+            Self::Damaged { .. }
+                | Self::Gap { .. }
+                | Self::NoStore(_)
+                | Self::HalfSalvaged(_)
+                | Self::Frame { .. }
+                | Self::Engine(EngineError::Corrupt(_))
         )
     }
 
-    /// Whether the system did not do what it was asked for: that tells nothing of what is in the files.
+    /// Whether the system did not do what it was asked for: that tells nothing of what is in the
+    /// files.
     pub fn is_of_the_system(&self) -> bool {
         match self {
             Self::File { source, .. } => source.kind() != ErrorKind::NotFound,
-            Self::DiskFull(_) | Self::Threads { .. } | Self::Engine(EngineError::Io(_)) | Self::Sync(_) => true,
+            Self::DiskFull(_)
+            | Self::Threads { .. }
+            | Self::Engine(EngineError::Io(_))
+            | Self::Sync(_) => true,
             _ => false,
         }
     }
 
-    /// Whether a batch was not even handed to the engine, for want of memory: the same one may be appended later.
+    /// Whether a batch was not even handed to the engine, for want of memory: the same one may be
+    /// appended later.
     pub fn can_be_tried_again(&self) -> bool {
         matches!(self, Self::Frame { source: FrameError::Compression(_), .. })
     }
@@ -188,7 +217,9 @@ impl StoreError {
     /// Whether the disk has no room.
     pub(crate) fn is_disk_full(&self) -> bool {
         match self {
-            Self::File { source, .. } | Self::Sync(source) | Self::Engine(EngineError::Io(source)) => source.kind() == ErrorKind::StorageFull,
+            Self::File { source, .. }
+            | Self::Sync(source)
+            | Self::Engine(EngineError::Io(source)) => source.kind() == ErrorKind::StorageFull,
             _ => false,
         }
     }

@@ -1,4 +1,5 @@
-//! What storage hands out and takes: batches of records, frames of them, and the spans that have an index.
+//! What storage hands out and takes: batches of records, frames of them, and the spans that have an
+//! index.
 
 mod error;
 
@@ -58,8 +59,8 @@ pub trait Store: Send + Sync {
     /// Makes a batch durable: when this returns, it survives a power cut. Called by one thread.
     ///
     /// # Errors
-    /// Any error but one that [can be tried again](StoreError::can_be_tried_again) is final: nothing is known about the batch, and
-    /// the store must not be appended to again.
+    /// Any error but one that [can be tried again](StoreError::can_be_tried_again) is final:
+    /// nothing is known about the batch, and the store must not be appended to again.
     fn append(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Frames that begin below `end`, the newest first.
@@ -80,7 +81,8 @@ pub trait Store: Send + Sync {
     /// When it cannot be read.
     fn open_floor(&self) -> Result<u64, StoreError>;
 
-    /// What has been taken away of its files while it is open: a sentence. Asked now and then, so it may look at some each time.
+    /// What has been taken away of its files while it is open: a sentence. Asked now and then, so
+    /// it may look at some each time.
     fn missing(&self) -> Option<String> {
         None
     }
@@ -95,7 +97,8 @@ pub trait Store: Send + Sync {
         vec![Span { range: 0..end, index: None }]
     }
 
-    /// Where the first record that is not before `time` stands, as narrow as can be told without reading records.
+    /// Where the first record that is not before `time` stands, as narrow as can be told without
+    /// reading records.
     fn around(&self, _time: Timestamp) -> Range<u64> {
         0..u64::MAX
     }

@@ -1,5 +1,6 @@
-//! What is derived from a segment's records: its index, made anew, and compared with the file that is there. Whoever can
-//! write that file can write another that is sound in itself, so that only the records tell.
+//! What is derived from a segment's records: its index, made anew, and compared with the file that
+//! is there. Whoever can write that file can write another that is sound in itself, so that only
+//! the records tell.
 
 use super::{Pace, Segment, Shared, TieredStore};
 use crate::index::builder::{Builder, Digests, OpenRequests};
@@ -17,7 +18,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Records behind a segment in which answers to its last requests are sought when an index is made anew.
+/// Records behind a segment in which answers to its last requests are sought when an index is made
+/// anew.
 const LOOK_AHEAD: u64 = SEGMENT_RECORDS;
 
 /// What says something else than the records from which it is derived.
@@ -30,15 +32,20 @@ pub enum Differing {
 }
 
 impl TieredStore {
-    /// What of a stopped gateway's trail says something else than the records from which it is derived, in order. What cannot
-    /// be read is no matter of this. Tells how many segments are done, and of how many.
+    /// What of a stopped gateway's trail says something else than the records from which it is
+    /// derived, in order. What cannot be read is no matter of this. Tells how many segments are
+    /// done, and of how many.
     ///
     /// # Errors
     /// As [`TieredStore::open`].
-    pub fn differing(dir: &Path, progress: &(impl Fn(usize, usize) + Sync)) -> Result<Vec<Differing>, StoreError> {
+    pub fn differing(
+        dir: &Path,
+        progress: &(impl Fn(usize, usize) + Sync),
+    ) -> Result<Vec<Differing>, StoreError> {
         let shared = Shared::open(dir, SEGMENT_RECORDS)?.0;
         let segments = shared.segments.load_full();
-        let (next, done, found) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let (next, done, found) =
+            (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = || {
             while let Some(segment) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let differing = shared.differing(segment).unwrap_or_default();
@@ -48,7 +55,8 @@ impl TieredStore {
         };
         std::thread::scope(|threads| {
             // Those for which there is no thread are left to the others, and to this one.
-            (1..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(threads, work)));
+            (1..std::thread::available_parallelism().map_or(1, usize::from))
+                .for_each(|_| drop(std::thread::Builder::new().spawn_scoped(threads, work)));
             work();
         });
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -74,13 +82,21 @@ impl Shared {
         Ok(found)
     }
 
-    /// Whether an index says what the records say. Which answers had come when it was made, it may say itself, if they are.
+    /// Whether an index says what the records say. Which answers had come when it was made, it may
+    /// say itself, if they are.
     fn is_of_its_records(&self, segment: &Segment, index: &IndexFile) -> Result<bool, StoreError> {
         let Ok(answered) = index.answered() else { return Ok(false) };
-        let (request_of, first_seq): (BTreeMap<u64, u32>, _) = (answered.into_iter().collect(), segment.first_seq());
-        let mut rebuilt = Rebuilt { builder: Builder::new(first_seq), digests: Digests::default(), open: OpenRequests::default() };
+        let (request_of, first_seq): (BTreeMap<u64, u32>, _) =
+            (answered.into_iter().collect(), segment.first_seq());
+        let mut rebuilt = Rebuilt {
+            builder: Builder::new(first_seq),
+            digests: Digests::default(),
+            open: OpenRequests::default(),
+        };
         for block in 0..segment.records.blocks() {
-            for (seq, entry) in (first_seq + (block * BLOCK_RECORDS) as u64..).zip(segment.records.block(block)?) {
+            for (seq, entry) in
+                (first_seq + (block * BLOCK_RECORDS) as u64..).zip(segment.records.block(block)?)
+            {
                 rebuilt.builder.add(&entry);
                 let ordinal = match entry.kind {
                     Kind::Answer => request_of.get(&seq).copied(),
@@ -95,17 +111,27 @@ impl Shared {
         for (answer, ordinal) in request_of.range(segment.end()..) {
             let Some(frame) = self.frame_from(*answer).transpose()? else { return Ok(false) };
             let Some(entry) = frame.get(*answer) else { return Ok(false) };
-            if entry.kind != Kind::Answer || !rebuilt.take(*answer, entry, Some(*ordinal), self.content(*answer)?.as_ref()) {
+            if entry.kind != Kind::Answer
+                || !rebuilt.take(*answer, entry, Some(*ordinal), self.content(*answer)?.as_ref())
+            {
                 return Ok(false);
             }
         }
-        let failed = |source| SegmentError::Io { path: path(&self.dir, first_seq, "index"), source };
-        let bytes = file::encode(&rebuilt.builder, rebuilt.digests, &segment.records.digest().sha256).map_err(failed)?;
+        let failed =
+            |source| SegmentError::Io { path: path(&self.dir, first_seq, "index"), source };
+        let bytes =
+            file::encode(&rebuilt.builder, rebuilt.digests, &segment.records.digest().sha256)
+                .map_err(failed)?;
         Ok(index.has(&bytes).map_err(failed)?)
     }
 
-    /// Where answers to a segment's requests stand behind it: by its index, or, when that is not to be believed, by reading.
-    pub(super) fn answers_behind(&self, segment: &Segment, by_records: bool) -> Result<Vec<u64>, StoreError> {
+    /// Where answers to a segment's requests stand behind it: by its index, or, when that is not to
+    /// be believed, by reading.
+    pub(super) fn answers_behind(
+        &self,
+        segment: &Segment,
+        by_records: bool,
+    ) -> Result<Vec<u64>, StoreError> {
         if let Some(index) = segment.index.load().as_ref().filter(|_| !by_records) {
             return Ok(index.answers_behind().to_vec());
         }
@@ -125,28 +151,52 @@ impl Shared {
         Ok(behind)
     }
 
-    /// Whether an index knows answers that are gone. It would find exchanges by what nobody can read any more.
+    /// Whether an index knows answers that are gone. It would find exchanges by what nobody can
+    /// read any more.
     pub(super) fn knows_what_is_gone(index: &IndexFile, absent: &[Tombstone]) -> bool {
-        index.answers_behind().iter().any(|answer| absent.iter().any(|absent| absent.range().contains(answer)))
+        index
+            .answers_behind()
+            .iter()
+            .any(|answer| absent.iter().any(|absent| absent.range().contains(answer)))
     }
 
-    pub(super) fn write_index(&self, segment: &Segment, index: &Builder, digests: Digests) -> Result<(), StoreError> {
-        let (first_seq, count, sha256) = (segment.first_seq(), segment.records.count(), segment.records.digest().sha256);
+    pub(super) fn write_index(
+        &self,
+        segment: &Segment,
+        index: &Builder,
+        digests: Digests,
+    ) -> Result<(), StoreError> {
+        let (first_seq, count, sha256) =
+            (segment.first_seq(), segment.records.count(), segment.records.digest().sha256);
         let path = path(&self.dir, first_seq, "index");
         let failed = |source| SegmentError::Io { path: path.clone(), source };
         let mut output = Output::create(&path)?;
         output.write(&file::encode(index, digests, &sha256).map_err(failed)?)?;
         output.finish()?;
         let opened = IndexFile::open(&path, first_seq, count, &sha256, self.sets.clone());
-        let opened = opened.map_err(|error| SegmentError::Damaged { path: path.clone(), why: error_chain(&error) })?;
+        let opened = opened.map_err(|error| SegmentError::Damaged {
+            path: path.clone(),
+            why: error_chain(&error),
+        })?;
         segment.index.store(Some(Arc::new(opened)));
         Ok(())
     }
 
     /// Makes indexes anew: all, or those that are missing. How many.
-    pub(super) fn reindex_all(&self, all: bool, pace: &mut Pace, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, StoreError> {
+    pub(super) fn reindex_all(
+        &self,
+        all: bool,
+        pace: &mut Pace,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<usize, StoreError> {
         let wanted = |segment: &Segment| all || segment.index.load().is_none();
-        let firsts: Vec<_> = self.segments.load().iter().filter(|segment| wanted(segment)).map(|segment| segment.first_seq()).collect();
+        let firsts: Vec<_> = self
+            .segments
+            .load()
+            .iter()
+            .filter(|segment| wanted(segment))
+            .map(|segment| segment.first_seq())
+            .collect();
         for (n, first_seq) in firsts.iter().enumerate() {
             // Who erases or prunes puts others in the place of these, or none.
             let _changing = self.change();
@@ -161,15 +211,16 @@ impl Shared {
     /// Makes a segment's index anew from its records.
     pub(super) fn reindex(&self, segment: &Segment, pace: &mut Pace) -> Result<(), StoreError> {
         let mut digests = Digests::default();
-        let index = self.build(segment.first_seq(), segment.end(), pace, |ordinal, seq, entry| {
-            note(&mut digests, ordinal, &entry.leaf, self.content(seq)?.as_ref());
-            Ok(())
-        })?;
+        let index =
+            self.build(segment.first_seq(), segment.end(), pace, |ordinal, seq, entry| {
+                note(&mut digests, ordinal, &entry.leaf, self.content(seq)?.as_ref());
+                Ok(())
+            })?;
         self.write_index(segment, &index, digests)
     }
 
-    /// The index of a part of the trail, with the answers that come shortly behind it. Shows each record that is in it, with the
-    /// ordinal of its exchange.
+    /// The index of a part of the trail, with the answers that come shortly behind it. Shows each
+    /// record that is in it, with the ordinal of its exchange.
     pub(super) fn build(
         &self,
         first_seq: u64,
@@ -181,7 +232,9 @@ impl Shared {
         let mut open = OpenRequests::default();
         for frame in self.oldest_first(first_seq) {
             let frame = frame?;
-            for (seq, entry) in (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq) {
+            for (seq, entry) in
+                (frame.first_seq..).zip(&frame.entries).filter(|(seq, _)| *seq >= first_seq)
+            {
                 if seq < end {
                     index.add(entry);
                 }
@@ -195,7 +248,9 @@ impl Shared {
                     visit((request - first_seq) as u32, seq, entry)?;
                 }
             }
-            if frame.end() >= end && (open.is_empty() || frame.end() >= end.saturating_add(LOOK_AHEAD)) {
+            if frame.end() >= end
+                && (open.is_empty() || frame.end() >= end.saturating_add(LOOK_AHEAD))
+            {
                 break;
             }
             pace.step()?;
@@ -203,7 +258,12 @@ impl Shared {
         Ok(index)
     }
 
-    pub(super) fn note_answer(&self, answer: u64, ordinal: u32, digests: &mut Digests) -> Result<(), StoreError> {
+    pub(super) fn note_answer(
+        &self,
+        answer: u64,
+        ordinal: u32,
+        digests: &mut Digests,
+    ) -> Result<(), StoreError> {
         if let Some(frame) = self.frame_from(answer).transpose()?
             && let Some(entry) = frame.get(answer)
         {
@@ -221,8 +281,15 @@ struct Rebuilt {
 }
 
 impl Rebuilt {
-    /// Takes the next record, which belongs to the exchange at `ordinal`. False when it is no answer to what stands there.
-    fn take(&mut self, seq: u64, entry: &Entry, ordinal: Option<u32>, content: Option<&Content>) -> bool {
+    /// Takes the next record, which belongs to the exchange at `ordinal`. False when it is no
+    /// answer to what stands there.
+    fn take(
+        &mut self,
+        seq: u64,
+        entry: &Entry,
+        ordinal: Option<u32>,
+        content: Option<&Content>,
+    ) -> bool {
         let Some(ordinal) = ordinal else { return true };
         note(&mut self.digests, ordinal, &entry.leaf, content);
         let request = self.builder.first_seq().saturating_add(u64::from(ordinal));

@@ -1,5 +1,6 @@
-//! Going through the trail across the seam between segments and sled, which moves while somebody reads: what is not
-//! found in sled any more is in a segment by then. What cannot be read is told of, and gone on behind.
+//! Going through the trail across the seam between segments and sled, which moves while somebody
+//! reads: what is not found in sled any more is in a segment by then. What cannot be read is told
+//! of, and gone on behind.
 
 use super::{Segment, Shared};
 use crate::segment::BLOCK_RECORDS;
@@ -18,8 +19,8 @@ fn segment_from(segments: &[Arc<Segment>], seq: u64) -> Option<&Arc<Segment>> {
 }
 
 impl Shared {
-    /// Records below are sealed, or gone. What is pruned is noted before its segment goes, so that whoever has seen these
-    /// segments sees the note of each one that is not among them.
+    /// Records below are sealed, or gone. What is pruned is noted before its segment goes, so that
+    /// whoever has seen these segments sees the note of each one that is not among them.
     fn seam(&self, segments: &[Arc<Segment>]) -> u64 {
         skip_tombstones(&self.absent.load(), segments.last().map_or(0, |segment| segment.end()))
     }
@@ -55,7 +56,9 @@ impl Shared {
                     continue;
                 }
                 match found {
-                    Some(Ok(frame)) if frame.end() > sealed_end => return Some(Ok(behind(frame, sealed_end))),
+                    Some(Ok(frame)) if frame.end() > sealed_end => {
+                        return Some(Ok(behind(frame, sealed_end)));
+                    }
                     Some(Err(error)) => return Some(Err(error)),
                     // What sled still has before the seam is in the segments.
                     Some(Ok(_)) | None => {}
@@ -72,7 +75,10 @@ impl Shared {
     }
 
     /// Frames that end above a record, the oldest first.
-    pub(super) fn oldest_first(&self, from: u64) -> impl Iterator<Item = Result<Frame, StoreError>> + Send {
+    pub(super) fn oldest_first(
+        &self,
+        from: u64,
+    ) -> impl Iterator<Item = Result<Frame, StoreError>> + Send {
         let mut at = Some(from);
         std::iter::from_fn(move || {
             let next = at?;
@@ -88,7 +94,10 @@ impl Shared {
     }
 
     /// Frames that begin below a record, the newest first.
-    pub(super) fn newest_first(&self, end: u64) -> impl Iterator<Item = Result<Frame, StoreError>> + Send {
+    pub(super) fn newest_first(
+        &self,
+        end: u64,
+    ) -> impl Iterator<Item = Result<Frame, StoreError>> + Send {
         let mut at = Some(end);
         std::iter::from_fn(move || {
             let before = at?;
@@ -96,11 +105,16 @@ impl Shared {
             at = match &mut found {
                 Some(Ok(frame)) => {
                     if before < end {
-                        frame.entries.truncate(usize::try_from(before.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX));
+                        frame.entries.truncate(
+                            usize::try_from(before.saturating_sub(frame.first_seq))
+                                .unwrap_or(usize::MAX),
+                        );
                     }
                     Some(frame.first_seq)
                 }
-                Some(Err(StoreError::Block { seq, .. } | StoreError::Frame { seq, .. })) => Some(*seq).filter(|seq| *seq < before),
+                Some(Err(StoreError::Block { seq, .. } | StoreError::Frame { seq, .. })) => {
+                    Some(*seq).filter(|seq| *seq < before)
+                }
                 Some(Err(_)) | None => None,
             };
             found
@@ -111,7 +125,12 @@ impl Shared {
     fn behind_error(&self, error: &StoreError) -> Option<u64> {
         match error {
             StoreError::Block { seq, .. } => Some(seq.saturating_add(BLOCK_RECORDS as u64)),
-            StoreError::Frame { seq, .. } => self.wal.ranges(*seq).map_while(Result::ok).map(|records| records.start).find(|start| start > seq),
+            StoreError::Frame { seq, .. } => self
+                .wal
+                .ranges(*seq)
+                .map_while(Result::ok)
+                .map(|records| records.start)
+                .find(|start| start > seq),
             _ => None,
         }
     }
@@ -120,13 +139,18 @@ impl Shared {
 fn block_of(segment: &Segment, seq: u64) -> Result<Frame, StoreError> {
     let block = seq.saturating_sub(segment.first_seq()) as usize / BLOCK_RECORDS;
     let first_seq = segment.first_seq().saturating_add((block * BLOCK_RECORDS) as u64);
-    let entries = segment.records.block(block).map_err(|source| StoreError::Block { seq: first_seq, source })?;
+    let entries = segment
+        .records
+        .block(block)
+        .map_err(|source| StoreError::Block { seq: first_seq, source })?;
     Ok(Frame { first_seq, entries })
 }
 
 /// What of a frame stands at `seq` or behind it.
 fn behind(mut frame: Frame, seq: u64) -> Frame {
-    let before = usize::try_from(seq.saturating_sub(frame.first_seq)).unwrap_or(usize::MAX).min(frame.entries.len());
+    let before = usize::try_from(seq.saturating_sub(frame.first_seq))
+        .unwrap_or(usize::MAX)
+        .min(frame.entries.len());
     frame.entries.drain(..before);
     frame.first_seq = frame.first_seq.saturating_add(before as u64);
     frame

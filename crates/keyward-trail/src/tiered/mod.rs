@@ -1,8 +1,9 @@
 //! The trail as one: its unsealed end in sled, all before it in sealed segments.
 //!
-//! Records are appended to sled. Behind the writer, every 65,536 of them become a segment: flat files, written, made
-//! durable, read back and compared; then a note in sled, and only then sled lets go of them. From the note on the files
-//! are the trail; until then sled is. A crash anywhere leaves one of the two whole.
+//! Records are appended to sled. Behind the writer, every 65,536 of them become a segment: flat
+//! files, written, made durable, read back and compared; then a note in sled, and only then sled
+//! lets go of them. From the note on the files are the trail; until then sled is. A crash anywhere
+//! leaves one of the two whole.
 
 mod derived;
 mod erase;
@@ -98,7 +99,10 @@ impl TieredStore {
     }
 
     /// The same with segments of another length, at most 65,536 records; whole blocks.
-    pub(super) fn open_with(dir: &Path, segment_records: u64) -> Result<(Self, Opened), StoreError> {
+    pub(super) fn open_with(
+        dir: &Path,
+        segment_records: u64,
+    ) -> Result<(Self, Opened), StoreError> {
         let blocks = (segment_records.min(SEGMENT_RECORDS) / BLOCK_RECORDS as u64).max(1);
         let (shared, opened, lost) = Shared::open(dir, blocks * BLOCK_RECORDS as u64)?;
         match lost.into_iter().next() {
@@ -107,7 +111,8 @@ impl TieredStore {
         }
     }
 
-    /// Opens a trail to examine what is left of it: segments that are lost are gaps. Also what is wrong with them.
+    /// Opens a trail to examine what is left of it: segments that are lost are gaps. Also what is
+    /// wrong with them.
     ///
     /// # Errors
     /// As [`SledStore::open`].
@@ -117,13 +122,20 @@ impl TieredStore {
         Ok((Self { shared: Arc::new(shared), sealer: None }, lost))
     }
 
-    /// Starts a thread of low priority that seals what is complete, or older than `seal_after`, until the store is dropped.
+    /// Starts a thread of low priority that seals what is complete, or older than `seal_after`,
+    /// until the store is dropped.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn start_sealing(&mut self, seal_after: Duration, metrics: Arc<Metrics>) -> Result<(), StoreError> {
+    pub fn start_sealing(
+        &mut self,
+        seal_after: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Result<(), StoreError> {
         let sealer = Sealer::start(Arc::clone(&self.shared), seal_after, metrics);
-        self.sealer = Some(sealer.map_err(|source| StoreError::File { path: self.shared.dir.clone(), source })?);
+        self.sealer = Some(
+            sealer.map_err(|source| StoreError::File { path: self.shared.dir.clone(), source })?,
+        );
         Ok(())
     }
 
@@ -137,11 +149,16 @@ impl TieredStore {
         Ok(())
     }
 
-    /// Makes the indexes anew: all, or those that are missing. Tells after each how many are done, and of how many.
+    /// Makes the indexes anew: all, or those that are missing. Tells after each how many are done,
+    /// and of how many.
     ///
     /// # Errors
     /// When records cannot be read, or an index cannot be written.
-    pub fn reindex(&self, all: bool, mut progress: impl FnMut(usize, usize)) -> Result<usize, StoreError> {
+    pub fn reindex(
+        &self,
+        all: bool,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<usize, StoreError> {
         self.shared.reindex_all(all, &mut Pace::without_rest(), &mut progress)
     }
 
@@ -160,7 +177,10 @@ impl Drop for TieredStore {
 
 impl Shared {
     /// Opens a trail; apart from it, what is wrong with segments that are lost.
-    fn open(dir: &Path, segment_records: u64) -> Result<(Self, Opened, Vec<StoreError>), StoreError> {
+    fn open(
+        dir: &Path,
+        segment_records: u64,
+    ) -> Result<(Self, Opened, Vec<StoreError>), StoreError> {
         let (wal, mut opened) = wal::open(dir)?;
         let dir = dir.join("segments");
         let (dictionaries, sets) = (Dictionaries::default(), Cache::default());
@@ -168,21 +188,36 @@ impl Shared {
         let Manifest { sealed, absent } = wal.manifest()?;
         let (mut unindexed, mut lost, mut noted_end) = (0, Vec::new(), 0);
         for sealed in sealed {
-            let missing = |first_seq, end: u64, why| StoreError::SegmentLost { first_seq, last_seq: end.saturating_sub(1), why };
+            let missing = |first_seq, end: u64, why| StoreError::SegmentLost {
+                first_seq,
+                last_seq: end.saturating_sub(1),
+                why,
+            };
             let wanted = skip_tombstones(&absent, noted_end);
             if wanted != sealed.first_seq {
-                lost.push(missing(wanted, sealed.first_seq, "no segment is noted that has them".to_owned()));
+                lost.push(missing(
+                    wanted,
+                    sealed.first_seq,
+                    "no segment is noted that has them".to_owned(),
+                ));
             }
             noted_end = sealed.end();
             match open_segment(&dir, &sealed, &dictionaries, &sets) {
                 Ok(segment) => {
-                    if segment.index.load().as_ref().is_some_and(|index| Self::knows_what_is_gone(index, &absent)) {
+                    if segment
+                        .index
+                        .load()
+                        .as_ref()
+                        .is_some_and(|index| Self::knows_what_is_gone(index, &absent))
+                    {
                         segment.index.store(None);
                     }
                     unindexed += usize::from(segment.index.load().is_none());
                     segments.push(Arc::new(segment));
                 }
-                Err(error) => lost.push(missing(sealed.first_seq, sealed.end(), error_chain(&error))),
+                Err(error) => {
+                    lost.push(missing(sealed.first_seq, sealed.end(), error_chain(&error)))
+                }
             }
         }
         if unindexed > 0 {
@@ -192,8 +227,16 @@ impl Shared {
             ));
         }
         let sealed_end = skip_tombstones(&absent, noted_end);
-        lost.extend(gap(&*wal, sealed_end, &absent)?.map(|gap| StoreError::Gap { first_seq: gap.start, last_seq: gap.end - 1 }));
-        let end = wal.newest_first(u64::MAX).next().transpose()?.map_or(0, |frame| frame.end()).max(sealed_end);
+        lost.extend(
+            gap(&*wal, sealed_end, &absent)?
+                .map(|gap| StoreError::Gap { first_seq: gap.start, last_seq: gap.end - 1 }),
+        );
+        let end = wal
+            .newest_first(u64::MAX)
+            .next()
+            .transpose()?
+            .map_or(0, |frame| frame.end())
+            .max(sealed_end);
         let shared = Self {
             absent: ArcSwap::from_pointee(absent),
             open_floor: AtomicU64::new(wal.open_floor()?),
@@ -217,7 +260,8 @@ impl Shared {
         loop {
             let segments = self.segments.load();
             if let Some(segment) = frames::segment_of(&segments, seq) {
-                let found = segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX);
+                let found =
+                    segment.bodies.body((seq - segment.first_seq()) as u32, CONTENT_BYTES_MAX);
                 if found.is_err() && !Arc::ptr_eq(&segments, &self.segments.load()) {
                     // It was pruned, or its bodies were written anew.
                     continue;
@@ -234,7 +278,10 @@ impl Shared {
 
     /// Records below are sealed, or gone.
     fn sealed_end(&self) -> u64 {
-        skip_tombstones(&self.absent.load(), self.segments.load().last().map_or(0, |segment| segment.end()))
+        skip_tombstones(
+            &self.absent.load(),
+            self.segments.load().last().map_or(0, |segment| segment.end()),
+        )
     }
 
     fn change(&self) -> MutexGuard<'_, ()> {
@@ -246,7 +293,8 @@ impl Shared {
     }
 }
 
-/// The first records from a place on that are neither in the log nor noted as gone, though later ones are there.
+/// The first records from a place on that are neither in the log nor noted as gone, though later
+/// ones are there.
 fn gap(wal: &dyn Wal, from: u64, absent: &[Tombstone]) -> Result<Option<Range<u64>>, StoreError> {
     let mut next = from;
     for records in wal.ranges(from) {
@@ -259,11 +307,20 @@ fn gap(wal: &dyn Wal, from: u64, absent: &[Tombstone]) -> Result<Option<Range<u6
     Ok(None)
 }
 
-/// Opens a segment and compares what its files say of themselves with what was noted when it was sealed.
-fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: &Cache) -> Result<Segment, SegmentError> {
+/// Opens a segment and compares what its files say of themselves with what was noted when it was
+/// sealed.
+fn open_segment(
+    dir: &Path,
+    sealed: &Sealed,
+    dictionaries: &Dictionaries,
+    sets: &Cache,
+) -> Result<Segment, SegmentError> {
     let (first_seq, count) = (sealed.first_seq, sealed.count);
     let records = path(dir, first_seq, "records");
-    let other = |path: PathBuf| SegmentError::Damaged { path, why: "it is not the file that was sealed".to_owned() };
+    let other = |path: PathBuf| SegmentError::Damaged {
+        path,
+        why: "it is not the file that was sealed".to_owned(),
+    };
     let opened = Records::open(&records, dictionaries)?;
     if (opened.first_seq(), opened.count(), opened.digest()) != (first_seq, count, sealed.records) {
         return Err(other(records));
@@ -274,8 +331,18 @@ fn open_segment(dir: &Path, sealed: &Sealed, dictionaries: &Dictionaries, sets: 
     if opened_bodies.digest() != sealed.bodies {
         return Err(other(bodies));
     }
-    let index = IndexFile::open(&path(dir, first_seq, "index"), first_seq, count, &sealed.records.sha256, sets.clone());
-    Ok(Segment { records: opened, bodies: opened_bodies, index: ArcSwapOption::new(index.ok().map(Arc::new)) })
+    let index = IndexFile::open(
+        &path(dir, first_seq, "index"),
+        first_seq,
+        count,
+        &sealed.records.sha256,
+        sets.clone(),
+    );
+    Ok(Segment {
+        records: opened,
+        bodies: opened_bodies,
+        index: ArcSwapOption::new(index.ok().map(Arc::new)),
+    })
 }
 
 impl Store for TieredStore {
@@ -285,7 +352,10 @@ impl Store for TieredStore {
         if let Some(floor) = batch.open_floor {
             shared.open_floor.store(floor, Ordering::Release);
         }
-        shared.end.fetch_max(batch.first_seq.saturating_add(batch.entries.len() as u64), Ordering::AcqRel);
+        shared.end.fetch_max(
+            batch.first_seq.saturating_add(batch.entries.len() as u64),
+            Ordering::AcqRel,
+        );
         if let Some(sealer) = &self.sealer {
             shared.handed.put(batch.first_seq, &batch.entries);
             sealer.wake();
@@ -315,9 +385,13 @@ impl Store for TieredStore {
         let segments = shared.segments.load();
         let from = shared.looked.fetch_add(LOOKS, Ordering::Relaxed) % segments.len().max(1);
         let files = segments.iter().cycle().skip(from).take(LOOKS.min(segments.len()));
-        let mut paths = files.flat_map(|segment| ["records", "bodies"].map(|kind| path(&shared.dir, segment.first_seq(), kind)));
+        let mut paths = files.flat_map(|segment| {
+            ["records", "bodies"].map(|kind| path(&shared.dir, segment.first_seq(), kind))
+        });
         // One that was pruned meanwhile is not looked for.
-        let lost = paths.find(|path| !path.exists()).filter(|_| Arc::ptr_eq(&segments, &shared.segments.load()));
+        let lost = paths
+            .find(|path| !path.exists())
+            .filter(|_| Arc::ptr_eq(&segments, &shared.segments.load()));
         shared.wal.missing().or_else(|| lost.map(|path| gone(&path)))
     }
 
@@ -332,9 +406,10 @@ impl Store for TieredStore {
         let _ = tail.follow(shared, shared.end.load(Ordering::Acquire));
         // Under the tail's lock no segment is published, so that the two fit together.
         let segments = shared.segments.load();
-        let sealed = segments
-            .iter()
-            .map(|segment| Span { range: segment.first_seq()..segment.end(), index: segment.index.load_full().map(|index| index as Arc<dyn Index>) });
+        let sealed = segments.iter().map(|segment| Span {
+            range: segment.first_seq()..segment.end(),
+            index: segment.index.load_full().map(|index| index as Arc<dyn Index>),
+        });
         let mut spans: Vec<_> = sealed.chain(tail.spans()).collect();
         let seen = spans.last().map_or(0, |span| span.range.end);
         spans.push(Span { range: seen..u64::MAX, index: None });

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A new dictionary is trained each so many segments: training costs more than a dictionary loses in between.
+/// A new dictionary is trained each so many segments: training costs more than a dictionary loses
+/// in between.
 const DICTIONARY_SEGMENTS: usize = 8;
 /// Every so many frames one is looked at for the dictionary, and of it so many records.
 const SAMPLED_FRAMES: usize = 4;
@@ -24,7 +25,8 @@ const SAMPLED_RECORDS: usize = 4;
 pub(super) const STEP_RECORDS: usize = 256;
 const REST_MAX: Duration = Duration::from_millis(50);
 
-/// How work behind the writer is spread: after each small step it rests as long as it has worked, and it can be called off.
+/// How work behind the writer is spread: after each small step it rests as long as it has worked,
+/// and it can be called off.
 pub struct Pace<'a> {
     stop: Option<&'a AtomicBool>,
     hurry: bool,
@@ -69,13 +71,15 @@ impl Shared {
     /// Seals the next segment if it is complete. False when there is none.
     ///
     /// # Errors
-    /// When the disk or the store fails, or the work is called off. Nothing is lost then: sled has the records.
+    /// When the disk or the store fails, or the work is called off. Nothing is lost then: sled has
+    /// the records.
     pub(super) fn seal_next(&self, pace: &mut Pace) -> Result<bool, StoreError> {
         let _changing = self.change();
         let (first_seq, all) = (self.sealed_end(), self.end.load(Ordering::Acquire));
         let end = self.segment_end(first_seq);
         // Exchanges that stay open for a whole segment more are sealed open.
-        let settled = self.open_floor.load(Ordering::Acquire) >= end || all >= end.saturating_add(self.segment_records);
+        let settled = self.open_floor.load(Ordering::Acquire) >= end
+            || all >= end.saturating_add(self.segment_records);
         if all < end || !settled {
             return Ok(false);
         }
@@ -83,11 +87,15 @@ impl Shared {
         Ok(true)
     }
 
-    /// Seals what is closed of the next segment, although it is not complete. False when there is nothing.
+    /// Seals what is closed of the next segment, although it is not complete. False when there is
+    /// nothing.
     pub(super) fn seal_early(&self, pace: &mut Pace) -> Result<bool, StoreError> {
         let _changing = self.change();
         let first_seq = self.sealed_end();
-        let end = self.segment_end(first_seq).min(self.open_floor.load(Ordering::Acquire)).min(self.end.load(Ordering::Acquire));
+        let end = self
+            .segment_end(first_seq)
+            .min(self.open_floor.load(Ordering::Acquire))
+            .min(self.end.load(Ordering::Acquire));
         if end <= first_seq {
             return Ok(false);
         }
@@ -104,12 +112,17 @@ impl Shared {
     /// Where a segment ends that begins at `first_seq`: it has no gaps.
     pub(super) fn segment_end(&self, first_seq: u64) -> u64 {
         let full = first_seq.saturating_add(self.segment_records);
-        self.absent.load().iter().map(|absent| absent.first_seq).find(|gap| *gap > first_seq).map_or(full, |gap| gap.min(full))
+        self.absent
+            .load()
+            .iter()
+            .map(|absent| absent.first_seq)
+            .find(|gap| *gap > first_seq)
+            .map_or(full, |gap| gap.min(full))
     }
 
     fn seal_to(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(), StoreError> {
-        // To the end, so that the index knows the answers that stand behind the segment: what it does not know is read
-        // whenever something is asked.
+        // To the end, so that the index knows the answers that stand behind the segment: what it
+        // does not know is read whenever something is asked.
         self.follow(self.end.load(Ordering::Acquire), pace)?;
         output::make_directory(&self.dir)?;
         let index = self.tail().oldest(first_seq);
@@ -166,7 +179,9 @@ impl Shared {
             if first_seq > next {
                 break;
             }
-            for (seq, entry) in (first_seq..).zip(&entries).filter(|(seq, _)| (next..end).contains(seq)) {
+            for (seq, entry) in
+                (first_seq..).zip(&entries).filter(|(seq, _)| (next..end).contains(seq))
+            {
                 visit(seq, entry, self.wal.content(seq)?)?;
                 if seq % STEP_RECORDS as u64 == 0 {
                     pace.step()?;
@@ -177,18 +192,34 @@ impl Shared {
                 return Ok(());
             }
         }
-        Err(StoreError::SegmentLost { first_seq: next, last_seq: end.saturating_sub(1), why: "the store does not have them".to_owned() })
+        Err(StoreError::SegmentLost {
+            first_seq: next,
+            last_seq: end.saturating_sub(1),
+            why: "the store does not have them".to_owned(),
+        })
     }
 
     /// Writes both files of a segment, durable, and gathers the keyed digests in them.
-    pub(super) fn write(&self, first_seq: u64, end: u64, index: &Builder, pace: &mut Pace) -> Result<(Sealed, Digests), StoreError> {
-        let (records_dictionary, bodies_dictionary) = self.dictionaries_for(first_seq, end, pace)?;
-        let mut writer = SegmentWriter::create(&self.dir, first_seq, &records_dictionary, &bodies_dictionary)?;
+    pub(super) fn write(
+        &self,
+        first_seq: u64,
+        end: u64,
+        index: &Builder,
+        pace: &mut Pace,
+    ) -> Result<(Sealed, Digests), StoreError> {
+        let (records_dictionary, bodies_dictionary) =
+            self.dictionaries_for(first_seq, end, pace)?;
+        let mut writer =
+            SegmentWriter::create(&self.dir, first_seq, &records_dictionary, &bodies_dictionary)?;
         let request_of: HashMap<u64, u32> = index.answered().collect();
         let mut digests = Digests::default();
         self.each(first_seq, end, pace, |seq, entry, content| {
             writer.push(entry, content.as_ref())?;
-            let place = if entry.kind == Kind::Answer { request_of.get(&seq).copied() } else { u32::try_from(seq - first_seq).ok() };
+            let place = if entry.kind == Kind::Answer {
+                request_of.get(&seq).copied()
+            } else {
+                u32::try_from(seq - first_seq).ok()
+            };
             if let Some(place) = place {
                 note(&mut digests, place, &entry.leaf, content.as_ref());
             }
@@ -201,34 +232,70 @@ impl Shared {
     }
 
     /// Dictionaries for records and bodies: those of the segment before, or new ones.
-    pub(super) fn dictionaries_for(&self, first_seq: u64, end: u64, pace: &mut Pace) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
+    pub(super) fn dictionaries_for(
+        &self,
+        first_seq: u64,
+        end: u64,
+        pace: &mut Pace,
+    ) -> Result<(Arc<Dictionary>, Arc<Dictionary>), StoreError> {
         let segments = self.segments.load();
         if let Some(before) = segments.last()
-            && segments.iter().rev().take_while(|segment| Arc::ptr_eq(segment.records.dictionary(), before.records.dictionary())).count() < DICTIONARY_SEGMENTS
+            && segments
+                .iter()
+                .rev()
+                .take_while(|segment| {
+                    Arc::ptr_eq(segment.records.dictionary(), before.records.dictionary())
+                })
+                .count()
+                < DICTIONARY_SEGMENTS
         {
-            return Ok((Arc::clone(before.records.dictionary()), Arc::clone(before.bodies.dictionary())));
+            return Ok((
+                Arc::clone(before.records.dictionary()),
+                Arc::clone(before.bodies.dictionary()),
+            ));
         }
         let (mut leaves, mut bodies) = (Vec::new(), Vec::new());
         for range in self.wal.ranges(first_seq).step_by(SAMPLED_FRAMES) {
-            let Some(frame) = self.wal.oldest_first(range?.start).next().transpose()?.filter(|frame| frame.first_seq < end) else { break };
+            let Some(frame) = self
+                .wal
+                .oldest_first(range?.start)
+                .next()
+                .transpose()?
+                .filter(|frame| frame.first_seq < end)
+            else {
+                break;
+            };
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries).take(SAMPLED_RECORDS) {
                 leaves.push(entry.leaf.to_vec());
                 bodies.extend(self.wal.content(seq)?.map(|content| content.bytes.to_vec()));
             }
             pace.step()?;
         }
-        let share =
-            |samples: &[Vec<u8>]| self.dictionaries.share(dictionary::train(samples)).map_err(|source| SegmentError::Io { path: self.dir.clone(), source });
+        let share = |samples: &[Vec<u8>]| {
+            self.dictionaries
+                .share(dictionary::train(samples))
+                .map_err(|source| SegmentError::Io { path: self.dir.clone(), source })
+        };
         Ok((share(&leaves)?, share(&bodies)?))
     }
 
     /// Reads a new segment back from the disk and compares it with what sled has, record by record.
-    pub(super) fn compare(&self, segment: &Segment, sealed: &Sealed, pace: &mut Pace) -> Result<(), StoreError> {
+    pub(super) fn compare(
+        &self,
+        segment: &Segment,
+        sealed: &Sealed,
+        pace: &mut Pace,
+    ) -> Result<(), StoreError> {
         let differs = |what: String| {
             let path = path(&self.dir, sealed.first_seq, "records");
-            StoreError::from(SegmentError::Damaged { path, why: format!("{what} differs from what the store has; the segment is not used") })
+            StoreError::from(SegmentError::Damaged {
+                path,
+                why: format!("{what} differs from what the store has; the segment is not used"),
+            })
         };
-        if segment.records.real_digest()? != sealed.records || segment.bodies.real_digest()? != sealed.bodies {
+        if segment.records.real_digest()? != sealed.records
+            || segment.bodies.real_digest()? != sealed.bodies
+        {
             return Err(differs("its digest".to_owned()));
         }
         let mut block = (usize::MAX, Vec::new());
@@ -240,7 +307,8 @@ impl Shared {
             }
             let same = block.1.get(place % crate::segment::BLOCK_RECORDS) == Some(entry);
             let body = segment.bodies.body(place as u32, CONTENT_BYTES_MAX)?;
-            let same_body = body.map(|body| (body.salt, body.bytes)) == content.map(|content| (content.salt, content.bytes));
+            let same_body = body.map(|body| (body.salt, body.bytes))
+                == content.map(|content| (content.salt, content.bytes));
             if same && same_body { Ok(()) } else { Err(differs(format!("record {seq}"))) }
         })
     }

@@ -1,4 +1,5 @@
-//! The thread behind the writer: keeps the index in memory up to date, seals what is complete, makes missing indexes.
+//! The thread behind the writer: keeps the index in memory up to date, seals what is complete,
+//! makes missing indexes.
 
 use super::{Pace, Shared};
 use crate::metrics::Metrics;
@@ -17,9 +18,11 @@ const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 /// After a failure: the disk may have room then.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
-/// Sealing waits while the disk has less than this for each record of a segment: it needs that room, and calls need it more.
+/// Sealing waits while the disk has less than this for each record of a segment: it needs that
+/// room, and calls need it more.
 const FREE_BYTES_A_RECORD: u64 = 4096;
-/// Behind everybody who answers calls, but not starved by them: what is not sealed stands in memory and in sled.
+/// Behind everybody who answers calls, but not starved by them: what is not sealed stands in memory
+/// and in sled.
 const NICE: i32 = 10;
 
 /// The thread; it ends when this is dropped.
@@ -29,10 +32,16 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    pub fn start(shared: Arc<Shared>, seal_after: Duration, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(
+        shared: Arc<Shared>,
+        seal_after: Duration,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("keyward-sealer".to_owned()).spawn(move || run(&shared, seal_after, &metrics, &told))?;
+        let thread = std::thread::Builder::new()
+            .name("keyward-sealer".to_owned())
+            .spawn(move || run(&shared, seal_after, &metrics, &told))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
@@ -71,7 +80,10 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
             Err(StoreError::Segment(SegmentError::Stopped)) => return,
             Err(error) => {
                 metrics.seal_failures.inc();
-                tracing::error!(error = error_chain(&error), "a segment could not be sealed; its records stay in the store, and it is tried again");
+                tracing::error!(
+                    error = error_chain(&error),
+                    "a segment could not be sealed; its records stay in the store, and it is tried again"
+                );
                 AFTER_FAILURE
             }
         };
@@ -90,7 +102,13 @@ fn run(shared: &Shared, seal_after: Duration, metrics: &Metrics, stop: &AtomicBo
 }
 
 /// One look: follow, tidy up once, seal.
-fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut bool, pace: &mut Pace) -> Result<(), StoreError> {
+fn work(
+    shared: &Shared,
+    seal_after: Duration,
+    metrics: &Metrics,
+    tidied: &mut bool,
+    pace: &mut Pace,
+) -> Result<(), StoreError> {
     let end = shared.end.load(Ordering::Acquire);
     if !*tidied {
         // Whatever room there is: they may be what takes it. Others write such files too.
@@ -108,7 +126,9 @@ fn work(shared: &Shared, seal_after: Duration, metrics: &Metrics, tidied: &mut b
     while shared.has_room() && shared.seal_next(pace)? {
         shared.tell(metrics);
     }
-    let due = Timestamp(Timestamp::now().0.saturating_sub(u64::try_from(seal_after.as_nanos()).unwrap_or(u64::MAX)));
+    let due = Timestamp(
+        Timestamp::now().0.saturating_sub(u64::try_from(seal_after.as_nanos()).unwrap_or(u64::MAX)),
+    );
     if shared.oldest_unsealed()?.is_some_and(|oldest| oldest < due) && shared.has_room() {
         shared.seal_early(pace)?;
     }
@@ -136,8 +156,13 @@ impl Shared {
     }
 
     fn has_room(&self) -> bool {
-        let dir = if self.dir.exists() { self.dir.as_path() } else { self.dir.parent().unwrap_or(&self.dir) };
-        rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= self.room_needed())
+        let dir = if self.dir.exists() {
+            self.dir.as_path()
+        } else {
+            self.dir.parent().unwrap_or(&self.dir)
+        };
+        rustix::fs::statvfs(dir)
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= self.room_needed())
     }
 
     /// Bytes that must be free to seal.
@@ -148,7 +173,11 @@ impl Shared {
     /// Files that a crash has left half written.
     pub(super) fn remove_unfinished(&self) {
         let Ok(files) = std::fs::read_dir(&self.dir) else { return };
-        for file in files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "tmp")) {
+        for file in files
+            .flatten()
+            .map(|file| file.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "tmp"))
+        {
             std::fs::remove_file(file).ok();
         }
     }

@@ -1,5 +1,5 @@
-//! A snapshot: all of the trail as sealed segments in a folder of its own, while the trail goes on growing. Sealed files
-//! are linked, not copied; what is not sealed is written as short segments.
+//! A snapshot: all of the trail as sealed segments in a folder of its own, while the trail goes on
+//! growing. Sealed files are linked, not copied; what is not sealed is written as short segments.
 
 use super::{Pace, Shared, TieredStore};
 use crate::recovery::{Founding, Lock};
@@ -36,8 +36,8 @@ pub struct AbsentContents {
 }
 
 impl TieredStore {
-    /// Makes a snapshot of all that is durable, in the folder `to`, which must be on the trail's own disk. Sealing waits
-    /// meanwhile, appending does not.
+    /// Makes a snapshot of all that is durable, in the folder `to`, which must be on the trail's
+    /// own disk. Sealing waits meanwhile, appending does not.
     ///
     /// # Errors
     /// When the store or the disk fails.
@@ -54,7 +54,12 @@ impl TieredStore {
             for kind in ["records", "bodies"] {
                 link(&path(&shared.dir, first_seq, kind), &path(&segments_dir, first_seq, kind))?;
             }
-            sealed.push(Sealed { first_seq, count, records: segment.records.digest(), bodies: segment.bodies.digest() });
+            sealed.push(Sealed {
+                first_seq,
+                count,
+                records: segment.records.digest(),
+                bodies: segment.bodies.digest(),
+            });
         }
         let mut next = shared.sealed_end();
         while next < end {
@@ -63,7 +68,12 @@ impl TieredStore {
             next = crate::tombstone::skip_tombstones(&shared.absent.load(), until);
         }
         let absent = shared.absent.load().to_vec();
-        Ok(Contents { segments: sealed, absent: absent.iter().map(AbsentContents::from).collect(), end, open_floor })
+        Ok(Contents {
+            segments: sealed,
+            absent: absent.iter().map(AbsentContents::from).collect(),
+            end,
+            open_floor,
+        })
     }
 }
 
@@ -71,9 +81,13 @@ impl Shared {
     /// Writes what is not sealed into a segment elsewhere.
     fn copy(&self, first_seq: u64, end: u64, dir: &Path) -> Result<Sealed, StoreError> {
         let mut pace = Pace::without_rest();
-        let (records_dictionary, bodies_dictionary) = self.dictionaries_for(first_seq, end, &mut pace)?;
-        let mut writer = SegmentWriter::create(dir, first_seq, &records_dictionary, &bodies_dictionary)?;
-        self.each(first_seq, end, &mut pace, |_, entry, content| Ok(writer.push(entry, content.as_ref())?))?;
+        let (records_dictionary, bodies_dictionary) =
+            self.dictionaries_for(first_seq, end, &mut pace)?;
+        let mut writer =
+            SegmentWriter::create(dir, first_seq, &records_dictionary, &bodies_dictionary)?;
+        self.each(first_seq, end, &mut pace, |_, entry, content| {
+            Ok(writer.push(entry, content.as_ref())?)
+        })?;
         Ok(writer.finish()?)
     }
 }
@@ -88,12 +102,18 @@ impl Contents {
         self.segments.iter().try_for_each(|segment| check(segment, dir, why))
     }
 
-    /// Begins a store over a snapshot's files, each of which is read whole and must be as it was written. The events that
-    /// are to be recorded first come with `events`. `progress` is told how many segments are read, and of how many.
+    /// Begins a store over a snapshot's files, each of which is read whole and must be as it was
+    /// written. The events that are to be recorded first come with `events`. `progress` is told
+    /// how many segments are read, and of how many.
     ///
     /// # Errors
     /// When a file is missing or is not the one that was written, or the disk fails.
-    pub fn found(&self, dir: &Path, lock: Lock, mut progress: impl FnMut(usize, usize)) -> Result<Founding, StoreError> {
+    pub fn found(
+        &self,
+        dir: &Path,
+        lock: Lock,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Founding, StoreError> {
         for (n, segment) in self.segments.iter().enumerate() {
             check(segment, dir, "it is not the file that was copied")?;
             progress(n + 1, self.segments.len());
@@ -101,7 +121,11 @@ impl Contents {
         let absent: Vec<_> = self.absent.iter().map(AbsentContents::absent).collect();
         let founding = Founding::begin(dir, lock)?;
         founding.note(&self.segments, &absent)?;
-        founding.append(&Batch { first_seq: self.end, open_floor: Some(self.open_floor), ..Batch::default() })?;
+        founding.append(&Batch {
+            first_seq: self.end,
+            open_floor: Some(self.open_floor),
+            ..Batch::default()
+        })?;
         Ok(founding)
     }
 }
@@ -119,14 +143,24 @@ fn check(segment: &Sealed, dir: &Path, why: &str) -> Result<(), StoreError> {
 
 impl From<&Tombstone> for AbsentContents {
     fn from(absent: &Tombstone) -> Self {
-        Self { first: absent.first_seq, last: absent.end.saturating_sub(1), pruned: absent.why == Removal::Pruned, told_by: absent.told_by }
+        Self {
+            first: absent.first_seq,
+            last: absent.end.saturating_sub(1),
+            pruned: absent.why == Removal::Pruned,
+            told_by: absent.told_by,
+        }
     }
 }
 
 impl AbsentContents {
     fn absent(&self) -> Tombstone {
         let why = if self.pruned { Removal::Pruned } else { Removal::Lost };
-        Tombstone { first_seq: self.first, end: self.last.saturating_add(1), why, told_by: self.told_by }
+        Tombstone {
+            first_seq: self.first,
+            end: self.last.saturating_add(1),
+            why,
+            told_by: self.told_by,
+        }
     }
 }
 

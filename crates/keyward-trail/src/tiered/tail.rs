@@ -1,6 +1,7 @@
-//! The index of what is not sealed yet, in memory. It follows the writer: each question brings it up to date, and so
-//! does the sealer between questions, so that a question finds little to do. What the writer had in its hands last is
-//! handed over; what is not there any more is read from the log.
+//! The index of what is not sealed yet, in memory. It follows the writer: each question brings it
+//! up to date, and so does the sealer between questions, so that a question finds little to do.
+//! What the writer had in its hands last is handed over; what is not there any more is read from
+//! the log.
 
 use super::Shared;
 use super::seal::STEP_RECORDS;
@@ -12,7 +13,8 @@ use keyward_record::Entry;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Segments that are followed before they are sealed. Behind them, when sealing does not keep up, records are read.
+/// Segments that are followed before they are sealed. Behind them, when sealing does not keep up,
+/// records are read.
 const FOLLOWED_MAX: usize = 8;
 
 /// Bytes of records that may wait to be followed: what does not fit is read again.
@@ -38,7 +40,11 @@ impl Handed {
         }
         waiting.bytes += bytes;
         let firsts = (first_seq..).step_by(STEP_RECORDS);
-        waiting.frames.extend(firsts.zip(entries.chunks(STEP_RECORDS)).map(|(first_seq, entries)| Frame { first_seq, entries: entries.to_vec() }));
+        waiting.frames.extend(
+            firsts
+                .zip(entries.chunks(STEP_RECORDS))
+                .map(|(first_seq, entries)| Frame { first_seq, entries: entries.to_vec() }),
+        );
     }
 
     /// The records from `seq` on, if they are here; those before it are let go.
@@ -80,17 +86,25 @@ impl Tail {
     pub fn follow(&mut self, shared: &Shared, end: u64) -> Result<(), StoreError> {
         while self.next < end {
             let handed = shared.handed.take(self.next).map(Ok);
-            let Some(frame) = handed.or_else(|| shared.frame_from(self.next)).transpose()? else { return Ok(()) };
+            let Some(frame) = handed.or_else(|| shared.frame_from(self.next)).transpose()? else {
+                return Ok(());
+            };
             let mut gap = frame.first_seq > self.next;
-            if gap && (frame.first_seq >= end || frame.first_seq > skip_tombstones(&shared.absent.load(), self.next)) {
-                // It is not durable yet; or nobody knows why there is a gap: what is behind it is read, not indexed.
+            if gap
+                && (frame.first_seq >= end
+                    || frame.first_seq > skip_tombstones(&shared.absent.load(), self.next))
+            {
+                // It is not durable yet; or nobody knows why there is a gap: what is behind it is
+                // read, not indexed.
                 return Ok(());
             }
             for (seq, entry) in (frame.first_seq..).zip(&frame.entries) {
                 if seq < self.next {
                     continue;
                 }
-                let full = self.growing.back().is_none_or(|growing| growing.first_seq().saturating_add(shared.segment_records) <= seq);
+                let full = self.growing.back().is_none_or(|growing| {
+                    growing.first_seq().saturating_add(shared.segment_records) <= seq
+                });
                 let full = full || std::mem::take(&mut gap);
                 if full && self.growing.len() == FOLLOWED_MAX {
                     return Ok(());
@@ -101,8 +115,10 @@ impl Tail {
                 if let Some(growing) = self.growing.back() {
                     growing.grow(|builder| builder.add(entry));
                 }
-                if let Some(request) = self.open.request_of(seq, entry).filter(|request| *request != seq)
-                    && let Some(growing) = self.growing.iter().rev().find(|growing| growing.first_seq() <= request)
+                if let Some(request) =
+                    self.open.request_of(seq, entry).filter(|request| *request != seq)
+                    && let Some(growing) =
+                        self.growing.iter().rev().find(|growing| growing.first_seq() <= request)
                 {
                     growing.grow(|builder| builder.settle(request, seq, entry));
                 }
@@ -119,7 +135,10 @@ impl Tail {
 
     /// The indexes in memory, the oldest first.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
-        self.growing.iter().map(|growing| Span { range: growing.range(), index: Some(Arc::clone(growing) as Arc<dyn Index>) })
+        self.growing.iter().map(|growing| Span {
+            range: growing.range(),
+            index: Some(Arc::clone(growing) as Arc<dyn Index>),
+        })
     }
 
     /// A copy of the oldest index as it is now; `None` when it does not begin at `first_seq`.
@@ -128,9 +147,14 @@ impl Tail {
         Some(oldest.read(Builder::clone))
     }
 
-    /// Forgets what is sealed up to `end`. An index that reaches beyond is begun anew there, and all behind it.
+    /// Forgets what is sealed up to `end`. An index that reaches beyond is begun anew there, and
+    /// all behind it.
     pub fn forget(&mut self, end: u64) {
-        let beyond = self.growing.iter().map(|growing| growing.range()).any(|range| range.start < end && range.end > end);
+        let beyond = self
+            .growing
+            .iter()
+            .map(|growing| growing.range())
+            .any(|range| range.start < end && range.end > end);
         let kept = if beyond { u64::MAX } else { end };
         self.growing.retain(|growing| growing.first_seq() >= kept);
         self.open.forget(kept);
@@ -145,7 +169,15 @@ mod tests {
     use keyward_record::Kind;
 
     fn entries(count: usize, length: usize) -> Vec<Entry> {
-        vec![Entry { time: Timestamp(1), kind: Kind::Event, id: AuditId::new(), leaf: vec![b'x'; length].into() }; count]
+        vec![
+            Entry {
+                time: Timestamp(1),
+                kind: Kind::Event,
+                id: AuditId::new(),
+                leaf: vec![b'x'; length].into()
+            };
+            count
+        ]
     }
 
     #[test]

@@ -22,7 +22,10 @@ fn entry(n: u64, kind: Kind, id: AuditId) -> Entry {
 }
 
 fn body(n: u64) -> Option<Content> {
-    n.is_multiple_of(3).then(|| Content { salt: [n as u8; 32], bytes: format!("{{\"body\":{n},\"pad\":\"{}\"}}", "y".repeat((n % 90) as usize)).into() })
+    n.is_multiple_of(3).then(|| Content {
+        salt: [n as u8; 32],
+        bytes: format!("{{\"body\":{n},\"pad\":\"{}\"}}", "y".repeat((n % 90) as usize)).into(),
+    })
 }
 
 /// Appends `count` records in batches that fit no segment: refusals, calls and their answers.
@@ -64,7 +67,9 @@ fn read(store: &TieredStore) -> Vec<(u64, Entry, Option<Vec<u8>>)> {
     let backwards: Vec<_> = store
         .newest_first(u64::MAX)
         .map(|frame| frame.unwrap())
-        .flat_map(|frame| (frame.first_seq..frame.end()).zip(frame.entries).collect::<Vec<_>>().into_iter().rev())
+        .flat_map(|frame| {
+            (frame.first_seq..frame.end()).zip(frame.entries).collect::<Vec<_>>().into_iter().rev()
+        })
         .collect();
     assert!(backwards.iter().rev().eq(all.iter()), "backwards");
     for from in (0..all.len() as u64).step_by(7) {
@@ -75,7 +80,15 @@ fn read(store: &TieredStore) -> Vec<(u64, Entry, Option<Vec<u8>>)> {
             assert!((frame.first_seq..frame.end()).contains(&(from - 1)));
         }
     }
-    all.into_iter().map(|(seq, entry)| (seq, entry, store.content(seq).unwrap().map(|c| [c.salt.to_vec(), c.bytes.to_vec()].concat()))).collect()
+    all.into_iter()
+        .map(|(seq, entry)| {
+            (
+                seq,
+                entry,
+                store.content(seq).unwrap().map(|c| [c.salt.to_vec(), c.bytes.to_vec()].concat()),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -87,7 +100,10 @@ fn a_sealed_trail_reads_like_an_unsealed_one() {
     store.seal().unwrap();
     assert_eq!(store.sealed_end(), 4 * SEGMENT);
     assert!(read(&store) == before);
-    assert!(store.shared.wal.oldest_first(0).next().unwrap().unwrap().end() > 4 * SEGMENT, "sled has let go of what is sealed");
+    assert!(
+        store.shared.wal.oldest_first(0).next().unwrap().unwrap().end() > 4 * SEGMENT,
+        "sled has let go of what is sealed"
+    );
     assert!((0..4 * SEGMENT).all(|seq| store.shared.wal.content(seq).unwrap().is_none()));
     drop(store);
     let store = open(dir.path());
@@ -106,7 +122,8 @@ fn a_crash_at_any_point_loses_nothing() {
     let crashes: &[(&str, Crash)] = &[
         ("half a file", |shared| {
             std::fs::create_dir_all(&shared.dir).unwrap();
-            std::fs::write(shared.dir.join("seg-00000000000000000000.records.tmp"), "half").unwrap();
+            std::fs::write(shared.dir.join("seg-00000000000000000000.records.tmp"), "half")
+                .unwrap();
         }),
         ("the records' file alone, cut", |shared| {
             std::fs::create_dir_all(&shared.dir).unwrap();
@@ -125,7 +142,8 @@ fn a_crash_at_any_point_loses_nothing() {
             shared.follow(SEGMENT, &mut pace).unwrap();
             let index = shared.tail().oldest(0).unwrap();
             let (sealed, digests) = shared.write(0, SEGMENT, &index, &mut pace).unwrap();
-            let segment = open_segment(&shared.dir, &sealed, &shared.dictionaries, &shared.sets).unwrap();
+            let segment =
+                open_segment(&shared.dir, &sealed, &shared.dictionaries, &shared.sets).unwrap();
             shared.compare(&segment, &sealed, &mut pace).unwrap();
             shared.write_index(&segment, &index, digests).unwrap();
             shared.wal.note(Note::Sealed(&sealed)).unwrap();
@@ -136,7 +154,15 @@ fn a_crash_at_any_point_loses_nothing() {
             }
             // What a power cut brings back.
             let first = shared.frame_from(0).unwrap().unwrap();
-            shared.wal.append(&Batch { first_seq: 0, entries: first.entries, contents: vec![(0, body(0).unwrap())], open_floor: None }).unwrap();
+            shared
+                .wal
+                .append(&Batch {
+                    first_seq: 0,
+                    entries: first.entries,
+                    contents: vec![(0, body(0).unwrap())],
+                    open_floor: None,
+                })
+                .unwrap();
         }),
     ];
     for (what, crash) in crashes {
@@ -153,8 +179,19 @@ fn a_crash_at_any_point_loses_nothing() {
         store.shared.remove_unfinished();
         assert_eq!(store.sealed_end(), 3 * SEGMENT, "{what}");
         assert!(read(&store) == before, "{what}");
-        assert!(store.shared.wal.oldest_first(0).next().unwrap().unwrap().end() > 3 * SEGMENT, "{what}");
-        assert!(std::fs::read_dir(&store.shared.dir).unwrap().all(|file| file.unwrap().path().extension().unwrap() != "tmp"), "{what}");
+        assert!(
+            store.shared.wal.oldest_first(0).next().unwrap().unwrap().end() > 3 * SEGMENT,
+            "{what}"
+        );
+        assert!(
+            std::fs::read_dir(&store.shared.dir).unwrap().all(|file| file
+                .unwrap()
+                .path()
+                .extension()
+                .unwrap()
+                != "tmp"),
+            "{what}"
+        );
         drop(store);
         assert!(read(&open(dir.path())) == before, "{what}");
     }
@@ -178,32 +215,58 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
     damaged[middle] ^= 1;
     std::fs::write(file("records"), &damaged).unwrap();
     let store = TieredStore::open_with(dir.path(), SEGMENT).unwrap().0;
-    let bad: Vec<_> = (0..200).filter(|seq| store.oldest_first(*seq).next().unwrap().is_err()).collect();
+    let bad: Vec<_> =
+        (0..200).filter(|seq| store.oldest_first(*seq).next().unwrap().is_err()).collect();
     assert_eq!(bad.len(), BLOCK_RECORDS, "{bad:?}");
     assert!(bad.iter().all(|seq| (SEGMENT..2 * SEGMENT).contains(seq)));
     for frames in [store.oldest_first(0), store.newest_first(u64::MAX)] {
         let (good, errors): (Vec<_>, Vec<_>) = frames.partition(Result::is_ok);
-        assert!(matches!(errors[..], [Err(StoreError::Block { seq, .. })] if seq == bad[0]), "{errors:?}");
-        let mut seqs: Vec<_> = good.into_iter().map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).chain(bad.iter().copied()).collect();
+        assert!(
+            matches!(errors[..], [Err(StoreError::Block { seq, .. })] if seq == bad[0]),
+            "{errors:?}"
+        );
+        let mut seqs: Vec<_> = good
+            .into_iter()
+            .map(Result::unwrap)
+            .flat_map(|frame| frame.first_seq..frame.end())
+            .chain(bad.iter().copied())
+            .collect();
         seqs.sort_unstable();
         assert!(seqs.into_iter().eq(0..200));
     }
     drop(store);
 
     // Another file in its place, or none, is an error that names the records.
-    for replacement in [Some(std::fs::read(path(&segments, 0, "records")).unwrap()), Some(records[..records.len() - 9].to_vec()), None] {
+    for replacement in [
+        Some(std::fs::read(path(&segments, 0, "records")).unwrap()),
+        Some(records[..records.len() - 9].to_vec()),
+        None,
+    ] {
         match replacement {
             Some(bytes) => std::fs::write(file("records"), bytes).unwrap(),
             None => std::fs::remove_file(file("records")).unwrap(),
         }
-        let error = error_chain(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
-        assert!(error.contains("records 64 to 127 are missing") && error.contains("restore the file"), "{error}");
+        let error =
+            error_chain(&TieredStore::open_with(dir.path(), SEGMENT).map(|_| ()).unwrap_err());
+        assert!(
+            error.contains("records 64 to 127 are missing") && error.contains("restore the file"),
+            "{error}"
+        );
         // Whoever examines it sees the rest.
         let (store, lost) = TieredStore::open_as_it_is(dir.path()).unwrap();
         assert_eq!(lost.len(), 1);
-        for frames in [store.oldest_first(0), store.newest_first(u64::MAX), store.oldest_first(SEGMENT + 3), store.newest_first(SEGMENT + 3)] {
-            let seqs: Vec<_> = frames.map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).collect();
-            assert!(seqs.iter().all(|seq| !(SEGMENT..2 * SEGMENT).contains(seq)) && seqs.len() > 50, "{seqs:?}");
+        for frames in [
+            store.oldest_first(0),
+            store.newest_first(u64::MAX),
+            store.oldest_first(SEGMENT + 3),
+            store.newest_first(SEGMENT + 3),
+        ] {
+            let seqs: Vec<_> =
+                frames.map(Result::unwrap).flat_map(|frame| frame.first_seq..frame.end()).collect();
+            assert!(
+                seqs.iter().all(|seq| !(SEGMENT..2 * SEGMENT).contains(seq)) && seqs.len() > 50,
+                "{seqs:?}"
+            );
         }
     }
     std::fs::write(file("records"), &records).unwrap();
@@ -220,7 +283,14 @@ fn a_damaged_or_missing_segment_is_named_and_an_index_is_made_anew() {
         let (store, opened) = TieredStore::open_with(dir.path(), SEGMENT).unwrap();
         assert!(opened.notes[0].contains("1 of 3 segments"), "{:?}", opened.notes);
         assert!(read(&store) == before);
-        assert_eq!(store.spans(u64::MAX).iter().filter(|span| span.index.is_none() && span.range.end < u64::MAX).count(), 1);
+        assert_eq!(
+            store
+                .spans(u64::MAX)
+                .iter()
+                .filter(|span| span.index.is_none() && span.range.end < u64::MAX)
+                .count(),
+            1
+        );
         assert_eq!(store.reindex(false, |_, _| ()).unwrap(), 1);
         assert_eq!(std::fs::read(file("index")).unwrap(), index);
     }
@@ -239,7 +309,11 @@ fn two_that_make_the_same_index_anew_do_not_write_the_same_file_at_once() {
     let index = |first_seq| std::fs::read(path(&store.shared.dir, first_seq, "index")).unwrap();
     let before: Vec<_> = (0..3).map(|n| index(n * SEGMENT)).collect();
     std::thread::scope(|threads| {
-        let makers: Vec<_> = (0..4).map(|_| threads.spawn(|| (0..20).try_for_each(|_| store.reindex(true, |_, _| ()).map(drop)))).collect();
+        let makers: Vec<_> = (0..4)
+            .map(|_| {
+                threads.spawn(|| (0..20).try_for_each(|_| store.reindex(true, |_, _| ()).map(drop)))
+            })
+            .collect();
         makers.into_iter().for_each(|maker| maker.join().unwrap().unwrap());
     });
     assert!((0..3).map(|n| index(n * SEGMENT)).eq(before));
@@ -252,7 +326,14 @@ fn traces(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => found.extend(traces(&path, needle)),
-            false if std::fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle) => found.push(path),
+            false
+                if std::fs::read(&path)
+                    .unwrap()
+                    .windows(needle.len())
+                    .any(|window| window == needle) =>
+            {
+                found.push(path)
+            }
             false => (),
         }
     }
@@ -300,7 +381,11 @@ fn readers_see_every_record_while_segments_are_sealed() {
                 last = Some(frame.first_seq);
             }
             assert!(last.is_none_or(|last| last == 0));
-            assert!((0..known).step_by(31).all(|seq| store.content(seq).unwrap().is_some() == body(seq).is_some()));
+            assert!(
+                (0..known)
+                    .step_by(31)
+                    .all(|seq| store.content(seq).unwrap().is_some() == body(seq).is_some())
+            );
             rounds += 1;
         }
     });
@@ -324,14 +409,21 @@ fn an_exchange_that_stays_open_does_not_hold_up_sealing_for_ever() {
     store.append(&Batch { entries, open_floor: Some(0), ..Batch::default() }).unwrap();
     store.seal().unwrap();
     assert_eq!(store.sealed_end(), 0, "it waits for a whole segment more");
-    store.append(&Batch { first_seq: 2 * SEGMENT - 1, entries: vec![entry(2 * SEGMENT - 1, Kind::Refused, other)], ..Batch::default() }).unwrap();
+    store
+        .append(&Batch {
+            first_seq: 2 * SEGMENT - 1,
+            entries: vec![entry(2 * SEGMENT - 1, Kind::Refused, other)],
+            ..Batch::default()
+        })
+        .unwrap();
     store.seal().unwrap();
     assert_eq!(store.sealed_end(), SEGMENT);
     let span = store.spans(SEGMENT).remove(0);
     assert!(span.index.unwrap().unsettled().contains(0));
 }
 
-/// A frame of sled that reaches over the seam keeps records that a segment has. They go with the segment.
+/// A frame of sled that reaches over the seam keeps records that a segment has. They go with the
+/// segment.
 #[test]
 fn what_was_pruned_is_not_found_in_the_engine() {
     let dir = tempfile::tempdir().unwrap();
@@ -339,18 +431,38 @@ fn what_was_pruned_is_not_found_in_the_engine() {
     fill(&store, 200);
     store.seal().unwrap();
     let before = read(&store);
-    assert!(store.shared.wal.oldest_first(0).next().unwrap().unwrap().first_seq < 3 * SEGMENT, "a frame reaches over the seam");
+    assert!(
+        store.shared.wal.oldest_first(0).next().unwrap().unwrap().first_seq < 3 * SEGMENT,
+        "a frame reaches over the seam"
+    );
     let check = |store: &TieredStore, left: &[u64]| {
         let forth: Vec<_> = entries(store).into_iter().map(|(seq, _)| seq).collect();
-        let mut back: Vec<_> =
-            store.newest_first(u64::MAX).map(Result::unwrap).flat_map(|frame| (frame.first_seq..frame.end()).rev().collect::<Vec<_>>()).collect();
+        let mut back: Vec<_> = store
+            .newest_first(u64::MAX)
+            .map(Result::unwrap)
+            .flat_map(|frame| (frame.first_seq..frame.end()).rev().collect::<Vec<_>>())
+            .collect();
         back.reverse();
         assert_eq!((&forth[..], &back[..]), (left, left));
         for seq in 0..200 {
-            let begins = |frame: Option<Result<Frame, StoreError>>| frame.map(|frame| frame.unwrap()).map(|frame| (frame.first_seq, frame.end()));
-            let (from, to) = (begins(store.oldest_first(seq).next()).unwrap(), begins(store.newest_first(seq).next()));
-            assert!(left.contains(&from.0) && from.1 > seq && to.is_none_or(|to| left.contains(&to.0) && to.0 < seq), "{seq}: {from:?} {to:?}");
-            assert_eq!(store.content(seq).unwrap().is_some(), left.contains(&seq) && before[seq as usize].2.is_some(), "{seq}");
+            let begins = |frame: Option<Result<Frame, StoreError>>| {
+                frame.map(|frame| frame.unwrap()).map(|frame| (frame.first_seq, frame.end()))
+            };
+            let (from, to) = (
+                begins(store.oldest_first(seq).next()).unwrap(),
+                begins(store.newest_first(seq).next()),
+            );
+            assert!(
+                left.contains(&from.0)
+                    && from.1 > seq
+                    && to.is_none_or(|to| left.contains(&to.0) && to.0 < seq),
+                "{seq}: {from:?} {to:?}"
+            );
+            assert_eq!(
+                store.content(seq).unwrap().is_some(),
+                left.contains(&seq) && before[seq as usize].2.is_some(),
+                "{seq}"
+            );
         }
     };
     let mut left: Vec<_> = (0..200).collect();
@@ -372,9 +484,25 @@ fn the_newest_time_is_that_of_the_records() {
     store.seal().unwrap();
     assert_eq!(store.newest_time(&(0..SEGMENT)).unwrap(), Timestamp((SEGMENT - 1) * 1000));
     let leaf = canonical(&json!({"time": Timestamp(5_000_000_000).rfc3339()}));
-    let entry = |n: u64| Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: leaf.clone() };
-    store.append(&Batch { first_seq: SEGMENT, entries: (0..SEGMENT).map(entry).collect(), open_floor: Some(2 * SEGMENT), ..Batch::default() }).unwrap();
+    let entry = |n: u64| Entry {
+        time: Timestamp(n),
+        kind: Kind::Event,
+        id: AuditId::new(),
+        leaf: leaf.clone(),
+    };
+    store
+        .append(&Batch {
+            first_seq: SEGMENT,
+            entries: (0..SEGMENT).map(entry).collect(),
+            open_floor: Some(2 * SEGMENT),
+            ..Batch::default()
+        })
+        .unwrap();
     store.seal().unwrap();
     assert_eq!(store.sealed()[1].last_time, Timestamp(SEGMENT - 1));
-    assert_eq!(store.newest_time(&(SEGMENT..2 * SEGMENT)).unwrap(), Timestamp(5_000_000_000), "what is signed counts");
+    assert_eq!(
+        store.newest_time(&(SEGMENT..2 * SEGMENT)).unwrap(),
+        Timestamp(5_000_000_000),
+        "what is signed counts"
+    );
 }

@@ -72,15 +72,35 @@ impl Source for Folder {
     }
 
     fn absent(&self) -> io::Result<Vec<Tombstone>> {
-        Ok(self.store.tombstones().iter().map(|absent| Tombstone { range: absent.range(), told_by: absent.told_by }).collect())
+        Ok(self
+            .store
+            .tombstones()
+            .iter()
+            .map(|absent| Tombstone { range: absent.range(), told_by: absent.told_by })
+            .collect())
     }
 
     fn runs(&self, first: u64, _: u64) -> Runs<'_> {
         Box::new(self.store.oldest_first(first).map(|frame| {
-            let seq = |error: &StoreError| if let StoreError::Frame { seq, .. } | StoreError::Block { seq, .. } = error { Some(*seq) } else { None };
-            let frame = frame.map_err(|error| Unreadable { seq: seq(&error), why: error_chain(&error) })?;
-            let head = |entry: &keyward_record::Entry| Head { time: entry.time, kind: entry.kind, id: entry.id };
-            let records = frame.entries.iter().map(|entry| Recorded { head: Some(head(entry)), leaf: entry.leaf.clone() }).collect();
+            let seq = |error: &StoreError| {
+                if let StoreError::Frame { seq, .. } | StoreError::Block { seq, .. } = error {
+                    Some(*seq)
+                } else {
+                    None
+                }
+            };
+            let frame =
+                frame.map_err(|error| Unreadable { seq: seq(&error), why: error_chain(&error) })?;
+            let head = |entry: &keyward_record::Entry| Head {
+                time: entry.time,
+                kind: entry.kind,
+                id: entry.id,
+            };
+            let records = frame
+                .entries
+                .iter()
+                .map(|entry| Recorded { head: Some(head(entry)), leaf: entry.leaf.clone() })
+                .collect();
             Ok(Run { first: frame.first_seq, records })
         }))
     }

@@ -1,4 +1,5 @@
-//! A trail's folder as something to verify: whole, when its gateway is stopped, or its sealed segments alone.
+//! A trail's folder as something to verify: whole, when its gateway is stopped, or its sealed
+//! segments alone.
 
 #[cfg(feature = "sled")]
 mod derived;

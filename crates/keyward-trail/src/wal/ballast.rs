@@ -1,19 +1,23 @@
-//! The ballast: room on the disk that is kept back, so that a trail on a full disk can still be opened.
+//! The ballast: room on the disk that is kept back, so that a trail on a full disk can still be
+//! opened.
 //!
-//! sled writes when it opens. `<dir>/ballast` holds the room for that: allocated by the journal's writer, given up by
-//! whoever must open the trail on a full disk, and allocated again when there is room. While it stands there empty, it was
-//! given up: what is free then is owed to it, and is not for calls.
+//! sled writes when it opens. `<dir>/ballast` holds the room for that: allocated by the journal's
+//! writer, given up by whoever must open the trail on a full disk, and allocated again when there
+//! is room. While it stands there empty, it was given up: what is free then is owed to it, and is
+//! not for calls.
 
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// With less free than this, opening is not tried without giving the ballast up: sled writes in segments of 8 MiB.
+/// With less free than this, opening is not tried without giving the ballast up: sled writes in
+/// segments of 8 MiB.
 pub const OPENING_BYTES: u64 = 16 * 1024 * 1024;
 /// With less than this the engine may fail to write at all, and that is the end of the journal.
 pub const ENGINE_BYTES: u64 = OPENING_BYTES / 2;
-/// What is written at a time where the file system does not allocate by itself: the journal's writer waits for it.
+/// What is written at a time where the file system does not allocate by itself: the journal's
+/// writer waits for it.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How it stands with a ballast.
@@ -45,14 +49,19 @@ impl Ballast {
         if length(&self.path).is_ok_and(|length| length == Some(0)) { self.bytes } else { 0 }
     }
 
-    /// Allocates it, or some more of it, when `spare` bytes stay free then; removes it when there is to be none.
+    /// Allocates it, or some more of it, when `spare` bytes stay free then; removes it when there
+    /// is to be none.
     ///
     /// # Errors
     /// When the disk does not give the room after all.
     pub fn keep(&self, free: u64, spare: u64) -> io::Result<Kept> {
         let found = length(&self.path)?;
         if self.bytes == 0 {
-            return if found.is_some() { std::fs::remove_file(&self.path).map(|()| Kept::Whole) } else { Ok(Kept::Whole) };
+            return if found.is_some() {
+                std::fs::remove_file(&self.path).map(|()| Kept::Whole)
+            } else {
+                Ok(Kept::Whole)
+            };
         }
         let held = found.unwrap_or(0);
         if held == self.bytes {
@@ -62,17 +71,27 @@ impl Ballast {
             return Ok(Kept::NoRoom);
         }
         let file = File::options().create(true).truncate(false).write(true).open(&self.path)?;
-        let allocated = if held > self.bytes { file.set_len(self.bytes) } else { self.allocate(&file, held) };
+        let allocated =
+            if held > self.bytes { file.set_len(self.bytes) } else { self.allocate(&file, held) };
         if allocated.is_err() {
-            // Of what is new nobody knows whether it is really there; and an empty file would say that it was given up.
+            // Of what is new nobody knows whether it is really there; and an empty file would say
+            // that it was given up.
             if found.is_none() { std::fs::remove_file(&self.path)? } else { file.set_len(held)? }
         }
-        allocated.map(|()| if length(&self.path).is_ok_and(|length| length == Some(self.bytes)) { Kept::Whole } else { Kept::Grows })
+        allocated.map(|()| {
+            if length(&self.path).is_ok_and(|length| length == Some(self.bytes)) {
+                Kept::Whole
+            } else {
+                Kept::Grows
+            }
+        })
     }
 
     fn allocate(&self, file: &File, held: u64) -> io::Result<()> {
         match fallocate(file, FallocateFlags::empty(), 0, self.bytes) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => write(file, held, STEP_BYTES.min(self.bytes - held)),
+            Err(
+                rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL,
+            ) => write(file, held, STEP_BYTES.min(self.bytes - held)),
             allocated => Ok(allocated?),
         }
     }
@@ -108,8 +127,8 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// How many more bytes the engine's file in a directory may grow, as far as the system limits the length of files; `None`
-/// where it does not.
+/// How many more bytes the engine's file in a directory may grow, as far as the system limits the
+/// length of files; `None` where it does not.
 pub fn growth(dir: &Path) -> Option<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current?;
     Some(limit.saturating_sub(dir.join("trail/db").metadata().map_or(0, |file| file.len())))
@@ -152,8 +171,16 @@ mod tests {
     fn it_is_made_when_there_is_room_owed_once_given_up_and_made_again() {
         let dir = tempfile::tempdir().unwrap();
         let ballast = Ballast::new(dir.path(), 2 * MIB);
-        assert_eq!(ballast.keep(3 * MIB, 2 * MIB).unwrap(), Kept::NoRoom, "it leaves room for others");
-        assert_eq!((ballast.owed(), give_up(dir.path()).unwrap()), (0, 0), "what never was is not owed");
+        assert_eq!(
+            ballast.keep(3 * MIB, 2 * MIB).unwrap(),
+            Kept::NoRoom,
+            "it leaves room for others"
+        );
+        assert_eq!(
+            (ballast.owed(), give_up(dir.path()).unwrap()),
+            (0, 0),
+            "what never was is not owed"
+        );
         assert_eq!(ballast.keep(4 * MIB, 2 * MIB).unwrap(), Kept::Whole);
         let about = path(dir.path()).metadata().unwrap();
         assert_eq!((about.len(), ballast.owed()), (2 * MIB, 0));

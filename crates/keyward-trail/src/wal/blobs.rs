@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The folder, held open: it is looked into with each commit, and that must not hang on whether the process may open one
-/// file more.
+/// The folder, held open: it is looked into with each commit, and that must not hang on whether the
+/// process may open one file more.
 pub(super) struct Blobs {
     path: PathBuf,
     dir: Mutex<Dir>,
@@ -20,7 +20,11 @@ impl Blobs {
     /// When it is not there, or cannot be opened.
     pub fn open(trail: &Path) -> Result<Self, StoreError> {
         let path = trail.join("blobs");
-        let dir = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let dir = rustix::fs::open(
+            &path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let dir = dir.and_then(Dir::new).map_err(io::Error::from).map_err(at(&path))?;
         Ok(Self { path, dir: Mutex::new(dir) })
     }

@@ -1,5 +1,6 @@
-//! What a damaged file of the engine still has: what the engine reads of a copy, and what is found in the file without the
-//! engine, because a frame has its own beginning and its own checksum, and so is told from whatever lies around it.
+//! What a damaged file of the engine still has: what the engine reads of a copy, and what is found
+//! in the file without the engine, because a frame has its own beginning and its own checksum, and
+//! so is told from whatever lies around it.
 
 use super::{Examined, SALT_BYTES, SledStore, at};
 use crate::frame;
@@ -31,12 +32,16 @@ pub enum Piece {
     Content(Content),
 }
 
-/// Shows everything whole that a damaged store still gives, the same thing more than once if it stands there more than once.
-/// What keeps the engine from reading it, in a sentence.
+/// Shows everything whole that a damaged store still gives, the same thing more than once if it
+/// stands there more than once. What keeps the engine from reading it, in a sentence.
 ///
 /// # Errors
 /// When the system does not let it be read: that is no damage.
-pub fn pieces(dir: &Path, examined: &Examined, visit: &mut dyn FnMut(Piece)) -> Result<Option<String>, StoreError> {
+pub fn pieces(
+    dir: &Path,
+    examined: &Examined,
+    visit: &mut dyn FnMut(Piece),
+) -> Result<Option<String>, StoreError> {
     let db = dir.join("trail").join("db");
     if !db.exists() {
         return Ok(Some("there is no file of the engine to look into".to_owned()));
@@ -49,7 +54,8 @@ pub fn pieces(dir: &Path, examined: &Examined, visit: &mut dyn FnMut(Piece)) -> 
     Ok(damage.map(|damage| format!("the engine cannot read its file: {damage}")))
 }
 
-/// Reads what the engine can, from a copy: opening changes the file. What keeps it from that, if it is damage.
+/// Reads what the engine can, from a copy: opening changes the file. What keeps it from that, if it
+/// is damage.
 fn by_engine(dir: &Path, visit: &mut dyn FnMut(Piece)) -> Result<Option<StoreError>, StoreError> {
     let copy = dir.join(COPY);
     if copy.exists() {
@@ -59,7 +65,9 @@ fn by_engine(dir: &Path, visit: &mut dyn FnMut(Piece)) -> Result<Option<StoreErr
     let damage = match SledStore::open_copy(&copy) {
         Ok((store, _)) => {
             for frame in store.oldest_first(0).flatten() {
-                (frame.first_seq..frame.end()).filter_map(|seq| store.content(seq).ok().flatten()).for_each(|content| visit(Piece::Content(content)));
+                (frame.first_seq..frame.end())
+                    .filter_map(|seq| store.content(seq).ok().flatten())
+                    .for_each(|content| visit(Piece::Content(content)));
                 visit(Piece::Records(frame.first_seq, frame.entries));
             }
             None
@@ -90,7 +98,10 @@ fn carve(file: &Path, visit: &mut dyn FnMut(Piece)) -> io::Result<()> {
     let mut file = File::open(file)?;
     let mut window = Vec::new();
     loop {
-        let read = file.by_ref().take((WINDOW_BYTES - window.len().min(WINDOW_BYTES)) as u64).read_to_end(&mut window)?;
+        let read = file
+            .by_ref()
+            .take((WINDOW_BYTES - window.len().min(WINDOW_BYTES)) as u64)
+            .read_to_end(&mut window)?;
         // What begins near the end may go on behind it.
         let last = read == 0;
         let until = if last { window.len() } else { window.len().saturating_sub(PIECE_BYTES) };
@@ -110,7 +121,9 @@ fn carve(file: &Path, visit: &mut dyn FnMut(Piece)) -> io::Result<()> {
 /// The places of the records of every whole frame among other bytes.
 pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = Range<u64>> {
     memmem::find_iter(bytes, &ZSTD).filter_map(|at| {
-        let begin = at.checked_sub(frame::HEAD_BYTES).filter(|begin| bytes.get(*begin) == Some(&frame::VERSION))?;
+        let begin = at
+            .checked_sub(frame::HEAD_BYTES)
+            .filter(|begin| bytes.get(*begin) == Some(&frame::VERSION))?;
         let length = zstd_safe::find_frame_compressed_size(bytes.get(at..)?).ok()?;
         frame::numbers(bytes.get(begin..at + length + frame::CRC_BYTES)?)
     })
@@ -119,7 +132,9 @@ pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = Range<u64>> {
 fn at_magic(window: &[u8], at: usize) -> Option<Piece> {
     let piece = window.get(at..(at + PIECE_BYTES).min(window.len()))?;
     let length = zstd_safe::find_frame_compressed_size(piece).ok()?;
-    let frame = at.checked_sub(frame::HEAD_BYTES).and_then(|begin| window.get(begin..at + length + frame::CRC_BYTES));
+    let frame = at
+        .checked_sub(frame::HEAD_BYTES)
+        .and_then(|begin| window.get(begin..at + length + frame::CRC_BYTES));
     if let Some((first_seq, entries)) = frame.and_then(|frame| frame::decode(frame).ok()) {
         return Some(Piece::Records(first_seq, entries));
     }
@@ -138,13 +153,19 @@ mod tests {
     #[test]
     fn frames_and_bodies_are_found_among_anything_and_damaged_ones_are_not() {
         let mut encoder = Encoder::new().unwrap();
-        let entry = |n: u64| Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: format!("{{\"n\":{n}}}").into() };
+        let entry = |n: u64| Entry {
+            time: Timestamp(n),
+            kind: Kind::Event,
+            id: AuditId::new(),
+            leaf: format!("{{\"n\":{n}}}").into(),
+        };
         let noise = |length: usize| {
             let mut bytes = vec![0; length];
             getrandom::fill(&mut bytes).unwrap();
             bytes
         };
-        let frames: Vec<Vec<Entry>> = (0..40).map(|n| (0..=n % 32).map(|m| entry(n * 100 + m)).collect()).collect();
+        let frames: Vec<Vec<Entry>> =
+            (0..40).map(|n| (0..=n % 32).map(|m| entry(n * 100 + m)).collect()).collect();
         let mut file = ZSTD.to_vec();
         for (n, entries) in frames.iter().enumerate() {
             let mut bytes = encoder.encode(n as u64, entries).unwrap();
@@ -167,7 +188,12 @@ mod tests {
         })
         .unwrap();
         found.dedup();
-        let wanted: Vec<_> = frames.into_iter().enumerate().filter(|(n, _)| n % 10 != 7).map(|(n, frame)| (n as u64, frame)).collect();
+        let wanted: Vec<_> = frames
+            .into_iter()
+            .enumerate()
+            .filter(|(n, _)| n % 10 != 7)
+            .map(|(n, frame)| (n as u64, frame))
+            .collect();
         assert_eq!(found, wanted);
         assert!(bodies.contains(&([9; 32], bytes::Bytes::from_static(b"a body"))));
     }

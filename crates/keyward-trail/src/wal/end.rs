@@ -1,5 +1,5 @@
-//! Where the trail ended when it was closed. What is damaged, or cut off, at the very end of the engine's file can be told
-//! from what was never written by this alone.
+//! Where the trail ended when it was closed. What is damaged, or cut off, at the very end of the
+//! engine's file can be told from what was never written by this alone.
 
 use keyward_core::durable;
 use std::io;

@@ -1,4 +1,5 @@
-//! sled, and what must be seen to while it runs: whoever waits for it is woken, and its end is no panic.
+//! sled, and what must be seen to while it runs: whoever waits for it is woken, and its end is no
+//! panic.
 
 use super::nudge::Nudge;
 use crate::store::{EngineError, StoreError};
@@ -12,7 +13,8 @@ pub(super) struct Engine {
     nudge: Nudge,
     /// Taken out by drop alone.
     db: Option<sled::Db>,
-    /// One batch and its flush at a time: sled lets nobody in while a batch waits for a flush, and so no nudge.
+    /// One batch and its flush at a time: sled lets nobody in while a batch waits for a flush, and
+    /// so no nudge.
     writing: Mutex<()>,
 }
 
@@ -51,10 +53,12 @@ impl Deref for Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.nudge.end();
-        // It flushes once more when it is dropped, and tells nobody of a failure in words that help; or it panics.
+        // It flushes once more when it is dropped, and tells nobody of a failure in words that
+        // help; or it panics.
         let flushed = self.flush().map_err(|error| error.to_string());
         let db = self.db.take();
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(db))).map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default());
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(db)))
+            .map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default());
         if let Err(error) = flushed.map(drop).and(dropped) {
             tracing::error!(
                 error,

@@ -1,5 +1,6 @@
-//! The engine's log as it lies in its file, read and never written: what sled 0.34 says of its format in its modules
-//! `logger`, `iterator` and `snapshot`, and no more than it takes to tell a whole log from a damaged one.
+//! The engine's log as it lies in its file, read and never written: what sled 0.34 says of its
+//! format in its modules `logger`, `iterator` and `snapshot`, and no more than it takes to tell a
+//! whole log from a damaged one.
 //!
 //! ```text
 //! segment   crc32 u32 | place i64 | stable i64 | messages … | a cap, or fewer than 32 bytes
@@ -7,8 +8,8 @@
 //! snapshot  stable i64 | active segment | pages … | length u64 | crc32 u32
 //! ```
 //!
-//! Numbers are little-endian, those without a type of one to nine bytes. A place in the log never returns; the parts of
-//! the file are used again for later ones.
+//! Numbers are little-endian, those without a type of one to nine bytes. A place in the log never
+//! returns; the parts of the file are used again for later ones.
 
 use memchr::memmem;
 
@@ -62,7 +63,8 @@ pub(super) fn head(segment: &[u8]) -> Option<Head> {
     }
     let (place, stable) = rest.split_first_chunk::<8>()?;
     let number = |bytes: &[u8; 8]| i64::from_le_bytes(*bytes) ^ i64::MAX;
-    let place = u64::try_from(number(place)).ok().filter(|place| place.is_multiple_of(SEGMENT as u64))?;
+    let place =
+        u64::try_from(number(place)).ok().filter(|place| place.is_multiple_of(SEGMENT as u64))?;
     // Before anything was written it is -1.
     Some(Head { place, stable: u64::try_from(number(stable.first_chunk::<8>()?)).unwrap_or(0) })
 }
@@ -94,8 +96,14 @@ pub(super) fn message(segment: &[u8], at: usize) -> Option<Message<'_>> {
     Some(Message { at, end: at + 4 + head + length, number, page, does, payload })
 }
 
-/// Shows the messages of one number from an offset on. Where that ends: `None` at the segment's own end.
-pub(super) fn walk<'a>(segment: &'a [u8], number: u64, from: usize, mut visit: impl FnMut(&Message<'a>)) -> Option<usize> {
+/// Shows the messages of one number from an offset on. Where that ends: `None` at the segment's own
+/// end.
+pub(super) fn walk<'a>(
+    segment: &'a [u8],
+    number: u64,
+    from: usize,
+    mut visit: impl FnMut(&Message<'a>),
+) -> Option<usize> {
     let mut at = from;
     while at <= LAST {
         match message(segment, at).filter(|message| message.number == number) {
@@ -124,7 +132,9 @@ pub(super) fn batches(segment: &[u8], from: usize) -> impl Iterator<Item = Messa
     found.into_iter().filter_map(move |at| {
         // Before the page stand checksum, kind, length and number.
         let starts = (1..=9).filter_map(move |number| (from + at).checked_sub(number + 6));
-        starts.filter_map(|start| message(segment, start)).find(|message| matches!(message.does, Does::Batch(_)) && message.page == BATCH_PAGE)
+        starts
+            .filter_map(|start| message(segment, start))
+            .find(|message| matches!(message.does, Does::Batch(_)) && message.page == BATCH_PAGE)
     })
 }
 
@@ -134,7 +144,8 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(ZEROS.len()).all(|chunk| ZEROS.starts_with(chunk))
 }
 
-/// What a page consists of: where each part of it was written in the log, and where it lies in the file.
+/// What a page consists of: where each part of it was written in the log, and where it lies in the
+/// file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Page {
     #[default]
@@ -174,17 +185,26 @@ impl Snapshot {
         while !reader.0.is_empty() {
             let page = match reader.byte()? {
                 0 => Page::Free(reader.part()?),
-                parts => Page::Present((0..parts).map(|_| reader.part().filter(|_| reader.number().is_some())).collect::<Option<_>>()?),
+                parts => Page::Present(
+                    (0..parts)
+                        .map(|_| reader.part().filter(|_| reader.number().is_some()))
+                        .collect::<Option<_>>()?,
+                ),
             };
             snapshot.pages.push(page);
         }
         Some(snapshot)
     }
 
-    /// Does what a message at `part` says of a page, as the engine does it. False when no engine wrote that.
+    /// Does what a message at `part` says of a page, as the engine does it. False when no engine
+    /// wrote that.
     pub fn apply(&mut self, page: u64, does: Does, part: Part) -> bool {
-        let Some(page) = usize::try_from(page).ok().filter(|page| *page < PAGES_MAX) else { return false };
-        if does == Does::Link && self.pages.get(page).is_none_or(|page| !matches!(page, Page::Present(_))) {
+        let Some(page) = usize::try_from(page).ok().filter(|page| *page < PAGES_MAX) else {
+            return false;
+        };
+        if does == Does::Link
+            && self.pages.get(page).is_none_or(|page| !matches!(page, Page::Present(_)))
+        {
             return true;
         }
         if self.pages.len() <= page {
@@ -194,7 +214,11 @@ impl Snapshot {
             match (does, &mut *state) {
                 (Does::Replace, _) => *state = Page::Present(vec![part]),
                 (Does::Free, _) => *state = Page::Free(part),
-                (_, Page::Present(parts)) if parts.last().is_none_or(|last| last.place < part.place) => parts.push(part),
+                (_, Page::Present(parts))
+                    if parts.last().is_none_or(|last| last.place < part.place) =>
+                {
+                    parts.push(part)
+                }
                 _ => (),
             }
         }

@@ -1,13 +1,15 @@
 //! Whoever waits for sled to write must not wait for ever.
 //!
-//! When a write fails that one of sled's own threads has made, sled notes the error but does not wake who waits in `flush`.
-//! A second `flush` finds the error, and wakes the first one too. So whenever one takes long, a second one is tried beside it.
+//! When a write fails that one of sled's own threads has made, sled notes the error but does not
+//! wake who waits in `flush`. A second `flush` finds the error, and wakes the first one too. So
+//! whenever one takes long, a second one is tried beside it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The first nudge comes after this time, each later one after twice as long: a disk that is merely slow gets few.
+/// The first nudge comes after this time, each later one after twice as long: a disk that is merely
+/// slow gets few.
 const FIRST: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -40,7 +42,9 @@ impl Nudge {
     pub fn start(db: &sled::Db) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (db, watched) = (db.clone(), Arc::clone(&shared));
-        let thread = std::thread::Builder::new().name("keyward-nudge".to_owned()).spawn(move || run(&db, &watched))?;
+        let thread = std::thread::Builder::new()
+            .name("keyward-nudge".to_owned())
+            .spawn(move || run(&db, &watched))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -71,8 +75,11 @@ fn run(db: &sled::Db, shared: &Shared) {
         {
             *due *= 2;
             let db = db.clone();
-            // It may have to wait as well, until the next one comes. What it finds is for the one who waits.
-            let nudge = std::thread::Builder::new().name("keyward-nudge".to_owned()).spawn(move || db.flush().is_ok());
+            // It may have to wait as well, until the next one comes. What it finds is for the one
+            // who waits.
+            let nudge = std::thread::Builder::new()
+                .name("keyward-nudge".to_owned())
+                .spawn(move || db.flush().is_ok());
             if let Err(error) = nudge {
                 tracing::error!(%error, "the storage engine takes long, and cannot be asked why");
             }

@@ -1,4 +1,5 @@
-//! The trail's files as the system has them: for whom they are, and whether they are still there while we write to them.
+//! The trail's files as the system has them: for whom they are, and whether they are still there
+//! while we write to them.
 
 use super::opening::{FILES, FOLDERS};
 use super::{StoreError, at};
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// What a trail does not lose while it is held, once it was there.
-const LASTING: [&str; 7] = ["trail", "trail/blobs", "segments", "tree", "tree/level0", "tree/keys", "texts"];
+const LASTING: [&str; 7] =
+    ["trail", "trail/blobs", "segments", "tree", "tree/level0", "tree/keys", "texts"];
 
 /// The engine's file as it was opened, and what else must stay.
 pub(super) struct Place {
@@ -30,7 +32,8 @@ impl Place {
         Ok(Self { dir: dir.to_owned(), db, file, identity, seen: AtomicU16::new(0) })
     }
 
-    /// Whether the engine's file is still the one that is written to: another process may have taken it away.
+    /// Whether the engine's file is still the one that is written to: another process may have
+    /// taken it away.
     ///
     /// # Errors
     /// When it is not, and how to get at it.
@@ -39,7 +42,14 @@ impl Place {
             Ok(about) if identity(&about) == self.identity => Ok(()),
             // Of a system that has no room for an answer nothing can be said.
             Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(()),
-            _ => Err(StoreError::Gone { path: self.db.clone(), copy: PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())) }),
+            _ => Err(StoreError::Gone {
+                path: self.db.clone(),
+                copy: PathBuf::from(format!(
+                    "/proc/{}/fd/{}",
+                    std::process::id(),
+                    self.file.as_raw_fd()
+                )),
+            }),
         }
     }
 
@@ -63,14 +73,18 @@ impl Place {
 
 /// A sentence about something that is not there any more.
 pub(crate) fn gone(path: &Path) -> String {
-    format!("`{}` has been removed under the running gateway: put it back from a backup, then start again", path.display())
+    format!(
+        "`{}` has been removed under the running gateway: put it back from a backup, then start again",
+        path.display()
+    )
 }
 
 fn identity(about: &Metadata) -> (u64, u64) {
     (about.dev(), about.ino())
 }
 
-/// Takes from everybody but the owner what they may do with a trail, which an older version, or a copy, may have left open.
+/// Takes from everybody but the owner what they may do with a trail, which an older version, or a
+/// copy, may have left open.
 pub(super) fn narrow(dir: &Path) {
     let (mut narrowed, mut failed) = (0_u64, None);
     narrow_one(dir, &mut narrowed, &mut failed);
@@ -81,10 +95,17 @@ pub(super) fn narrow(dir: &Path) {
         narrow_all(&dir.join(name), &mut narrowed, &mut failed);
     }
     if narrowed > 0 {
-        tracing::warn!("{narrowed} files and folders of the trail in `{}` were open to others than their owner: they are so no more", dir.display());
+        tracing::warn!(
+            "{narrowed} files and folders of the trail in `{}` were open to others than their owner: they are so no more",
+            dir.display()
+        );
     }
     if let Some((path, error)) = failed {
-        tracing::warn!("`{}` is open to others than its owner, and that cannot be changed ({error}): run `chmod -R go= {}`", path.display(), dir.display());
+        tracing::warn!(
+            "`{}` is open to others than its owner, and that cannot be changed ({error}): run `chmod -R go= {}`",
+            path.display(),
+            dir.display()
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Writing the engine's file anew: what was removed from it stands in it until its place is used again, and only a new
-//! file is sure not to have it.
+//! Writing the engine's file anew: what was removed from it stands in it until its place is used
+//! again, and only a new file is sure not to have it.
 
 use super::ballast;
 use super::engine::Engine;
@@ -11,8 +11,13 @@ const NEW: &str = "trail.new";
 /// Bytes of one batch.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Writes the engine's file anew if that was asked for, and opens the one that counts. Also a sentence about it.
-pub(super) fn rewritten(dir: &Path, trail: &Path, db: sled::Db) -> Result<(sled::Db, Option<String>), StoreError> {
+/// Writes the engine's file anew if that was asked for, and opens the one that counts. Also a
+/// sentence about it.
+pub(super) fn rewritten(
+    dir: &Path,
+    trail: &Path,
+    db: sled::Db,
+) -> Result<(sled::Db, Option<String>), StoreError> {
     let new = dir.join(NEW);
     if new.exists() {
         // Half of a new one, or the old one: `trail` is whole in any case.
@@ -30,18 +35,30 @@ pub(super) fn rewritten(dir: &Path, trail: &Path, db: sled::Db) -> Result<(sled:
     }
     copy(&db, &new)?;
     drop(db);
-    let exchanged = rustix::fs::renameat_with(rustix::fs::CWD, trail, rustix::fs::CWD, &new, rustix::fs::RenameFlags::EXCHANGE);
+    let exchanged = rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        trail,
+        rustix::fs::CWD,
+        &new,
+        rustix::fs::RenameFlags::EXCHANGE,
+    );
     if let Err(error) = exchanged {
         std::fs::remove_dir_all(&new).map_err(at(&new))?;
-        let note =
-            format!("the engine's file could not be exchanged for a new one ({error}): bodies that were erased may still be readable in its unused parts");
+        let note = format!(
+            "the engine's file could not be exchanged for a new one ({error}): bodies that were erased may still be readable in its unused parts"
+        );
         return Ok((open_engine(trail)?, Some(note)));
     }
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))?;
     std::fs::remove_dir_all(&new).map_err(at(&new))?;
     let db = open_engine(trail)?;
     let after = data_file(trail)?.metadata().map_or(0, |file| file.len());
-    Ok((db, Some(format!("the engine's file was written anew after bodies were erased: {before} bytes before, {after} now"))))
+    Ok((
+        db,
+        Some(format!(
+            "the engine's file was written anew after bodies were erased: {before} bytes before, {after} now"
+        )),
+    ))
 }
 
 /// Copies everything but the wish for it.

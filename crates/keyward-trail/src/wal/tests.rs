@@ -7,7 +7,12 @@ use keyward_core::clock::{AuditId, Timestamp};
 use keyward_record::{Entry, Kind};
 
 fn entry(n: u64) -> Entry {
-    Entry { time: Timestamp(n), kind: Kind::Event, id: AuditId::new(), leaf: format!("{{\"n\":{n}}}").into() }
+    Entry {
+        time: Timestamp(n),
+        kind: Kind::Event,
+        id: AuditId::new(),
+        leaf: format!("{{\"n\":{n}}}").into(),
+    }
 }
 
 fn content(length: usize) -> Content {
@@ -53,7 +58,14 @@ fn a_thousand_large_bodies_leave_no_blob_file() {
     for chunk in contents.chunks(50) {
         let first_seq = chunk[0].0;
         let entries = chunk.iter().map(|(seq, _)| entry(*seq)).collect();
-        store.append(&Batch { first_seq, entries, contents: chunk.to_vec(), open_floor: Some(first_seq) }).unwrap();
+        store
+            .append(&Batch {
+                first_seq,
+                entries,
+                contents: chunk.to_vec(),
+                open_floor: Some(first_seq),
+            })
+            .unwrap();
     }
     assert_eq!(std::fs::read_dir(dir.path().join("trail/blobs")).unwrap().count(), 0);
     drop(store);
@@ -69,7 +81,11 @@ fn a_thousand_large_bodies_leave_no_blob_file() {
 fn bodies_of_any_length_come_back_and_a_missing_piece_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap().0;
-    let contents: Vec<_> = [0, 1, 60 * 1024 - 40, 200_000, CONTENT_BYTES_MAX].into_iter().enumerate().map(|(seq, n)| (seq as u64, content(n))).collect();
+    let contents: Vec<_> = [0, 1, 60 * 1024 - 40, 200_000, CONTENT_BYTES_MAX]
+        .into_iter()
+        .enumerate()
+        .map(|(seq, n)| (seq as u64, content(n)))
+        .collect();
     let entries = (0..5).map(entry).collect();
     store.append(&Batch { entries, contents: contents.clone(), ..Batch::default() }).unwrap();
     for (seq, content) in contents {
@@ -100,7 +116,11 @@ fn leftovers_are_put_aside_and_reported() {
     std::fs::write(dir.path().join("trail/snap.00000000000000AB.generating"), b"half").unwrap();
     let (store, opened) = SledStore::open(dir.path()).unwrap();
     assert_eq!(opened.torn, 1);
-    assert!(opened.notes.iter().any(|note| note.contains("unfinished snapshot")), "{:?}", opened.notes);
+    assert!(
+        opened.notes.iter().any(|note| note.contains("unfinished snapshot")),
+        "{:?}",
+        opened.notes
+    );
     assert_eq!(std::fs::read_dir(dir.path().join("aside")).unwrap().count(), 1);
     assert!(store.content(9).unwrap().is_none());
     assert_eq!(seqs(store.oldest_first(0)), [(0, 3)]);
@@ -126,5 +146,8 @@ fn a_blob_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path(), &[1]);
     std::fs::write(dir.path().join("trail/blobs/7"), b"").unwrap();
-    assert!(matches!(store.append(&Batch { first_seq: 1, entries: vec![entry(1)], ..Batch::default() }), Err(StoreError::Blob(_))));
+    assert!(matches!(
+        store.append(&Batch { first_seq: 1, entries: vec![entry(1)], ..Batch::default() }),
+        Err(StoreError::Blob(_))
+    ));
 }

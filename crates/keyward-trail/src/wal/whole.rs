@@ -1,14 +1,20 @@
-//! Is the engine's file whole? Asked before the engine opens it, for it takes whatever it cannot read for what was never
-//! written: it cuts its log there and zeroes what lies behind. Nothing is written here.
+//! Is the engine's file whole? Asked before the engine opens it, for it takes whatever it cannot
+//! read for what was never written: it cuts its log there and zeroes what lies behind. Nothing is
+//! written here.
 //!
-//! A killed process, or a power cut, leaves at the end of the log what was being written. Records are written a batch at a
-//! time: the next one is begun when the one before, and all that stands before that, is on the disk. Batches without records,
-//! by which what is sealed is let go of, are not waited for, and the engine hands several pieces to the disk at once: of those
-//! an earlier one may be missing. So where the log cannot be read any more, what lies behind tells a damage from an end: two
-//! batches of records, or one that does not go on with the last record before that place.
+//! A killed process, or a power cut, leaves at the end of the log what was being written. Records
+//! are written a batch at a time: the next one is begun when the one before, and all that stands
+//! before that, is on the disk. Batches without records, by which what is sealed is let go of, are
+//! not waited for, and the engine hands several pieces to the disk at once: of those an earlier one
+//! may be missing. So where the log cannot be read any more, what lies behind tells a damage from
+//! an end: two batches of records, or one that does not go on with the last record before that
+//! place.
 
 use super::carve::frames;
-use super::log::{Does, Head, Message, Page, Part, SEGMENT, SEGMENT_HEAD, Snapshot, batches, head, is_zero, message, walk};
+use super::log::{
+    Does, Head, Message, Page, Part, SEGMENT, SEGMENT_HEAD, Snapshot, batches, head, is_zero,
+    message, walk,
+};
 use keyward_core::durable;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,9 +25,11 @@ use std::path::Path;
 /// What the engine's file has.
 #[derive(Debug, Default)]
 pub struct Examined {
-    /// Records that an opened engine will have at most, by the last of their numbers; sealed ones may not be among them.
+    /// Records that an opened engine will have at most, by the last of their numbers; sealed ones
+    /// may not be among them.
     pub end: u64,
-    /// Records below were on the disk before later ones were written: whoever waited for them was told so.
+    /// Records below were on the disk before later ones were written: whoever waited for them was
+    /// told so.
     pub acknowledged: u64,
     /// A batch at the end was not written whole: to open the file takes it away.
     pub torn: bool,
@@ -71,7 +79,11 @@ fn newest_snapshot(trail: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(trail)? {
         let name = entry?.file_name();
-        names.extend(name.to_str().filter(|name| name.starts_with("snap.") && !name.ends_with(".generating")).map(str::to_owned));
+        names.extend(
+            name.to_str()
+                .filter(|name| name.starts_with("snap.") && !name.ends_with(".generating"))
+                .map(str::to_owned),
+        );
     }
     names.iter().max().map(|name| durable::read(&trail.join(name))).transpose()
 }
@@ -82,17 +94,19 @@ struct Examination {
     length: u64,
     buffer: Vec<u8>,
     snapshot: Snapshot,
-    /// By offset in the file: the segments that the engine uses, their places, and where messages begin in them.
+    /// By offset in the file: the segments that the engine uses, their places, and where messages
+    /// begin in them.
     sound: BTreeMap<u64, (u64, Vec<usize>)>,
     found: Examined,
     /// The last message of the batch that was begun last.
     batch: Option<u64>,
-    /// The end of the records that were seen, and what it was when that batch was begun; whether the batch has new ones.
+    /// The end of the records that were seen, and what it was when that batch was begun; whether
+    /// the batch has new ones.
     highest: u64,
     base: u64,
     is_new: bool,
-    /// The first place that cannot be read at the log's end though a batch begins behind it, and the record it may concern; how
-    /// many batches of records begin there.
+    /// The first place that cannot be read at the log's end though a batch begins behind it, and
+    /// the record it may concern; how many batches of records begin there.
     hole: Option<(u64, u64)>,
     behind: usize,
     /// What the batch does to which page, and what comes behind it.
@@ -136,7 +150,9 @@ impl Examination {
     fn run(&mut self) -> io::Result<()> {
         let (mut slots, written) = self.slots()?;
         let tail = written / SIZE * SIZE;
-        if slots.get(&tail).is_none_or(|slot| slot.headless) && (tail > self.earliest() || self.snapshot.active) {
+        if slots.get(&tail).is_none_or(|slot| slot.headless)
+            && (tail > self.earliest() || self.snapshot.active)
+        {
             self.wrong("the part of its log that was written last is missing");
         }
         let behind = slots.split_off(&tail);
@@ -166,7 +182,13 @@ impl Examination {
         let mut written = self.earliest();
         for offset in (0..self.length).step_by(SEGMENT) {
             let mut bytes = [0; SEGMENT_HEAD];
-            let bytes = bytes.get_mut(..usize::try_from(self.length - offset).unwrap_or(SEGMENT_HEAD).min(SEGMENT_HEAD)).unwrap_or_default();
+            let bytes = bytes
+                .get_mut(
+                    ..usize::try_from(self.length - offset)
+                        .unwrap_or(SEGMENT_HEAD)
+                        .min(SEGMENT_HEAD),
+                )
+                .unwrap_or_default();
             self.file.read_exact_at(bytes, offset)?;
             let Some(Head { place, stable }) = head(bytes) else {
                 headless.push(offset);
@@ -181,7 +203,11 @@ impl Examination {
         }
         for offset in headless {
             let segment = self.read(offset)?;
-            let first = if is_zero(&segment) { None } else { message(&segment, SEGMENT_HEAD).map(|message| message.number) };
+            let first = if is_zero(&segment) {
+                None
+            } else {
+                message(&segment, SEGMENT_HEAD).map(|message| message.number)
+            };
             let number = first.or_else(|| batches(&segment, 0).map(|batch| batch.number).max());
             if let Some(number) = number {
                 slots.entry(number.saturating_mul(SIZE)).or_insert(Slot { offset, headless: true });
@@ -195,7 +221,10 @@ impl Examination {
     fn old(&mut self, place: u64, slot: &Slot) -> io::Result<()> {
         let segment = self.read(slot.offset)?;
         if slot.headless {
-            self.wrong(format!("the head of a part of its log, at byte {}, is not as it was written", slot.offset));
+            self.wrong(format!(
+                "the head of a part of its log, at byte {}, is not as it was written",
+                slot.offset
+            ));
         }
         let torn = self.walk(&segment, place, slot, SEGMENT_HEAD, true);
         if let Some(at) = torn
@@ -208,13 +237,18 @@ impl Examination {
         Ok(())
     }
 
-    /// The log's end. It is where the log cannot be read any more, if no later batch begins behind that.
+    /// The log's end. It is where the log cannot be read any more, if no later batch begins behind
+    /// that.
     fn tail(&mut self, from: u64, slots: BTreeMap<u64, Slot>) -> io::Result<()> {
         let (mut next, mut at_byte) = (from, self.length);
         for (place, slot) in slots {
             let segment = self.read(slot.offset)?;
             let follows = !self.ended && place == next && !slot.headless;
-            let torn = if follows { self.walk(&segment, place, &slot, SEGMENT_HEAD, true) } else { Some(SEGMENT_HEAD) };
+            let torn = if follows {
+                self.walk(&segment, place, &slot, SEGMENT_HEAD, true)
+            } else {
+                Some(SEGMENT_HEAD)
+            };
             if let Some(at) = torn {
                 if !self.ended {
                     at_byte = slot.offset + at as u64;
@@ -241,7 +275,9 @@ impl Examination {
 
     /// Goes on behind a place that cannot be read, with what can be.
     fn go_on(&mut self, segment: &[u8], place: u64, slot: &Slot, mut torn: Option<usize>) {
-        while let Some(batch) = torn.and_then(|at| batches(segment, at).find(|batch| batch.number == place / SIZE)) {
+        while let Some(batch) =
+            torn.and_then(|at| batches(segment, at).find(|batch| batch.number == place / SIZE))
+        {
             torn = self.walk(segment, place, slot, batch.at, false);
         }
     }
@@ -271,11 +307,22 @@ impl Examination {
     }
 
     /// Looks at messages from an offset on; `used` says that the engine will take them.
-    fn walk(&mut self, segment: &[u8], place: u64, slot: &Slot, from: usize, used: bool) -> Option<usize> {
+    fn walk(
+        &mut self,
+        segment: &[u8],
+        place: u64,
+        slot: &Slot,
+        from: usize,
+        used: bool,
+    ) -> Option<usize> {
         let mut starts = Vec::new();
         let torn = walk(segment, place / SIZE, from, |message| {
             starts.push(message.at);
-            self.look(message, Part { place: place + message.at as u64, offset: slot.offset + message.at as u64 }, used);
+            self.look(
+                message,
+                Part { place: place + message.at as u64, offset: slot.offset + message.at as u64 },
+                used,
+            );
         });
         if used && !slot.headless {
             self.sound.insert(slot.offset, (place, starts));
@@ -294,11 +341,18 @@ impl Examination {
         for records in frames(message.payload).filter(|records| records.end > self.base) {
             // Within a batch they stand in any order.
             self.behind += usize::from(self.hole.is_some() && !used && !self.is_new);
-            let first = if self.is_new { self.found.acknowledged.min(records.start) } else { records.start };
+            let first = if self.is_new {
+                self.found.acknowledged.min(records.start)
+            } else {
+                records.start
+            };
             (self.found.acknowledged, self.is_new) = (first, true);
             self.highest = self.highest.max(records.end);
         }
-        if used && matches!(message.does, Does::Replace | Does::Link | Does::Free) && part.place >= self.snapshot.stable.unwrap_or(0) {
+        if used
+            && matches!(message.does, Does::Replace | Does::Link | Does::Free)
+            && part.place >= self.snapshot.stable.unwrap_or(0)
+        {
             self.pending.push((message.page, message.does, part));
         }
     }
@@ -308,7 +362,9 @@ impl Examination {
         let sound = |part: &Part| {
             let slot = part.offset / SIZE * SIZE;
             let at = usize::try_from(part.offset - slot).unwrap_or(SEGMENT);
-            self.sound.get(&slot).is_some_and(|(place, starts)| place + at as u64 == part.place && starts.binary_search(&at).is_ok())
+            self.sound.get(&slot).is_some_and(|(place, starts)| {
+                place + at as u64 == part.place && starts.binary_search(&at).is_ok()
+            })
         };
         let lost = self.snapshot.pages.iter().flat_map(|page| match page {
             Page::Unknown => &[],

@@ -12,7 +12,8 @@ impl Reader<'_> {
         let mut answers = BTreeMap::new();
         for status in self.object(&format!("{at}/responses"))?.keys() {
             let pointer = self.resolve(&format!("{at}/responses/{}", escape(status)))?;
-            let content = self.root.pointer(&format!("{pointer}/content")).and_then(Value::as_object);
+            let content =
+                self.root.pointer(&format!("{pointer}/content")).and_then(Value::as_object);
             let mut answer = AnswerSpec::default();
             if let Some(media_type) = content.and_then(|c| c.keys().next()) {
                 let media = format!("{pointer}/content/{}", escape(media_type));
@@ -46,26 +47,44 @@ impl Reader<'_> {
         let failed_if = match self.root.pointer(&format!("{pointer}/failed-if")) {
             None => None,
             Some(node) => {
-                let value = node.get("is").ok_or_else(|| fault(&pointer, "`failed-if` needs `at` and `is`"))?;
+                let value = node
+                    .get("is")
+                    .ok_or_else(|| fault(&pointer, "`failed-if` needs `at` and `is`"))?;
                 Some((self.source(&format!("{pointer}/failed-if/at"))?, value.clone()))
             }
         };
         let accepted = match self.root.pointer(&format!("{pointer}/accepted")) {
-            Some(Value::Array(several)) => (0..several.len()).map(|i| self.source(&format!("{pointer}/accepted/{i}"))).collect::<Result<_, _>>()?,
+            Some(Value::Array(several)) => (0..several.len())
+                .map(|i| self.source(&format!("{pointer}/accepted/{i}")))
+                .collect::<Result<_, _>>()?,
             _ => optional("accepted")?.into_iter().collect(),
         };
-        let outcome = OutcomeSpec { accepted, succeeded: optional("succeeded")?, failed: optional("failed")?, failed_if };
-        reach::check_outcome(self.root, &outcome, &self.successes(at)?).map_err(|why| fault(&pointer, &why))?;
+        let outcome = OutcomeSpec {
+            accepted,
+            succeeded: optional("succeeded")?,
+            failed: optional("failed")?,
+            failed_if,
+        };
+        reach::check_outcome(self.root, &outcome, &self.successes(at)?)
+            .map_err(|why| fault(&pointer, &why))?;
         Ok(outcome)
     }
 
     /// The schemas of an operation's answers with a 2xx status.
     fn successes(&self, at: &str) -> Result<Vec<String>, Fault> {
         let mut schemas = Vec::new();
-        for status in self.object(&format!("{at}/responses"))?.keys().filter(|status| status.starts_with('2')) {
+        for status in
+            self.object(&format!("{at}/responses"))?.keys().filter(|status| status.starts_with('2'))
+        {
             let pointer = self.resolve(&format!("{at}/responses/{}", escape(status)))?;
-            let media = self.root.pointer(&format!("{pointer}/content")).and_then(Value::as_object).into_iter().flat_map(Map::keys);
-            schemas.extend(media.map(|media| format!("{pointer}/content/{}/schema", escape(media))));
+            let media = self
+                .root
+                .pointer(&format!("{pointer}/content"))
+                .and_then(Value::as_object)
+                .into_iter()
+                .flat_map(Map::keys);
+            schemas
+                .extend(media.map(|media| format!("{pointer}/content/{}/schema", escape(media))));
         }
         Ok(schemas)
     }

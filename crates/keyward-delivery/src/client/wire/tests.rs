@@ -1,4 +1,5 @@
-//! Real sockets and real TLS: each way in which a receiver can end a connection, and what is made of it.
+//! Real sockets and real TLS: each way in which a receiver can end a connection, and what is made
+//! of it.
 
 use super::*;
 use std::io::{Read, Write};
@@ -13,7 +14,12 @@ fn server_config(ca_file: &Path) -> Arc<rustls::ServerConfig> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(ca_file, made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    Arc::new(rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap())
+    Arc::new(
+        rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap(),
+    )
 }
 
 /// Sends `bytes` to a receiver and ends the connection. What came of it.
@@ -22,7 +28,12 @@ fn ended(bytes: usize, bare: bool, receive: fn(Server)) -> Result<(), String> {
     let ca_file = dir.path().join("ca.pem");
     let config = server_config(&ca_file);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = Url { scheme: "tls".to_owned(), host: "localhost".to_owned(), port: listener.local_addr().unwrap().port(), path: "/".to_owned() };
+    let url = Url {
+        scheme: "tls".to_owned(),
+        host: "localhost".to_owned(),
+        port: listener.local_addr().unwrap().port(),
+        path: "/".to_owned(),
+    };
     let receiver = std::thread::spawn(move || {
         let stream = listener.accept().unwrap().0;
         receive(rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream));
@@ -97,7 +108,12 @@ fn a_word_that_comes_before_all_was_read_is_no_confirmation() {
         for receive in [orderly, bare, half, at_once] {
             for accept in [false, true] {
                 let told = ended(bytes, accept, receive).expect_err("it had not read all");
-                assert!(told.contains("ended the connection") || told.contains("broke") || told.contains("without TLS"), "{told}");
+                assert!(
+                    told.contains("ended the connection")
+                        || told.contains("broke")
+                        || told.contains("without TLS"),
+                    "{told}"
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
-//! CADF (DMTF DSP0262): one event for each exchange, and for each of the gateway's own events. A refusal is a `control`
-//! with the policy that decided as its reason; everything else is an `activity`.
+//! CADF (DMTF DSP0262): one event for each exchange, and for each of the gateway's own events. A
+//! refusal is a `control` with the policy that decided as its reason; everything else is an
+//! `activity`.
 
 use super::rest::{filled, rest, text};
 use super::verb::Verb;
@@ -17,7 +18,10 @@ const REASON: &str = "urn:keyward:reason";
 
 /// The event. What CADF has no place for stands in `attachments`.
 pub fn event(exchange: &Exchange) -> Value {
-    let (asked, answered) = (exchange.request.asked(), exchange.answer.as_ref().map(Part::answered).unwrap_or_default());
+    let (asked, answered) = (
+        exchange.request.asked(),
+        exchange.answer.as_ref().map(Part::answered).unwrap_or_default(),
+    );
     let (mut request, mut answer) = (asked.clone(), answered.clone());
     let refused = exchange.request.kind == Kind::Refused;
     let (id, time) = (exchange.id.to_string(), exchange.request.time.rfc3339());
@@ -39,9 +43,18 @@ pub fn event(exchange: &Exchange) -> Value {
         "observer": {"id": "keyward", "typeURI": "service/security/audit/filter", "name": "keyward"},
     }));
     let Value::Object(mut event) = event else { return event };
-    let attachments = std::iter::once(attachment("request", &exchange.request, rest(&exchange.request, &asked, &request)))
-        .chain(exchange.answer.as_ref().map(|part| attachment("answer", part, rest(part, &answered, &answer))))
-        .collect();
+    let attachments = std::iter::once(attachment(
+        "request",
+        &exchange.request,
+        rest(&exchange.request, &asked, &request),
+    ))
+    .chain(
+        exchange
+            .answer
+            .as_ref()
+            .map(|part| attachment("answer", part, rest(part, &answered, &answer))),
+    )
+    .collect();
     event.extend([("attachments".to_owned(), attachments)]);
     event.into()
 }
@@ -70,7 +83,8 @@ fn outcome(exchange: &Exchange) -> &'static str {
     }
 }
 
-/// Why: the status, and the first policy that decided. A `control` must name one; where none decided, its reason's code.
+/// Why: the status, and the first policy that decided. A `control` must name one; where none
+/// decided, its reason's code.
 fn reason(exchange: &Exchange, asked: &Asked) -> Value {
     let policy = asked.policies().next();
     let code = asked.decision.reason.filter(|_| exchange.request.kind == Kind::Refused);
@@ -102,8 +116,15 @@ fn target(exchange: &Exchange, request: &mut Asked) -> Value {
     }
     let service = text(&mut request.call.service).unwrap_or("unknown");
     let host = text(&mut request.call.host);
-    let kind = request.resource.as_ref().map_or_else(|| "service".to_owned(), |resource| format!("data/{}", resource.r#type.to_lowercase()));
-    let id = request.resource.as_mut().map(|resource| std::mem::take(&mut resource.id)).filter(|id| !id.is_empty());
+    let kind = request.resource.as_ref().map_or_else(
+        || "service".to_owned(),
+        |resource| format!("data/{}", resource.r#type.to_lowercase()),
+    );
+    let id = request
+        .resource
+        .as_mut()
+        .map(|resource| std::mem::take(&mut resource.id))
+        .filter(|id| !id.is_empty());
     json!({
         "id": id.as_deref().unwrap_or(service), "typeURI": kind, "name": service,
         "addresses": host.map(|host| json!([{"url": format!("https://{host}"), "name": "host"}])),

@@ -1,5 +1,6 @@
-//! CSV (RFC 4180) for auditors: one row for each exchange, safe to open in a spreadsheet. A summary: the whole records are
-//! in the other forms, and `request_record` and `answer_record` say which ones they are.
+//! CSV (RFC 4180) for auditors: one row for each exchange, safe to open in a spreadsheet. A
+//! summary: the whole records are in the other forms, and `request_record` and `answer_record` say
+//! which ones they are.
 
 use crate::exchange::Exchange;
 use keyward_core::terminal::clean;
@@ -52,16 +53,21 @@ pub fn row(exchange: &Exchange) -> String {
     fields.map(|value| field(&value)).join(",") + "\r\n"
 }
 
-/// One field: control characters spelt out, so that a row stays one line; what a spreadsheet would take for a formula
-/// begins with an apostrophe, which makes it a text.
+/// One field: control characters spelt out, so that a row stays one line; what a spreadsheet would
+/// take for a formula begins with an apostrophe, which makes it a text.
 fn field(value: &str) -> String {
     let mut value = clean(value);
     // Spreadsheets look past leading blanks, and some fold wide characters.
-    let seen = value.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'));
+    let seen = value
+        .trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'));
     if seen.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
         value.insert(0, '\'');
     }
-    if value.contains([',', '"', ' ']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
+    if value.contains([',', '"', ' ']) {
+        format!("\"{}\"", value.replace('"', "\"\""))
+    } else {
+        value
+    }
 }
 
 #[cfg(test)]

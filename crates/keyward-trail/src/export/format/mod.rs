@@ -15,7 +15,8 @@ use keyward_record::canonical;
 pub enum ExportFormat {
     /// Records byte for byte, one on each line.
     Ndjson,
-    /// Exchanges as `audit show` gives them as JSON, with the bodies beside their records, one on each line.
+    /// Exchanges as `audit show` gives them as JSON, with the bodies beside their records, one on
+    /// each line.
     Exchange,
     /// OCSF events of class API Activity, one exchange on each line.
     Ocsf,
@@ -79,16 +80,20 @@ impl ExportFormat {
     }
 }
 
-/// JSON that is one line for every reader: some end lines at U+0085, U+2028 and U+2029 too, which JSON lets stand in texts.
-/// Not for forms that hold records as they are stored: their bytes are what is hashed.
+/// JSON that is one line for every reader: some end lines at U+0085, U+2028 and U+2029 too, which
+/// JSON lets stand in texts. Not for forms that hold records as they are stored: their bytes are
+/// what is hashed.
 fn one_line(json: Vec<u8>) -> Vec<u8> {
-    const ENDS: [(&str, &str); 3] = [("\u{85}", "\\u0085"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
+    const ENDS: [(&str, &str); 3] =
+        [("\u{85}", "\\u0085"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
     let is_in = |json: &[u8], end: &str| memchr::memmem::find(json, end.as_bytes()).is_some();
     if !ENDS.iter().any(|(end, _)| is_in(&json, end)) {
         return json;
     }
     match String::from_utf8(json) {
-        Ok(text) => ENDS.iter().fold(text, |text, (end, escaped)| text.replace(end, escaped)).into_bytes(),
+        Ok(text) => {
+            ENDS.iter().fold(text, |text, (end, escaped)| text.replace(end, escaped)).into_bytes()
+        }
         Err(error) => error.into_bytes(),
     }
 }

@@ -1,4 +1,5 @@
-//! OCSF: one event of class API Activity (6003) for each exchange, and for each of the gateway's own events.
+//! OCSF: one event of class API Activity (6003) for each exchange, and for each of the gateway's
+//! own events.
 
 use super::rest::{filled, rest, take, text};
 use super::verb::Verb;
@@ -16,11 +17,15 @@ use std::net::{IpAddr, SocketAddr};
 pub const VERSION: &str = "1.8.0";
 
 const CLASS: u64 = 6003;
-const METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+const METHODS: &[&str] =
+    &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 /// The event. What the class has no place for stands in `unmapped`.
 pub fn event(exchange: &Exchange) -> Value {
-    let (asked, answered) = (exchange.request.asked(), exchange.answer.as_ref().map(Part::answered).unwrap_or_default());
+    let (asked, answered) = (
+        exchange.request.asked(),
+        exchange.answer.as_ref().map(Part::answered).unwrap_or_default(),
+    );
     let (mut request, mut answer) = (asked.clone(), answered.clone());
     let mut event = Map::new();
     for part in [
@@ -37,9 +42,18 @@ pub fn event(exchange: &Exchange) -> Value {
         }
     }
     let mut unmapped = Map::new();
-    unmapped.extend(rest(&exchange.request, &asked, &request).map(|left| ("request".to_owned(), left)));
-    unmapped.extend(exchange.answer.as_ref().and_then(|part| rest(part, &answered, &answer)).map(|left| ("answer".to_owned(), left)));
-    unmapped.extend(exchange.answer.as_ref().map(|answer| ("answer_sequence".to_owned(), answer.seq.into())));
+    unmapped
+        .extend(rest(&exchange.request, &asked, &request).map(|left| ("request".to_owned(), left)));
+    unmapped.extend(
+        exchange
+            .answer
+            .as_ref()
+            .and_then(|part| rest(part, &answered, &answer))
+            .map(|left| ("answer".to_owned(), left)),
+    );
+    unmapped.extend(
+        exchange.answer.as_ref().map(|answer| ("answer_sequence".to_owned(), answer.seq.into())),
+    );
     if !unmapped.is_empty() {
         event.insert("unmapped".to_owned(), unmapped.into());
     }
@@ -70,7 +84,11 @@ fn classification(exchange: &Exchange, asked: &Asked) -> Value {
     })
 }
 
-fn occurrence<'a>(exchange: &Exchange, request: &mut Asked<'a>, answer: &mut Answered<'a>) -> Value {
+fn occurrence<'a>(
+    exchange: &Exchange,
+    request: &mut Asked<'a>,
+    answer: &mut Answered<'a>,
+) -> Value {
     let (part, id) = (&exchange.request, exchange.id.to_string());
     for (own, kind) in [(&mut request.id, &mut request.kind), (&mut answer.id, &mut answer.kind)] {
         // Said by what the event is.
@@ -81,8 +99,14 @@ fn occurrence<'a>(exchange: &Exchange, request: &mut Asked<'a>, answer: &mut Ans
     answer.v.take_if(|own| Some(*own) == version);
     let original = text(&mut request.time);
     let counted = (request.event == Some(EventName::RefusalsCounted.code())).then(|| {
-        let moment = |time: &mut Option<&str>| take(time, |time| Timestamp::parse(time)).map(Timestamp::millis);
-        (moment(&mut request.detail.first.time), moment(&mut request.detail.last.time), request.detail.count.take())
+        let moment = |time: &mut Option<&str>| {
+            take(time, |time| Timestamp::parse(time)).map(Timestamp::millis)
+        };
+        (
+            moment(&mut request.detail.first.time),
+            moment(&mut request.detail.last.time),
+            request.detail.count.take(),
+        )
     });
     let (first, last, count) = counted.unwrap_or_default();
     json!({
@@ -107,8 +131,13 @@ fn outcome(exchange: &Exchange, request: &mut Asked, answer: &mut Answered) -> V
         "unknown" | "open" => (0, "Unknown"),
         other => (99, other),
     };
-    let code = if refused { request.decision.reason.map(str::to_owned) } else { exchange.status().map(|status| status.to_string()) };
-    let detail = if refused { text(&mut request.decision.message) } else { text(&mut answer.detail) };
+    let code = if refused {
+        request.decision.reason.map(str::to_owned)
+    } else {
+        exchange.status().map(|status| status.to_string())
+    };
+    let detail =
+        if refused { text(&mut request.decision.message) } else { text(&mut answer.detail) };
     json!({"status_id": id, "status": name, "status_code": code, "status_detail": detail})
 }
 
@@ -118,14 +147,29 @@ fn decision(request: &mut Asked) -> Value {
         "deny" => Some((2, "Denied", "Blocked")),
         _ => None,
     };
-    let Some((action_id, action, disposition)) = take(&mut request.decision.verdict, verdict) else { return json!({}) };
+    let Some((action_id, action, disposition)) = take(&mut request.decision.verdict, verdict)
+    else {
+        return json!({});
+    };
     let bundle = request.decision.bundle;
     let policy = |policy: &Entry<DeterminingPolicy>| {
-        let Entry::Of(DeterminingPolicy::Of { id, effect: Some(effect), item, message: Some(message) }) = policy else { return None };
+        let Entry::Of(DeterminingPolicy::Of {
+            id,
+            effect: Some(effect),
+            item,
+            message: Some(message),
+        }) = policy
+        else {
+            return None;
+        };
         let data = item.map(|item| json!({"item": item}));
-        Some(json!({"decision": effect, "policy": {"uid": id, "desc": message, "version": bundle, "data": data, "is_applied": true}}))
+        Some(
+            json!({"decision": effect, "policy": {"uid": id, "desc": message, "version": bundle, "data": data, "is_applied": true}}),
+        )
     };
-    let policies: Vec<Value> = take(&mut request.decision.policies, |list| list.iter().map(policy).collect()).unwrap_or_default();
+    let policies: Vec<Value> =
+        take(&mut request.decision.policies, |list| list.iter().map(policy).collect())
+            .unwrap_or_default();
     json!({
         "action_id": action_id, "action": action, "disposition_id": action_id, "disposition": disposition,
         "policy": policies.first().and_then(|first| first.get("policy")),
@@ -145,7 +189,10 @@ fn who(exchange: &Exchange, request: &mut Asked) -> Value {
     };
     let caller = &mut request.caller;
     let kind = take(&mut caller.kind, kind);
-    let groups: Option<Vec<_>> = caller.groups.take().map(|groups| groups.iter().map(|group| json!({"name": group})).collect());
+    let groups: Option<Vec<_>> = caller
+        .groups
+        .take()
+        .map(|groups| groups.iter().map(|group| json!({"name": group})).collect());
     let key = text(&mut caller.credential.key_id);
     let scheme = key.and_then(|_| text(&mut caller.credential.scheme));
     let address = take(&mut request.source.address, |address| address.parse::<IpAddr>().ok());
@@ -168,7 +215,9 @@ fn what(exchange: &Exchange, request: &mut Asked) -> Value {
     // Items stay whole where they are: with each resource goes what is to be done to it.
     let mut resources: Vec<Value> = request.resources().map(resource).collect();
     let first = resources.first();
-    let own = take(&mut request.resource, |own| Some(resource(own)).filter(|own| first.is_none_or(|first| first == own)));
+    let own = take(&mut request.resource, |own| {
+        Some(resource(own)).filter(|own| first.is_none_or(|first| first == own))
+    });
     if first.is_none() {
         resources.extend(own);
     }
@@ -195,7 +244,8 @@ fn wire(exchange: &Exchange, request: &mut Asked, answer: &mut Answered) -> Valu
     let call = &mut request.call;
     let (host, path) = (text(&mut call.host), text(&mut call.path));
     // The schema wants a path in each `url`.
-    let url = path.map(|path| json!({"hostname": host, "path": path, "query_string": text(&mut call.query)}));
+    let url = path
+        .map(|path| json!({"hostname": host, "path": path, "query_string": text(&mut call.query)}));
     let http_request = json!({
         "uid": exchange.id.to_string(),
         "http_method": call.method.take_if(|method| METHODS.contains(method)),
@@ -222,5 +272,10 @@ fn wire(exchange: &Exchange, request: &mut Asked, answer: &mut Answered) -> Valu
 
 /// `{name: [values]}` as a list of pairs.
 fn headers(headers: Headers) -> Value {
-    headers.iter().flat_map(|(name, values)| values.iter().map(move |value| json!({"name": name, "value": value}))).collect()
+    headers
+        .iter()
+        .flat_map(|(name, values)| {
+            values.iter().map(move |value| json!({"name": name, "value": value}))
+        })
+        .collect()
 }

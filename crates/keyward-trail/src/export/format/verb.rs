@@ -39,10 +39,14 @@ const WORDS: &[(&str, Verb)] = &[
 ];
 
 impl Verb {
-    /// By the operation's first word; else by the groups that its document puts it in; else by the method.
+    /// By the operation's first word; else by the groups that its document puts it in; else by the
+    /// method.
     pub fn of(call: &Call) -> Self {
         let operation = call.operation.unwrap_or_default();
-        let operation = ["Batch", "Nova", "Glance"].iter().find_map(|prefix| operation.strip_prefix(prefix)).unwrap_or(operation);
+        let operation = ["Batch", "Nova", "Glance"]
+            .iter()
+            .find_map(|prefix| operation.strip_prefix(prefix))
+            .unwrap_or(operation);
         if let Some((_, verb)) = WORDS.iter().find(|(word, _)| operation.starts_with(word)) {
             return *verb;
         }

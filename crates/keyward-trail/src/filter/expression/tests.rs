@@ -6,14 +6,18 @@ use crate::filter::condition::Match;
 /// The expression in full parentheses.
 fn shape(text: &str) -> String {
     fn show(expression: &Expression) -> String {
-        let list = |parts: &[Expression], by: &str| format!("({})", parts.iter().map(show).collect::<Vec<_>>().join(by));
+        let list = |parts: &[Expression], by: &str| {
+            format!("({})", parts.iter().map(show).collect::<Vec<_>>().join(by))
+        };
         match expression {
             Expression::All(parts) => list(parts, " & "),
             Expression::Any(parts) => list(parts, " | "),
             Expression::Not(part) => format!("!{}", show(part)),
             Expression::Test(Test::Field(_, Match::Exact(value))) => value.clone(),
             Expression::Test(Test::Field(_, Match::Prefix(value))) => format!("{value}*"),
-            Expression::Test(Test::Field(_, Match::Number(range))) => format!("{}..{}", range.start, range.end),
+            Expression::Test(Test::Field(_, Match::Number(range))) => {
+                format!("{}..{}", range.start, range.end)
+            }
             Expression::Test(Test::Seq(range)) => format!("#{}..{}", range.start, range.end),
             Expression::Test(other) => format!("{other:?}"),
         }
@@ -92,18 +96,27 @@ fn a_mistake_is_named_with_its_column_and_what_is_allowed() {
             other => panic!("{text}: {other:?}"),
         }
     }
-    assert!(Expression::parse(&"a".repeat(CHARACTERS_MAX + 1)).unwrap_err().to_string().contains("longer"));
+    assert!(
+        Expression::parse(&"a".repeat(CHARACTERS_MAX + 1))
+            .unwrap_err()
+            .to_string()
+            .contains("longer")
+    );
 }
 
 #[test]
 fn events_and_ids_are_asked_for_by_name() {
     let wants = |text| {
         let expression = Expression::parse(text).unwrap();
-        [Kind::Forwarded, Kind::Refused, Kind::Event, Kind::Answer].map(|kind| expression.wants(kind))
+        [Kind::Forwarded, Kind::Refused, Kind::Event, Kind::Answer]
+            .map(|kind| expression.wants(kind))
     };
     assert_eq!(wants("caller = a"), [true, true, false, false]);
     assert_eq!(wants("event = started or caller = a"), [false, false, true, false]);
-    assert_eq!(wants("caller = a or id = 01a20474-d8d7-77ba-a0d5-f27511a8720a"), [true, true, true, false]);
+    assert_eq!(
+        wants("caller = a or id = 01a20474-d8d7-77ba-a0d5-f27511a8720a"),
+        [true, true, true, false]
+    );
 }
 
 #[test]
@@ -112,5 +125,8 @@ fn what_must_hold_is_known() {
     assert_eq!(parse("seq >= 5 and (seq < 9 and caller = a)").range(), 5..9);
     assert_eq!(parse("seq >= 5 or seq < 9").range(), 0..u64::MAX);
     assert_eq!(parse("not seq >= 5").range(), 0..u64::MAX);
-    assert_eq!(parse("caller = a and not caller = b and (action = c or action = d)").needles(), ["a"]);
+    assert_eq!(
+        parse("caller = a and not caller = b and (action = c or action = d)").needles(),
+        ["a"]
+    );
 }

@@ -1,6 +1,7 @@
 //! Growing the tree over what is stored, and making it anew beside its old files.
 //!
-//! A record that is gone left its hash in the tree, and nowhere else: whoever makes the tree anew takes it from there.
+//! A record that is gone left its hash in the tree, and nowhere else: whoever makes the tree anew
+//! takes it from there.
 
 use super::{StartError, at, unreadable};
 use crate::store::Store;
@@ -36,16 +37,29 @@ impl Gone {
     /// The hashes of records of which every one is gone.
     fn hashes(&self, range: &Range<u64>) -> Result<Vec<LeafHash>, StartError> {
         if skip_tombstones(&self.absent, range.start) < range.end {
-            return Err(StartError::Broken(format!("records {} to {} are missing in the trail", range.start, range.end - 1)));
+            return Err(StartError::Broken(format!(
+                "records {} to {} are missing in the trail",
+                range.start,
+                range.end - 1
+            )));
         }
         let read = || -> io::Result<Vec<LeafHash>> {
             let old = self.old.as_ref().ok_or(io::ErrorKind::NotFound)?;
             let file = File::open(old.join("level0"))?;
-            let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?.saturating_mul(HASH_SIZE)];
+            let mut bytes = vec![
+                0;
+                usize::try_from(range.end - range.start)
+                    .map_err(io::Error::other)?
+                    .saturating_mul(HASH_SIZE)
+            ];
             file.read_exact_at(&mut bytes, range.start.saturating_mul(HASH_SIZE as u64))?;
             Ok(bytes.as_chunks::<HASH_SIZE>().0.to_vec())
         };
-        read().map_err(|source| StartError::Hashes { first: range.start, last: range.end - 1, source })
+        read().map_err(|source| StartError::Hashes {
+            first: range.start,
+            last: range.end - 1,
+            source,
+        })
     }
 }
 
@@ -53,7 +67,12 @@ impl Gone {
 ///
 /// # Errors
 /// When a record is missing, or gone and its hash too, or the disk fails.
-pub fn catch_up(tree: &mut Tree, store: &dyn Store, end: u64, gone: &Gone) -> Result<(), StartError> {
+pub fn catch_up(
+    tree: &mut Tree,
+    store: &dyn Store,
+    end: u64,
+    gone: &Gone,
+) -> Result<(), StartError> {
     let from = tree.size();
     if from >= end {
         return Ok(());
@@ -63,7 +82,8 @@ pub fn catch_up(tree: &mut Tree, store: &dyn Store, end: u64, gone: &Gone) -> Re
     for frame in store.oldest_first(from) {
         let frame = frame.map_err(unreadable)?;
         while expected < frame.first_seq.min(end) {
-            let part = expected..frame.first_seq.min(end).min(expected.saturating_add(PORTION as u64));
+            let part =
+                expected..frame.first_seq.min(end).min(expected.saturating_add(PORTION as u64));
             hashes.extend(gone.hashes(&part)?);
             expected = part.end;
             add(tree, &mut hashes, PORTION)?;
@@ -88,7 +108,8 @@ fn add(tree: &mut Tree, hashes: &mut Vec<LeafHash>, least: usize) -> Result<(), 
     Ok(())
 }
 
-/// The tree of all records in a folder of its own, with the hashes that the one in `old` has of those that are gone.
+/// The tree of all records in a folder of its own, with the hashes that the one in `old` has of
+/// those that are gone.
 pub(super) fn build(new: &Path, store: &dyn Store, old: &Path) -> Result<Tree, StartError> {
     std::fs::create_dir_all(new).map_err(at("the folder of the new tree"))?;
     let mut tree = Tree::open(new, 0).map_err(at("the new tree"))?;
@@ -96,8 +117,9 @@ pub(super) fn build(new: &Path, store: &dyn Store, old: &Path) -> Result<Tree, S
     Ok(tree)
 }
 
-/// Puts the new files in the place of the old ones, and keeps those aside for whoever wants to see what was wrong with
-/// them. At no time is there a level without a file: the old ones may be all that has the hashes of what is gone.
+/// Puts the new files in the place of the old ones, and keeps those aside for whoever wants to see
+/// what was wrong with them. At no time is there a level without a file: the old ones may be all
+/// that has the hashes of what is gone.
 pub(super) fn put_in_place(dir: &Path, new: &Path) -> Result<(), StartError> {
     let levels: Vec<_> = (0..LEVELS).map(|level| format!("level{level}")).collect();
     if levels.iter().any(|level| dir.join(level).metadata().is_ok_and(|about| about.len() > 0)) {
@@ -106,10 +128,15 @@ pub(super) fn put_in_place(dir: &Path, new: &Path) -> Result<(), StartError> {
         for level in levels.iter().filter(|level| dir.join(level).exists()) {
             let (from, to) = (dir.join(level), aside.join(level));
             // Not every file system has hard links.
-            std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).map_err(at("a file of the old tree"))?;
+            std::fs::hard_link(&from, &to)
+                .or_else(|_| std::fs::copy(&from, &to).map(drop))
+                .map_err(at("a file of the old tree"))?;
         }
     }
-    levels.iter().try_for_each(|level| std::fs::rename(new.join(level), dir.join(level))).map_err(at("a file of the new tree"))?;
+    levels
+        .iter()
+        .try_for_each(|level| std::fs::rename(new.join(level), dir.join(level)))
+        .map_err(at("a file of the new tree"))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("the tree's folder"))?;
     std::fs::remove_dir(new).map_err(at("the folder of the new tree"))
 }

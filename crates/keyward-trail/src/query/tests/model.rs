@@ -23,7 +23,8 @@ pub struct Call {
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const CALLERS: [&str; 3] = ["deploy", "ops \"night\"", "Zoë"];
-pub const ACTIONS: [&str; 3] = ["huawei.kps.CreateKeypair", "huawei.kps.DeleteKeypair", "huawei.ims.CopyImage"];
+pub const ACTIONS: [&str; 3] =
+    ["huawei.kps.CreateKeypair", "huawei.kps.DeleteKeypair", "huawei.ims.CopyImage"];
 pub const REASONS: [&str; 3] = ["policy-forbids", "no-policy-permits", "body-too-large"];
 pub const OUTCOMES: [&str; 3] = ["succeeded", "accepted", "failed"];
 pub const STATUSES: [u16; 3] = [200, 202, 404];
@@ -128,19 +129,25 @@ pub const FILTERS: &[(&str, &str, Meaning)] = &[
     ("request.content.keyScope", "READ", |c| c.pick[4] == 0),
     ("request.content.keys.n", "2", |c| c.pick[4] == 0),
     ("answer.content.job_id", "j-1", |c| c.answered && c.pick[5] == 0),
-    ("secret", "hmac-sha256:abababababababababababababababababababababababababababababababab", |c| c.pick[5] == 0 && c.pick[4] > 0),
+    (
+        "secret",
+        "hmac-sha256:abababababababababababababababababababababababababababababababab",
+        |c| c.pick[5] == 0 && c.pick[4] > 0,
+    ),
 ];
 
 pub fn any_calls() -> impl Strategy<Value = Vec<Call>> {
     let pick = prop::array::uniform6(0..3_usize);
-    let call = (pick, 0..10_u8, prop::option::weighted(0.9, 0..30_usize)).prop_map(|(pick, kind, answered_after)| Call {
-        id: AuditId::new(),
-        kind: if kind < 3 { Kind::Refused } else { Kind::Forwarded },
-        pick,
-        answered_after,
-        time: 0,
-        answered: false,
-    });
+    let call = (pick, 0..10_u8, prop::option::weighted(0.9, 0..30_usize)).prop_map(
+        |(pick, kind, answered_after)| Call {
+            id: AuditId::new(),
+            kind: if kind < 3 { Kind::Refused } else { Kind::Forwarded },
+            pick,
+            answered_after,
+            time: 0,
+            answered: false,
+        },
+    );
     prop::collection::vec(call, 1..60)
 }
 
@@ -188,9 +195,13 @@ impl Tree {
     }
 
     pub fn text(&self) -> String {
-        let join = |parts: &[Self], by: &str| format!("({})", parts.iter().map(Self::text).collect::<Vec<_>>().join(by));
+        let join = |parts: &[Self], by: &str| {
+            format!("({})", parts.iter().map(Self::text).collect::<Vec<_>>().join(by))
+        };
         match self {
-            Self::Test(n) => format!("{} = \"{}\"", FILTERS[*n].0, FILTERS[*n].1.replace('"', "\\\"")),
+            Self::Test(n) => {
+                format!("{} = \"{}\"", FILTERS[*n].0, FILTERS[*n].1.replace('"', "\\\""))
+            }
             Self::Written(n) => WRITTEN[*n].0.to_owned(),
             Self::Not(part) => format!("not {}", part.text()),
             Self::All(parts) => join(parts, " and "),
@@ -200,7 +211,10 @@ impl Tree {
 }
 
 pub fn any_tree() -> impl Strategy<Value = Tree> {
-    let leaf = prop_oneof![(0..FILTERS.len()).prop_map(Tree::Test), (0..WRITTEN.len()).prop_map(Tree::Written)];
+    let leaf = prop_oneof![
+        (0..FILTERS.len()).prop_map(Tree::Test),
+        (0..WRITTEN.len()).prop_map(Tree::Written)
+    ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             inner.clone().prop_map(|part| Tree::Not(Box::new(part))),
@@ -221,7 +235,12 @@ impl Store for Both {
     fn append(&self, batch: &Batch) -> Result<(), StoreError> {
         // What is open stays open for the sealing, whatever comes later.
         let floor = batch.first_seq / 2;
-        let again = Batch { first_seq: batch.first_seq, entries: batch.entries.clone(), contents: batch.contents.clone(), open_floor: Some(floor) };
+        let again = Batch {
+            first_seq: batch.first_seq,
+            entries: batch.entries.clone(),
+            contents: batch.contents.clone(),
+            open_floor: Some(floor),
+        };
         self.plain.append(batch)?;
         self.tiered.append(&again)?;
         if (self.seal.lock().unwrap())() { self.tiered.seal() } else { Ok(()) }
@@ -261,12 +280,25 @@ pub fn write(store: &dyn Store, calls: &mut [Call], batch_records: usize, first_
     for n in 0..calls.len() {
         let time = tick(&mut now);
         calls[n].time = time.0;
-        records.push((Entry { time, kind: calls[n].kind, id: calls[n].id, leaf: canonical(&calls[n].request()) }, content(&calls[n].body())));
+        records.push((
+            Entry {
+                time,
+                kind: calls[n].kind,
+                id: calls[n].id,
+                leaf: canonical(&calls[n].request()),
+            },
+            content(&calls[n].body()),
+        ));
         if let (Kind::Forwarded, Some(after)) = (calls[n].kind, calls[n].answered_after) {
             due.push((records.len() + after, n));
         }
         if n % 7 == 3 {
-            let event = Entry { time: tick(&mut now), kind: Kind::Event, id: AuditId::new(), leaf: r#"{"event":"bundle","kind":"event"}"#.into() };
+            let event = Entry {
+                time: tick(&mut now),
+                kind: Kind::Event,
+                id: AuditId::new(),
+                leaf: r#"{"event":"bundle","kind":"event"}"#.into(),
+            };
             records.push((event, None));
         }
         while let Some(at) = due.iter().position(|(at, _)| *at <= records.len()) {

@@ -1,4 +1,5 @@
-//! What is derived, and has only a checksum that anybody can compute, does not decide what goes for ever.
+//! What is derived, and has only a checksum that anybody can compute, does not decide what goes for
+//! ever.
 
 use super::*;
 use crate::tiered::Differing;
@@ -41,10 +42,17 @@ fn an_index_that_hides_what_is_held_lets_nothing_go() {
     filled(dir.path());
     assert_eq!(TieredStore::differing(dir.path(), &|_, _| ()).unwrap(), []);
     forge_index(dir.path(), 0, b"\x00\x03c57", b"\x00\x03c5z");
-    assert_eq!(TieredStore::differing(dir.path(), &|_, _| ()).unwrap(), [Differing::Index(0..SEGMENT)]);
+    assert_eq!(
+        TieredStore::differing(dir.path(), &|_, _| ()).unwrap(),
+        [Differing::Index(0..SEGMENT)]
+    );
     let site = site(dir.path(), Some(Duration::from_secs(1)), None);
     let holds = site.holds("[[hold]]\nname = 'case 17'\nwhere = 'caller = c57'\nreason = 'r'\n");
-    assert_eq!(firsts(&site.retention.plan(&holds, at(10_000)).unwrap().prune), [0, 64], "an index is believed where nothing depends on it");
+    assert_eq!(
+        firsts(&site.retention.plan(&holds, at(10_000)).unwrap().prune),
+        [0, 64],
+        "an index is believed where nothing depends on it"
+    );
     let plan = site.retention.prune(&holds, at(10_000)).unwrap();
     assert_eq!((firsts(&plan.prune), plan.held.len()), (vec![], 3));
     assert!(site.there().into_iter().take(64).eq(0..64));
@@ -55,7 +63,10 @@ fn a_table_that_makes_records_old_lets_nothing_go() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
     forge_times(dir.path(), 0);
-    assert_eq!(TieredStore::differing(dir.path(), &|_, _| ()).unwrap(), [Differing::Times(0..SEGMENT)]);
+    assert_eq!(
+        TieredStore::differing(dir.path(), &|_, _| ()).unwrap(),
+        [Differing::Times(0..SEGMENT)]
+    );
     let site = site(dir.path(), Some(Duration::from_secs(400 * 24 * 3600)), None);
     let holds = site.holds("");
     assert_eq!(firsts(&site.retention.plan(&holds, at(200)).unwrap().prune), [0]);

@@ -6,20 +6,28 @@ impl Site {
     fn call(&self, step: u64, id: AuditId, kind: Kind) {
         let time = at(step);
         let leaf = match kind {
-            Kind::Answer => json!({"v": 1, "kind": "answer", "id": id.to_string(), "time": time.rfc3339(), "outcome": "succeeded", "status": 200}),
+            Kind::Answer => {
+                json!({"v": 1, "kind": "answer", "id": id.to_string(), "time": time.rfc3339(), "outcome": "succeeded", "status": 200})
+            }
             _ => {
                 json!({"v": 1, "kind": "request", "id": id.to_string(), "time": time.rfc3339(), "caller": {"name": "late"}, "decision": {"verdict": "allow"}})
             }
         };
-        self.journal.append_blocking(Record { id, kind, time, leaf: canonical(&leaf), content: None }).unwrap();
+        self.journal
+            .append_blocking(Record { id, kind, time, leaf: canonical(&leaf), content: None })
+            .unwrap();
     }
 
     /// How many exchanges have an outcome, and those that are found by it.
     fn outcomes(&self, outcome: &str) -> (u64, Vec<AuditId>) {
-        let (reader, filter) = (Reader::of(&self.journal), Filter::parse([("outcome", outcome)]).unwrap());
+        let (reader, filter) =
+            (Reader::of(&self.journal), Filter::parse([("outcome", outcome)]).unwrap());
         let page = reader.query(&filter, 1000, None).unwrap();
         assert!(page.exchanges.iter().all(|exchange| exchange.outcome() == outcome));
-        (reader.count(&filter, None).unwrap().total, page.exchanges.iter().map(|exchange| exchange.id).collect())
+        (
+            reader.count(&filter, None).unwrap().total,
+            page.exchanges.iter().map(|exchange| exchange.id).collect(),
+        )
     }
 }
 
@@ -43,9 +51,13 @@ fn a_hold_keeps_the_answer_wherever_it_stands() {
     let dir = tempfile::tempdir().unwrap();
     let site = site(dir.path(), Some(Duration::from_secs(1)), None);
     let [held, lost] = filled(&site);
-    let holds = site.holds("[[hold]]\nname = 'case 17'\nwhere = 'caller = late and seq < 64'\nreason = 'r'\n");
+    let holds = site
+        .holds("[[hold]]\nname = 'case 17'\nwhere = 'caller = late and seq < 64'\nreason = 'r'\n");
     let plan = site.retention.prune(&holds, at(10_000)).unwrap();
-    assert_eq!(plan.held.iter().map(|(_, about)| about.range.start).collect::<Vec<_>>(), [0, SEGMENT, 2 * SEGMENT]);
+    assert_eq!(
+        plan.held.iter().map(|(_, about)| about.range.start).collect::<Vec<_>>(),
+        [0, SEGMENT, 2 * SEGMENT]
+    );
     let show = |site: &Site, id| Reader::of(&site.journal).show(id).unwrap().unwrap();
     assert_eq!(show(&site, held).outcome(), "succeeded");
 

@@ -17,11 +17,19 @@ fn entry(n: u64, leaf: Vec<u8>) -> Entry {
 }
 
 fn leaf(n: u64) -> Vec<u8> {
-    format!("{{\"action\":\"huawei.kps.{}\",\"caller\":\"c{}\",\"n\":{n}}}", n % 7, n % 5).into_bytes()
+    format!("{{\"action\":\"huawei.kps.{}\",\"caller\":\"c{}\",\"n\":{n}}}", n % 7, n % 5)
+        .into_bytes()
 }
 
-fn write(dir: &Path, entries: &[Entry], bodies: &[Option<Content>], dictionaries: &Dictionaries) -> (FileDigest, FileDigest) {
-    let dictionary = dictionaries.share(train(&entries.iter().map(|entry| entry.leaf.to_vec()).collect::<Vec<_>>())).unwrap();
+fn write(
+    dir: &Path,
+    entries: &[Entry],
+    bodies: &[Option<Content>],
+    dictionaries: &Dictionaries,
+) -> (FileDigest, FileDigest) {
+    let dictionary = dictionaries
+        .share(train(&entries.iter().map(|entry| entry.leaf.to_vec()).collect::<Vec<_>>()))
+        .unwrap();
     let mut records = RecordsWriter::create(&dir.join("r"), 640, &dictionary).unwrap();
     let mut beside = BodiesWriter::create(&dir.join("b"), 640, &dictionary).unwrap();
     for (entry, body) in entries.iter().zip(bodies) {
@@ -98,7 +106,10 @@ fn times_are_found_in_their_block() {
     for time in 0..=330 {
         let first = 640 + entries.iter().filter(|entry| entry.time.0 < time).count() as u64;
         let around = records.around(Timestamp(time));
-        assert!(around.contains(&first) && around.end - around.start <= 1 + BLOCK_RECORDS as u64, "{time}: {first} in {around:?}");
+        assert!(
+            around.contains(&first) && around.end - around.start <= 1 + BLOCK_RECORDS as u64,
+            "{time}: {first} in {around:?}"
+        );
     }
 }
 

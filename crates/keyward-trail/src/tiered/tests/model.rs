@@ -75,11 +75,14 @@ impl Trail {
     }
 
     fn append(&mut self, count: u64) {
-        let mut batch = Batch { first_seq: self.end, open_floor: Some(self.end + count), ..Batch::default() };
+        let mut batch =
+            Batch { first_seq: self.end, open_floor: Some(self.end + count), ..Batch::default() };
         for seq in self.end..self.end + count {
             let entry = entry(seq, Kind::Event, AuditId::new());
-            let body = (seq % 3 == 0).then(|| Content { salt: [seq as u8; 32], bytes: format!("body of {seq}").into() });
-            self.model.insert(seq, (entry.leaf.to_vec(), body.as_ref().map(|body| body.bytes.to_vec())));
+            let body = (seq % 3 == 0)
+                .then(|| Content { salt: [seq as u8; 32], bytes: format!("body of {seq}").into() });
+            self.model
+                .insert(seq, (entry.leaf.to_vec(), body.as_ref().map(|body| body.bytes.to_vec())));
             batch.entries.push(entry);
             batch.contents.extend(body.map(|body| (seq, body)));
         }
@@ -88,7 +91,8 @@ impl Trail {
     }
 
     fn prune(&mut self, count: usize) {
-        let ranges: Vec<_> = self.store().sealed().into_iter().take(count).map(|about| about.range).collect();
+        let ranges: Vec<_> =
+            self.store().sealed().into_iter().take(count).map(|about| about.range).collect();
         if ranges.is_empty() {
             return;
         }
@@ -98,7 +102,10 @@ impl Trail {
 
     fn erase(&mut self, every: u64, from: u64) {
         let sealed: Vec<_> = self.store().sealed().into_iter().map(|about| about.range).collect();
-        let wanted: BTreeSet<_> = (from..self.end).step_by(every as usize).filter(|seq| sealed.iter().any(|range| range.contains(seq))).collect();
+        let wanted: BTreeSet<_> = (from..self.end)
+            .step_by(every as usize)
+            .filter(|seq| sealed.iter().any(|range| range.contains(seq)))
+            .collect();
         let there = wanted.iter().filter(|seq| self.model[*seq].1.is_some()).count() as u64;
         assert_eq!(self.store().erase(&wanted, from).unwrap(), there);
         wanted.iter().for_each(|seq| self.model.get_mut(seq).unwrap().1 = None);
@@ -118,13 +125,31 @@ impl Trail {
     /// Everything is as in the list, forwards, backwards and one by one.
     fn check(&self) {
         let store = self.store();
-        let forwards: Vec<_> = store.oldest_first(0).map(Result::unwrap).flat_map(|frame| (frame.first_seq..frame.end()).zip(frame.entries)).collect();
-        let backwards: Vec<_> =
-            store.newest_first(u64::MAX).map(Result::unwrap).flat_map(|frame| (frame.first_seq..frame.end()).rev().collect::<Vec<_>>()).collect();
-        assert!(forwards.iter().map(|(seq, _)| *seq).eq(self.model.keys().copied()), "{:?}", forwards.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
+        let forwards: Vec<_> = store
+            .oldest_first(0)
+            .map(Result::unwrap)
+            .flat_map(|frame| (frame.first_seq..frame.end()).zip(frame.entries))
+            .collect();
+        let backwards: Vec<_> = store
+            .newest_first(u64::MAX)
+            .map(Result::unwrap)
+            .flat_map(|frame| (frame.first_seq..frame.end()).rev().collect::<Vec<_>>())
+            .collect();
+        assert!(
+            forwards.iter().map(|(seq, _)| *seq).eq(self.model.keys().copied()),
+            "{:?}",
+            forwards.iter().map(|(seq, _)| *seq).collect::<Vec<_>>()
+        );
         assert!(backwards.iter().rev().eq(self.model.keys()));
         for ((seq, entry), (leaf, body)) in forwards.iter().zip(self.model.values()) {
-            assert_eq!((&entry.leaf[..], store.content(*seq).unwrap().map(|content| content.bytes.to_vec())), (&leaf[..], body.clone()), "record {seq}");
+            assert_eq!(
+                (
+                    &entry.leaf[..],
+                    store.content(*seq).unwrap().map(|content| content.bytes.to_vec())
+                ),
+                (&leaf[..], body.clone()),
+                "record {seq}"
+            );
         }
         let gone: Vec<_> = store.tombstones().iter().flat_map(Tombstone::range).collect();
         assert!(gone.into_iter().eq((0..self.end).filter(|seq| !self.model.contains_key(seq))));
