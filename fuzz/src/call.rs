@@ -22,7 +22,7 @@ pub fn fuzz(data: &[u8]) {
     let host = call.headers.get(http::header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("");
     let head = Head {
         version: call.version,
-        ..checked(Some(&call.raw), &call.method, &call.target, host, &call.headers)
+        ..route::checked(Some(&call.raw), &call.method, &call.target, host, &call.headers)
     };
     if head::check(&head).is_some() {
         return;
@@ -46,27 +46,6 @@ pub fn fuzz(data: &[u8]) {
         && matches!(&meant, Target::Operation(operation, _) if operation.body.is_some())
     {
         crate::body::is_plain_json(inspected.json.as_ref(), &body);
-    }
-}
-
-/// A head as the gateway checks it, of HTTP/1.1.
-pub fn checked<'a>(
-    raw: Option<&'a [u8]>,
-    method: &'a Method,
-    target: &'a [u8],
-    host: &'a str,
-    headers: &'a HeaderMap,
-) -> Head<'a> {
-    Head {
-        raw,
-        version: http::Version::HTTP_11,
-        method,
-        target,
-        host,
-        scheme: None,
-        authority: None,
-        sni: None,
-        headers,
     }
 }
 

@@ -2,10 +2,10 @@
 //! sees another path.
 
 use crate::CATALOG;
-use http::Method;
+use http::{HeaderMap, Method};
 use keyward_decision::catalog::Target;
 use keyward_decision::catalog::route::percent_decode;
-use keyward_decision::head;
+use keyward_decision::head::{self, Head};
 
 /// Readers decode once, twice or, rarely, more often.
 const DECODINGS: usize = 6;
@@ -38,8 +38,7 @@ fn plain(target: &str, method: &Method) -> bool {
         http::header::HOST,
         http::HeaderValue::from_static("h.test"),
     )]);
-    head::check(&crate::call::checked(None, method, target.as_bytes(), "h.test", &headers))
-        .is_none()
+    head::check(&checked(None, method, target.as_bytes(), "h.test", &headers)).is_none()
 }
 
 /// The path is the template, byte for byte, with one segment for each parameter.
@@ -95,4 +94,25 @@ fn decode(text: &[u8]) -> Vec<u8> {
         rest = if escaped.is_some() { &after[2..] } else { after };
     }
     out
+}
+
+/// A head as the gateway checks it, of HTTP/1.1.
+pub fn checked<'a>(
+    raw: Option<&'a [u8]>,
+    method: &'a Method,
+    target: &'a [u8],
+    host: &'a str,
+    headers: &'a HeaderMap,
+) -> Head<'a> {
+    Head {
+        raw,
+        version: http::Version::HTTP_11,
+        method,
+        target,
+        host,
+        scheme: None,
+        authority: None,
+        sni: None,
+        headers,
+    }
 }

@@ -2,7 +2,7 @@
 //! as exports are.
 
 use super::AdminState;
-use super::export::who;
+use super::asker::who;
 use super::trail::problem;
 use crate::backup::Snapshot;
 use axum::body::{Body, Bytes};

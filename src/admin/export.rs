@@ -5,6 +5,7 @@
 //! it was, at the end.
 
 use super::AdminState;
+use super::asker::{PURPOSE, who};
 use super::pack::GivenOut;
 use super::trail::problem;
 use crate::gate::Gate;
@@ -24,10 +25,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A name that the caller gives itself.
-const AUDITOR: &str = "x-keyward-auditor";
-/// What the export is for, as the caller says.
-const PURPOSE: &str = "x-keyward-purpose";
 /// How often a follower looks for new records.
 const POLL: Duration = Duration::from_millis(100);
 /// How often a follower is told that there is nothing new.
@@ -106,23 +103,6 @@ pub async fn export(
         response.headers_mut().insert(EXPORT_ID, id);
     }
     response
-}
-
-/// Who asks. There is no login here, so the name is what the caller says.
-pub(super) fn who(from: SocketAddr, headers: &HeaderMap) -> By {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(|text| text.chars().take(128).collect::<String>())
-    };
-    By {
-        address: Some(from.ip().to_string()),
-        name_claimed: text(AUDITOR),
-        agent: text("user-agent"),
-        purpose_claimed: text(PURPOSE),
-        uid: None,
-    }
 }
 
 fn begun(export: &Export, exporter: &Exporter, by: By) -> Event {

@@ -2,6 +2,7 @@
 //! writes nothing but the records of what it gave out; whoever holds the operator's token may erase
 //! bodies.
 
+mod asker;
 mod backup;
 pub mod door;
 mod export;

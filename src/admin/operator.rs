@@ -90,7 +90,7 @@ pub async fn erase(
         Ok(erasure) => erasure,
         Err(error) => return problem(400, &format!("send {{\"id\": …, \"reason\": …}}: {error}")),
     };
-    let by = super::export::who(from, &headers);
+    let by = super::asker::who(from, &headers);
     let (keeper, gate) = (Arc::clone(&state.keeper), Arc::clone(&state.gate));
     let done = state.workers.run(move || {
         let holds = keeper

@@ -79,7 +79,7 @@ pub async fn made(
         );
     }
     let record =
-        out.given.event(&making, &out.filter, out.end, super::export::who(from, &headers)).record();
+        out.given.event(&making, &out.filter, out.end, super::asker::who(from, &headers)).record();
     let id = record.id.to_string();
     match state.gate.journal.append(record).await {
         Ok(receipt) => Json(json!({"id": id, "record": receipt.seq()})).into_response(),

@@ -1,7 +1,7 @@
 //! `keyward audit backup` and `restore`.
 
-use super::audit::{Trail, problem, unreachable};
-use super::retention::who;
+use super::trail::who;
+use super::trail::{Trail, problem, unreachable};
 use crate::backup::{self, BACKUP, Snapshot};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;

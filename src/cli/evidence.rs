@@ -1,6 +1,6 @@
 //! `keyward audit verify`, `prove` and `rotate-key`: the trail as evidence.
 
-use super::audit::{Trail, ask_gateway, folder};
+use super::trail::{Trail, ask_gateway, folder};
 use crate::config::Settings;
 use crate::evidence::gateway::Gateway;
 use anyhow::{Context, ensure};

@@ -1,7 +1,7 @@
 //! `keyward audit export`, and whatever follows the trail of a running gateway.
 
-use super::audit::{FilterArgs, Trail, folder, problem, unreachable};
 use super::output::{Output, Saved, Sink};
+use super::trail::{FilterArgs, Trail, folder, problem, unreachable};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use keyward_delivery::client::{self, Body};

@@ -26,6 +26,7 @@ mod policy;
 #[cfg(feature = "demo")]
 mod demo;
 mod maintenance;
+mod trail;
 
 use crate::app::{Gateway, Prepared, Problems, check_doors, files};
 use crate::config::{Draft, Settings};

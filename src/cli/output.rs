@@ -3,7 +3,7 @@
 //! The cursor file says how long the output was when the cursor was right. Whoever goes on cuts the
 //! output there, so that nothing is missing and nothing stands twice, even after a power cut.
 
-use super::audit::warn;
+use super::trail::warn;
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use keyward_core::durable;

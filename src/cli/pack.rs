@@ -1,8 +1,8 @@
 //! `keyward audit pack`: an auditor's question, and an archive that answers it.
 
-use super::audit::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway, warn};
 use super::export::export_into;
 use super::output::Sink;
+use super::trail::{FilterArgs, Trail, ask_gateway, folder, send_to_gateway, warn};
 use crate::evidence::gateway::Gateway;
 use anyhow::{Context, ensure};
 use clap::Args;

@@ -1,7 +1,7 @@
 //! `keyward audit retention` and `erase`: how long the trail is kept, and what is taken out of it.
 
 use super::Configured;
-use super::audit::{Trail, ask_gateway, problem};
+use super::trail::{Trail, ask_gateway, problem, who};
 use crate::admin::operator::Token;
 use crate::config::Settings;
 use crate::evidence::salvage::{Accept, Report, salvage};
@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keyward_delivery::client;
-use keyward_record::event::{By, Span};
+use keyward_record::event::Span;
 use keyward_tlog::verify::report::named;
 use keyward_trail::journal::{self, Journal};
 use keyward_trail::notary::continuity::is_whole;
@@ -174,15 +174,6 @@ fn told(report: &Report) -> String {
         report.told_by
     ));
     text
-}
-
-/// Who does it, as far as the system knows.
-pub(super) fn who() -> By {
-    By {
-        name_claimed: std::env::var("USER").ok(),
-        uid: Some(rustix::process::getuid().as_raw()),
-        ..By::default()
-    }
 }
 
 /// What to erase, and why.

@@ -11,9 +11,13 @@ use pingora::protocols::Digest;
 use pingora::protocols::raw_connect::ProxyDigest;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Bytes of a head that are read before the connection is ended. The head check refuses shorter
+/// ones, and says so better; this bounds what a client can make pingora keep.
+pub const HEAD_BYTES_READ_MAX: usize = 256 * 1024;
+
 /// Bytes of an unfinished head that are kept to say what is wrong with it. pingora reads no more of
 /// one in one go.
-const KEPT_BYTES_MAX: usize = super::watch::HEAD_BYTES_READ_MAX;
+const KEPT_BYTES_MAX: usize = HEAD_BYTES_READ_MAX;
 
 /// A connection that a client has opened.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! the stream keeps the head, and [`Unread`] says at the end what there is to be recorded and
 //! answered.
 
-use super::connection::{Connection, Waits};
+use super::connection::{Connection, HEAD_BYTES_READ_MAX, Waits};
 use super::frames::Http2ErrorSniffer;
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -23,10 +23,6 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
-
-/// Bytes of a head that are read before the connection is ended. The head check refuses shorter
-/// ones, and says so better; this bounds what a client can make pingora keep.
-pub const HEAD_BYTES_READ_MAX: usize = 256 * 1024;
 
 /// Bytes that are on the way.
 pub enum Wire {

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod cases;
+pub mod changes;
 pub mod decide;
 pub mod decision;
 pub mod error;
@@ -15,9 +16,10 @@ pub mod types;
 pub mod typos;
 
 pub use bundle::{Bundle, Listing, Mode, schema_text};
+pub use changes::Changes;
 pub use decision::{Deciding, Decision, Effect, Failed, Verdict};
 pub use error::PolicyError;
-pub use files::{Changes, Texts};
+pub use files::Texts;
 pub use question::Question;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //! the values of fields that have few.
 
 use super::builder::{Builder, Digests, answered};
-use super::prints::{Prints, Width};
+use super::prints::{Prints, Width, read};
 use super::{FIELDS, Index, IndexError, Ordinals, digest_print, id_print};
 use crate::filter::condition::Match;
 use crate::held::Held;
@@ -355,11 +355,6 @@ impl IndexFile {
         }
         Ok(())
     }
-}
-
-/// Reads a part of an index. When another file has taken its place, the records are read instead.
-pub(super) fn read(file: &Held, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
-    file.read(bytes, at, |_| Ok(false))
 }
 
 /// For each record, how far behind it its answer stands.

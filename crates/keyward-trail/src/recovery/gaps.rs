@@ -1,9 +1,9 @@
 //! What is not there any more: what the trail's own records tell of, and what is lost.
 
-use super::candidates::Candidates;
 use crate::segment::Sealed;
 use crate::tombstone::{Removal, Tombstone, told};
 use keyward_record::{Entry, Event, Kind};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What records tell of.
@@ -60,11 +60,11 @@ pub(super) fn between(sealed: &[Sealed], end: u64) -> Vec<Range<u64>> {
 }
 
 /// What no segment has, and was not found again.
-pub(super) fn gaps(sealed: &[Sealed], found: &Candidates, end: u64) -> Vec<Range<u64>> {
+pub(super) fn gaps(sealed: &[Sealed], found: &BTreeMap<u64, Entry>, end: u64) -> Vec<Range<u64>> {
     let mut gaps = Vec::new();
     for gap in between(sealed, end) {
         let mut next = gap.start;
-        for seq in found.entries.range(gap.clone()).map(|(seq, _)| *seq).chain([gap.end]) {
+        for seq in found.range(gap.clone()).map(|(seq, _)| *seq).chain([gap.end]) {
             gaps.push(next..seq);
             next = seq + 1;
         }

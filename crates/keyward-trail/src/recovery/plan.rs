@@ -92,7 +92,7 @@ pub(super) fn examine(
     report.notes.extend(report.unproven.iter().map(tell_unproven));
     found.forget(&told);
     report.found_again = found.entries.len() as u64;
-    let absent: Vec<_> = gaps(&sealed, &found, end)
+    let absent: Vec<_> = gaps(&sealed, &found.entries, end)
         .iter()
         .flat_map(|gap| explained(gap, &told.absent, end))
         .collect();

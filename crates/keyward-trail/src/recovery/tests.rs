@@ -60,7 +60,7 @@ fn a_gap_is_what_no_segment_has_and_was_not_found_again() {
     for seq in [12, 13, 30, 31, 33] {
         found.entries.insert(seq, entry(seq, "{}"));
     }
-    assert_eq!(gaps(&sealed, &found, 35), [10..12, 14..20, 32..33, 34..35]);
+    assert_eq!(gaps(&sealed, &found.entries, 35), [10..12, 14..20, 32..33, 34..35]);
     assert_eq!(between(&sealed, 35), [10..20, 30..35]);
 }
 

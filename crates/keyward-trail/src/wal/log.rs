@@ -13,8 +13,9 @@
 
 use memchr::memmem;
 
-/// Bytes of a segment.
-pub(super) const SEGMENT: usize = super::opening::SEGMENT_BYTES;
+/// Bytes of a segment, fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it
+/// becomes a blob is a quarter of this.
+pub(super) const SEGMENT: usize = 8 * 1024 * 1024;
 /// What a segment begins with.
 pub(super) const SEGMENT_HEAD: usize = 20;
 /// Behind this no message begins.

@@ -1,5 +1,6 @@
 //! What stands between a directory and an open engine.
 
+use super::log::SEGMENT;
 use super::whole::examine;
 use super::{StoreError, at, end};
 use crate::segment::dictionary::Dictionaries;
@@ -11,9 +12,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Fixed at creation. A page holds up to 17 values of 60 KiB; its limit before it becomes a blob is
-/// a quarter of this.
-pub(super) const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The engine's own, whose start it takes for granted: it waits for ever for what none of them
 /// does. And the one beside it.
@@ -186,8 +184,7 @@ fn sealed_end(dir: &Path) -> u64 {
 /// sled keeps its own lock for a moment after it was dropped, until its threads have let go of the
 /// file. No other process can be meant: ours is held already.
 pub(super) fn open_engine(trail: &Path) -> Result<sled::Db, sled::Error> {
-    let config =
-        sled::Config::new().path(trail).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
+    let config = sled::Config::new().path(trail).segment_size(SEGMENT).cache_capacity(CACHE_BYTES);
     let begun = Instant::now();
     loop {
         match config.open() {
