@@ -100,7 +100,7 @@ fn what_is_pruned_by_policy_is_told_from_what_is_missing() {
     calls(&gateway, 20);
     eventually("it is told again", || gateway.metric("keyward_prune_failures_total") >= 3);
     assert_eq!(gateway.metric("keyward_pruned_records_total"), before);
-    assert!(site.log().contains("nothing is pruned until that is mended"));
+    site.logs("nothing is pruned until that is mended");
     gateway.stop();
 
     let report = verify(&site.audit);
@@ -598,7 +598,7 @@ fn half_written_files_of_segments_are_removed_by_the_next_start() {
     std::fs::write(&half, vec![0; 32 << 20]).unwrap();
     let gateway = site.serve_with(&sets);
     eventually("it is gone", || !half.exists());
-    assert!(site.log().contains("sealing waits"), "{}", site.log());
+    site.logs("sealing waits");
     gateway.stop();
     holds(&verify(&site.audit));
 }

@@ -140,7 +140,7 @@ fn a_service_manager_that_does_not_listen_holds_nothing_up() {
     );
     assert_eq!(gateway.client().call(&call("a")).status, 200);
     gateway.stop();
-    assert!(site.log().contains("NOTIFY_SOCKET cannot be used"), "{}", site.log());
+    site.logs("NOTIFY_SOCKET cannot be used");
 }
 
 /// A journal that has failed for good is told to whoever can start the gateway anew: at `/healthz`,

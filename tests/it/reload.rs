@@ -86,7 +86,7 @@ fn a_reload_tells_which_policies_came_and_went_and_an_emptied_file_takes_none_aw
             && metrics.contains("keyward_policies{mode=\"shadow\"} 0\n"),
         "{metrics}"
     );
-    assert!(site.log().contains("came=2 went=1 changed=0"), "{}", site.log());
+    site.logs("came=2 went=1 changed=0");
     gateway.stop();
     let trail = site.trail();
     let loaded =

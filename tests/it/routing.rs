@@ -186,7 +186,7 @@ fn a_proxy_in_the_environment_is_said_not_to_be_used() {
         gateway.client().call(&Request::new("POST", "/v1/blobs/x").json(json_of(100))).status,
         200
     );
-    assert!(site.log().contains("HTTPS_PROXY, which is not used"), "{}", site.log());
+    site.logs("HTTPS_PROXY, which is not used");
     gateway.stop();
 }
 

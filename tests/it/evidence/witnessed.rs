@@ -65,7 +65,7 @@ fn a_witness_cosigns_and_does_not_sign_another_trail() {
     calls(&gateway, 60);
     let before = failures();
     eventually("the witness still refuses", || failures() > before + 1);
-    assert!(site.log().contains("the witness has seen"), "{}", site.log());
+    site.logs("the witness has seen");
     // The gate is not held up by it.
     assert_eq!(gateway.ready().0, 200);
     gateway.stop();

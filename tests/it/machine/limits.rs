@@ -72,7 +72,7 @@ fn a_start_under_a_limit_of_the_length_of_files_says_so() {
     let upstream = Upstream::ok();
     let site = Site::new(upstream.address);
     let gateway = Gateway::start_limited(&site, "--fsize=10000000", &[]);
-    assert!(site.log().contains("no file may be longer than 10000000 bytes"), "{}", site.log());
+    site.logs("no file may be longer than 10000000 bytes");
     assert_eq!(gateway.client().call(&put("x", 1000)).status, 503);
     assert!(gateway.ready().1.contains("`ulimit -f`"));
     gateway.stop();

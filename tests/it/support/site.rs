@@ -183,6 +183,12 @@ url = "http://127.0.0.1:1"
         Trail::read(&self.audit)
     }
 
+    /// Waits until the log has these words: a thread of its own writes it.
+    #[track_caller]
+    pub fn logs(&self, words: &str) {
+        super::eventually(&format!("the log has `{words}`"), || self.log().contains(words));
+    }
+
     /// All that its gateways have logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("stderr.log")).unwrap()

@@ -179,7 +179,7 @@ fn everything_of_a_trail_is_its_owners_alone() {
             .unwrap();
     }
     let gateway = site.serve();
-    assert!(site.log().contains("files and folders of the trail"), "{}", site.log());
+    site.logs("files and folders of the trail");
     assert_eq!(open(&site.audit), []);
     gateway.stop();
 }
@@ -202,7 +202,7 @@ fn a_file_that_disappears_under_a_running_gateway_is_told() {
         crate::support::eventually("it is told", || gateway.ready().0 == 503);
         let (_, said) = gateway.ready();
         assert!(said.contains(name) && said.contains("removed"), "{name}: {said}");
-        assert!(site.log().contains("removed"), "{}", site.log());
+        site.logs("removed");
         if name == "trail/db" {
             let answer = gateway.client().call(
                 &crate::support::Request::new("PUT", "/v1/blobs/b1")
