@@ -279,14 +279,12 @@ impl Composer {
         } else {
             Some(leaf)
         };
-        // Were it no record any more, its secrets would be out of it all the same.
-        Record {
-            id,
-            kind,
-            time,
-            leaf: clean.map_or_else(|| canonical(&json), truncate::truncate),
-            content,
-        }
+        let leaf = match clean {
+            Some(leaf) => truncate::truncate(leaf, json),
+            // It is no record any more; its secrets are out of it all the same.
+            None => canonical(&json),
+        };
+        Record { id, kind, time, leaf, content }
     }
 
     /// Takes what was shown out of the parts of a leaf into which a cloud or a caller can write it.

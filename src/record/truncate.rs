@@ -16,9 +16,8 @@ pub const LEAF_BYTES_MAX: usize = 60 * 1024;
 /// Characters that are kept of one text.
 const TEXT_CHARACTERS_MAX: usize = 1024;
 
-/// The record's canonical bytes, at most [`LEAF_BYTES_MAX`].
-pub fn truncate(mut leaf: Leaf) -> Bytes {
-    let mut whole = json(&leaf);
+/// The record's canonical bytes, at most [`LEAF_BYTES_MAX`]. `whole` is the record's JSON.
+pub fn truncate(mut leaf: Leaf, mut whole: Value) -> Bytes {
     let mut bytes = canonical(&whole);
     if bytes.len() <= LEAF_BYTES_MAX && !cut_texts(&mut whole) {
         return bytes;
@@ -186,7 +185,9 @@ mod tests {
     }
 
     fn short(request: Request) -> (usize, Request) {
-        let bytes = truncate(Leaf::Request(Box::new(request)));
+        let leaf = Leaf::Request(Box::new(request));
+        let whole = json(&leaf);
+        let bytes = truncate(leaf, whole);
         match Leaf::read(&bytes) {
             Some(Leaf::Request(request)) => (bytes.len(), *request),
             other => panic!("{other:?}"),
