@@ -4,6 +4,7 @@
 //! counted. The next line that gets through says how many there were. Nobody who logs waits for
 //! whoever reads.
 
+use keyward_core::terminal::clean_lines;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +39,8 @@ pub fn flush(patience: Duration) {
 
 /// Says something to whoever runs the program, in the order of the log's lines.
 pub fn say(text: std::fmt::Arguments<'_>) {
-    LOG.put(format!("{text}\n").into_bytes());
+    // An error may quote what somebody else has written.
+    LOG.put((clean_lines(&text.to_string()) + "\n").into_bytes());
 }
 
 /// Writes what a panic says as one line of the log, in place of the standard library's way, which

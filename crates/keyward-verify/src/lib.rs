@@ -5,6 +5,7 @@
 use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use keyward_core::terminal::clean_lines;
 use keyward_tlog::key::{LogKey, WitnessKey};
 use keyward_tlog::proof;
 use keyward_tlog::source::{Copy, Export, Source};
@@ -31,7 +32,7 @@ Exit status:
 /// What to verify, and by what.
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
-    /// The audit folder of a gateway.
+    /// The audit folder of a gateway; `keyward audit verify` takes that of a stopped one.
     #[arg(long, conflicts_with_all = ["copy", "export", "proof", "pack"])]
     pub dir: Option<PathBuf>,
     /// A folder in the layout of a tiled log: /checkpoint, /tile/….
@@ -107,11 +108,16 @@ pub trait Opens {
     }
 }
 
-/// Verifies.
+/// Verifies. What is verified may be hostile: no text of it can steer the reader's terminal.
 ///
 /// # Errors
 /// When it cannot be verified.
 pub fn run(args: &VerifyOptions, opens: &dyn Opens) -> anyhow::Result<Outcome> {
+    let Outcome { text, status, refused } = verified(args, opens)?;
+    Ok(Outcome { text: clean_lines(&text), status, refused: refused.as_deref().map(clean_lines) })
+}
+
+fn verified(args: &VerifyOptions, opens: &dyn Opens) -> anyhow::Result<Outcome> {
     let keys = args.vkey.iter().map(|key| LogKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
     if let Some(dir) = &args.proof {
         ensure!(keys.len() <= 1, "--proof: one --vkey is enough");

@@ -1,6 +1,7 @@
 //! `keyward-verify`: for auditors, who need no gateway to check what one has recorded.
 
 use clap::{CommandFactory, Parser};
+use keyward_core::terminal::clean_lines;
 use keyward_tlog::source::Source;
 use keyward_trail::verify::Segments;
 use keyward_verify::{Opens, VERDICTS, VerifyOptions, run};
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     let outcome = match run(&Program::parse().args, &Files) {
         Ok(outcome) => outcome,
         Err(error) => {
-            eprintln!("keyward-verify: {error:#}");
+            eprintln!("keyward-verify: {}", clean_lines(&format!("{error:#}")));
             return ExitCode::FAILURE;
         }
     };

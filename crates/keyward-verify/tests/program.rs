@@ -97,6 +97,26 @@ fn of_a_folder_the_sealed_segments_are_read_and_the_way_to_the_rest_is_named() {
     );
 }
 
+/// What is verified, and the names of its files, come from whoever is not trusted.
+#[test]
+fn nothing_that_is_verified_steers_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let handed_out = opened("handed-out.tar.zst", dir.path());
+    let checkpoint = opened("ended.tar.zst", dir.path()).join("audit/tree/checkpoint");
+    let key = json(&["--pack", handed_out.join("pack").to_str().unwrap()]).0["key"].clone();
+    let hostile = dir.path().join("a\u{1b}[2Jb");
+    std::fs::copy(&checkpoint, &hostile).unwrap();
+    let (export, hostile) = (handed_out.join("export.exchange"), hostile.to_str().unwrap());
+    let arguments = ["--export", export.to_str().unwrap(), "--vkey", key.as_str().unwrap()];
+    let compared = run(&[&arguments[..], &["--checkpoint", hostile]].concat());
+    let missing = run(&["--proof", hostile]);
+    let unreadable = run(&["--export", hostile, "--vkey", key.as_str().unwrap()]);
+    for Output { stdout, stderr, .. } in [compared, missing, unreadable] {
+        let said = String::from_utf8([stdout, stderr].concat()).unwrap();
+        assert!(said.contains("a\\u{1b}[2Jb") && !said.contains('\u{1b}'), "{said}");
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_said() {
     let dir = tempfile::tempdir().unwrap();
