@@ -83,7 +83,7 @@ fn read_back(dir: &Path) {
     let begun = Instant::now();
     let (journal, evidence) = open(dir, true);
     let start = begun.elapsed();
-    let size = evidence.as_ref().unwrap().board().newest().unwrap().size();
+    let size = evidence.as_ref().unwrap().notary().board().newest().unwrap().size();
     drop((evidence, journal));
     let source = Folder::open(&dir.join("audit")).unwrap();
     for full in [false, true] {

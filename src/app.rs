@@ -250,7 +250,7 @@ impl Gateway {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bundle: running.gate.rules.load().policies.hash.to_string(),
             catalog: running.gate.catalog.digest.to_string(),
-            checkpoint_key: Some(running.evidence.key().to_string()),
+            checkpoint_key: Some(running.evidence.notary().key().to_string()),
         };
         running.gate.journal.append_detached(event.record());
         let (stopped, status) = std::sync::mpsc::channel();
@@ -314,7 +314,10 @@ fn keeper(
         Arc::clone(&gate.metrics.trail),
         move || pushes.sent(),
     );
-    Ok(Keeper::start(Arc::new(retention.behind(move || evidence.signed())), erasure::end_begun)?)
+    Ok(Keeper::start(
+        Arc::new(retention.behind(move || evidence.notary().signed())),
+        erasure::end_begun,
+    )?)
 }
 
 /// Lets each series be there before anything happens that it counts: one that appears with its

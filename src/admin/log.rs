@@ -19,11 +19,36 @@ const FOR_EVER: &str = "max-age=31536000, immutable";
 /// The log's routes.
 pub fn routes() -> Router<Arc<AdminState>> {
     Router::new()
-        .route(layout::CHECKPOINT, get(|State(state): State<Arc<AdminState>>| async move { note(state.evidence.checkpoint(false)) }))
-        .route(layout::COSIGNED, get(|State(state): State<Arc<AdminState>>| async move { note(state.evidence.checkpoint(true)) }))
-        .route(layout::HISTORY, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.history(), "application/x-ndjson") }))
-        .route(layout::KEYS, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.keys(), TEXT) }))
-        .route(layout::ABSENT, get(|State(state): State<Arc<AdminState>>| async move { text(state.evidence.absent(), "application/x-ndjson") }))
+        .route(
+            layout::CHECKPOINT,
+            get(|State(state): State<Arc<AdminState>>| async move {
+                note(state.evidence.notary().checkpoint(false))
+            }),
+        )
+        .route(
+            layout::COSIGNED,
+            get(|State(state): State<Arc<AdminState>>| async move {
+                note(state.evidence.notary().checkpoint(true))
+            }),
+        )
+        .route(
+            layout::HISTORY,
+            get(|State(state): State<Arc<AdminState>>| async move {
+                text(state.evidence.notary().history(), "application/x-ndjson")
+            }),
+        )
+        .route(
+            layout::KEYS,
+            get(|State(state): State<Arc<AdminState>>| async move {
+                text(state.evidence.notary().keys(), TEXT)
+            }),
+        )
+        .route(
+            layout::ABSENT,
+            get(|State(state): State<Arc<AdminState>>| async move {
+                text(state.evidence.notary().absent(), "application/x-ndjson")
+            }),
+        )
         .route("/tile/{*path}", get(tile))
         .route(&format!("{}/tile/{{*path}}", layout::LEFT), get(left))
 }
@@ -51,7 +76,7 @@ async fn tile(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
         return (StatusCode::BAD_REQUEST, "this is no path of a tile\n").into_response();
     };
     let evidence = Arc::clone(&state.evidence);
-    match state.workers.run(move || evidence.resource(resource)).await {
+    match state.workers.run(move || evidence.notary().resource(resource)).await {
         Ok(Ok(Served::Bytes(bytes))) => (
             [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, FOR_EVER)],
             bytes,
@@ -70,7 +95,7 @@ async fn left(State(state): State<Arc<AdminState>>, uri: Uri) -> Response {
         return (StatusCode::BAD_REQUEST, "this is no path of a bundle\n").into_response();
     };
     let evidence = Arc::clone(&state.evidence);
-    match state.workers.run(move || evidence.left(resource)).await {
+    match state.workers.run(move || evidence.notary().left(resource)).await {
         Ok(Ok(None)) => (StatusCode::NOT_FOUND, NOT_COVERED).into_response(),
         Ok(left) => text(left.map(Option::unwrap_or_default), "application/x-ndjson"),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

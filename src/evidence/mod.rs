@@ -127,14 +127,6 @@ pub struct Evidence {
     publishers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl std::ops::Deref for Evidence {
-    type Target = Notary;
-
-    fn deref(&self) -> &Notary {
-        &self.notary
-    }
-}
-
 /// Why the trail could not be opened with its evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -158,7 +150,7 @@ pub enum OpenError {
     },
     /// A place off the host cannot be used as configured.
     #[error("evidence: {0}")]
-    CheckpointSink(String),
+    OffHost(String),
     /// A thread could not be started.
     #[error("the notary cannot be started")]
     Thread(#[source] std::io::Error),
@@ -227,7 +219,7 @@ pub fn open(
     let places = evidence
         .off_host
         .places(&notary)
-        .map_err(|error| OpenError::CheckpointSink(format!("{error:#}")))?;
+        .map_err(|error| OpenError::OffHost(format!("{error:#}")))?;
     let mut started = Evidence { notary, publishers: Mutex::default() };
     for (place, every) in places {
         started.start_publisher(place, every, &metrics).map_err(OpenError::Thread)?;
@@ -253,6 +245,11 @@ fn repair(dir: &std::path::Path, error: &JournalError) -> anyhow::Result<String>
 }
 
 impl Evidence {
+    /// Who signs, and serves what was signed.
+    pub fn notary(&self) -> &Notary {
+        &self.notary
+    }
+
     fn start_publisher(
         &mut self,
         place: Box<dyn CheckpointSink>,
@@ -261,7 +258,7 @@ impl Evidence {
     ) -> std::io::Result<()> {
         let (board, metrics) = (Arc::clone(self.notary.board()), Arc::clone(metrics));
         let thread = std::thread::Builder::new()
-            .name("keyward-carrier".to_owned())
+            .name("keyward-publish".to_owned())
             .spawn(move || publish::run(place, &board, &metrics, every))?;
         self.publishers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())

@@ -99,7 +99,7 @@ impl Site {
         work(&journal, &evidence);
         journal.close().unwrap();
         evidence.close();
-        evidence.key().clone()
+        evidence.notary().key().clone()
     }
 
     fn audit(&self) -> PathBuf {

@@ -6,7 +6,7 @@
 
 #![cfg_attr(
     not(feature = "sled"),
-    allow(dead_code, reason = "what writes is there, and nobody calls it")
+    expect(dead_code, reason = "what writes is there, and nobody calls it")
 )]
 
 pub mod metrics;

@@ -87,7 +87,7 @@ fn pruned_of(records: Vec<Record>, ranges: &[(u64, u64)], then: impl FnOnce(&Evi
 
 fn signed(evidence: &Evidence, size: u64) {
     let begun = Instant::now();
-    while evidence.board().newest().is_none_or(|newest| newest.size() < size) {
+    while evidence.notary().board().newest().is_none_or(|newest| newest.size() < size) {
         assert!(begun.elapsed() < Duration::from_secs(30), "nothing is signed");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -104,7 +104,7 @@ fn copy(evidence: &Evidence, dir: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     };
-    let size = evidence.board().newest().unwrap().size();
+    let size = evidence.notary().board().newest().unwrap().size();
     for level in [None, Some(0), Some(1)] {
         let count = if level == Some(1) { size / BUNDLE_RECORDS } else { size };
         for n in 0..count.div_ceil(BUNDLE_RECORDS) {
@@ -113,7 +113,7 @@ fn copy(evidence: &Evidence, dir: &Path) {
                 n,
                 width: u32::try_from((count - n * BUNDLE_RECORDS).min(BUNDLE_RECORDS)).unwrap(),
             };
-            match evidence.resource(resource).unwrap() {
+            match evidence.notary().resource(resource).unwrap() {
                 Served::Bytes(bytes) => write(&resource.path(), &bytes),
                 Served::Gone(why) => {
                     assert!(
@@ -122,15 +122,15 @@ fn copy(evidence: &Evidence, dir: &Path) {
                     );
                     write(
                         &format!("{LEFT}{}", resource.path()),
-                        evidence.left(resource).unwrap().unwrap().as_bytes(),
+                        evidence.notary().left(resource).unwrap().unwrap().as_bytes(),
                     );
                 }
                 Served::NotCovered => panic!("{resource:?}"),
             }
         }
     }
-    write(ABSENT, evidence.absent().unwrap().as_bytes());
-    write(CHECKPOINT, &evidence.checkpoint(false).unwrap());
+    write(ABSENT, evidence.notary().absent().unwrap().as_bytes());
+    write(CHECKPOINT, &evidence.notary().checkpoint(false).unwrap());
 }
 
 #[test]

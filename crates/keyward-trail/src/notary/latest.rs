@@ -80,7 +80,9 @@ impl Latest {
 
     /// Goes on towards the end.
     pub fn advance(&self, stage: Lifecycle) {
-        self.state().stage = stage;
+        let mut state = self.state();
+        state.stage = state.stage.max(stage);
+        drop(state);
         self.changed.notify_all();
     }
 
